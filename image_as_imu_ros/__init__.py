@@ -1,0 +1,1 @@
+"""Camera velocity from motion blur: one blurred frame in, angular and linear velocity out."""

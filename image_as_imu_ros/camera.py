@@ -1,0 +1,140 @@
+"""Pinhole camera with lens distortion: pixels ↔ rays, and exact intrinsics through crop and resize.
+
+Pixel coordinates follow OpenCV and ROS: (0, 0) is the *centre* of the top-left pixel. The optical frame is
+x right, y down, z forward (REP-103).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.errors import InputError
+
+# CameraInfo.distortion_model → how many coefficients OpenCV takes. "rational_polynomial" may carry thin-prism
+# and tilt terms, hence up to 14.
+_COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+_MAX_SIDE = 16384
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics of one image stream.
+
+    Attributes:
+        width, height: image size, px.
+        fx, fy, cx, cy: focal lengths and principal point, px.
+        distortion_model: "plumb_bob", "rational_polynomial", "equidistant", or "" for none.
+        distortion: coefficients in OpenCV's order; all zero or empty means none.
+
+    Raises:
+        InputError: a value is not finite, a size or focal length is not positive, or the distortion is unknown.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion_model: str = ""
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (0 < self.width <= _MAX_SIDE and 0 < self.height <= _MAX_SIDE):
+            raise InputError(
+                f"camera size is {self.width}×{self.height}; expected 1 to {_MAX_SIDE} px a side"
+            )
+        intrinsics = (self.fx, self.fy, self.cx, self.cy)
+        if not all(math.isfinite(value) for value in (*intrinsics, *self.distortion)):
+            raise InputError(
+                f"camera intrinsics are not finite: fx, fy, cx, cy = {intrinsics}, D = {self.distortion}"
+            )
+        if self.fx <= 0 or self.fy <= 0:
+            raise InputError(
+                f"focal lengths are fx={self.fx:g}, fy={self.fy:g}; they must be positive (is the camera calibrated?)"
+            )
+        if not any(self.distortion):
+            object.__setattr__(self, "distortion_model", "")
+            object.__setattr__(self, "distortion", ())
+        elif self.distortion_model not in _COEFFICIENTS:
+            raise InputError(
+                f"distortion model {self.distortion_model!r} is not supported; known: {', '.join(_COEFFICIENTS)}"
+            )
+        elif len(self.distortion) not in _COEFFICIENTS[self.distortion_model]:
+            raise InputError(
+                f"{self.distortion_model} takes {' or '.join(map(str, _COEFFICIENTS[self.distortion_model]))} "
+                f"coefficients, got {len(self.distortion)}"
+            )
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """(3, 3) float64 intrinsic matrix K."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
+
+    def crop(self, left: int, top: int, width: int, height: int) -> Camera:
+        """The camera of the sub-image that starts at pixel (left, top)."""
+        return replace(self, width=width, height=height, cx=self.cx - left, cy=self.cy - top)
+
+    def resize(self, width: int, height: int) -> Camera:
+        """The camera of the image resampled to width × height (pixel areas map onto pixel areas)."""
+        sx, sy = width / self.width, height / self.height
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+        )
+
+    def rays(self, pixels: np.ndarray) -> np.ndarray:
+        """Undistorted rays through distorted pixels.
+
+        Args:
+            pixels: (N, 2) pixel coordinates.
+
+        Returns:
+            (N, 2) float64 normalised image coordinates (x/z, y/z). NaN where the lens model cannot be inverted
+            (a strongly distorted corner): projecting the ray back misses the pixel by more than 0.1 px.
+        """
+        pixels = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
+        if not self.distortion:
+            return (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
+        points, coefficients = pixels[:, None, :], np.array(self.distortion)
+        if self.distortion_model == "equidistant":
+            rays = cv2.fisheye.undistortPoints(points, self.matrix, coefficients)[:, 0]
+        else:
+            criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-12)
+            rays = cv2.undistortPointsIter(points, self.matrix, coefficients, None, None, criteria)[:, 0]
+        missed = ~(np.linalg.norm(self.project(rays) - pixels, axis=1) < 0.1)
+        rays[missed] = np.nan
+        return rays
+
+    def project(self, rays: np.ndarray) -> np.ndarray:
+        """Distorted pixels of rays: (N, 2) normalised coordinates → (N, 2) float64 px."""
+        rays = np.asarray(rays, dtype=np.float64).reshape(-1, 2)
+        if not self.distortion:
+            return rays * (self.fx, self.fy) + (self.cx, self.cy)
+        coefficients, zero = np.array(self.distortion), np.zeros(3)
+        if self.distortion_model == "equidistant":
+            return cv2.fisheye.distortPoints(rays[:, None, :], self.matrix, coefficients)[:, 0]
+        points = np.column_stack([rays, np.ones(len(rays))])[:, None, :]
+        return cv2.projectPoints(points, zero, zero, self.matrix, coefficients)[0][:, 0]
+
+    def projection_jacobian(self, rays: np.ndarray) -> np.ndarray:
+        """∂ pixel / ∂ ray at (N, 2) rays → (N, 2, 2) px. diag(fx, fy) without distortion."""
+        rays = np.asarray(rays, dtype=np.float64).reshape(-1, 2)
+        if not self.distortion:
+            return np.broadcast_to(np.diag([self.fx, self.fy]), (len(rays), 2, 2)).copy()
+        step = 1e-5
+        columns = [
+            (self.project(rays + offset) - self.project(rays - offset)) / (2 * step)
+            for offset in (np.array([step, 0.0]), np.array([0.0, step]))
+        ]
+        return np.stack(columns, axis=-1)

@@ -1,0 +1,98 @@
+"""What a model file says about itself. Stored as one JSON text in the ONNX file's metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+
+from image_as_imu_ros.errors import InputError
+
+METADATA_KEY = "image_as_imu"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Everything the runtime needs to know about a model; no second file repeats it.
+
+    The network maps `image` (1, channels, height, width) float32, = (pixel / 255 − mean) / std, to `flow`
+    (1, 2, h, w) px over the exposure, `spread` (1, 1, h, w) px and, if `predicts_depth`, `depth` (1, 1, h, w) m, with
+    h = height / stride.
+
+    Attributes:
+        name, version: of the weights.
+        width, height: of the input image, px.
+        colour: "gray" (one channel, luminance) or "rgb".
+        mean, std: normalisation, one value per channel, for pixels scaled to 0…1.
+        stride: input px per output cell.
+        flow: "axial" (q, see MotionField) or "signed" (f).
+        predicts_depth: whether there is an output `depth`.
+        max_flow_px: longest blur the model was trained on, px; longer ones are read too short.
+        spread_scale: calibration; the predicted spread times this is one standard deviation.
+        correlated_cells: calibration; how many cells share one independent error (≥ 1).
+        flow_log_std: calibration; standard deviation of the log of blur length that a whole frame shares: reading all
+            streaks of a frame too long or too short does not average out.
+        depth_log_std: calibration; standard deviation of the log of the depth's scale, per frame.
+        training: free text for people: data, licences, recipe.
+    """
+
+    name: str
+    version: str
+    width: int
+    height: int
+    colour: str = "gray"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    stride: int = 4
+    flow: str = "axial"
+    predicts_depth: bool = True
+    max_flow_px: float = 80.0
+    spread_scale: float = 1.0
+    correlated_cells: float = 1.0
+    flow_log_std: float = 0.05
+    depth_log_std: float = 0.5
+    training: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        channels = {"gray": 1, "rgb": 3}.get(self.colour)
+        problems = [
+            (channels is None, f"colour is {self.colour!r}, expected 'gray' or 'rgb'"),
+            (self.flow not in ("axial", "signed"), f"flow is {self.flow!r}, expected 'axial' or 'signed'"),
+            (
+                len(self.mean) != channels or len(self.std) != channels,
+                "mean and std need one value per channel",
+            ),
+            (min(self.width, self.height, self.stride) < 1, "width, height and stride must be positive"),
+            (self.spread_scale <= 0 or self.correlated_cells < 1, "calibration must be positive"),
+        ]
+        for wrong, message in problems:
+            if wrong:
+                raise InputError(f"model metadata: {message}")
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelInfo:
+        """Parse the metadata of a model file.
+
+        Raises:
+            InputError: not JSON, another format version, or fields that are missing, unknown or of a wrong type.
+        """
+        try:
+            values = json.loads(text)
+            version = values.pop("format")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise InputError(f"model metadata is not readable: {error}") from None
+        if version != FORMAT:
+            raise InputError(
+                f"model metadata has format {version!r}, this program reads {FORMAT}; update one of them"
+            )
+        unknown = values.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise InputError(f"model metadata has unknown fields: {', '.join(sorted(unknown))}")
+        try:
+            values |= {key: tuple(values[key]) for key in ("mean", "std") if key in values}
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"model metadata is incomplete: {error}") from None

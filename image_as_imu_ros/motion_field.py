@@ -1,0 +1,80 @@
+"""What the network sees: axial flow, its spread and depth on a grid; and the matrix that links it to velocity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from image_as_imu_ros.camera import Camera
+
+
+@dataclass(frozen=True)
+class MotionField:
+    """How each grid cell of one frame was smeared during the exposure.
+
+    Attributes:
+        axial_flow: (2, h, w) float, q = (‖f‖cos 2θ, ‖f‖sin 2θ) in px of the network's input image, where f is the
+            flow over the exposure and θ its angle. q and the blur have no arrow: f and −f give the same q.
+        spread: (h, w) float, standard deviation of each component of q, px, positive.
+        depth: (h, w) float, metric depth along z, m; NaN where unknown. None if the model predicts no depth.
+        stride: px of the input image per cell; the centre of cell (i, j) is ((j + ½)·stride − ½, (i + ½)·stride − ½).
+    """
+
+    axial_flow: np.ndarray
+    spread: np.ndarray
+    depth: np.ndarray | None
+    stride: int
+
+
+def axial_from_signed(flow: np.ndarray) -> np.ndarray:
+    """Flow vectors → axial flow q. (2, …) px → (2, …) px. The same for f and −f; zero stays zero."""
+    u, v = flow[0], flow[1]
+    length = np.hypot(u, v)
+    safe = np.where(length > 0, length, 1.0)
+    return np.stack([(u * u - v * v) / safe, 2 * u * v / safe])
+
+
+def signed_from_axial(axial_flow: np.ndarray) -> np.ndarray:
+    """Axial flow q → one of the two flow vectors it stands for (the one that points to positive x). (2, …) px."""
+    length = np.hypot(axial_flow[0], axial_flow[1])
+    half_angle = 0.5 * np.arctan2(axial_flow[1], axial_flow[0])
+    return length * np.stack([np.cos(half_angle), np.sin(half_angle)])
+
+
+def cell_centres(height: int, width: int, stride: int) -> np.ndarray:
+    """Pixel coordinates (height·width, 2) of the centres of a grid's cells, row by row."""
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    return (np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5) * stride - 0.5
+
+
+@dataclass(frozen=True)
+class MotionFieldMatrix:
+    """The motion field of a static scene at given pixels, linear in velocity (Longuet-Higgins & Prazdny 1980).
+
+    Pixel velocity = linear · v / Z + angular · ω, exact for distorted lenses: the equations hold for undistorted
+    rays, and the projection's Jacobian carries them into the distorted image.
+
+    Attributes:
+        linear: (N, 2, 3) px, acts on v/Z (1/s). angular: (N, 2, 3) px, acts on ω (rad/s).
+            NaN at pixels without a ray.
+    """
+
+    linear: np.ndarray
+    angular: np.ndarray
+
+    @classmethod
+    def at(cls, camera: Camera, pixels: np.ndarray) -> MotionFieldMatrix:
+        """The matrix at (N, 2) pixels of an image taken by `camera`."""
+        rays = camera.rays(pixels)
+        jacobian = camera.projection_jacobian(rays)
+        x, y = rays[:, 0], rays[:, 1]
+        zero, one = np.zeros_like(x), np.ones_like(x)
+        linear = np.stack([np.stack([-one, zero, x], -1), np.stack([zero, -one, y], -1)], 1)
+        angular = np.stack([np.stack([x * y, -(1 + x * x), y], -1), np.stack([1 + y * y, -x * y, -x], -1)], 1)
+        return cls(jacobian @ linear, jacobian @ angular)
+
+    def velocity_to_flow(self, depth: np.ndarray) -> np.ndarray:
+        """(N,) depth, m → (N, 2, 6): pixel velocity per unit of (v, ω). Unknown depth counts as infinite."""
+        inverse_depth = np.divide(1.0, depth, out=np.zeros(len(depth)), where=depth > 0)
+        return np.concatenate([self.linear * inverse_depth[:, None, None], self.angular], axis=2)

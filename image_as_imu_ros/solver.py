@@ -1,0 +1,344 @@
+"""Motion field → velocity: robust weighted least squares on an axial field, with an honest covariance.
+
+The unknown is the motion over the exposure, x = τ·(v, ω). A cell at which the motion field matrix is A predicts the
+flow f = A·x and the axial flow q(f) = (‖f‖cos 2θ, ‖f‖sin 2θ), so x and −x explain a frame equally well. Two steps:
+
+1. Candidates for x. q fixes f·fᵀ = A·(x·xᵀ)·Aᵀ, which is linear in the symmetric matrix X = x·xᵀ: least squares for X
+   and its leading eigenvector give x with no guess about signs. A dominant direction, a roll, a zoom and the last
+   motion are further candidates; alternating between signs per cell and a linear solve improves them all at once.
+2. The best candidate is refined by Gauss–Newton on q itself. Working in q keeps noise in weak blur unbiased, where a
+   sign chosen per cell would turn noise into motion.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, axial_from_signed, signed_from_axial
+
+MOTION_MODELS = ("full", "rotation")
+
+_ANGULAR_PRIOR_STD = (
+    30.0  # rad/s; no camera turns faster, and a frame without texture must not give infinities
+)
+_INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
+_CANDIDATE_STRIDE = 3  # candidates are compared on every third row and column
+_MIN_CELLS = 12
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """Velocity of the camera in its optical frame (x right, y down, z forward) at mid-exposure.
+
+    Attributes:
+        linear: (3,) m/s. angular: (3,) rad/s, a rotation-vector rate.
+        covariance: (6, 6) of (linear, angular), in ROS order x, y, z, rotX, rotY, rotZ. Positive definite.
+    """
+
+    linear: np.ndarray
+    angular: np.ndarray
+    covariance: np.ndarray
+
+    @property
+    def vector(self) -> np.ndarray:
+        """(6,) linear, then angular."""
+        return np.concatenate([self.linear, self.angular])
+
+    def reversed(self) -> Velocity:
+        """The other velocity that explains the same blur."""
+        return Velocity(-self.linear, -self.angular, self.covariance)
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """What the solver must be told about errors that the cells of one frame share.
+
+    Attributes:
+        linear_prior_std: standard deviation of a zero-mean prior on each component of v, m/s.
+        correlated_cells: how many cells share one independent error (≥ 1).
+        flow_log_std: standard deviation of the log of a length error that all streaks share, the relative error of
+            the exposure time included.
+        depth_log_std: standard deviation of the log of a scale error of the depth map.
+    """
+
+    linear_prior_std: float = 1.0
+    correlated_cells: float = 1.0
+    flow_log_std: float = 0.0
+    depth_log_std: float = 0.0
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A velocity up to sign, and how well it explains the field.
+
+    Attributes:
+        velocity: one of the two signs.
+        flow: (2, h, w) the fitted flow, px over the exposure; zero where a cell has no ray.
+        residual: root mean square of the inliers' residuals in units of their spread; 1 is as good as expected.
+        inliers: fraction of the usable cells that agree with the fit.
+    """
+
+    velocity: Velocity
+    flow: np.ndarray
+    residual: float
+    inliers: float
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The usable cells of a field, cells last: q (2, N) px, spread (N,) px, matrix A (2, P, N) px per unit of x."""
+
+    q: np.ndarray
+    spread: np.ndarray
+    matrix: np.ndarray
+
+    def select(self, chosen: np.ndarray) -> _Cells:
+        return _Cells(self.q[:, chosen], self.spread[chosen], np.ascontiguousarray(self.matrix[:, :, chosen]))
+
+    def flow(self, motions: np.ndarray) -> np.ndarray:
+        """Flow (2, …, N) px of motions (…, P)."""
+        return np.stack([motions @ self.matrix[0], motions @ self.matrix[1]])
+
+
+def solve(
+    field: MotionField,
+    matrix: MotionFieldMatrix,
+    exposure: float,
+    *,
+    motion_model: str = "full",
+    uncertainty: Uncertainty | None = None,
+    depth: np.ndarray | None = None,
+    previous: np.ndarray | None = None,
+) -> Solution:
+    """Velocity that explains an axial motion field, up to sign.
+
+    Args:
+        field: axial flow and spread, (h, w) cells.
+        matrix: motion field matrix at the cells' centres, row by row, for the network's input camera.
+        exposure: τ, s.
+        motion_model: "full" solves for (v, ω); "rotation" for ω, leaving v at zero with its prior's variance.
+        uncertainty: errors that do not average out over cells.
+        depth: (h, w) m that replaces field.depth; cells where it is NaN are not used by the full model.
+        previous: (6,) velocity (v, ω) of the last frame, a further starting point.
+
+    Raises:
+        InputError: exposure is not positive, the motion model is unknown, the full model has no depth, or fewer than
+            12 cells are usable.
+    """
+    if not (math.isfinite(exposure) and exposure > 0):
+        raise InputError(f"exposure time is {exposure} s; it must be positive")
+    if motion_model not in MOTION_MODELS:
+        raise InputError(f"motion model is {motion_model!r}, expected one of: {', '.join(MOTION_MODELS)}")
+    uncertainty = uncertainty or Uncertainty()
+    full = motion_model == "full"
+    depth = field.depth if depth is None else depth
+    if full and depth is None:
+        raise InputError(
+            "the full motion model needs depth: give a depth image or set motion_model to 'rotation'"
+        )
+
+    rows, columns = field.spread.shape
+    cells = _Cells(
+        q=field.axial_flow.reshape(2, -1).astype(np.float64),
+        spread=field.spread.ravel().astype(np.float64),
+        matrix=(matrix.velocity_to_flow(depth.ravel()) if full else matrix.angular).transpose(1, 2, 0),
+    )
+    usable = np.isfinite(cells.q).all(0) & np.isfinite(cells.spread) & (cells.spread > 0)
+    usable &= np.isfinite(cells.matrix).all((0, 1))
+    if full:
+        usable &= np.isfinite(depth.ravel())
+    if usable.sum() < _MIN_CELLS:
+        raise InputError(
+            f"only {usable.sum()} of {usable.size} grid cells are usable: no measurement from this frame"
+        )
+
+    prior_std = np.full(6, _ANGULAR_PRIOR_STD)
+    prior_std[:3] = uncertainty.linear_prior_std
+    prior_std = exposure * (prior_std if full else prior_std[3:])
+    unknowns = slice(0, 6) if full else slice(3, 6)
+    last = None if previous is None else exposure * np.asarray(previous, np.float64)[unknowns]
+
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    on_coarse_grid = (row % _CANDIDATE_STRIDE == 1) & (column % _CANDIDATE_STRIDE == 1)
+    chosen = usable & on_coarse_grid
+    chosen = chosen if chosen.sum() >= _MIN_CELLS else usable
+    coarse = cells.select(chosen)
+    left, top = column[chosen] < columns / 2, row[chosen] < rows / 2
+    regions = np.stack([np.ones_like(left), left, ~left, top, ~top]).astype(np.float64)
+    candidate = _refine(coarse, prior_std, _best_candidate(coarse, prior_std, regions, last))[0]
+    motion, information, residual, inliers = _refine(cells.select(usable), prior_std, candidate)
+
+    covariance = np.diag(
+        np.square(exposure * np.r_[[uncertainty.linear_prior_std] * 3, [_ANGULAR_PRIOR_STD] * 3])
+    )
+    scale = max(1.0, residual**2) * uncertainty.correlated_cells
+    covariance[unknowns, unknowns] = np.linalg.inv(information / scale + np.diag(prior_std**-2.0))
+    everything = np.zeros(6)
+    everything[unknowns] = motion
+    covariance += uncertainty.flow_log_std**2 * np.outer(everything, everything)
+    covariance[:3, :3] += uncertainty.depth_log_std**2 * np.outer(everything[:3], everything[:3])
+
+    velocity = Velocity(everything[:3] / exposure, everything[3:] / exposure, covariance / exposure**2)
+    flow = np.nan_to_num(cells.flow(motion)).reshape(2, rows, columns)
+    return Solution(velocity, flow, residual, inliers)
+
+
+def _best_candidate(
+    cells: _Cells, prior_std: np.ndarray, regions: np.ndarray, last: np.ndarray | None
+) -> np.ndarray:
+    """Step 1: the motion x (P,) with the least robust cost among all starts, before refinement."""
+    size = len(prior_std)
+    flow = signed_from_axial(cells.q)
+    precision = cells.spread**-2.0
+    products = np.einsum("kin,kjn->nij", cells.matrix, cells.matrix).reshape(-1, size * size)
+    projections = np.einsum("kin,kn->ni", cells.matrix, flow)
+    prior = np.diag(prior_std**-2.0)
+
+    def least_squares(signs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(K, N) signs and weights → (K, P) motions."""
+        normal = (weights @ products).reshape(-1, size, size) + prior
+        return np.linalg.solve(normal, ((weights * signs) @ projections)[..., None])[..., 0]
+
+    def agreeing_signs(predicted: np.ndarray) -> np.ndarray:
+        """(2, K, N) flows → (K, N) signs that turn the measured flow towards them."""
+        return np.where(predicted[0] * flow[0] + predicted[1] * flow[1] < 0, -1.0, 1.0)
+
+    roll_u, roll_v = cells.matrix[:, -1]
+    angle = 0.5 * math.atan2(cells.q[1].sum(), cells.q[0].sum())
+    dominant_u, dominant_v = np.full_like(flow, math.cos(angle))[0], np.full_like(flow, math.sin(angle))[0]
+    patterns = np.stack([[dominant_u, roll_u, -roll_v], [dominant_v, roll_v, roll_u]])
+    signs = agreeing_signs(patterns)
+    starts = [
+        least_squares(signs, np.broadcast_to(precision, signs.shape)),
+        _lifted(cells, prior_std, regions),
+    ]
+    if last is not None:
+        starts.append(last[None])
+    motions = np.concatenate(starts)
+
+    for _ in range(8):
+        predicted = cells.flow(motions)
+        signs = agreeing_signs(predicted)
+        squared = (
+            np.square(signs * flow[0] - predicted[0]) + np.square(signs * flow[1] - predicted[1])
+        ) * precision
+        limit = _inlier_limit(squared)
+        motions = least_squares(signs, precision * np.square(limit / np.maximum(squared, limit)))
+    cost = _robust_cost(squared, limit.min()) + np.square(motions / prior_std).sum(1)
+    return motions[np.argmin(cost)]
+
+
+def _lifted(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """x (K, P) from f·fᵀ = A·X·Aᵀ: robust linear least squares for X = x·xᵀ, then its leading eigenvector.
+
+    One x per region, given as (K, N) weights: where a large object moves on its own, some region is free of it. The
+    three equations of a cell are those for f₁², √2·f₁f₂ and f₂², so that all weigh the same.
+    """
+    size = len(prior_std)
+    scale = 1 / np.maximum(np.sqrt(np.square(cells.matrix).mean((0, 2))), 1e-9)
+    u, v = cells.matrix * scale[:, None]
+    i, j = np.triu_indices(size)
+    root2 = math.sqrt(2)
+    design = np.stack([u[i] * u[j], (u[i] * v[j] + u[j] * v[i]) / root2, v[i] * v[j]])
+    design *= np.where(i == j, 1.0, 2.0)[:, None]
+    length = np.hypot(*cells.q)
+    target = 0.5 * length * np.stack([length + cells.q[0], root2 * cells.q[1], length - cells.q[0]])
+    variance = np.square(cells.spread) * (2 * length**2 + np.square(cells.spread))
+
+    rows = np.ascontiguousarray(design.transpose(2, 1, 0))
+    products = (rows @ rows.transpose(0, 2, 1)).reshape(len(length), -1)
+    projections = (rows @ target.T[..., None])[..., 0]
+    prior = 1e-9 * (scale / prior_std)[i] * (scale / prior_std)[j]
+    weights = regions / variance
+    for _ in range(3):
+        normal = (weights @ products).reshape(-1, len(i), len(i))
+        diagonal = np.arange(len(i))
+        normal[:, diagonal, diagonal] += prior + 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None]
+        lifted = np.linalg.solve(normal, (weights @ projections)[..., None])[..., 0]
+        squared = np.square(np.tensordot(lifted, design, axes=(1, 1)) - target).sum(1) / variance
+        limit = _inlier_limit(squared)
+        weights = regions / variance * np.square(limit / np.maximum(squared, limit))
+    symmetric = np.zeros((len(regions), size, size))
+    symmetric[:, j, i] = lifted
+    values, vectors = np.linalg.eigh(symmetric, UPLO="L")
+    return scale * vectors[:, :, -1] * np.sqrt(np.maximum(values[:, -1:], 0.0))
+
+
+def _inlier_limit(squared: np.ndarray) -> np.ndarray:
+    """(…, N) squared normalised residuals → (…, 1) limit, wider while the residuals say that the fit is still poor.
+
+    Judged by their 30 % quantile, which stands up to half of the cells being outliers; for two Gaussian components it
+    is −2 ln 0.7.
+    """
+    rank = int(0.3 * squared.shape[-1])
+    quantile = np.partition(squared, rank, axis=-1)[..., rank, None]
+    return _INLIER_SIGMAS**2 * np.maximum(1.0, quantile / (-2 * math.log(0.7)))
+
+
+def _robust_cost(squared: np.ndarray, limit: float) -> np.ndarray:
+    """(…, N) → (…,): sum of the loss whose weight is 1 inside the limit and (limit / squared)² outside it."""
+    return np.where(squared <= limit, squared, 2 * limit - limit**2 / np.maximum(squared, limit)).sum(-1)
+
+
+def _refine(
+    cells: _Cells, prior_std: np.ndarray, motion: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Step 2: robust Gauss–Newton on q from `motion`.
+
+    Full weight inside the limit keeps the estimate efficient; the falling weight outside it forgets outliers.
+
+    Returns:
+        motion (P,), information matrix of the data (P, P), residual and inliers as in `Solution`.
+    """
+    prior = prior_std**-2.0
+    precision = cells.spread**-2.0
+
+    def evaluate(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        flow = cells.flow(motion)
+        error = cells.q - axial_from_signed(flow)
+        return flow, error, (np.square(error[0]) + np.square(error[1])) * precision
+
+    flow, error, squared = evaluate(motion)
+    for _ in range(12):
+        limit = _inlier_limit(squared)
+        weights = precision * np.square(limit / np.maximum(squared, limit))
+        along, across, along_error, across_error = _linearise(flow, error, cells.matrix)
+        weighted_along, weighted_across = along * weights, across * weights
+        information = weighted_along @ along.T + weighted_across @ across.T
+        gradient = weighted_along @ along_error + weighted_across @ across_error - prior * motion
+        step = np.linalg.solve(information + np.diag(prior), gradient)
+        cost = _robust_cost(squared, limit) + prior @ motion**2
+        for _ in range(6):
+            trial = motion + step
+            trial_flow, trial_error, trial_squared = evaluate(trial)
+            if _robust_cost(trial_squared, limit) + prior @ trial**2 <= cost:
+                break
+            step = step / 2
+        else:
+            break
+        moved = np.abs(trial_flow - flow).max()
+        motion, flow, error, squared = trial, trial_flow, trial_error, trial_squared
+        if moved < 0.01 * cells.spread.min():
+            break
+    inlier = squared <= _inlier_limit(squared)
+    residual = math.sqrt(squared[inlier].mean() / 2)
+    return motion, information, residual, float(inlier.mean())
+
+
+def _linearise(
+    flow: np.ndarray, error: np.ndarray, matrix: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """∂q/∂x and the errors of q, both along and across q's own direction: (P, N), (P, N), (N,), (N,).
+
+    Along f, q grows as fast as f; across f, its doubled angle turns it twice as fast.
+    """
+    length = np.maximum(np.hypot(flow[0], flow[1]), 1e-12)
+    cos, sin = flow[0] / length, flow[1] / length
+    along = cos * matrix[0] + sin * matrix[1]
+    across = 2 * cos * matrix[1] - 2 * sin * matrix[0]
+    cos2, sin2 = cos * cos - sin * sin, 2 * cos * sin
+    return along, across, cos2 * error[0] + sin2 * error[1], cos2 * error[1] - sin2 * error[0]
