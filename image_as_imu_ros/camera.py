@@ -46,14 +46,10 @@ class Camera:
 
     def __post_init__(self) -> None:
         if not (0 < self.width <= _MAX_SIDE and 0 < self.height <= _MAX_SIDE):
-            raise InputError(
-                f"camera size is {self.width}×{self.height}; expected 1 to {_MAX_SIDE} px a side"
-            )
+            raise InputError(f"camera size is {self.width}×{self.height}; expected 1 to {_MAX_SIDE} px a side")
         intrinsics = (self.fx, self.fy, self.cx, self.cy)
         if not all(math.isfinite(value) for value in (*intrinsics, *self.distortion)):
-            raise InputError(
-                f"camera intrinsics are not finite: fx, fy, cx, cy = {intrinsics}, D = {self.distortion}"
-            )
+            raise InputError(f"camera intrinsics are not finite: fx, fy, cx, cy = {intrinsics}, D = {self.distortion}")
         if self.fx <= 0 or self.fy <= 0:
             raise InputError(
                 f"focal lengths are fx={self.fx:g}, fy={self.fy:g}; they must be positive (is the camera calibrated?)"

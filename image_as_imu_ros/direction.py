@@ -130,9 +130,7 @@ def _difference(
     return float(np.abs((a - a.mean()) / a.std() - (b - b.mean()) / b.std()).mean())
 
 
-def continuity_log_odds(
-    velocity: np.ndarray, covariance: np.ndarray, previous: np.ndarray, seconds: float
-) -> float:
+def continuity_log_odds(velocity: np.ndarray, covariance: np.ndarray, previous: np.ndarray, seconds: float) -> float:
     """Log-odds that `velocity` rather than its reverse follows `previous`, given how fast cameras accelerate.
 
     Args:

@@ -50,9 +50,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.motion_model not in MOTION_MODELS:
-            raise InputError(
-                f"motion_model is {self.motion_model!r}, expected one of: {', '.join(MOTION_MODELS)}"
-            )
+            raise InputError(f"motion_model is {self.motion_model!r}, expected one of: {', '.join(MOTION_MODELS)}")
         if self.direction not in DIRECTIONS:
             raise InputError(f"direction is {self.direction!r}, expected one of: {', '.join(DIRECTIONS)}")
         if not self.linear_prior_std > 0:
@@ -79,18 +77,12 @@ class Frame:
 
     def __post_init__(self) -> None:
         check_exposure(self.exposure)
-        if (
-            self.image.dtype != np.uint8
-            or self.image.ndim not in (2, 3)
-            or self.image.shape[2:] not in ((), (3,))
-        ):
+        if self.image.dtype != np.uint8 or self.image.ndim not in (2, 3) or self.image.shape[2:] not in ((), (3,)):
             raise InputError(
                 f"image has shape {self.image.shape} and type {self.image.dtype}; expected (H, W) or (H, W, 3) uint8"
             )
         if self.stamp <= 0:
-            raise InputError(
-                f"image stamp is {self.stamp} ns; it must be positive (is the driver's clock running?)"
-            )
+            raise InputError(f"image stamp is {self.stamp} ns; it must be positive (is the driver's clock running?)")
 
 
 @dataclass(frozen=True)
@@ -239,9 +231,7 @@ class MotionEstimator:
         started = time.perf_counter()
         geometry = self._geometry_for(frame.camera)
         image = geometry.view.prepare(frame.image, self.engine.info.colour)
-        depth = (
-            None if frame.depth is None else geometry.view.sample_depth(frame.depth, self.engine.info.stride)
-        )
+        depth = None if frame.depth is None else geometry.view.sample_depth(frame.depth, self.engine.info.stride)
         prepared = time.perf_counter()
         field = self.engine.infer(image)
         inferred = time.perf_counter()
@@ -274,9 +264,7 @@ class MotionEstimator:
             self.reset()
         return self._geometry
 
-    def _solve(
-        self, field: MotionField, geometry: _Geometry, exposure: float, depth: np.ndarray | None
-    ) -> Solution:
+    def _solve(self, field: MotionField, geometry: _Geometry, exposure: float, depth: np.ndarray | None) -> Solution:
         info = self.engine.info
         return solve(
             field,
@@ -337,7 +325,5 @@ def _look_ahead(seen: _Seen, following: _Seen) -> MotionEstimate:
         return seen.estimate
     seconds = (seen.undecided.stamp - following.undecided.stamp) * 1e-9
     velocity = seen.undecided.velocity.vector
-    log_odds = photometric_log_odds(
-        seen.geometry.grid, velocity, seen.depth, seen.small, following.small, seconds
-    )
+    log_odds = photometric_log_odds(seen.geometry.grid, velocity, seen.depth, seen.small, following.small, seconds)
     return replace(seen, log_odds=seen.log_odds + log_odds).estimate

@@ -22,9 +22,7 @@ from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, axial_
 
 MOTION_MODELS = ("full", "rotation")
 
-_ANGULAR_PRIOR_STD = (
-    30.0  # rad/s; no camera turns faster, and a frame without texture must not give infinities
-)
+_ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without texture must not give infinities
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
 _CANDIDATE_STRIDE = 3  # candidates are compared on every third row and column
 _MIN_CELLS = 12
@@ -137,9 +135,7 @@ def solve(
     full = motion_model == "full"
     depth = field.depth if depth is None else depth
     if full and depth is None:
-        raise InputError(
-            "the full motion model needs depth: give a depth image or set motion_model to 'rotation'"
-        )
+        raise InputError("the full motion model needs depth: give a depth image or set motion_model to 'rotation'")
 
     rows, columns = field.spread.shape
     cells = _Cells(
@@ -152,9 +148,7 @@ def solve(
     if full:
         usable &= np.isfinite(depth.ravel())
     if usable.sum() < _MIN_CELLS:
-        raise InputError(
-            f"only {usable.sum()} of {usable.size} grid cells are usable: no measurement from this frame"
-        )
+        raise InputError(f"only {usable.sum()} of {usable.size} grid cells are usable: no measurement from this frame")
 
     prior_std = np.full(6, _ANGULAR_PRIOR_STD)
     prior_std[:3] = uncertainty.linear_prior_std
@@ -172,9 +166,7 @@ def solve(
     candidate = _refine(coarse, prior_std, _best_candidate(coarse, prior_std, regions, last))[0]
     motion, information, residual, inliers = _refine(cells.select(usable), prior_std, candidate)
 
-    covariance = np.diag(
-        np.square(exposure * np.r_[[uncertainty.linear_prior_std] * 3, [_ANGULAR_PRIOR_STD] * 3])
-    )
+    covariance = np.diag(np.square(exposure * np.r_[[uncertainty.linear_prior_std] * 3, [_ANGULAR_PRIOR_STD] * 3]))
     scale = max(1.0, residual**2) * uncertainty.correlated_cells
     covariance[unknowns, unknowns] = np.linalg.inv(information / scale + np.diag(prior_std**-2.0))
     everything = np.zeros(6)
@@ -187,9 +179,7 @@ def solve(
     return Solution(velocity, flow, residual, inliers)
 
 
-def _best_candidate(
-    cells: _Cells, prior_std: np.ndarray, regions: np.ndarray, last: np.ndarray | None
-) -> np.ndarray:
+def _best_candidate(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray, last: np.ndarray | None) -> np.ndarray:
     """Step 1: the motion x (P,) with the least robust cost among all starts, before refinement."""
     size = len(prior_std)
     flow = signed_from_axial(cells.q)
@@ -223,9 +213,7 @@ def _best_candidate(
     for _ in range(8):
         predicted = cells.flow(motions)
         signs = agreeing_signs(predicted)
-        squared = (
-            np.square(signs * flow[0] - predicted[0]) + np.square(signs * flow[1] - predicted[1])
-        ) * precision
+        squared = (np.square(signs * flow[0] - predicted[0]) + np.square(signs * flow[1] - predicted[1])) * precision
         limit = _inlier_limit(squared)
         motions = least_squares(signs, precision * np.square(limit / np.maximum(squared, limit)))
     cost = _robust_cost(squared, limit.min()) + np.square(motions / prior_std).sum(1)
@@ -284,9 +272,7 @@ def _robust_cost(squared: np.ndarray, limit: float) -> np.ndarray:
     return np.where(squared <= limit, squared, 2 * limit - limit**2 / np.maximum(squared, limit)).sum(-1)
 
 
-def _refine(
-    cells: _Cells, prior_std: np.ndarray, motion: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float, float]:
+def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Step 2: robust Gauss–Newton on q from `motion`.
 
     Full weight inside the limit keeps the estimate efficient; the falling weight outside it forgets outliers.

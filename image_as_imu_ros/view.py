@@ -84,9 +84,7 @@ class View:
             (h, w) float64 m, NaN where unknown.
         """
         height, width = depth.shape
-        if abs(width * self.source.height - height * self.source.width) > max(
-            self.source.width, self.source.height
-        ):
+        if abs(width * self.source.height - height * self.source.width) > max(self.source.width, self.source.height):
             raise InputError(
                 f"depth image is {width}×{height} px, another shape than the image's "
                 f"{self.source.width}×{self.source.height}: use a depth stream registered to this camera"

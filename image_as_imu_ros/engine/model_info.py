@@ -85,9 +85,7 @@ class ModelInfo:
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise InputError(f"model metadata is not readable: {error}") from None
         if version != FORMAT:
-            raise InputError(
-                f"model metadata has format {version!r}, this program reads {FORMAT}; update one of them"
-            )
+            raise InputError(f"model metadata has format {version!r}, this program reads {FORMAT}; update one of them")
         unknown = values.keys() - {f.name for f in fields(cls)}
         if unknown:
             raise InputError(f"model metadata has unknown fields: {', '.join(sorted(unknown))}")

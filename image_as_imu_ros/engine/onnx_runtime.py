@@ -69,9 +69,7 @@ class OnnxRuntimeEngine:
         """See `Engine.infer`."""
         planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
         tensor = (planes.astype(np.float32) - self._mean) * self._scale
-        outputs = dict(
-            zip(self._outputs, self._session.run(self._outputs, {"image": tensor[None]}), strict=True)
-        )
+        outputs = dict(zip(self._outputs, self._session.run(self._outputs, {"image": tensor[None]}), strict=True))
         flow = outputs["flow"][0]
         return MotionField(
             axial_flow=flow if self.info.flow == "axial" else axial_from_signed(flow),

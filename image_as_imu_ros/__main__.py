@@ -1,0 +1,12 @@
+"""`python -m image_as_imu_ros NAME …` runs a command without a ROS installation."""
+
+import sys
+
+from image_as_imu_ros.command_line import COMMANDS, run
+
+if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+    sys.exit(run(sys.argv[1], sys.argv[2:]))
+print("usage: python -m image_as_imu_ros COMMAND [--help]\n\ncommands:")
+for name, (_, summary) in COMMANDS.items():
+    print(f"  {name:15} {summary}")
+sys.exit(0 if sys.argv[1:] in ([], ["-h"], ["--help"]) else 2)

@@ -1,0 +1,37 @@
+"""The commands, the same under `ros2 run image_as_imu_ros NAME` and `python -m image_as_imu_ros NAME`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from importlib import import_module
+
+from image_as_imu_ros.errors import InputError
+
+# name → (module with a function main(argv) that returns an exit code, one line of help)
+COMMANDS = {
+    "blur_imu_node": ("image_as_imu_ros.nodes.blur_imu_node", "the ROS 2 node: images in, Imu and Twist out"),
+    "demo": ("image_as_imu_ros.demo", "a camera, the node and a comparison with truth, without a robot"),
+    "evaluate": ("image_as_imu_ros.replay.evaluate", "a recording → errors against truth, plots, a bag of estimates"),
+    "estimate_image": ("image_as_imu_ros.replay.estimate_image", "one picture → velocity and a picture of its streaks"),
+    "benchmark": ("image_as_imu_ros.benchmark", "time and memory per stage on this machine"),
+}
+
+
+def run(name: str, argv: list[str] | None = None) -> int:
+    """Run a command and return its exit code; an unusable input becomes one line on stderr and code 2."""
+    try:
+        return import_module(COMMANDS[name][0]).main(sys.argv[1:] if argv is None else argv)
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+# Entry points of setup.py.
+blur_imu_node = partial(run, "blur_imu_node")
+demo = partial(run, "demo")
+evaluate = partial(run, "evaluate")
+estimate_image = partial(run, "estimate_image")
+benchmark = partial(run, "benchmark")

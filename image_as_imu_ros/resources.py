@@ -1,0 +1,32 @@
+"""Where the files beside the code are: models, launch, config."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from image_as_imu_ros.errors import InputError
+
+DEFAULT_MODEL = "models/blur_imu_small.onnx"
+
+
+def resource(name: str) -> Path:
+    """Path of a shipped file, e.g. "config/ekf.yaml", in a source tree, a pip installation or a ROS workspace.
+
+    Raises:
+        InputError: the file is in none of them.
+    """
+    places = [Path(__file__).resolve().parents[1], Path(sys.prefix) / "share" / "image_as_imu_ros"]
+    try:
+        from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+        try:
+            places.insert(0, Path(get_package_share_directory("image_as_imu_ros")))
+        except (PackageNotFoundError, OSError, KeyError):
+            pass  # not a ROS workspace
+    except ImportError:
+        pass
+    for place in places:
+        if (place / name).exists():
+            return place / name
+    raise InputError(f"{name} is missing; looked in {', '.join(map(str, places))}. Reinstall the package")
