@@ -114,7 +114,7 @@ def _difference(
     other: np.ndarray,
     seconds: float,
 ) -> float:
-    """Mean absolute difference of `now` and the warped `other`, both normalised over their overlap. inf if too small."""
+    """Mean absolute difference of `now` and the warped `other`, both normalised over their overlap; inf without one."""
     height, width = now.shape
     pixels = grid.displaced(velocity, depth, seconds)
     scale = width / grid.camera.width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from image_as_imu_ros.errors import InputError
@@ -17,15 +18,10 @@ def resource(name: str) -> Path:
         InputError: the file is in none of them.
     """
     places = [Path(__file__).resolve().parents[1], Path(sys.prefix) / "share" / "image_as_imu_ros"]
-    try:
-        from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+    with suppress(ImportError, KeyError, OSError):  # no ROS, or this package is not in its workspace
+        from ament_index_python.packages import get_package_share_directory
 
-        try:
-            places.insert(0, Path(get_package_share_directory("image_as_imu_ros")))
-        except (PackageNotFoundError, OSError, KeyError):
-            pass  # not a ROS workspace
-    except ImportError:
-        pass
+        places.insert(0, Path(get_package_share_directory("image_as_imu_ros")))
     for place in places:
         if (place / name).exists():
             return place / name

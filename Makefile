@@ -1,0 +1,26 @@
+# make demo   see it work, without a robot or a ROS installation
+# make test   run the tests
+# Both install what they need into .venv first.
+
+PYTHON ?= python3
+export AMENT_PREFIX_PATH := $(CURDIR)/.venv$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
+
+.PHONY: demo test clean
+
+demo: .venv/demo-installed
+	.venv/bin/python -m image_as_imu_ros demo --output output/demo
+
+test: .venv/test-installed
+	.venv/bin/python -m pytest
+
+.venv/demo-installed: setup.py constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ros]'
+	touch $@
+
+.venv/test-installed: .venv/demo-installed
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ros,test,train]'
+	touch $@
+
+clean:
+	rm -rf .venv output build install log *.egg-info

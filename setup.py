@@ -1,0 +1,49 @@
+"""ament_python package, and pip-installable from the same tree."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+package = "image_as_imu_ros"
+commands = ["blur_imu_node", "demo", "evaluate", "estimate_image", "benchmark"]
+
+setup(
+    name=package,
+    version="0.1.0",
+    description="Angular and linear camera velocity from single motion-blurred images, as a real-time ROS 2 node",
+    maintainer="image_as_imu_ros maintainers",
+    maintainer_email="maintainers@image-as-imu-ros.invalid",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[f"{package}*", "image_as_imu_training*"]),
+    package_data={package: ["demo/assets/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
+        (f"share/{package}", ["package.xml"]),
+        (f"share/{package}/launch", glob("launch/*.launch.py")),
+        (f"share/{package}/config", glob("config/*")),
+        (f"share/{package}/models", glob("models/*")),
+    ],
+    install_requires=[
+        "numpy>=1.21",
+        "opencv-python>=4.5",
+        "onnxruntime>=1.16",
+        "rosbags>=0.10",
+        "matplotlib>=3.5",
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        # The PyPI builds of ROS 2, for machines without a ROS installation.
+        "ros": [
+            "ros-rclpy[fastrtps]",
+            "ros-sensor-msgs",
+            "ros-geometry-msgs",
+            "ros-diagnostic-msgs",
+            "ros-lifecycle-msgs",
+            "ros-rosgraph-msgs",
+        ],
+        "train": ["torch>=2.4", "onnx>=1.15"],
+        "test": ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "onnx>=1.15", "pyyaml>=6", "scipy>=1.8"],
+    },
+    entry_points={"console_scripts": [f"{name} = {package}.command_line:{name}" for name in commands]},
+)
