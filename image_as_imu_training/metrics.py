@@ -1,0 +1,74 @@
+"""How good a predicted motion field is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from image_as_imu_training.dataset import Samples
+
+_MIN_BLUR_PX = 3.0  # below it a direction means little
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The network's outputs on N samples, float32: flow (N, 2, h, w), spread (N, h, w), depth (N, h, w)."""
+
+    flow: np.ndarray
+    spread: np.ndarray
+    depth: np.ndarray
+
+
+@torch.no_grad()
+def predict(network: torch.nn.Module, samples: Samples, batch: int = 16) -> Predictions:
+    """Run the network, in evaluation mode, over all samples."""
+    network.eval()
+    device = next(network.parameters()).device
+    outputs = []
+    for start in range(0, len(samples), batch):
+        image = torch.from_numpy(samples.image[start : start + batch, None]).to(device).float() / 255
+        outputs.append([output.cpu().numpy() for output in network(image)])
+    flow, spread, depth = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
+    return Predictions(flow, spread[:, 0], depth[:, 0])
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Errors over all cells of a set of samples.
+
+    Attributes:
+        flow_error: mean ‖q̂ − q‖, px. flow_error_of_zero: the same for always predicting zero.
+        direction_error_deg: median error of the streak's direction line; length_error: median of |‖q̂‖/‖q‖ − 1|.
+            Both where the true blur has at least 3 px, on the half of those cells with the lowest ratio of predicted
+            spread to predicted length.
+        depth_log_error: median |log(Ẑ/Z)| over cells with known depth.
+    """
+
+    flow_error: float
+    flow_error_of_zero: float
+    direction_error_deg: float
+    length_error: float
+    depth_log_error: float
+
+
+def figures(samples: Samples, predictions: Predictions) -> Figures:
+    """Compare predictions with the labels."""
+    truth = samples.flow.astype(np.float32)
+    error = np.linalg.norm(predictions.flow - truth, axis=1)
+    true_length = np.linalg.norm(truth, axis=1)
+    length = np.linalg.norm(predictions.flow, axis=1)
+    blurred = true_length >= _MIN_BLUR_PX
+    uncertainty = predictions.spread / np.maximum(length, 1e-3)
+    confident = blurred & (uncertainty <= np.median(uncertainty[blurred]))
+    turn = np.arctan2(predictions.flow[:, 1], predictions.flow[:, 0]) - np.arctan2(truth[:, 1], truth[:, 0])
+    half_turn = 0.5 * np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
+    depth_error = np.abs(np.log(predictions.depth / samples.depth.astype(np.float32)))
+    return Figures(
+        flow_error=float(error.mean()),
+        flow_error_of_zero=float(true_length.mean()),
+        direction_error_deg=float(np.degrees(np.median(half_turn[confident]))),
+        length_error=float(np.median(np.abs(length / np.maximum(true_length, 1e-3) - 1)[confident])),
+        depth_log_error=float(np.nanmedian(depth_error)),
+    )

@@ -1,0 +1,170 @@
+"""Augmentations are exact, the network keeps its interface, and the exported file says and does the same."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the training module needs torch")
+
+from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo  # noqa: E402
+from image_as_imu_ros.errors import InputError  # noqa: E402
+from image_as_imu_training.__main__ import main  # noqa: E402
+from image_as_imu_training.augmentation import dihedral, photometric  # noqa: E402
+from image_as_imu_training.calibration import calibrate  # noqa: E402
+from image_as_imu_training.checkpoint import load_checkpoint, load_network, save_checkpoint  # noqa: E402
+from image_as_imu_training.dataset import Samples  # noqa: E402
+from image_as_imu_training.export import disagreement, write_onnx  # noqa: E402
+from image_as_imu_training.metrics import Predictions, figures  # noqa: E402
+from image_as_imu_training.network import BlurNetwork, OrientationEnergy  # noqa: E402
+from image_as_imu_training.rendering.motion import axial_from_signed, motion_field  # noqa: E402
+from image_as_imu_training.rendering.views import Views  # noqa: E402
+from image_as_imu_training.train import learning_rate, loss  # noqa: E402
+
+SYMMETRIES = [(m, f, t) for m in (False, True) for f in (False, True) for t in (False, True)]
+
+
+@pytest.mark.parametrize(("mirror", "flip", "transpose"), SYMMETRIES)
+def test_dihedral_symmetry_is_the_motion_field_of_the_turned_camera(mirror, flip, transpose):
+    """Turning the picture = turning the flow vectors and their places."""
+    torch.manual_seed(0)
+    flow = torch.randn(1, 2, 6, 6) * 10
+    image = torch.rand(1, 1, 24, 24)
+    depth = torch.rand(1, 1, 6, 6)
+    turned, vectors = image, flow
+    for wanted, axis, component in ((mirror, -1, 0), (flip, -2, 1)):
+        if wanted:
+            turned, vectors = turned.flip(axis), vectors.flip(axis).clone()
+            vectors[:, component] *= -1
+    if transpose:
+        turned, vectors = turned.mT, vectors.mT.flip(1)
+    result = dihedral(image, axial_from_signed(flow), depth, mirror, flip, transpose)
+    torch.testing.assert_close(result[0], turned)
+    torch.testing.assert_close(result[1], axial_from_signed(vectors))
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+def test_structure_tensor_turns_as_axial_flow_does(symmetry):
+    """The front end's double-angle channels transform like q under every symmetry."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 1, 64, 64)
+    energies = OrientationEnergy()
+
+    def doubled(x):
+        return energies(x)[0][:, :2]
+
+    turned_image, expected, _ = dihedral(image, doubled(image), torch.zeros(1, 1, 16, 16), *symmetry)
+    torch.testing.assert_close(doubled(turned_image), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_photometric_augmentation_stays_in_range():
+    image = photometric(torch.rand(4, 1, 32, 32), torch.Generator().manual_seed(0))
+    assert image.shape == (4, 1, 32, 32)
+    assert image.min() >= 0
+    assert image.max() <= 1
+
+
+@pytest.mark.parametrize("size", [(224, 320), (128, 128)])
+def test_network_outputs_flow_spread_and_depth_at_stride_4(size):
+    height, width = size
+    flow, spread, depth = BlurNetwork().eval()(torch.rand(2, 1, height, width))
+    assert flow.shape == (2, 2, height // 4, width // 4)
+    assert spread.shape == depth.shape == (2, 1, height // 4, width // 4)
+    assert (spread > 0).all()
+    assert (depth > 0).all()
+
+
+def test_network_is_small():
+    assert sum(p.numel() for p in BlurNetwork().parameters()) < 2e6
+
+
+def test_a_few_steps_lower_the_loss():
+    torch.manual_seed(0)
+    network = BlurNetwork((16, 16, 16, 16))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    image = torch.rand(4, 1, 64, 64)
+    flow, depth = torch.randn(4, 2, 16, 16) * 3, torch.full((4, 1, 16, 16), 2.0)
+    depth[:2] = torch.nan
+    values = []
+    for _ in range(15):
+        value = loss(*network(image), flow, depth)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < 0.9 * values[0]
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    rates = [learning_rate(progress, 1.0) for progress in (0, 0.03, 0.5, 1)]
+    assert rates[0] < rates[2] < rates[1] == 1.0
+    assert rates[3] == pytest.approx(0, abs=1e-9)
+
+
+def test_spread_of_perfect_calibration_is_left_alone():
+    """Independent normal errors give scale one and no correlation; errors in blocks of 5×5 give 25 cells."""
+    draw = np.random.default_rng(0)
+    spread = draw.uniform(0.5, 3, (200, 20, 30)).astype(np.float32)
+    frames = Samples(np.zeros((200, 80, 120), np.uint8), np.zeros((200, 2, 20, 30), np.float16), np.ones_like(spread))
+    depth = np.exp(0.3 * draw.standard_normal((200, 1, 1))) * np.ones_like(spread)
+    independent = spread[:, None] * draw.standard_normal((200, 2, 20, 30))
+    result = calibrate(frames, Predictions(independent, spread, depth))
+    assert result.spread_scale == pytest.approx(1, abs=0.02)
+    assert result.correlated_cells == pytest.approx(1, abs=0.4)
+    assert result.depth_log_std == pytest.approx(0.3, abs=0.05)
+
+    blocks = np.kron(draw.standard_normal((200, 2, 4, 6)), np.ones((5, 5)))
+    result = calibrate(frames, Predictions(blocks, np.ones_like(spread), depth))
+    assert result.correlated_cells == pytest.approx(25, rel=0.4)
+
+
+def test_figures_of_a_known_error():
+    flow = np.zeros((1, 2, 8, 8), np.float16)
+    flow[:, 0] = 10  # horizontal streaks of 10 px
+    turned = 9 * np.stack([np.full((1, 8, 8), np.cos(0.2)), np.full((1, 8, 8), np.sin(0.2))], 1)
+    ones = np.ones((1, 8, 8), np.float32)
+    result = figures(Samples(np.zeros((1, 32, 32), np.uint8), flow, 2 * ones), Predictions(turned, ones, ones))
+    assert result.direction_error_deg == pytest.approx(np.degrees(0.1), rel=1e-3)
+    assert result.length_error == pytest.approx(0.1, rel=1e-3)
+    assert result.flow_error_of_zero == pytest.approx(10)
+    assert result.depth_log_error == pytest.approx(np.log(2), rel=1e-3)
+
+
+def test_checkpoint_comes_back(tmp_path):
+    network = BlurNetwork()
+    save_checkpoint(tmp_path / "a.pt", average=network.state_dict(), step=3, seconds=1.5)
+    assert load_checkpoint(tmp_path / "a.pt")["step"] == 3
+    torch.testing.assert_close(load_network(tmp_path / "a.pt").head.weight, network.head.weight)
+    with pytest.raises(InputError, match="no checkpoint"):
+        load_network(tmp_path / "b.pt")
+    (tmp_path / "c.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "c.pt")
+
+
+def test_exported_file_agrees_and_explains_itself(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    torch.manual_seed(0)
+    network = BlurNetwork((16, 16, 16, 16)).eval()
+    info = ModelInfo("tiny", "0.0.1", 96, 64, spread_scale=1.5, correlated_cells=40.0, training={"data": "none"})
+    write_onnx(network, info, tmp_path / "tiny.onnx")
+    images = np.random.default_rng(1).integers(0, 256, (3, 64, 96), np.uint8)
+    assert disagreement(network, tmp_path / "tiny.onnx", images) < 1e-3
+    properties = {p.key: p.value for p in onnx.load(tmp_path / "tiny.onnx").metadata_props}
+    assert ModelInfo.from_json(properties[METADATA_KEY]) == info
+
+
+def test_commands_fail_with_one_clear_line(tmp_path, capsys):
+    assert main(["export", "--checkpoint", str(tmp_path / "no.pt"), "--output", "x.onnx", "--version", "0"]) == 2
+    assert main(["train", "--data", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt")]) == 2
+    error = capsys.readouterr().err
+    assert "no checkpoint" in error
+    assert "run `render` first" in error
+
+
+def test_cell_centres_are_the_runtimes():
+    """A pure forward motion leaves the principal point at rest: its cell has the smallest flow."""
+    views = Views(torch.tensor([100.0]), torch.tensor([[13.5, 9.5]]), 32, 32)
+    rays = views.cell_rays()
+    forward = torch.tensor([[0.0, 0.0, 0.1]])
+    flow = motion_field(rays, torch.ones(1, 64), views.focal, torch.zeros(1, 3), forward).norm(dim=1).view(8, 8)
+    assert divmod(int(flow.argmin()), 8) == (2, 3)
+    assert flow.min() == pytest.approx(0, abs=1e-6)
