@@ -74,7 +74,19 @@ class MotionFieldMatrix:
         angular = np.stack([np.stack([x * y, -(1 + x * x), y], -1), np.stack([1 + y * y, -x * y, -x], -1)], 1)
         return cls(jacobian @ linear, jacobian @ angular)
 
+    def select(self, pixels: np.ndarray) -> MotionFieldMatrix:
+        """The matrix at some of the pixels, given by index or mask."""
+        return MotionFieldMatrix(self.linear[pixels], self.angular[pixels])
+
     def velocity_to_flow(self, depth: np.ndarray) -> np.ndarray:
         """(N,) depth, m → (N, 2, 6): pixel velocity per unit of (v, ω). Unknown depth counts as infinite."""
-        inverse_depth = np.divide(1.0, depth, out=np.zeros(len(depth)), where=depth > 0)
-        return np.concatenate([self.linear * inverse_depth[:, None, None], self.angular], axis=2)
+        return np.concatenate([self.linear * _inverse(depth)[:, None, None], self.angular], axis=2)
+
+    def flow(self, velocity: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
+        """Pixel velocity (N, 2), px/s, of a camera that moves with (6,) (v, ω). Unknown depth counts as infinite."""
+        flow = self.angular @ velocity[3:]
+        return flow if depth is None else flow + (self.linear @ velocity[:3]) * _inverse(depth)[:, None]
+
+
+def _inverse(depth: np.ndarray) -> np.ndarray:
+    return np.divide(1.0, depth, out=np.zeros(len(depth)), where=depth > 0)

@@ -24,7 +24,7 @@ MOTION_MODELS = ("full", "rotation")
 
 _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without texture must not give infinities
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
-_CANDIDATE_STRIDE = 3  # candidates are compared on every third row and column
+_CELLS = 1120  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
 
 
@@ -138,44 +138,48 @@ def solve(
         raise InputError("the full motion model needs depth: give a depth image or set motion_model to 'rotation'")
 
     rows, columns = field.spread.shape
-    cells = _Cells(
-        q=field.axial_flow.reshape(2, -1).astype(np.float64),
-        spread=field.spread.ravel().astype(np.float64),
-        matrix=(matrix.velocity_to_flow(depth.ravel()) if full else matrix.angular).transpose(1, 2, 0),
-    )
-    usable = np.isfinite(cells.q).all(0) & np.isfinite(cells.spread) & (cells.spread > 0)
-    usable &= np.isfinite(cells.matrix).all((0, 1))
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    thinning = max(1, round(math.sqrt(rows * columns / _CELLS)))
+    thinned = np.flatnonzero((row % thinning == thinning // 2) & (column % thinning == thinning // 2))
+    q = field.axial_flow.reshape(2, -1)[:, thinned].astype(np.float64)
+    spread = field.spread.ravel()[thinned].astype(np.float64)
+    rays = matrix.select(thinned)
+    flow_per_motion = rays.velocity_to_flow(depth.ravel()[thinned]) if full else rays.angular
+    usable = np.isfinite(q).all(0) & (spread > 0) & (spread < math.inf) & np.isfinite(flow_per_motion).all((1, 2))
     if full:
-        usable &= np.isfinite(depth.ravel())
+        usable &= np.isfinite(depth.ravel()[thinned])
     if usable.sum() < _MIN_CELLS:
-        raise InputError(f"only {usable.sum()} of {usable.size} grid cells are usable: no measurement from this frame")
+        raise InputError(f"only {usable.sum()} of {len(usable)} cells are usable: no measurement from this frame")
+    cells = _Cells(q, spread, flow_per_motion.transpose(1, 2, 0)).select(usable)
+    chosen = thinned[usable]
 
-    prior_std = np.full(6, _ANGULAR_PRIOR_STD)
-    prior_std[:3] = uncertainty.linear_prior_std
-    prior_std = exposure * (prior_std if full else prior_std[3:])
     unknowns = slice(0, 6) if full else slice(3, 6)
+    prior_std = exposure * np.repeat([uncertainty.linear_prior_std, _ANGULAR_PRIOR_STD], 3)
+    correlated = max(1.0, uncertainty.correlated_cells / thinning**2)
+    # Errors shared by n cells make the data n times weaker; against the prior, that is a prior n times stronger.
+    strong_prior_std = prior_std[unknowns] / math.sqrt(correlated)
     last = None if previous is None else exposure * np.asarray(previous, np.float64)[unknowns]
 
-    row, column = np.divmod(np.arange(rows * columns), columns)
-    on_coarse_grid = (row % _CANDIDATE_STRIDE == 1) & (column % _CANDIDATE_STRIDE == 1)
-    chosen = usable & on_coarse_grid
-    chosen = chosen if chosen.sum() >= _MIN_CELLS else usable
-    coarse = cells.select(chosen)
-    left, top = column[chosen] < columns / 2, row[chosen] < rows / 2
+    coarse = (row[chosen] // thinning + column[chosen] // thinning) % 4 == 0
+    coarse = coarse if coarse.sum() >= _MIN_CELLS else np.ones_like(coarse)
+    left, top = (column[chosen] < columns / 2)[coarse], (row[chosen] < rows / 2)[coarse]
     regions = np.stack([np.ones_like(left), left, ~left, top, ~top]).astype(np.float64)
-    candidate = _refine(coarse, prior_std, _best_candidate(coarse, prior_std, regions, last))[0]
-    motion, information, residual, inliers = _refine(cells.select(usable), prior_std, candidate)
+    coarse_cells = cells.select(coarse)
+    candidate = _best_candidate(coarse_cells, strong_prior_std, regions, last)
+    candidate = _refine(coarse_cells, strong_prior_std, candidate)[0]
+    motion, information, residual, inliers = _refine(cells, strong_prior_std, candidate)
 
-    covariance = np.diag(np.square(exposure * np.r_[[uncertainty.linear_prior_std] * 3, [_ANGULAR_PRIOR_STD] * 3]))
-    scale = max(1.0, residual**2) * uncertainty.correlated_cells
-    covariance[unknowns, unknowns] = np.linalg.inv(information / scale + np.diag(prior_std**-2.0))
+    covariance = np.diag(prior_std**2)
+    scale = max(1.0, residual**2) * correlated
+    covariance[unknowns, unknowns] = np.linalg.inv(information / scale + np.diag(prior_std[unknowns] ** -2.0))
     everything = np.zeros(6)
     everything[unknowns] = motion
     covariance += uncertainty.flow_log_std**2 * np.outer(everything, everything)
     covariance[:3, :3] += uncertainty.depth_log_std**2 * np.outer(everything[:3], everything[:3])
 
     velocity = Velocity(everything[:3] / exposure, everything[3:] / exposure, covariance / exposure**2)
-    flow = np.nan_to_num(cells.flow(motion)).reshape(2, rows, columns)
+    flow = matrix.flow(everything, depth.ravel() if full else None)
+    flow = np.nan_to_num(flow).T.reshape(2, rows, columns)
     return Solution(velocity, flow, residual, inliers)
 
 
