@@ -1,0 +1,102 @@
+"""A frame with its measured blur streaks and the fitted motion field drawn on it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.estimator import MotionEstimate
+from image_as_imu_ros.motion_field import cell_centres, signed_from_axial
+
+_COLUMNS = 20  # streaks across the view, fewer where they would be closer than
+_LEAST_SPACING = 14  # px of the picture
+_BRIGHTNESS = 0.7  # of the frame under the drawing
+_MEASURED = (30, 170, 255)  # amber, BGR
+_FITTED = (255, 225, 0)  # cyan, BGR
+_SUBPIXEL_BITS = 4
+
+
+def draw_overlay(image: np.ndarray, estimate: MotionEstimate) -> np.ndarray:
+    """Draw what was measured in a frame and what the estimated velocity makes of it.
+
+    Amber: the measured streaks at their true length, without an arrow because blur has none; the less certain, the more
+    they fade into the picture. Cyan: the fitted field; its arrowheads appear once the direction is known. Cells without
+    visible blur show a dot.
+
+    Args:
+        image: (H, W) luminance or (H, W, 3) RGB, uint8, the image that `estimate` was made from.
+        estimate: of this image.
+
+    Returns:
+        (H, W, 3) uint8, BGR as OpenCV writes and shows it.
+    """
+    bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
+    canvas = cv2.convertScaleAbs(bgr, alpha=_BRIGHTNESS)
+
+    view, field = estimate.view, estimate.field
+    rows, columns = field.spread.shape
+    step = max(1, round(columns / min(_COLUMNS, view.width / _LEAST_SPACING)))
+    shown = np.zeros((rows, columns), bool)
+    shown[step // 2 :: step, step // 2 :: step] = True
+    shown &= np.isfinite(field.axial_flow).all(0)
+    to_source = np.array([view.width / view.camera.width, view.height / view.camera.height])
+    centres = view.to_source(cell_centres(rows, columns, field.stride)[shown.ravel()])
+    measured = signed_from_axial(field.axial_flow[:, shown]).T * to_source
+    fitted = estimate.fitted_flow[:, shown].T * to_source
+    confidence = _confidence(field.axial_flow[:, shown], field.spread[shown])
+
+    thin = max(1, round(view.width / 640))
+    backgrounds = canvas[np.clip(centres[:, 1].astype(int), 0, canvas.shape[0] - 1), centres[:, 0].astype(int)]
+    colours = backgrounds + confidence[:, None] * (np.array(_MEASURED) - backgrounds)
+    for centre, flow, colour in zip(centres, measured, colours, strict=True):
+        _line(canvas, centre - flow / 2, centre + flow / 2, colour, 3 * thin)
+    for centre, flow in zip(centres, fitted, strict=True):
+        _line(canvas, centre - flow / 2, centre + flow / 2, _FITTED, thin)
+        if estimate.resolved_direction:
+            _arrowhead(canvas, centre + flow / 2, flow, 5 * thin, thin)
+    _write(canvas, _caption(estimate))
+    return canvas
+
+
+def _confidence(axial_flow: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """(2, N) and (N,) px → (N,) 0…1: how far a streak stands out of its own uncertainty."""
+    return 1 / (1 + np.square(spread / (0.3 * np.hypot(*axial_flow) + 0.5)))
+
+
+def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple | np.ndarray, thickness: int) -> None:
+    a, b = (tuple(np.round(point * 2**_SUBPIXEL_BITS).astype(int).tolist()) for point in (start, end))
+    cv2.line(canvas, a, b, tuple(map(float, colour)), thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _arrowhead(canvas: np.ndarray, tip: np.ndarray, flow: np.ndarray, size: float, thickness: int) -> None:
+    length = np.hypot(*flow)
+    if length < size:
+        return
+    back = -size / length * flow
+    side = 0.5 * np.array([-back[1], back[0]])
+    _line(canvas, tip, tip + back + side, _FITTED, thickness)
+    _line(canvas, tip, tip + back - side, _FITTED, thickness)
+
+
+def _caption(estimate: MotionEstimate) -> list[str]:
+    """Parts of the caption, to be laid out in as few lines as fit. ASCII: OpenCV's fonts know no more."""
+    x, y, z = estimate.velocity.angular
+    direction = "direction known" if estimate.resolved_direction else "direction open (+/-)"
+    return [f"turn {x:+.2f} {y:+.2f} {z:+.2f} rad/s", f"blur {estimate.mean_flow:.1f} px at 320", direction]
+
+
+def _write(canvas: np.ndarray, parts: list[str]) -> None:
+    """White on a dark strip along the bottom edge, scaled to the picture; one line, or one per part if it is narrow."""
+    height, width = canvas.shape[:2]
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    lines = ["   ".join(parts)] if width >= 480 else parts
+    margin = max(2, width // 100)
+    (unit_width, unit_height), _ = cv2.getTextSize(max(lines, key=len), font, 1.0, 1)
+    scale = min(max(0.35, width / 1100), (width - 2 * margin) / unit_width)
+    thickness = max(1, round(1.5 * scale))
+    line_height = round(1.7 * unit_height * scale)
+    top = max(0, height - line_height * len(lines) - margin)
+    canvas[top:] //= 4
+    for number, line in enumerate(lines):
+        baseline = (margin, top + round((number + 0.8) * line_height))
+        cv2.putText(canvas, line, baseline, font, scale, (255, 255, 255), thickness, cv2.LINE_AA)

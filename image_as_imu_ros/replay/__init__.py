@@ -1,0 +1,1 @@
+"""Recordings: reading, ground truth, evaluation, metrics and plots. No ROS installation is needed."""

@@ -1,0 +1,116 @@
+"""Pictures of a run: velocities over time, and errors over the amount of blur."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from image_as_imu_ros.replay.metrics import BLURRED_PX, Samples, axis_error_deg
+
+_ESTIMATE = "#d1495b"
+_TRUTH = "#222222"
+_AXES = "xyz"
+_GAP = 4.0  # median frame intervals after which a line is interrupted
+
+
+def plot_time_series(samples: Samples, path: str | Path, title: str = "") -> None:
+    """Write ω and, if it was estimated, v over time with 2σ bands against the truth. The suffix picks the format.
+
+    Filled points: direction known. Hollow points: direction open.
+    """
+    groups = [("ω", "rad/s", samples.angular, samples.truth_angular, slice(3, 6))]
+    if np.isfinite(samples.linear).any():
+        groups.append(("v", "m/s", samples.linear, samples.truth_linear, slice(0, 3)))
+    seconds = (samples.stamps - samples.stamps[0]) * 1e-9
+    breaks = _breaks(seconds)
+    deviation = np.sqrt(np.einsum("nii->ni", samples.covariance))
+
+    figure = Figure(figsize=(7 * len(groups), 6.5), layout="constrained")
+    grid = figure.subplots(3, len(groups), sharex=True, squeeze=False)
+    for column, (symbol, unit, estimate, truth, block) in enumerate(groups):
+        sigma = deviation[:, block]
+        for axis in range(3):
+            panel = grid[axis, column]
+            value, band = estimate[:, axis], 2 * sigma[:, axis]
+            panel.fill_between(
+                np.insert(seconds, breaks, np.nan),
+                np.insert(value - band, breaks, np.nan),
+                np.insert(value + band, breaks, np.nan),
+                color=_ESTIMATE,
+                alpha=0.2,
+                linewidth=0,
+                label="2σ",
+            )
+            panel.plot(
+                np.insert(seconds, breaks, np.nan),
+                np.insert(truth[:, axis], breaks, np.nan),
+                color=_TRUTH,
+                linewidth=1.2,
+                label="truth",
+            )
+            for chosen, face, name in (
+                (samples.resolved, _ESTIMATE, "estimate"),
+                (~samples.resolved, "none", "estimate, direction open"),
+            ):
+                if chosen.any():
+                    panel.scatter(
+                        seconds[chosen],
+                        value[chosen],
+                        s=12,
+                        facecolors=face,
+                        edgecolors=_ESTIMATE,
+                        linewidths=0.8,
+                        label=name,
+                        zorder=3,
+                    )
+            # A frame without information has a huge band; it must not flatten everything else.
+            extent = np.concatenate([value, truth[:, axis]])
+            extent = 1.25 * np.abs(extent[np.isfinite(extent)]).max(initial=0.1)
+            panel.set_ylim(-extent, extent)
+            panel.set_ylabel(f"{symbol}{_AXES[axis]} [{unit}]")
+            panel.grid(alpha=0.25)
+        grid[-1, column].set_xlabel("time [s]")
+    grid[0, 0].legend(loc="upper right", ncols=4, fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_error_against_blur(samples: Samples, path: str | Path, title: str = "") -> None:
+    """Write the error of ω and of its axis over the mean blur of a frame. Frames without true ω are left out."""
+    samples = samples.select(np.isfinite(samples.truth_angular).all(1))
+    panels = (
+        ("error of ω [rad/s]", np.linalg.norm(samples.angular - samples.truth_angular, axis=1)),
+        ("error of the rotation axis [°]", axis_error_deg(samples)),
+    )
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    for panel, (label, error) in zip(figure.subplots(1, 2), panels, strict=True):
+        panel.scatter(samples.mean_flow, error, s=10, color=_ESTIMATE, alpha=0.5, linewidths=0)
+        panel.plot(*_running_median(samples.mean_flow, error), color=_TRUTH, linewidth=1.8, label="median")
+        panel.axvline(BLURRED_PX, color="gray", linestyle=":", label=f"{BLURRED_PX:g} px")
+        panel.set_xlim(left=0)
+        panel.set_ylim(bottom=0)
+        panel.set_xlabel("mean blur [px at 320 px width]")
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.25)
+        panel.legend(fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def _breaks(seconds: np.ndarray) -> np.ndarray:
+    """Indices before which a line is to be interrupted."""
+    steps = np.diff(seconds)
+    return np.flatnonzero(steps > _GAP * np.median(steps)) + 1 if len(steps) else np.array([], int)
+
+
+def _running_median(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Medians of x and y in up to ten groups of equal size along x."""
+    known = np.isfinite(y)
+    order = np.argsort(x[known])
+    groups = [group for group in np.array_split(order, 10) if len(group)]
+    return (
+        np.array([np.median(x[known][group]) for group in groups]),
+        np.array([np.median(y[known][group]) for group in groups]),
+    )
