@@ -202,7 +202,8 @@ def _decode_with_cv_bridge(message, colour: str) -> np.ndarray:
     fault = _cv_bridge_fault()
     if fault:
         raise InputError(
-            f"image encoding {message.encoding!r} needs cv_bridge, which does not work here ({fault}); without it: {known}"
+            f"image encoding {message.encoding!r} needs cv_bridge, which does not work here ({fault}); "
+            f"without it: {known}"
         )
     from cv_bridge import CvBridge
 
