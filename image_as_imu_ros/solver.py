@@ -203,23 +203,24 @@ def _best_candidate(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray, l
 
     roll_u, roll_v = cells.matrix[:, -1]
     angle = 0.5 * math.atan2(cells.q[1].sum(), cells.q[0].sum())
-    dominant_u, dominant_v = np.full_like(flow, math.cos(angle))[0], np.full_like(flow, math.sin(angle))[0]
-    patterns = np.stack([[dominant_u, roll_u, -roll_v], [dominant_v, roll_v, roll_u]])
+    dominant = np.broadcast_to([[math.cos(angle)], [math.sin(angle)]], flow.shape)
+    patterns = np.stack([dominant, [roll_u, roll_v], [-roll_v, roll_u]], axis=1)
     signs = agreeing_signs(patterns)
-    starts = [
-        least_squares(signs, np.broadcast_to(precision, signs.shape)),
-        _lifted(cells, prior_std, regions),
-    ]
+    starts = [least_squares(signs, np.broadcast_to(precision, signs.shape)), _lifted(cells, prior_std, regions)]
     if last is not None:
         starts.append(last[None])
     motions = np.concatenate(starts)
+    confined = np.ones((len(motions), len(precision)))
+    confined[len(signs) : len(signs) + len(regions)] = regions
 
-    for _ in range(8):
+    for iteration in range(8):
         predicted = cells.flow(motions)
         signs = agreeing_signs(predicted)
         squared = (np.square(signs * flow[0] - predicted[0]) + np.square(signs * flow[1] - predicted[1])) * precision
         limit = _inlier_limit(squared)
-        motions = least_squares(signs, precision * np.square(limit / np.maximum(squared, limit)))
+        weights = precision * np.square(limit / np.maximum(squared, limit))
+        # A start from one region first settles there, before the rest of the image may pull at it.
+        motions = least_squares(signs, weights * confined if iteration < 3 else weights)
     cost = _robust_cost(squared, limit.min()) + np.square(motions / prior_std).sum(1)
     return motions[np.argmin(cost)]
 

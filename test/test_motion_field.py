@@ -1,0 +1,44 @@
+"""The motion-field matrix is the derivative of where static points are seen; axial flow forgets the sign only."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_camera import LENSES, camera
+
+from image_as_imu_ros.motion_field import MotionFieldMatrix, axial_from_signed, signed_from_axial
+
+component = st.floats(-80, 80)
+
+
+@given(u=component, v=component)
+def test_a_flow_and_its_reverse_have_one_axial_flow(u, v):
+    flow = np.array([u, v])
+    axial = axial_from_signed(flow)
+    np.testing.assert_allclose(axial, axial_from_signed(-flow))
+    np.testing.assert_allclose(np.hypot(*axial), np.hypot(u, v), atol=1e-9)
+    back = signed_from_axial(axial)
+    np.testing.assert_allclose(back if back @ flow >= 0 else -back, flow, atol=1e-6)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_the_matrix_predicts_how_static_points_move(lens):
+    """Move the camera a little, project the same 3-D points again, compare."""
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform((40, 40), (600, 440), (200, 2))
+    depth = rng.uniform(0.5, 5, 200)
+    rays = camera(lens).rays(pixels)
+    points = np.column_stack([rays, np.ones(200)]) * depth[:, None]
+    linear, angular, seconds = rng.normal(size=3), rng.normal(size=3), 1e-6
+    moved = (points - linear * seconds) @ cv2.Rodrigues(angular * seconds)[0]  # R(ω·dt)ᵀ · (P − v·dt)
+    flow = (camera(lens).project(moved[:, :2] / moved[:, 2:]) - camera(lens).project(rays)) / seconds
+    matrix = MotionFieldMatrix.at(camera(lens), pixels)
+    velocity = np.r_[linear, angular]
+    np.testing.assert_allclose(matrix.flow(velocity, depth), flow, rtol=1e-3, atol=0.05)
+    np.testing.assert_allclose(matrix.velocity_to_flow(depth) @ velocity, matrix.flow(velocity, depth), atol=1e-9)
+
+
+def test_far_away_or_unknown_points_show_rotation_only():
+    matrix = MotionFieldMatrix.at(camera("none"), np.array([[100.0, 100.0], [300.0, 200.0]]))
+    np.testing.assert_array_equal(matrix.flow(np.r_[1.0, 2, 3, 0, 0, 0], np.array([0.0, np.nan])), np.zeros((2, 2)))

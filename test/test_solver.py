@@ -1,0 +1,185 @@
+"""An axial motion field gives back the velocity that made it, up to sign, with a covariance that is right."""
+
+import numpy as np
+import pytest
+from fields import COLUMNS, ROWS, camera, field_of, matrix_of, rough_depth, up_to_sign
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.motion_field import MotionField
+from image_as_imu_ros.solver import Uncertainty, solve
+
+EXPOSURE = 0.02
+WEAK_PRIOR = Uncertainty(linear_prior_std=100.0)
+SCALES = {
+    "mixed": ([0.5, 0.5, 0.5], [1.5, 1.5, 1.5]),
+    "rotation": ([0, 0, 0], [2, 2, 2]),
+    "roll": ([0.02, 0.02, 0.02], [0.05, 0.05, 4]),
+    "zoom": ([0.05, 0.05, 2.5], [0.05, 0.05, 0.05]),
+    "roll and zoom": ([0.05, 0.05, 2], [0.05, 0.05, 3]),
+    "sideways": ([1.5, 1.5, 0.1], [0.05, 0.05, 0.05]),
+}
+
+
+def random_velocity(rng, pattern):
+    linear, angular = SCALES[pattern]
+    return np.r_[rng.normal(size=3) * linear, rng.normal(size=3) * angular]
+
+
+@pytest.mark.parametrize("pattern", SCALES)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_exact_fields_give_the_velocity_back(pattern, seed):
+    rng = np.random.default_rng(seed)
+    focal = rng.uniform(120, 400)
+    matrix = matrix_of(
+        camera(focal, fy=focal * rng.uniform(0.9, 1.1), cx=160 + rng.normal() * 15, cy=112 + rng.normal() * 15)
+    )
+    velocity = random_velocity(rng, pattern)
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
+    solution = solve(field, matrix, EXPOSURE, uncertainty=WEAK_PRIOR)
+    np.testing.assert_allclose(up_to_sign(solution.velocity.vector, velocity), velocity, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_rotation_model_needs_no_depth(seed):
+    rng = np.random.default_rng(seed)
+    matrix = matrix_of(camera(rng.uniform(120, 400)))
+    velocity = np.r_[0, 0, 0, rng.normal(size=3) * 2]
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
+    field = MotionField(field.axial_flow, field.spread, None, field.stride)
+    solution = solve(field, matrix, EXPOSURE, motion_model="rotation")
+    np.testing.assert_allclose(up_to_sign(solution.velocity.vector, velocity), velocity, atol=1e-6)
+    assert (np.diag(solution.velocity.covariance)[:3] >= 1.0).all(), "v is unknown and must say so"
+
+
+@pytest.mark.parametrize(("model", "pattern", "unknowns"), [("full", "mixed", 6), ("rotation", "rotation", 3)])
+def test_the_covariance_is_right_under_noise(model, pattern, unknowns):
+    rng = np.random.default_rng(1)
+    errors = []
+    for _ in range(300):
+        matrix = matrix_of(camera(rng.uniform(150, 350)))
+        velocity = random_velocity(rng, pattern)
+        spread = rng.uniform(0.2, 1.0, (ROWS, COLUMNS))
+        field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), spread, rng)
+        result = solve(field, matrix, EXPOSURE, motion_model=model, uncertainty=WEAK_PRIOR).velocity
+        error = (up_to_sign(result.vector, velocity) - velocity)[-unknowns:]
+        errors.append(error @ np.linalg.solve(result.covariance[-unknowns:, -unknowns:], error))
+    assert np.mean(errors) == pytest.approx(unknowns, rel=0.15)
+
+
+def angular_error_with_wrong_cells(rng, spoil) -> float:
+    """Relative error of ω after `spoil(axial_flow, matrix)` has changed some cells of a noisy field."""
+    matrix = matrix_of(camera(rng.uniform(150, 350)))
+    velocity = random_velocity(rng, "mixed")
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), 0.3, rng)
+    spoil(field.axial_flow, matrix)
+    result = solve(field, matrix, EXPOSURE, uncertainty=WEAK_PRIOR).velocity.vector
+    return np.linalg.norm(up_to_sign(result, velocity)[3:] - velocity[3:]) / np.linalg.norm(velocity[3:])
+
+
+def test_four_scattered_cells_in_ten_may_be_wrong():
+    rng = np.random.default_rng(2)
+
+    def spoil(axial_flow, matrix):
+        wrong = rng.random((ROWS, COLUMNS)) < 0.4
+        axial_flow[:, wrong] = rng.normal(size=(2, wrong.sum())) * 15
+
+    assert max(angular_error_with_wrong_cells(rng, spoil) for _ in range(100)) < 0.05
+
+
+def test_an_object_that_moves_on_its_own_may_fill_two_fifths_of_the_image():
+    rng = np.random.default_rng(2)
+
+    def spoil(axial_flow, matrix):
+        other = field_of(matrix, random_velocity(rng, "mixed"), EXPOSURE, rough_depth(rng), 0.3, rng)
+        columns = slice(0, 32) if rng.integers(2) else slice(48, 80)
+        axial_flow[:, :, columns] = other.axial_flow[:, :, columns]
+
+    errors = np.array([angular_error_with_wrong_cells(rng, spoil) for _ in range(100)])
+    assert np.mean(errors < 0.05) >= 0.95
+
+
+def test_without_texture_the_covariance_is_large_and_finite():
+    matrix = matrix_of(camera())
+    rng = np.random.default_rng(3)
+    field = field_of(matrix, np.zeros(6), EXPOSURE, rough_depth(rng), 1e4)
+    covariance = solve(field, matrix, EXPOSURE).velocity.covariance
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    assert np.sqrt(np.diag(covariance)[3:]).min() > 2.0  # rad/s
+    assert covariance.max() <= 1e3, "filters refuse variances above 1e3"
+
+
+def test_noise_without_motion_is_not_read_as_motion():
+    """A sign chosen per cell would rectify the noise; q itself averages out."""
+    rng = np.random.default_rng(4)
+    matrix = matrix_of(camera())
+    speeds = []
+    for _ in range(20):
+        field = field_of(matrix, np.zeros(6), EXPOSURE, rough_depth(rng), 1.0, rng)
+        speeds.append(np.linalg.norm(solve(field, matrix, EXPOSURE).velocity.angular))
+    one_px = 1.0 / (260 * EXPOSURE)
+    assert np.median(speeds) < 0.25 * one_px
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), pattern=st.sampled_from(list(SCALES)))
+def test_the_covariance_is_always_positive_definite(seed, pattern):
+    rng = np.random.default_rng(seed)
+    matrix = matrix_of(camera(rng.uniform(120, 400)))
+    field = field_of(matrix, random_velocity(rng, pattern), EXPOSURE, rough_depth(rng), rng.uniform(0.01, 30), rng)
+    uncertainty = Uncertainty(correlated_cells=50, flow_log_std=0.1, depth_log_std=0.5)
+    covariance = solve(field, matrix, EXPOSURE, uncertainty=uncertainty).velocity.covariance
+    np.testing.assert_allclose(covariance, covariance.T)
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+def test_correlated_cells_and_shared_errors_widen_the_covariance():
+    rng = np.random.default_rng(5)
+    matrix = matrix_of(camera())
+    velocity = np.array([0.5, 0, 0, 1.0, 2.0, 0])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), 0.5)
+
+    def deviations(**shared):
+        result = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(linear_prior_std=100.0, **shared)).velocity
+        return np.sqrt(np.diag(result.covariance))
+
+    independent = deviations()
+    np.testing.assert_allclose(deviations(correlated_cells=400) / independent, 10, rtol=1e-3)  # a quarter is used
+    assert deviations(flow_log_std=0.1)[4] == pytest.approx(0.1 * 2.0, rel=0.05)
+    assert deviations(depth_log_std=0.4)[0] == pytest.approx(0.4 * 0.5, rel=0.05)
+
+
+def test_measured_depth_replaces_the_predicted_one_and_unknown_depth_is_left_out():
+    rng = np.random.default_rng(6)
+    matrix = matrix_of(camera())
+    velocity = np.array([0.8, -0.3, 0.5, 0.3, 0.6, 0.2])
+    truth = rough_depth(rng)
+    field = field_of(matrix, velocity, EXPOSURE, truth)
+    wrong = MotionField(field.axial_flow, field.spread, np.full_like(truth, 0.1), field.stride)
+    measured = np.where(rng.random(truth.shape) < 0.5, np.nan, truth)
+    result = solve(wrong, matrix, EXPOSURE, uncertainty=WEAK_PRIOR, depth=measured).velocity.vector
+    np.testing.assert_allclose(up_to_sign(result, velocity), velocity, atol=1e-6)
+
+
+@pytest.mark.parametrize("exposure", [0.0, -0.01, np.nan, np.inf])
+def test_an_impossible_exposure_is_refused(exposure):
+    rng = np.random.default_rng(7)
+    matrix = matrix_of(camera())
+    with pytest.raises(InputError, match="exposure"):
+        solve(field_of(matrix, np.ones(6), EXPOSURE, rough_depth(rng)), matrix, exposure)
+
+
+def test_a_field_of_nan_is_refused_and_some_nan_are_left_out():
+    rng = np.random.default_rng(8)
+    matrix = matrix_of(camera())
+    velocity = np.array([0.2, 0.1, 0.3, 1.0, -2.0, 0.5])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
+    field.axial_flow[:, :, :40] = np.nan
+    result = solve(field, matrix, EXPOSURE, uncertainty=WEAK_PRIOR).velocity.vector
+    np.testing.assert_allclose(up_to_sign(result, velocity), velocity, atol=1e-6)
+    field.axial_flow[:] = np.nan
+    with pytest.raises(InputError, match="usable"):
+        solve(field, matrix, EXPOSURE)
