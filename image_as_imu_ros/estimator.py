@@ -116,6 +116,16 @@ class MotionEstimate:
     view: View
     seconds: dict[str, float]
 
+    def with_known_direction(self) -> MotionEstimate:
+        """The estimate for somebody who knows that its sign is right: no doubt about it in the covariance."""
+        covariance = self.velocity.covariance - _doubt(self.velocity.vector, self.direction_probability)
+        return replace(
+            self,
+            velocity=replace(self.velocity, covariance=covariance),
+            direction_probability=1.0,
+            resolved_direction=True,
+        )
+
     @property
     def ambiguous(self) -> bool:
         """Whether the camera visibly moved but nobody can say which way. Without visible blur it does not matter."""
@@ -124,6 +134,11 @@ class MotionEstimate:
     def reversed(self) -> MotionEstimate:
         """The other velocity that explains the same blur."""
         return replace(self, velocity=self.velocity.reversed(), fitted_flow=-self.fitted_flow)
+
+
+def _doubt(velocity: np.ndarray, probability: float) -> np.ndarray:
+    """Second moment (6, 6) about a velocity (6,) of a mixture in which its reverse has the remaining probability."""
+    return 4 * (1 - probability) * np.outer(velocity, velocity)
 
 
 def check_exposure(exposure: float) -> None:
@@ -179,8 +194,7 @@ class _Seen:
         largest_turn = velocity[3 + np.argmax(np.abs(velocity[3:]))]
         turn_round = self.log_odds < 0 or (self.log_odds == 0 and largest_turn < 0)
         probability = 1 / (1 + math.exp(-abs(self.log_odds)))
-        # Second moment, about the chosen sign, of a mixture in which the other sign has the remaining probability.
-        doubt = 4 * (1 - probability) * np.outer(velocity, velocity)
+        doubt = _doubt(velocity, probability)
         chosen = undecided.reversed() if turn_round else undecided
         return replace(
             chosen,
