@@ -13,7 +13,7 @@ from image_as_imu_ros.motion_field import cell_centres
 
 DIRECTIONS = ("causal", "centered", "axial")
 
-_PHOTOMETRIC_GAIN = 40.0  # log-odds per unit of relative photometric error
+_PHOTOMETRIC_GAIN = 15.0  # log-odds per unit of relative photometric error
 _PHOTOMETRIC_LIMIT = 7.0  # log-odds: the test fails once in a thousand times, however clear it looks
 _ANGULAR_ACCELERATION_STD = 60.0  # rad/s²
 _LINEAR_ACCELERATION_STD = 15.0  # m/s²
@@ -26,22 +26,23 @@ class Grid:
     """Rays of a camera on a coarse grid, and how pixels move with them: enough to warp small images.
 
     Attributes:
-        camera: whose image is warped.
-        pixels: (h·w, 2) px. rays: (h·w, 2). jacobian: (h·w, 2, 2) ∂ pixel / ∂ ray. shape: (h, w).
+        camera: whose image is warped. shape: (h, w) cells.
+        pixels: (2, h·w) px. rays: (2, h·w). jacobian: (2, 2, h·w) ∂ pixel / ∂ ray.
     """
 
     camera: Camera
+    shape: tuple[int, int]
     pixels: np.ndarray
     rays: np.ndarray
     jacobian: np.ndarray
-    shape: tuple[int, int]
 
     @classmethod
     def of(cls, camera: Camera, stride: int) -> Grid:
         shape = camera.height // stride, camera.width // stride
         pixels = cell_centres(*shape, stride)
         rays = np.nan_to_num(camera.rays(pixels))
-        return cls(camera, pixels, rays, camera.projection_jacobian(rays), shape)
+        jacobian = np.ascontiguousarray(camera.projection_jacobian(rays).transpose(1, 2, 0))
+        return cls(camera, shape, np.ascontiguousarray(pixels.T), np.ascontiguousarray(rays.T), jacobian)
 
     def displaced(self, velocity: np.ndarray, depth: np.ndarray | None, seconds: float) -> np.ndarray:
         """Where the points now at the grid's pixels were `seconds` ago, for a camera that moves with `velocity`.
@@ -52,17 +53,17 @@ class Grid:
             seconds: of either sign.
 
         Returns:
-            (h, w, 2) float32 px.
+            (2, h, w) float32 px.
         """
         # A static point P obeys dP/dt = −v − ω×P, so `seconds` ago it was at exp([ω]·seconds)·P + v·seconds.
         rotation = cv2.Rodrigues(velocity[3:] * seconds)[0]
-        points = self.rays @ rotation[:, :2].T + rotation[:, 2]
+        points = rotation[:, :2] @ self.rays + rotation[:, 2:]
         if depth is not None:
-            inverse_depth = np.nan_to_num(1 / depth.reshape(-1, 1), posinf=0.0)
-            points += velocity[:3] * seconds * inverse_depth
-        rays = points[:, :2] / np.maximum(points[:, 2:], 1e-3)
-        shift = np.einsum("nij,nj->ni", self.jacobian, rays - self.rays)
-        return (self.pixels + shift).astype(np.float32).reshape(*self.shape, 2)
+            inverse_depth = np.nan_to_num(1 / depth.reshape(1, -1), posinf=0.0)
+            points += (velocity[:3, None] * seconds) * inverse_depth
+        moved = points[:2] / np.maximum(points[2], 1e-3) - self.rays
+        pixels = self.pixels + self.jacobian[:, 0] * moved[0] + self.jacobian[:, 1] * moved[1]
+        return pixels.astype(np.float32).reshape(2, *self.shape)
 
 
 def small_image(image: np.ndarray) -> np.ndarray:
@@ -116,18 +117,20 @@ def _difference(
 ) -> float:
     """Mean absolute difference of `now` and the warped `other`, both normalised over their overlap; inf without one."""
     height, width = now.shape
-    pixels = grid.displaced(velocity, depth, seconds)
     scale = width / grid.camera.width
-    where = cv2.resize((pixels + 0.5) * scale - 0.5, (width, height), interpolation=cv2.INTER_LINEAR)
-    warped = cv2.remap(other, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
-    seen = warped >= 0
-    if seen.mean() < _LEAST_OVERLAP:
+    where = (grid.displaced(velocity, depth, seconds) + 0.5) * scale - 0.5
+    where_x, where_y = (cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in where)
+    warped = cv2.remap(other, where_x, where_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
+    seen = (warped >= 0).astype(np.uint8)
+    if cv2.countNonZero(seen) < _LEAST_OVERLAP * seen.size:
         return math.inf
-    a, b = now[seen], warped[seen]
-    contrast = math.sqrt(a.var() * b.var())
-    if contrast < 1e-3:
+    (mean_now, std_now), (mean_other, std_other) = (
+        np.ravel(cv2.meanStdDev(image, mask=seen)) for image in (now, warped)
+    )
+    if min(std_now, std_other) < 1e-3:
         return math.inf
-    return float(np.abs((a - a.mean()) / a.std() - (b - b.mean()) / b.std()).mean())
+    difference = (now - mean_now) / std_now - (warped - mean_other) / std_other
+    return cv2.norm(difference, cv2.NORM_L1, mask=seen) / cv2.countNonZero(seen)
 
 
 def continuity_log_odds(velocity: np.ndarray, covariance: np.ndarray, previous: np.ndarray, seconds: float) -> float:

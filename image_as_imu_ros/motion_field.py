@@ -84,8 +84,10 @@ class MotionFieldMatrix:
 
     def flow(self, velocity: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
         """Pixel velocity (N, 2), px/s, of a camera that moves with (6,) (v, ω). Unknown depth counts as infinite."""
-        flow = self.angular @ velocity[3:]
-        return flow if depth is None else flow + (self.linear @ velocity[:3]) * _inverse(depth)[:, None]
+        flow = (self.angular.reshape(-1, 3) @ velocity[3:]).reshape(-1, 2)
+        if depth is not None:
+            flow += (self.linear.reshape(-1, 3) @ velocity[:3]).reshape(-1, 2) * _inverse(depth)[:, None]
+        return flow
 
 
 def _inverse(depth: np.ndarray) -> np.ndarray:

@@ -1,0 +1,95 @@
+"""A neighbouring frame tells which way along the streaks the camera moved."""
+
+import cv2
+import numpy as np
+import pytest
+from fields import camera, rough_depth
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from image_as_imu_ros.direction import Grid, continuity_log_odds, photometric_log_odds, small_image
+
+GRID = Grid.of(camera(), 4)
+SECONDS = 1 / 30
+
+
+def texture(seed: int) -> np.ndarray:
+    """(448, 640) uint8 with detail at several scales."""
+    rng = np.random.default_rng(seed)
+    layers = [
+        cv2.resize(rng.normal(size=(448 // s, 640 // s)).astype(np.float32), (640, 448), interpolation=cv2.INTER_CUBIC)
+        for s in (8, 16, 64)
+    ]
+    return np.clip(128 + 35 * sum(layers), 0, 255).astype(np.uint8)
+
+
+def turned_pair(angular: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Small images (now, before) of a far-away scene, seen by a camera that turned with ω, rad/s, in between.
+
+    The whole texture is the view before; a pure rotation moves it by the homography K·Rᵀ·K⁻¹.
+    """
+    wide = camera(520.0, width=640, height=448, cx=319.5, cy=223.5)
+    before = texture(seed)
+    rotation = cv2.Rodrigues(angular * SECONDS)[0]
+    homography = wide.matrix @ rotation.T @ np.linalg.inv(wide.matrix)
+    now = cv2.warpPerspective(before, homography, (640, 448), borderMode=cv2.BORDER_REFLECT)
+    return tuple(small_image(cv2.resize(image, (320, 224), interpolation=cv2.INTER_AREA)) for image in (now, before))
+
+
+angular_velocity = st.tuples(*[st.floats(-2.5, 2.5)] * 3).map(np.array).filter(lambda w: np.linalg.norm(w) > 0.4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(angular=angular_velocity, seed=st.integers(0, 1000))
+def test_the_true_direction_is_recognised_against_the_frame_before_and_after(angular, seed):
+    now, before = turned_pair(angular, seed)
+    velocity = np.r_[0, 0, 0, angular]
+    assert photometric_log_odds(GRID, velocity, None, now, before, SECONDS) > 1
+    assert photometric_log_odds(GRID, velocity, None, before, now, -SECONDS) > 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(angular=angular_velocity, gain=st.floats(0.5, 1.5), offset=st.floats(-20, 60))
+def test_the_test_is_odd_in_velocity_and_blind_to_gain_and_offset(angular, gain, offset):
+    now, before = turned_pair(angular, 3)
+    velocity = np.r_[0, 0, 0, angular]
+    plain = photometric_log_odds(GRID, velocity, None, now, before, SECONDS)
+    assert photometric_log_odds(GRID, -velocity, None, now, before, SECONDS) == pytest.approx(-plain)
+    brighter = (gain * before + offset).astype(np.float32)
+    brighter = np.maximum(brighter, 0)
+    assert photometric_log_odds(GRID, velocity, None, now, brighter, SECONDS) == pytest.approx(plain, abs=0.5)
+
+
+def test_displaced_pixels_follow_static_points():
+    """Against projecting 3-D points, for small motions, with translation and depth."""
+    rng = np.random.default_rng(0)
+    depth = rough_depth(rng)
+    velocity = np.array([0.4, -0.3, 0.5, 0.6, -0.8, 0.5])
+    pixels = GRID.displaced(velocity, depth, SECONDS)
+    points = np.vstack([GRID.rays, np.ones(GRID.rays.shape[1])]) * depth.ravel()
+    earlier = cv2.Rodrigues(velocity[3:] * SECONDS)[0] @ points + velocity[:3, None] * SECONDS
+    expected = camera().project((earlier[:2] / earlier[2]).T).T.reshape(2, 56, 80)
+    np.testing.assert_allclose(pixels, expected, atol=0.02)
+
+
+@pytest.mark.parametrize("case", ["lens cap", "half a second", "nothing in common"])
+def test_images_that_do_not_tell_give_even_odds(case):
+    now, before = turned_pair(np.array([0.0, 1.0, 0.0]), 0)
+    velocity, seconds = np.array([0, 0, 0, 0, 1.0, 0]), SECONDS
+    if case == "lens cap":
+        now = np.zeros_like(now)
+    elif case == "half a second":
+        seconds = 0.6
+    else:
+        velocity = velocity * 40
+    assert photometric_log_odds(GRID, velocity, None, now, before, seconds) == 0
+
+
+def test_the_last_velocity_speaks_for_its_own_direction_and_less_so_with_time():
+    velocity = np.array([0, 0, 0, 0.5, 3.0, 0.2])
+    covariance = 0.01 * np.eye(6)
+    soon = continuity_log_odds(velocity, covariance, velocity, 1 / 30)
+    late = continuity_log_odds(velocity, covariance, velocity, 0.2)
+    assert soon > late > 0
+    assert continuity_log_odds(-velocity, covariance, velocity, 1 / 30) == pytest.approx(-soon)
+    assert continuity_log_odds(velocity, covariance, velocity, 2.0) == 0
