@@ -1,0 +1,432 @@
+"""evaluate: a recording → errors against its truth, a table per frame, plots, and on request a bag of estimates."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from image_as_imu_ros.engine import ENGINES, Engine, load_engine
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimator import (
+    STAMP_REFERENCES,
+    Frame,
+    MotionEstimate,
+    MotionEstimator,
+    Options,
+    check_exposure,
+    mid_exposure,
+)
+from image_as_imu_ros.overlay import draw_overlay
+from image_as_imu_ros.replay.bag_writer import check_new, write_bag
+from image_as_imu_ros.replay.metrics import Samples, metrics, with_true_direction
+from image_as_imu_ros.replay.plots import plot_error_against_blur, plot_time_series
+from image_as_imu_ros.replay.recording import CameraMessages, Recording
+from image_as_imu_ros.replay.truth import Truth, read_truth
+from image_as_imu_ros.resources import DEFAULT_MODEL, resource
+from image_as_imu_ros.solver import MOTION_MODELS, Velocity
+
+_STAGES = ("decode", "prepare", "network", "solve", "direction")
+_FIRST_EXPOSURE = 0.02  # s, the guess that --fit-exposure starts from
+_FEWEST_TO_FIT = 5  # blurred frames with truth
+_PICTURES = 4
+_PICTURES_APART = 1.0  # s
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What the stamps of a recording mean. See `estimator.mid_exposure`."""
+
+    exposure: float
+    stamp_reference: str
+    readout_time: float
+
+    def middle(self, stamp: int) -> int:
+        """Mid-exposure, ns, of a frame stamped `stamp`."""
+        return mid_exposure(stamp, self.exposure, self.stamp_reference, self.readout_time)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is kept of one frame: a recording's images and motion fields do not fit in memory.
+
+    Attributes:
+        ambiguous: the node would not publish this one. Others as in `MotionEstimate`.
+        seconds: per stage.
+    """
+
+    stamp: int
+    frame_id: str
+    velocity: Velocity
+    mean_flow: float
+    residual: float
+    inliers: float
+    resolved: bool
+    ambiguous: bool
+    direction_probability: float
+    seconds: dict[str, float]
+
+
+@dataclass
+class Run:
+    """One pass over a recording.
+
+    Attributes:
+        results: in the order of recording.
+        pictures: (mean flow, stamp, overlay) of the most blurred frames.
+        refused: message → number of frames that could not be used because of it.
+    """
+
+    results: list[Result] = field(default_factory=list)
+    pictures: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+def main(argv: list[str]) -> int:
+    """Run the command. Raises InputError: see `docs/evaluate.md` for what a recording must hold."""
+    args = _parser().parse_args(argv)
+    _check(args)
+    output = _make_folder(args.output or Path("output") / Path(args.recording).resolve().stem)
+    engine = load_engine(args.model or resource(DEFAULT_MODEL), args.engine)
+    oracle = args.direction == "oracle"
+    options = Options(args.motion_model, "causal" if oracle else args.direction)
+    with Recording(args.recording) as recording:
+        topics = _choose_topics(recording, args)
+        truth = read_truth(recording, topics["truth"]) if topics["truth"] else None
+        if truth is None and (oracle or args.fit_exposure):
+            asked = "--fit-exposure" if args.fit_exposure else "--direction oracle"
+            raise InputError(f"{asked} needs ground truth, but the recording has no topic that could be it")
+        exposure = args.exposure
+        if args.fit_exposure:
+            first = Timing(_FIRST_EXPOSURE, args.stamp_reference, args.readout_time)
+            open_direction = Options(args.motion_model, "axial")
+            run = run_recording(recording, topics, engine, open_direction, first, "fitting the exposure")
+            exposure = fit_exposure(samples_of(run, truth, first, args.motion_model), _FIRST_EXPOSURE)
+        timing = Timing(exposure, args.stamp_reference, args.readout_time)
+        run = run_recording(recording, topics, engine, options, timing, "estimating", known_direction=oracle)
+    samples = samples_of(run, truth, timing, args.motion_model)
+
+    figures = metrics(samples, exposure, oracle=oracle)
+    if oracle:
+        samples = with_true_direction(samples)
+    (output / "metrics.json").write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
+    write_table(output / "frames.csv", run, samples)
+    plot_time_series(samples, output / "time_series.png", output.name)
+    if samples.has_truth.any():
+        plot_error_against_blur(samples, output / "error_by_blur.png", output.name)
+    for _, stamp, picture in run.pictures:
+        cv2.imwrite(str(output / f"frame_{stamp}.png"), picture)
+    if args.write_bag:
+        write_bag(args.write_bag, _published(run, samples, args.motion_model))
+    _report(figures, run, samples, truth, args, output)
+    return 0
+
+
+def run_recording(
+    recording: Recording,
+    topics: dict[str, str | None],
+    engine: Engine,
+    options: Options,
+    timing: Timing,
+    label: str,
+    *,
+    known_direction: bool = False,
+) -> Run:
+    """Estimate every frame of a recording.
+
+    Args:
+        topics: "image", "camera_info" and "depth".
+        label: of the progress bar.
+        known_direction: somebody will choose the right sign, so the covariances hold no doubt about it.
+
+    Raises:
+        InputError: the recording is damaged, or none of its frames can be used.
+    """
+    estimator = MotionEstimator(engine, options)
+    run = Run()
+    messages = recording.frames(topics["image"], topics["camera_info"], topics["depth"])
+    progress = tqdm(messages, label, recording.count(topics["image"]), unit="frame", mininterval=0.5, leave=False)
+    for frame, frame_id, decoding, estimate in _estimates(estimator, progress, timing, run.refused):
+        _keep_picture(run.pictures, frame, estimate)
+        published = estimate.with_known_direction() if known_direction else estimate
+        run.results.append(
+            Result(
+                stamp=estimate.stamp,
+                frame_id=frame_id,
+                velocity=published.velocity,
+                mean_flow=estimate.mean_flow,
+                residual=estimate.residual,
+                inliers=estimate.inliers,
+                resolved=estimate.resolved_direction,
+                ambiguous=published.ambiguous,
+                direction_probability=estimate.direction_probability,
+                seconds={"decode": decoding, **estimate.seconds},
+            )
+        )
+    if not run.results:
+        reason = next(iter(run.refused), "the topic has no messages")
+        raise InputError(f"none of the frames on {topics['image']!r} can be used: {reason}")
+    return run
+
+
+def _estimates(
+    estimator: MotionEstimator, messages: Iterator[CameraMessages], timing: Timing, refused: Counter[str]
+) -> Iterator[tuple[Frame, str, float, MotionEstimate]]:
+    """(frame, its frame id, seconds to decode it, its estimate); frames that cannot be used are counted instead."""
+    waiting: dict[int, tuple[Frame, str, float]] = {}  # `centered` answers one frame later
+    reasons: dict[str, str] = {}
+    for message in messages:
+        started = time.perf_counter()
+        try:
+            image = message.decode_image(estimator.engine.info.colour)
+            depth = message.decode_depth()
+            frame = Frame(image, timing.middle(message.stamp), message.camera(), timing.exposure, depth)
+            decoding = time.perf_counter() - started
+            estimate = estimator.update(frame)
+        except InputError as error:
+            # The same complaint about other numbers is the same reason.
+            refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
+            continue
+        waiting[frame.stamp] = frame, message.frame_id, decoding
+        if estimate is not None:
+            yield *waiting[estimate.stamp], estimate
+            waiting = {frame.stamp: waiting[frame.stamp]}
+    if (estimate := estimator.flush()) is not None:
+        yield *waiting[estimate.stamp], estimate
+
+
+def _keep_picture(pictures: list[tuple[float, int, np.ndarray]], frame: Frame, estimate: MotionEstimate) -> None:
+    """Keep overlays of the most blurred frames, well apart: neighbours look alike."""
+    near = [kept for kept in pictures if abs(kept[1] - estimate.stamp) < _PICTURES_APART * 1e9]
+    if any(kept[0] >= estimate.mean_flow for kept in near):
+        return
+    others = [kept for kept in pictures if all(kept is not one for one in near)]
+    if len(others) == _PICTURES and others[-1][0] >= estimate.mean_flow:
+        return
+    others.append((estimate.mean_flow, estimate.stamp, draw_overlay(frame.image, estimate)))
+    pictures[:] = sorted(others, key=lambda kept: -kept[0])[:_PICTURES]
+
+
+def samples_of(run: Run, truth: Truth | None, timing: Timing, motion_model: str) -> Samples:
+    """A run beside the truth, which is averaged over the time in which each frame gathered light.
+
+    Raises:
+        InputError: there is truth, but at no frame.
+    """
+    results = run.results
+    stamps = np.array([result.stamp for result in results], np.int64)
+    unknown = np.full((len(results), 3), np.nan)
+    truth_linear, truth_angular = unknown, unknown
+    if truth is not None:
+        truth_linear, truth_angular = truth.at(stamps, timing.exposure + timing.readout_time)
+        if not np.isfinite(truth_angular).any():
+            raise InputError(
+                f"the truth, {_span(truth.stamps)}, does not overlap with the frames, {_span(stamps)}: "
+                "are both stamped by the same clock?"
+            )
+    linear = np.array([result.velocity.linear for result in results])
+    return Samples(
+        stamps=stamps,
+        linear=linear if motion_model == "full" else unknown,
+        angular=np.array([result.velocity.angular for result in results]),
+        covariance=np.array([result.velocity.covariance for result in results]),
+        truth_linear=truth_linear,
+        truth_angular=truth_angular,
+        mean_flow=np.array([result.mean_flow for result in results]),
+        resolved=np.array([result.resolved for result in results]),
+        seconds=np.array([sum(result.seconds.values()) for result in results]),
+    )
+
+
+def fit_exposure(samples: Samples, guess: float) -> float:
+    """The exposure time, s, that makes estimates of ω as large as the truth.
+
+    Blur gives the turn during the exposure, ω̂·guess, so the exposure is that turn over the true rate: the median over
+    the blurred frames, each projected on the true axis with the sign of the truth.
+
+    Args:
+        samples: estimated with `guess` s for the exposure.
+
+    Raises:
+        InputError: fewer than five blurred frames have truth.
+    """
+    samples = with_true_direction(samples.select(samples.blurred & np.isfinite(samples.truth_angular).all(1)))
+    rate = np.square(samples.truth_angular).sum(1)
+    turning = rate > 0
+    if turning.sum() < _FEWEST_TO_FIT:
+        raise InputError(
+            f"only {turning.sum()} clearly blurred frames have truth, too few to fit the exposure; give it: --exposure"
+        )
+    along = np.einsum("ni,ni->n", samples.angular, samples.truth_angular)[turning] / rate[turning]
+    return float(guess * np.median(along))
+
+
+def write_table(path: Path, run: Run, samples: Samples) -> None:
+    """One row per frame: SI units, camera's optical frame, standard deviations as sigma_*, empty where not known."""
+    sigma = np.sqrt(np.einsum("nii->ni", samples.covariance))
+    vectors = {
+        "angular": samples.angular,
+        "linear": samples.linear,
+        "sigma_angular": sigma[:, 3:],
+        "sigma_linear": sigma[:, :3],
+        "truth_angular": samples.truth_angular,
+        "truth_linear": samples.truth_linear,
+    }
+    names = [f"{name}_{axis}" for name in vectors for axis in "xyz"]
+    quality = ("mean_flow_px", "residual", "inliers", "direction_resolved", "direction_probability")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["stamp_ns", *names, *quality, *(f"{stage}_ms" for stage in _STAGES)])
+        for result, values in zip(run.results, np.concatenate(list(vectors.values()), axis=1), strict=True):
+            numbers = [
+                *values,
+                result.mean_flow,
+                result.residual,
+                result.inliers,
+                int(result.resolved),
+                result.direction_probability,
+                *(1e3 * result.seconds[stage] for stage in _STAGES),
+            ]
+            writer.writerow([result.stamp, *("" if np.isnan(number) else f"{number:.6g}" for number in numbers)])
+
+
+def _published(run: Run, samples: Samples, motion_model: str) -> Iterator[tuple[int, str, Velocity]]:
+    """What the node would have published: nothing whose direction is open."""
+    for result, linear, angular in zip(run.results, samples.linear, samples.angular, strict=True):
+        if not result.ambiguous:
+            linear = linear if motion_model == "full" else result.velocity.linear
+            yield result.stamp, result.frame_id, Velocity(linear, angular, result.velocity.covariance)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="evaluate", description="Run the estimator over a rosbag2 recording and compare it with its ground truth."
+    )
+    parser.add_argument("recording", help="folder or file of a rosbag2, sqlite3 or MCAP")
+    parser.add_argument("--model", help="ONNX file (default: the shipped one)")
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--image-topic", metavar="TOPIC", help="Image or CompressedImage (default: the only one)")
+    parser.add_argument("--camera-info-topic", metavar="TOPIC", help="(default: the one beside the images)")
+    parser.add_argument(
+        "--depth-topic", metavar="TOPIC", help='measured depth, or "auto" to find it (default: the network\'s depth)'
+    )
+    parser.add_argument(
+        "--truth-topic", metavar="TOPIC", help="Twist, Odometry, Pose or Imu (default: the first kind there is)"
+    )
+    exposure = parser.add_mutually_exclusive_group()
+    exposure.add_argument("--exposure", type=float, metavar="S", help="exposure time of all frames, s")
+    exposure.add_argument("--fit-exposure", action="store_true", help="fit one exposure time to the truth")
+    parser.add_argument("--stamp-reference", choices=STAMP_REFERENCES, default="middle", help="(default: middle)")
+    parser.add_argument(
+        "--readout-time",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="first to last row of a rolling shutter (default: 0)",
+    )
+    parser.add_argument(
+        "--direction",
+        choices=("causal", "centered", "oracle"),
+        default="causal",
+        help="from the previous frame, from the next one too, or from the truth (default: causal)",
+    )
+    parser.add_argument("--motion-model", choices=MOTION_MODELS, default="full", help="(default: full)")
+    parser.add_argument("--output", metavar="DIR", help="folder for the results (default: output/NAME)")
+    parser.add_argument("--write-bag", metavar="DIR", help="write the estimates as Imu and Twist into a new MCAP bag")
+    return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.exposure is None and not args.fit_exposure:
+        raise InputError(
+            "the exposure time is needed: give it with --exposure SECONDS, or fit it to the truth with --fit-exposure"
+        )
+    if args.exposure is not None:
+        check_exposure(args.exposure)
+    if not 0 <= args.readout_time <= 1:
+        raise InputError(f"readout time is {args.readout_time} s; expected 0 to 1 s (check the unit)")
+    if args.write_bag:
+        check_new(args.write_bag)
+
+
+def _make_folder(path: str | Path) -> Path:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output folder {str(path)!r} cannot be made: {error.strerror}") from None
+    return Path(path)
+
+
+def _choose_topics(recording: Recording, args: argparse.Namespace) -> dict[str, str | None]:
+    image = recording.image_topic(args.image_topic)
+    return {
+        "image": image,
+        "camera_info": recording.camera_info_topic(image, args.camera_info_topic),
+        "depth": recording.depth_topic(args.depth_topic) if args.depth_topic else None,
+        "truth": recording.truth_topic(args.truth_topic),
+    }
+
+
+def _report(
+    figures: dict, run: Run, samples: Samples, truth: Truth | None, args: argparse.Namespace, output: Path
+) -> None:
+    def row(name: str, *values: str) -> None:
+        print(f"{name:<30}" + "".join(f"{value:>22}" for value in values))
+
+    def numbers(values: list[float] | None) -> str:
+        return "–" if values is None else " ".join(f"{value:.3f}" for value in values)
+
+    def figure(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    groups = figures["all"], figures["blurred"]
+    fitted = " (fitted)" if args.fit_exposure else ""
+    print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms{fitted}")
+    if truth is None:
+        print("no ground truth in the recording: nothing to compare with")
+    else:
+        row("", "frames with truth", "with ≥ 4 px of blur")
+        row("frames", *(str(group["frames"]) for group in groups))
+        row("RMSE ω x y z [rad/s]", *(numbers(group["rmse_angular"]) for group in groups))
+        row("RMSE v x y z [m/s]", *(numbers(group["rmse_linear"]) for group in groups))
+        for key, name, form in (
+            ("axis_error_deg", "rotation axis [°]", ".1f"),
+            ("magnitude_ratio", "|ω| estimate / truth", ".2f"),
+        ):
+            for part in groups[0][key]:
+                row(f"{name} {part}", *(figure(group[key][part], form) for group in groups))
+        row("direction correct", *(figure(group["direction_correct"], ".1%") for group in groups))
+        chosen = samples.has_truth, samples.has_truth & samples.blurred
+        known = (samples.resolved[mask] for mask in chosen)
+        row("direction known on", *(f"{mask.mean():.1%}" if len(mask) else "–" for mask in known))
+        covariance = figures["covariance"]
+        print(
+            f"covariance: mean normalised error squared ω {figure(covariance['nees_angular'], '.2f')}, "
+            f"v {figure(covariance['nees_linear'], '.2f')} (3 is honest); "
+            f"ω inside its 95 % ellipsoid {figure(covariance['coverage95_angular'], '.1%')}"
+        )
+        frame_ids = {result.frame_id for result in run.results}
+        if truth.frame_id and frame_ids != {truth.frame_id}:
+            print(
+                f"note: the truth is in frame {truth.frame_id!r}, the images in {', '.join(sorted(frame_ids))!r}; "
+                "it is compared as it is"
+            )
+    print(f"time per frame: median {figures['time_ms']['p50']:.1f} ms, 95 % {figures['time_ms']['p95']:.1f} ms")
+    print(f"results in {output}")
+    for reason, count in run.refused.items():
+        print(f"{count} frames were not used: {reason}", file=sys.stderr)
+
+
+def _span(stamps: np.ndarray) -> str:
+    return f"{stamps.min() * 1e-9:.3f} to {stamps.max() * 1e-9:.3f} s"

@@ -1,0 +1,159 @@
+"""What really happened: velocities of the camera from a gyroscope, a twist, an odometry or a pose topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.images import stamp_to_nanoseconds
+from image_as_imu_ros.replay.recording import Recording
+
+_LONGEST_GAP = 0.1  # s between two samples; nothing is known inside longer ones
+_HOLD = 0.02  # s for which the first and the last sample of the recording stand for their surroundings
+_POSE_WINDOW = 0.02  # s to either side over which poses are differenced: shorter ones amplify their noise
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Samples of the camera's velocity, in its optical frame.
+
+    Attributes:
+        stamps: (N,) int64 ns, ascending.
+        linear, angular: (N, 3) m/s and rad/s. `linear` is NaN where not known.
+        frame_id: of the velocities; empty if it cannot be told (poses).
+    """
+
+    stamps: np.ndarray
+    linear: np.ndarray
+    angular: np.ndarray
+    frame_id: str
+
+    def at(self, stamps: np.ndarray, window: float) -> tuple[np.ndarray, np.ndarray]:
+        """Mean velocity over a time window about each stamp, by linear interpolation between the samples.
+
+        Args:
+            stamps: (M,) int64 ns, the windows' middles.
+            window: s, more than 0.
+
+        Returns:
+            (linear, angular), both (M, 3). NaN where the window touches a gap of more than 0.1 s between samples, or
+            lies more than 20 ms before the first or after the last.
+        """
+        origin = self.stamps[0]
+        times = (self.stamps - origin) * 1e-9
+        middle = (np.asarray(stamps, np.int64) - origin) * 1e-9
+        times = np.r_[times[0] - _HOLD, times, times[-1] + _HOLD]
+        values = np.concatenate([self.linear, self.angular], axis=1)
+        values = np.concatenate([values[:1], values, values[-1:]])
+
+        start = np.clip(middle - window / 2, times[0], times[-1])
+        end = np.clip(middle + window / 2, times[0], times[-1])
+        known = (middle >= times[0]) & (middle <= times[-1]) & (end > start)
+        gaps_before = np.r_[0, np.cumsum(np.diff(times) > _LONGEST_GAP)]
+        first = np.searchsorted(times, start, side="right") - 1
+        last = np.searchsorted(times, end, side="left")
+        known &= gaps_before[last] == gaps_before[np.maximum(first, 0)]
+        mean = np.full((len(middle), 6), np.nan)
+        travelled = _integral(times, values, end[known]) - _integral(times, values, start[known])
+        mean[known] = travelled / (end - start)[known, None]
+        return mean[:, :3], mean[:, 3:]
+
+
+def read_truth(recording: Recording, topic: str) -> Truth:
+    """Read a topic of one of `recording.TRUTH_TYPES`.
+
+    Twists, odometries (their twist) and gyroscopes are taken as velocities of the camera in its optical frame; poses as
+    those of the optical frame in a fixed one. Nothing is rotated.
+
+    Raises:
+        InputError: the topic holds fewer than two usable samples.
+    """
+    read = _from_poses if "Pose" in recording.topics[topic] else _from_velocities
+    truth = read(message for _, message in recording.messages(topic))
+    if len(truth.stamps) < 2:
+        raise InputError(f"truth topic {topic!r} has {len(truth.stamps)} usable samples; at least 2 are needed")
+    return truth
+
+
+def _from_velocities(messages: Iterable[Any]) -> Truth:
+    samples, frame_id = [], ""
+    for message in messages:
+        if hasattr(message, "angular_velocity"):
+            linear, angular = [np.nan] * 3, _vector(message.angular_velocity)
+        else:
+            # TwistWithCovarianceStamped and Odometry hold a TwistWithCovariance.
+            twist = getattr(message.twist, "twist", message.twist)
+            linear, angular = _vector(twist.linear), _vector(twist.angular)
+        frame_id = getattr(message, "child_frame_id", message.header.frame_id)
+        samples.append((stamp_to_nanoseconds(message.header.stamp), [*linear, *angular]))
+    stamps, values = _ascending(samples, 6)
+    linear_known = np.isfinite(values[:, :3]).all(1)
+    usable = np.isfinite(values[:, 3:]).all(1) & (linear_known | ~linear_known.any())
+    return Truth(stamps[usable], values[usable, :3], values[usable, 3:], frame_id)
+
+
+def _from_poses(messages: Iterable[Any]) -> Truth:
+    """Central differences: of position in the fixed frame, turned into the camera's, and of orientation."""
+    samples = []
+    for message in messages:
+        # PoseWithCovarianceStamped holds a PoseWithCovariance.
+        pose = getattr(message.pose, "pose", message.pose)
+        q = pose.orientation
+        samples.append((stamp_to_nanoseconds(message.header.stamp), [*_vector(pose.position), q.w, q.x, q.y, q.z]))
+    stamps, poses = _ascending(samples, 7)
+    usable = np.isfinite(poses).all(1) & (np.linalg.norm(poses[:, 3:], axis=1) > 0.5)
+    stamps, poses = stamps[usable], poses[usable]
+    window = round(_POSE_WINDOW * 1e9)
+    here = np.arange(len(stamps))
+    before = np.minimum(np.searchsorted(stamps, stamps - window), np.maximum(here - 1, 0))
+    after = np.maximum(np.searchsorted(stamps, stamps + window, side="right") - 1, np.minimum(here + 1, len(here) - 1))
+    # Both neighbours are needed and must be near.
+    longest = round(_LONGEST_GAP * 1e9)
+    inner = (before < here) & (after > here)
+    inner &= (stamps - stamps[before] <= longest) & (stamps[after] - stamps <= longest)
+    here, before, after = here[inner], before[inner], after[inner]
+    seconds = (stamps[after] - stamps[before])[:, None] * 1e-9
+
+    rotations = _rotation_matrices(poses[:, 3:])
+    turns = rotations[before].transpose(0, 2, 1) @ rotations[after]
+    angular = np.array([cv2.Rodrigues(turn)[0][:, 0] for turn in turns]).reshape(-1, 3) / seconds
+    linear = np.einsum("nji,nj->ni", rotations[here], (poses[after, :3] - poses[before, :3]) / seconds)
+    return Truth(stamps[here], linear, angular, "")
+
+
+def _integral(times: np.ndarray, values: np.ndarray, until: np.ndarray) -> np.ndarray:
+    """∫ from times[0] to `until` (M,) of the piecewise linear function through values (N, C) → (M, C)."""
+    steps = np.diff(times)[:, None]
+    cumulative = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(steps * (values[1:] + values[:-1]) / 2, 0)])
+    i = np.clip(np.searchsorted(times, until, side="right") - 1, 0, len(times) - 2)
+    elapsed = (until - times[i])[:, None]
+    slope = (values[i + 1] - values[i]) / steps[i]
+    return cumulative[i] + elapsed * values[i] + elapsed**2 / 2 * slope
+
+
+def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples in the order of their stamps, without repetitions: (N,) ns, (N, columns)."""
+    stamps = np.array([stamp for stamp, _ in samples], np.int64)
+    values = np.array([value for _, value in samples], np.float64).reshape(-1, columns)
+    stamps, first = np.unique(stamps, return_index=True)
+    return stamps, values[first]
+
+
+def _vector(xyz: Any) -> list[float]:
+    return [xyz.x, xyz.y, xyz.z]
+
+
+def _rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
+    """(N, 4) w, x, y, z → (N, 3, 3)."""
+    w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.array(rows).transpose(2, 0, 1)
