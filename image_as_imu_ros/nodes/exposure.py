@@ -1,0 +1,91 @@
+"""Where a frame's exposure time comes from: message types, units, and a watch for values that do not move."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from image_as_imu_ros.errors import InputError
+
+EXPOSURE_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "100us": 1e-4}  # → seconds
+EXPOSURE_SOURCES = ("parameter", "topic", "realsense", "camera_ros")
+
+_STUCK_AFTER = 150  # frames with the very same value
+_STUCK_CONTRAST = 1.5  # while the brightest of them was this much brighter than the darkest
+
+
+def exposure_reader(source: str, unit: str) -> tuple[type, Callable[[object], float | None]]:
+    """The message type of an exposure source, and a function from such a message to seconds.
+
+    The function returns None for a message that says nothing about exposure, and raises InputError for one that is
+    damaged. All types have a header whose stamp is that of the image.
+
+    Raises:
+        InputError: the message type is not installed.
+    """
+    scale = EXPOSURE_UNITS[unit]
+    if source == "topic":
+        from geometry_msgs.msg import PointStamped
+
+        return PointStamped, lambda message: message.point.x * scale
+    if source == "realsense":
+        try:
+            from realsense2_camera_msgs.msg import Metadata
+        except ImportError:
+            raise InputError(
+                "exposure_source 'realsense' needs the package realsense2_camera_msgs, which is not installed"
+            ) from None
+        return Metadata, lambda message: realsense_exposure(message.json_data) * scale
+    if source == "camera_ros":
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        return DiagnosticArray, camera_ros_exposure
+    raise InputError(f"exposure_source {source!r} has no topic")
+
+
+def realsense_exposure(json_data: str) -> float:
+    """`actual_exposure` of realsense2_camera's metadata, in the camera's unit."""
+    try:
+        return float(json.loads(json_data)["actual_exposure"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"RealSense metadata without a number 'actual_exposure': {json_data[:80]!r} "
+            "(does the kernel driver support metadata?)"
+        ) from None
+
+
+def camera_ros_exposure(message) -> float | None:
+    """`ExposureTime` (µs) of camera_ros's diagnostics → s; None in diagnostics of others."""
+    for status in message.status:
+        for entry in status.values:
+            if entry.key == "ExposureTime":
+                try:
+                    return float(entry.value) * 1e-6
+                except ValueError:
+                    raise InputError(f"camera_ros reports ExposureTime {entry.value!r}, not a number of µs") from None
+    return None
+
+
+class ExposureWatch:
+    """Notices exposure values that stay the same while the picture's brightness changes.
+
+    Some cameras report the last manual value while auto-exposure runs (RealSense colour): every velocity would be
+    wrong by the ratio of the two.
+    """
+
+    def __init__(self) -> None:
+        self._exposure = 0.0
+        self._frames = 0
+        self._darkest = self._brightest = 0.0
+
+    def observe(self, exposure: float, brightness: float) -> None:
+        """One frame's exposure, s, and its mean luminance, 0 to 255."""
+        if exposure != self._exposure:
+            self._exposure, self._frames = exposure, 0
+            self._darkest = self._brightest = brightness
+        self._frames += 1
+        self._darkest, self._brightest = min(self._darkest, brightness), max(self._brightest, brightness)
+
+    @property
+    def stuck(self) -> bool:
+        return self._frames >= _STUCK_AFTER and self._brightest > _STUCK_CONTRAST * max(self._darkest, 1.0)

@@ -1,0 +1,120 @@
+"""An image message and what arrived beside it → the Frame that the estimator takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimator import Frame, check_exposure, mid_exposure
+from image_as_imu_ros.images import (
+    camera_from_info,
+    decode_compressed,
+    decode_compressed_depth,
+    decode_depth,
+    decode_image,
+    stamp_to_nanoseconds,
+)
+from image_as_imu_ros.nodes.buffers import StampCache
+from image_as_imu_ros.nodes.exposure import ExposureWatch
+from image_as_imu_ros.nodes.parameters import Settings
+
+_EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure
+_DEPTH_WAIT = 0.02  # s that an image waits for its depth
+
+
+class Refused(InputError):
+    """A frame that cannot be used. `reason` is a short name to count by; the message is for people."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@contextmanager
+def refusing(reason: str) -> Iterator[None]:
+    """Names the part of the input that an InputError from inside the block is about."""
+    try:
+        yield
+    except Refused:
+        raise
+    except InputError as error:
+        raise Refused(reason, str(error)) from None
+
+
+class FrameAssembler:
+    """Puts frames together. Callbacks fill in camera_info, exposures and depths; one worker calls `assemble`.
+
+    Attributes:
+        camera_info: the latest CameraInfo message, or None.
+        exposures: s by image stamp. depths: depth messages by stamp.
+        exposure_watch: notices exposures that do not move.
+        exposure_origin: where the last frame's exposure came from: "topic" or "parameter".
+        depth_origin: where the last frame's depth came from: "topic" or "network".
+    """
+
+    def __init__(self) -> None:
+        self.camera_info = None
+        self.exposures: StampCache[float] = StampCache(depth=64, tolerance=0.001)
+        self.depths: StampCache[object] = StampCache(depth=8, tolerance=0.02)
+        self.exposure_watch = ExposureWatch()
+        self.exposure_origin = "parameter"
+        self.depth_origin = "network"
+
+    def assemble(self, message, settings: Settings, colour: str) -> Frame:
+        """The frame of an Image or CompressedImage message.
+
+        Args:
+            message: the image.
+            settings: the node's parameters.
+            colour: "gray" or "rgb", what the network takes.
+
+        Raises:
+            Refused: something is missing or damaged.
+        """
+        stamp = stamp_to_nanoseconds(message.header.stamp)
+        if stamp <= 0:
+            raise Refused("stamp", f"image stamp is {stamp} ns; it must be positive (is the driver's clock running?)")
+        if self.camera_info is None:
+            raise Refused("camera_info", "no camera_info has arrived: remap the topic camera_info to this camera's")
+        with refusing("camera_info"):
+            camera = camera_from_info(self.camera_info)
+        with refusing("exposure"):
+            exposure = self._exposure(stamp, settings)
+        with refusing("image"):
+            image = (decode_compressed if settings.image_transport == "compressed" else decode_image)(message, colour)
+        with refusing("depth"):
+            depth = self._depth(stamp, settings)
+        if self.exposure_origin == "topic":
+            self.exposure_watch.observe(exposure, float(image[::16, ::16].mean()))
+        with refusing("image"):
+            middle = mid_exposure(stamp, exposure, settings.stamp_reference, settings.readout_time)
+            return Frame(image, middle, camera, exposure, depth)
+
+    def _exposure(self, stamp: int, settings: Settings) -> float:
+        exposure = None
+        if settings.exposure_source != "parameter":
+            exposure = self.exposures.find(stamp, _EXPOSURE_WAIT)
+        self.exposure_origin = "parameter" if exposure is None else "topic"
+        if exposure is None:
+            exposure = settings.exposure_time
+            if exposure == 0:
+                by_topic = (
+                    "" if settings.exposure_source == "parameter" else "no exposure with this image's stamp, and "
+                )
+                raise InputError(
+                    f"{by_topic}the parameter exposure_time is not set: no velocity without an exposure time"
+                )
+        check_exposure(exposure)
+        return exposure
+
+    def _depth(self, stamp: int, settings: Settings) -> np.ndarray | None:
+        message = None
+        if settings.depth_transport != "none":
+            message = self.depths.find(stamp, _DEPTH_WAIT)
+        self.depth_origin = "network" if message is None else "topic"
+        if message is None:
+            return None
+        return (decode_compressed_depth if settings.depth_transport == "compressed" else decode_depth)(message)

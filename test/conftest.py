@@ -1,0 +1,52 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from image_as_imu_ros.camera import Camera
+from image_as_imu_ros.motion_field import MotionFieldMatrix, axial_from_signed, cell_centres
+from image_as_imu_ros.view import View
+
+# DDS traffic of this run stays on this machine and apart from that of other runs. Set before anything imports rclpy.
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+TINY_MODEL_CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
+TINY_MODEL_RATE = 2.4  # rad/s
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A model that takes every image for a pan at |ω_y| = TINY_MODEL_RATE of TINY_MODEL_CAMERA, exposed for 10 ms."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
+
+    info = ModelInfo("tiny", "test", width=320, height=224)
+    shape = info.height // info.stride, info.width // info.stride
+    view = View.of(TINY_MODEL_CAMERA, info.width, info.height)
+    matrix = MotionFieldMatrix.at(view.camera, cell_centres(*shape, info.stride))
+    flow = 0.01 * matrix.angular @ (0, TINY_MODEL_RATE, 0)
+    outputs = {
+        "flow": axial_from_signed(flow.T.reshape(2, *shape)),
+        "spread": np.full((1, *shape), 0.5),
+        "depth": np.full((1, *shape), 2.0),
+    }
+    arrays = {name: value[None].astype(np.float32) for name, value in outputs.items()}
+    graph = helper.make_graph(
+        [helper.make_node("Constant", [], [n], value=numpy_helper.from_array(a)) for n, a in arrays.items()],
+        "tiny",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 1, info.height, info.width])],
+        [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, a.shape) for n, a in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: info.to_json()})
+    path = tmp_path_factory.mktemp("models") / "tiny.onnx"
+    onnx.save(model, path)
+    return path
