@@ -99,7 +99,7 @@ class Camera:
             (N, 2) float64 normalised image coordinates (x/z, y/z). NaN where the lens model cannot be inverted
             (a strongly distorted corner): projecting the ray back misses the pixel by more than 0.1 px.
         """
-        pixels = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
+        pixels = np.asarray(pixels, dtype=np.float64)
         if not self.distortion:
             return (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
         points, coefficients = pixels[:, None, :], np.array(self.distortion)
@@ -114,7 +114,7 @@ class Camera:
 
     def project(self, rays: np.ndarray) -> np.ndarray:
         """Distorted pixels of rays: (N, 2) normalised coordinates → (N, 2) float64 px."""
-        rays = np.asarray(rays, dtype=np.float64).reshape(-1, 2)
+        rays = np.asarray(rays, dtype=np.float64)
         if not self.distortion:
             return rays * (self.fx, self.fy) + (self.cx, self.cy)
         coefficients, zero = np.array(self.distortion), np.zeros(3)
@@ -125,7 +125,7 @@ class Camera:
 
     def projection_jacobian(self, rays: np.ndarray) -> np.ndarray:
         """∂ pixel / ∂ ray at (N, 2) rays → (N, 2, 2) px. diag(fx, fy) without distortion."""
-        rays = np.asarray(rays, dtype=np.float64).reshape(-1, 2)
+        rays = np.asarray(rays, dtype=np.float64)
         if not self.distortion:
             return np.broadcast_to(np.diag([self.fx, self.fy]), (len(rays), 2, 2)).copy()
         step = 1e-5

@@ -274,7 +274,7 @@ class MotionEstimator:
             info = self.engine.info
             view = View.of(camera, info.width, info.height)
             grid = Grid.of(view.camera, info.stride)
-            self._geometry = _Geometry(camera, view, MotionFieldMatrix.at(view.camera, grid.pixels), grid)
+            self._geometry = _Geometry(camera, view, MotionFieldMatrix.at(view.camera, grid.pixels.T), grid)
             self.reset()
         return self._geometry
 

@@ -1,0 +1,123 @@
+"""A model file explains itself, runs, and is refused with a reason if it is not one of ours."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from image_as_imu_ros.engine import load_engine
+from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
+from image_as_imu_ros.errors import InputError
+
+
+def changed_copy(tiny_model, tmp_path, change):
+    model = onnx.load(tiny_model)
+    change(model)
+    onnx.save(model, tmp_path / "changed.onnx")
+    return tmp_path / "changed.onnx"
+
+
+def test_a_model_runs_and_its_calibration_is_applied(tiny_model, tmp_path):
+    def widen(model):
+        info = json.loads(model.metadata_props[0].value)
+        model.metadata_props[0].value = json.dumps(info | {"spread_scale": 3.0})
+
+    for path, spread in ((tiny_model, 0.5), (changed_copy(tiny_model, tmp_path, widen), 1.5)):
+        engine = load_engine(path)
+        field = engine.infer(np.zeros((224, 320), np.uint8))
+        assert field.axial_flow.shape == (2, 56, 80)
+        assert (field.axial_flow[0] > 5).all()
+        assert (field.spread == spread).all()
+        assert (field.depth == 2).all()
+        assert engine.name.startswith("onnxruntime (")
+        engine.close()
+
+
+def test_signed_flow_becomes_axial(tiny_model, tmp_path):
+    def signed(model):
+        info = json.loads(model.metadata_props[0].value)
+        model.metadata_props[0].value = json.dumps(info | {"flow": "signed"})
+        flow = np.broadcast_to(np.array([0.0, -6.0], np.float32)[:, None, None], (2, 56, 80))[None]
+        model.graph.node[0].attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(flow)))
+
+    field = load_engine(changed_copy(tiny_model, tmp_path, signed)).infer(np.zeros((224, 320), np.uint8))
+    np.testing.assert_allclose(field.axial_flow[0], -6)
+    np.testing.assert_allclose(field.axial_flow[1], 0, atol=1e-5)
+
+
+def test_a_missing_or_corrupt_or_foreign_file_is_refused_with_its_name(tiny_model, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.onnx' does not exist"):
+        load_engine(tmp_path / "nowhere.onnx")
+    (tmp_path / "noise.onnx").write_bytes(b"not a model")
+    with pytest.raises(InputError, match=r"noise\.onnx' cannot be loaded as ONNX"):
+        load_engine(tmp_path / "noise.onnx")
+    (tmp_path / "half.onnx").write_bytes(tiny_model.read_bytes()[:20000])
+    with pytest.raises(InputError, match=r"half\.onnx' cannot be loaded as ONNX"):
+        load_engine(tmp_path / "half.onnx")
+    foreign = changed_copy(tiny_model, tmp_path, lambda model: model.ClearField("metadata_props"))
+    with pytest.raises(InputError, match="not made for this project"):
+        load_engine(foreign)
+
+
+def test_a_file_that_contradicts_its_metadata_is_refused(tiny_model, tmp_path):
+    def lie(model):
+        info = json.loads(model.metadata_props[0].value)
+        model.metadata_props[0].value = json.dumps(info | {"width": 640})
+
+    with pytest.raises(InputError, match="tensor 'image' should have shape"):
+        load_engine(changed_copy(tiny_model, tmp_path, lie))
+
+
+def test_an_unknown_engine_is_refused_by_name(tiny_model):
+    with pytest.raises(InputError, match="'tpu' is not available; choose one of"):
+        load_engine(tiny_model, engine="tpu")
+
+
+@given(
+    spread=st.floats(0.1, 10),
+    cells=st.floats(1, 1000),
+    colour=st.sampled_from([("gray", 1), ("rgb", 3)]),
+    name=st.text(),
+)
+def test_metadata_survives_the_round_trip(spread, cells, colour, name):
+    info = ModelInfo(
+        name,
+        "1",
+        320,
+        224,
+        colour=colour[0],
+        mean=(0.5,) * colour[1],
+        std=(0.2,) * colour[1],
+        spread_scale=spread,
+        correlated_cells=cells,
+        training={"data": name},
+    )
+    assert ModelInfo.from_json(info.to_json()) == info
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not readable"),
+        ("[1, 2]", "not readable"),
+        ('{"name": "x"}', "not readable"),
+        ('{"format": 99, "name": "x"}', "format 99"),
+        ('{"format": 1, "name": "x"}', "incomplete"),
+        (
+            '{"format": 1, "name": "x", "version": "1", "width": 320, "height": 224, "magic": 1}',
+            "unknown fields: magic",
+        ),
+        ('{"format": 1, "name": "x", "version": "1", "width": 320, "height": 224, "flow": "radial"}', "radial"),
+        ('{"format": 1, "name": "x", "version": "1", "width": "320", "height": 224}', "incomplete"),
+    ],
+)
+def test_unusable_metadata_is_refused_with_the_reason(text, message):
+    with pytest.raises(InputError, match=message):
+        ModelInfo.from_json(text)
+
+
+def test_the_metadata_key_is_fixed():
+    assert METADATA_KEY == "image_as_imu", "files in the field carry this key"
