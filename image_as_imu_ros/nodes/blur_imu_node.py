@@ -93,6 +93,7 @@ class BlurImuNode(LifecycleNode):
         self._diagnostics_timer = None
         self._worker: threading.Thread | None = None
         self._forget()
+        self._answer_impossible_transitions()
 
     def _forget(self) -> None:
         """Start with nothing seen."""
@@ -102,6 +103,20 @@ class BlurImuNode(LifecycleNode):
         self._answered: deque[_Answered] = deque(maxlen=2)
         self._last_estimate: MotionEstimate | None = None
         self._hardware_id = ""
+
+    def _answer_impossible_transitions(self) -> None:
+        """Without this, one request for a transition that the state does not allow ends the process: rclpy raises."""
+        change_state = self._service_change_state.callback
+
+        def answer(request, response):
+            try:
+                return change_state(request, response)
+            except RuntimeError as error:
+                self.get_logger().warning(f"transition refused: {error}")
+                response.success = False
+                return response
+
+        self._service_change_state.callback = answer
 
     def start(self) -> bool:
         """Configure and activate. Returns whether both succeeded."""
