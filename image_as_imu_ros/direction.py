@@ -23,15 +23,15 @@ _LEAST_OVERLAP = 0.2
 
 @dataclass(frozen=True)
 class Grid:
-    """Rays of a camera on a coarse grid, and how pixels move with them: enough to warp small images.
+    """Rays of a camera at the cells of a coarse grid, and how pixels move with them: enough to warp small images.
 
     Attributes:
-        camera: whose image is warped. shape: (h, w) cells.
+        shape: (h, w) cells, each stride × stride px of the camera's image.
         pixels: (2, h·w) px. rays: (2, h·w). jacobian: (2, 2, h·w) ∂ pixel / ∂ ray.
     """
 
-    camera: Camera
     shape: tuple[int, int]
+    stride: int
     pixels: np.ndarray
     rays: np.ndarray
     jacobian: np.ndarray
@@ -42,7 +42,7 @@ class Grid:
         pixels = cell_centres(*shape, stride)
         rays = np.nan_to_num(camera.rays(pixels))
         jacobian = np.ascontiguousarray(camera.projection_jacobian(rays).transpose(1, 2, 0))
-        return cls(camera, shape, np.ascontiguousarray(pixels.T), np.ascontiguousarray(rays.T), jacobian)
+        return cls(shape, stride, np.ascontiguousarray(pixels.T), np.ascontiguousarray(rays.T), jacobian)
 
     def displaced(self, velocity: np.ndarray, depth: np.ndarray | None, seconds: float) -> np.ndarray:
         """Where the points now at the grid's pixels were `seconds` ago, for a camera that moves with `velocity`.
@@ -66,12 +66,11 @@ class Grid:
         return pixels.astype(np.float32).reshape(2, *self.shape)
 
 
-def small_image(image: np.ndarray) -> np.ndarray:
-    """A prepared image, (H, W) or (H, W, 3) uint8 → (H/2, W/2) float32 luminance for the photometric test."""
+def small_image(image: np.ndarray, grid: Grid) -> np.ndarray:
+    """A prepared image, (H, W) or (H, W, 3) uint8 → (h, w) float32 luminance, one value per cell of the grid."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    half = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return half.astype(np.float32)
+    return cv2.resize(image, grid.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def photometric_log_odds(
@@ -91,7 +90,7 @@ def photometric_log_odds(
         grid: of the network's input camera.
         velocity: (6,) (v, ω) at the time of `now`.
         depth: (h, w) m at the time of `now`, or None.
-        now, other: (H, W) float32 from `small_image`.
+        now, other: (h, w) float32 from `small_image`.
         seconds: from `other` to `now`, negative if `other` is later.
 
     Returns:
@@ -116,11 +115,8 @@ def _difference(
     seconds: float,
 ) -> float:
     """Mean absolute difference of `now` and the warped `other`, both normalised over their overlap; inf without one."""
-    height, width = now.shape
-    scale = width / grid.camera.width
-    where = (grid.displaced(velocity, depth, seconds) + 0.5) * scale - 0.5
-    where_x, where_y = (cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in where)
-    warped = cv2.remap(other, where_x, where_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
+    where = (grid.displaced(velocity, depth, seconds) + 0.5) / grid.stride - 0.5
+    warped = cv2.remap(other, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
     seen = (warped >= 0).astype(np.uint8)
     if cv2.countNonZero(seen) < _LEAST_OVERLAP * seen.size:
         return math.inf

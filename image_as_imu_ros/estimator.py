@@ -307,7 +307,7 @@ class MotionEstimator:
         """Hold a solved frame against the previous one."""
         velocity = solution.velocity.vector
         depth = field.depth if depth is None else depth
-        small = small_image(image)
+        small = small_image(image, geometry.grid)
         last = self._last
         log_odds = 0.0
         if last is not None and self.options.direction != "axial":

@@ -213,20 +213,20 @@ def _best_candidate(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray, l
     confined = np.ones((len(motions), len(precision)))
     confined[len(signs) : len(signs) + len(regions)] = regions
 
-    for iteration in range(8):
+    for iteration in range(6):
         predicted = cells.flow(motions)
         signs = agreeing_signs(predicted)
         squared = (np.square(signs * flow[0] - predicted[0]) + np.square(signs * flow[1] - predicted[1])) * precision
         limit = _inlier_limit(squared)
         weights = precision * np.square(limit / np.maximum(squared, limit))
         # A start from one region first settles there, before the rest of the image may pull at it.
-        motions = least_squares(signs, weights * confined if iteration < 3 else weights)
+        motions = least_squares(signs, weights * confined if iteration < 2 else weights)
     cost = _robust_cost(squared, limit.min()) + np.square(motions / prior_std).sum(1)
     return motions[np.argmin(cost)]
 
 
 def _lifted(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """x (K, P) from f·fᵀ = A·X·Aᵀ: robust linear least squares for X = x·xᵀ, then its leading eigenvector.
+    """x (K, P) from f·fᵀ = A·X·Aᵀ: linear least squares for X = x·xᵀ, then its leading eigenvector.
 
     One x per region, given as (K, N) weights: where a large object moves on its own, some region is free of it. The
     three equations of a cell are those for f₁², √2·f₁f₂ and f₂², so that all weigh the same.
@@ -236,25 +236,19 @@ def _lifted(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray) -> np.nda
     u, v = cells.matrix * scale[:, None]
     i, j = np.triu_indices(size)
     root2 = math.sqrt(2)
-    design = np.stack([u[i] * u[j], (u[i] * v[j] + u[j] * v[i]) / root2, v[i] * v[j]])
-    design *= np.where(i == j, 1.0, 2.0)[:, None]
+    design = np.stack([u[i] * u[j], (u[i] * v[j] + u[j] * v[i]) / root2, v[i] * v[j]], axis=1)
+    design *= np.where(i == j, 1.0, 2.0)[:, None, None]
     length = np.hypot(*cells.q)
     target = 0.5 * length * np.stack([length + cells.q[0], root2 * cells.q[1], length - cells.q[0]])
-    variance = np.square(cells.spread) * (2 * length**2 + np.square(cells.spread))
+    weights = regions / (np.square(cells.spread) * (2 * length**2 + np.square(cells.spread)))
 
-    rows = np.ascontiguousarray(design.transpose(2, 1, 0))
-    products = (rows @ rows.transpose(0, 2, 1)).reshape(len(length), -1)
-    projections = (rows @ target.T[..., None])[..., 0]
+    rows = design.reshape(len(i), -1)
+    normal = np.stack([(design * of_region).reshape(len(i), -1) @ rows.T for of_region in weights])
+    diagonal = np.arange(len(i))
     prior = 1e-9 * (scale / prior_std)[i] * (scale / prior_std)[j]
-    weights = regions / variance
-    for _ in range(3):
-        normal = (weights @ products).reshape(-1, len(i), len(i))
-        diagonal = np.arange(len(i))
-        normal[:, diagonal, diagonal] += prior + 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None]
-        lifted = np.linalg.solve(normal, (weights @ projections)[..., None])[..., 0]
-        squared = np.square(np.tensordot(lifted, design, axes=(1, 1)) - target).sum(1) / variance
-        limit = _inlier_limit(squared)
-        weights = regions / variance * np.square(limit / np.maximum(squared, limit))
+    normal[:, diagonal, diagonal] += prior + 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None]
+    projections = np.einsum("pcn,cn->np", design, target)
+    lifted = np.linalg.solve(normal, (weights @ projections)[..., None])[..., 0]
     symmetric = np.zeros((len(regions), size, size))
     symmetric[:, j, i] = lifted
     values, vectors = np.linalg.eigh(symmetric, UPLO="L")

@@ -33,7 +33,9 @@ def turned_pair(angular: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]
     rotation = cv2.Rodrigues(angular * SECONDS)[0]
     homography = wide.matrix @ rotation.T @ np.linalg.inv(wide.matrix)
     now = cv2.warpPerspective(before, homography, (640, 448), borderMode=cv2.BORDER_REFLECT)
-    return tuple(small_image(cv2.resize(image, (320, 224), interpolation=cv2.INTER_AREA)) for image in (now, before))
+    return tuple(
+        small_image(cv2.resize(image, (320, 224), interpolation=cv2.INTER_AREA), GRID) for image in (now, before)
+    )
 
 
 angular_velocity = st.tuples(*[st.floats(-2.5, 2.5)] * 3).map(np.array).filter(lambda w: np.linalg.norm(w) > 0.4)
