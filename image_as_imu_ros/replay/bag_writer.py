@@ -44,22 +44,18 @@ def write_bag(path: str | Path, estimates: Iterable[tuple[int, str, Velocity]]) 
                 head = header(time(stamp // 1_000_000_000, stamp % 1_000_000_000), frame_id)
                 linear, angular = vector(*velocity.linear.tolist()), vector(*velocity.angular.tolist())
                 covariance = velocity.covariance
-                messages = {
-                    imu_topic: imu(
-                        header=head,
-                        orientation=quaternion(0.0, 0.0, 0.0, 1.0),
-                        orientation_covariance=not_estimated,
-                        angular_velocity=angular,
-                        angular_velocity_covariance=covariance[3:, 3:].ravel(),
-                        linear_acceleration=vector(0.0, 0.0, 0.0),
-                        linear_acceleration_covariance=not_estimated,
-                    ),
-                    twist_topic: stamped(
-                        header=head, twist=with_covariance(twist(linear, angular), covariance.ravel())
-                    ),
-                }
-                for connection, message in messages.items():
-                    writer.write(connection, stamp, store.serialize_cdr(message, connection.msgtype))
+                imu_message = imu(
+                    header=head,
+                    orientation=quaternion(0.0, 0.0, 0.0, 1.0),
+                    orientation_covariance=not_estimated,
+                    angular_velocity=angular,
+                    angular_velocity_covariance=covariance[3:, 3:].ravel(),
+                    linear_acceleration=vector(0.0, 0.0, 0.0),
+                    linear_acceleration_covariance=not_estimated,
+                )
+                twist_message = stamped(head, with_covariance(twist(linear, angular), covariance.ravel()))
+                writer.write(imu_topic, stamp, store.serialize_cdr(imu_message, imu.__msgtype__))
+                writer.write(twist_topic, stamp, store.serialize_cdr(twist_message, stamped.__msgtype__))
     except OSError as error:
         raise InputError(f"bag {str(path)!r} cannot be written: {error.strerror}") from None
 
