@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -118,9 +118,12 @@ def _render(path: Path, frames: int) -> None:
         os.posix_fallocate(file.fileno(), 0, file.tell() + int(np.prod(shape)))
     # Fresh processes: a forked one would inherit the locks of OpenCV's and ONNX Runtime's threads.
     with ProcessPoolExecutor(_WORKERS, mp_context=get_context("spawn")) as workers:
+        # The workers inherit that they ignore Ctrl-C; this process, which does not, ends them.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         tasks = [workers.submit(_render_frame, path, index, frames) for index in range(frames)]
+        signal.signal(signal.SIGINT, handler)
         try:
-            for task in tqdm(tasks, desc="rendering", unit="frame", file=sys.stderr):
+            for task in tqdm(tasks, desc="rendering", unit="frame"):
                 task.result()
         except BaseException:
             workers.shutdown(cancel_futures=True)

@@ -16,7 +16,8 @@ from image_as_imu_ros.demo.listener import Listener
 from image_as_imu_ros.demo.recording import EXPOSURE, RATE, open_recording
 from image_as_imu_ros.demo.report import Comparison, live_line
 
-_PATIENCE = 60.0  # s for a process to start on a busy machine
+_PATIENCE = 60.0  # s for the camera to start on a busy machine
+_NODE_PATIENCE = 300.0  # s for each step of the node; building an engine for a GPU takes its time
 _LATE = 2.0  # s for the last answers and one more diagnostics message
 
 
@@ -46,7 +47,7 @@ def play(run: Run) -> tuple[Comparison, dict[str, str]]:
         with _start_node(run) as node:
             listener = Listener()
             try:
-                listener.activate(node.check, _PATIENCE)
+                listener.activate(node.check, _NODE_PATIENCE)
             except DemoError as error:
                 raise DemoError(f"{error}; its last words:\n{node.last_output()}") from None
             with _start_camera(run) as camera:
