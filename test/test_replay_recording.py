@@ -1,5 +1,7 @@
 """Reading recordings: topics found by type, storage formats, camera_info, depth, and what cannot be read."""
 
+import sqlite3
+
 import numpy as np
 import pytest
 import replay_bags as bags
@@ -36,6 +38,17 @@ def test_a_single_file_is_a_recording_too(tmp_path):
     path = bags.moving_camera(tmp_path / "bag")
     with Recording(next(path.glob("*.mcap"))) as recording:
         assert recording.image_topic() == "/camera/image_raw/compressed"
+
+
+def test_bags_of_older_distributions_hold_no_message_definitions(tmp_path):
+    path = bags.write_recording(
+        tmp_path / "bag", {"/image": [bags.picture(STAMPS[0], 3)]}, storage=StoragePlugin.SQLITE3
+    )
+    with sqlite3.connect(next(path.glob("*.db3"))) as database:
+        database.execute("DELETE FROM message_definitions")
+    with Recording(path) as recording:
+        ((topic, message),) = recording.messages("/image")
+    assert (topic, message.format) == ("/image", "png")
 
 
 def test_the_latest_camera_info_counts_and_the_first_serves_frames_before_it(tmp_path):

@@ -97,7 +97,8 @@ def main(argv: list[str]) -> int:
     """Run the command. Raises InputError: see `docs/evaluate.md` for what a recording must hold."""
     args = _parser().parse_args(argv)
     _check(args)
-    output = _make_folder(args.output or Path("output") / Path(args.recording).resolve().stem)
+    name = Path(args.recording).resolve().stem
+    output = _make_folder(args.output or Path("output") / name)
     engine = load_engine(args.model or resource(DEFAULT_MODEL), args.engine)
     oracle = args.direction == "oracle"
     options = Options(args.motion_model, "causal" if oracle else args.direction)
@@ -122,9 +123,9 @@ def main(argv: list[str]) -> int:
         samples = with_true_direction(samples)
     (output / "metrics.json").write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
     write_table(output / "frames.csv", run, samples)
-    plot_time_series(samples, output / "time_series.png", output.name)
+    plot_time_series(samples, output / "time_series.png", name)
     if samples.has_truth.any():
-        plot_error_against_blur(samples, output / "error_by_blur.png", output.name)
+        plot_error_against_blur(samples, output / "error_by_blur.png", name)
     for _, stamp, picture in run.pictures:
         cv2.imwrite(str(output / f"frame_{stamp}.png"), picture)
     if args.write_bag:

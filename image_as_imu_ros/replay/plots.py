@@ -25,6 +25,7 @@ def plot_time_series(samples: Samples, path: str | Path, title: str = "") -> Non
         groups.append(("v", "m/s", samples.linear, samples.truth_linear, slice(0, 3)))
     seconds = (samples.stamps - samples.stamps[0]) * 1e-9
     breaks = _breaks(seconds)
+    point_size = np.clip(2000 / len(seconds), 2, 14)
     deviation = np.sqrt(np.einsum("nii->ni", samples.covariance))
 
     figure = Figure(figsize=(7 * len(groups), 6.5), layout="constrained")
@@ -58,10 +59,10 @@ def plot_time_series(samples: Samples, path: str | Path, title: str = "") -> Non
                     panel.scatter(
                         seconds[chosen],
                         value[chosen],
-                        s=12,
+                        s=point_size,
                         facecolors=face,
                         edgecolors=_ESTIMATE,
-                        linewidths=0.8,
+                        linewidths=0.6,
                         label=name,
                         zorder=3,
                     )
