@@ -57,7 +57,7 @@ class Settings:
         0.02, "standard deviation of the exposure time's relative error, widens the covariances", limits=(0.0, 1.0)
     )
     stamp_reference: str = _parameter(
-        "start", "what the image's stamp means: start, middle or end of the exposure", choices=STAMP_REFERENCES
+        "middle", "what the image's stamp means: start, middle or end of the exposure", choices=STAMP_REFERENCES
     )
     readout_time: float = _parameter(
         0.0, "rolling shutter: from the first row's start to the last row's, s; 0: global shutter", limits=(0.0, 0.5)

@@ -1,0 +1,120 @@
+"""Starts blur_imu_node and brings it to active; with ekf:=true, robot_localization beside it.
+
+Every parameter of the node is a launch argument of the same name. An argument that is not given leaves what
+params_file says, and that file's defaults are the node's own.
+"""
+
+from dataclasses import fields
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.conditions import IfCondition
+from launch.events import Shutdown, matches_action
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
+from lifecycle_msgs.msg import Transition
+
+from image_as_imu_ros.nodes.parameters import Settings
+from image_as_imu_ros.resources import resource
+
+TOPICS = {
+    "image": "the camera's images, as image_transport says",
+    "camera_info": "the camera's CameraInfo",
+    "depth": "depth registered to the images, as depth_transport says",
+    "exposure": "the images' exposure times, as exposure_source says",
+}
+PARAMETERS = [parameter for parameter in fields(Settings) if parameter.name != "autostart"]
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy's name, Kilted's name
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription(
+        [
+            *(DeclareLaunchArgument(name, default_value=name, description=text) for name, text in TOPICS.items()),
+            *(
+                DeclareLaunchArgument(p.name, default_value="", description=p.metadata["description"])
+                for p in PARAMETERS
+            ),
+            DeclareLaunchArgument("namespace", default_value="", description="of the node and its topics"),
+            DeclareLaunchArgument(
+                "params_file", default_value=str(resource("config/blur_imu.yaml")), description="the node's parameters"
+            ),
+            DeclareLaunchArgument("use_sim_time", default_value="false", description="take time from /clock"),
+            DeclareLaunchArgument("ekf", default_value="false", description="start robot_localization's ekf_node too"),
+            DeclareLaunchArgument(
+                "ekf_params_file", default_value=str(resource("config/ekf.yaml")), description="its parameters"
+            ),
+            OpaqueFunction(function=large_image_profile),
+            OpaqueFunction(function=active_node),
+            Node(
+                package="robot_localization",
+                executable="ekf_node",
+                name="ekf_filter_node",
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[ParameterFile(LaunchConfiguration("ekf_params_file")), sim_time()],
+                condition=IfCondition(LaunchConfiguration("ekf")),
+                output="screen",
+            ),
+        ]
+    )
+
+
+def large_image_profile(context: LaunchContext) -> list:
+    """By default most large raw images never arrive. A profile that the user has chosen is left alone."""
+    if any(context.environment.get(name) for name in PROFILE_VARIABLES):
+        return []
+    profile = str(resource("config/fastdds_large_images.xml"))
+    return [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
+
+
+def active_node(context: LaunchContext) -> list:
+    """The node, configured and activated as soon as it runs. If it cannot be configured, the launch ends."""
+    given = {
+        p.name: ParameterValue(LaunchConfiguration(p.name), value_type=type(p.default))
+        for p in PARAMETERS
+        if LaunchConfiguration(p.name).perform(context)
+    }
+    node = LifecycleNode(
+        package="image_as_imu_ros",
+        executable="blur_imu_node",
+        name="blur_imu_node",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[ParameterFile(LaunchConfiguration("params_file")), given, sim_time()],
+        remappings=[(name, LaunchConfiguration(name)) for name in TOPICS],
+        output="screen",
+    )
+
+    def change_state(transition: int) -> EmitEvent:
+        return EmitEvent(event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition))
+
+    activate = OnStateTransition(
+        target_lifecycle_node=node,
+        start_state="configuring",
+        goal_state="inactive",
+        entities=[change_state(Transition.TRANSITION_ACTIVATE)],
+    )
+    give_up = OnStateTransition(
+        target_lifecycle_node=node,
+        start_state="configuring",
+        goal_state="unconfigured",
+        entities=[EmitEvent(event=Shutdown(reason="blur_imu_node cannot be configured, its last line says why"))],
+    )
+    return [
+        RegisterEventHandler(activate),
+        RegisterEventHandler(give_up),
+        node,
+        change_state(Transition.TRANSITION_CONFIGURE),
+    ]
+
+
+def sim_time() -> dict:
+    return {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}

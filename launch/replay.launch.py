@@ -1,0 +1,42 @@
+"""Plays a recording through blur_imu_node, in the recording's own time, and ends with it.
+
+Arguments of blur_imu.launch.py work here too, for example
+ros2 launch image_as_imu_ros replay.launch.py bag:=… image:=/camera/image_raw camera_info:=/camera/camera_info …
+"""
+
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    IncludeLaunchDescription,
+    RegisterEventHandler,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.event_handlers import OnStateTransition
+
+from image_as_imu_ros.resources import resource
+
+
+def generate_launch_description() -> LaunchDescription:
+    play = ExecuteProcess(
+        cmd=["ros2", "bag", "play", LaunchConfiguration("bag"), "--clock", "--rate", LaunchConfiguration("rate")],
+        output="screen",
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("bag", description="the recording: a rosbag2 folder or MCAP file"),
+            DeclareLaunchArgument("rate", default_value="1.0", description="how many times as fast as recorded"),
+            RegisterEventHandler(OnStateTransition(goal_state="active", entities=[play])),
+            RegisterEventHandler(
+                OnProcessExit(target_action=play, on_exit=[EmitEvent(event=Shutdown(reason="the recording has ended"))])
+            ),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(resource("launch/blur_imu.launch.py"))),
+                launch_arguments={"use_sim_time": "true"}.items(),
+            ),
+        ]
+    )
