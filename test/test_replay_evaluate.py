@@ -127,12 +127,14 @@ class TestWithAnExactEngine:
         pictures[2].data = pictures[2].data[:-20]
         pictures[5] = bags.picture(stamps[4], 4)
         pictures[6] = bags.picture(stamps[4], 4)
+        pictures[7] = bags.picture(0, 7)
         recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/image_raw/compressed": pictures})
-        figures, _ = run(recording, tmp_path / "out", "--exposure", "0.01")
-        assert figures["frames"] == COUNT - 3
+        figures, _ = run(recording, tmp_path / "out", "--exposure", "0.01", "--stamp-reference", "start")
+        assert figures["frames"] == COUNT - 4
         said = capsys.readouterr().err
         assert "1 frames were not used: compressed image" in said
-        assert "2 frames were not used: image stamp" in said
+        assert "2 frames were not used: image stamp 17" in said
+        assert "1 frames were not used: image stamp is 0 ns" in said
 
 
 class TestBadInput:

@@ -53,7 +53,9 @@ class Timing:
     readout_time: float
 
     def middle(self, stamp: int) -> int:
-        """Mid-exposure, ns, of a frame stamped `stamp`."""
+        """Mid-exposure, ns, of a frame stamped `stamp`. Raises InputError: the stamp is not positive."""
+        if stamp <= 0:
+            raise InputError(f"image stamp is {stamp} ns; it must be positive (was the driver's clock running?)")
         return mid_exposure(stamp, self.exposure, self.stamp_reference, self.readout_time)
 
 

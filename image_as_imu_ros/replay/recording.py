@@ -37,7 +37,7 @@ TRUTH_KINDS = (
 TRUTH_TYPES = tuple(name for kind in TRUTH_KINDS for name in kind)
 
 _DEPTH_TOLERANCE = 20_000_000  # ns between an image and its depth
-_MOST_WAITING = 30  # images held back for a depth image that was recorded later
+_MOST_WAITING = 10  # images held back for a depth image that was recorded later
 
 
 @dataclass(frozen=True)
