@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from importlib import import_module
 
 from image_as_imu_ros.errors import InputError
+
+# The solver's matrices are small: threads of NumPy's BLAS would only wait for each other. Read when NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # name → (module with a function main(argv) that returns an exit code, one line of help)
 COMMANDS = {

@@ -164,9 +164,7 @@ def solve(
     coarse = coarse if coarse.sum() >= _MIN_CELLS else np.ones_like(coarse)
     left, top = (column[chosen] < columns / 2)[coarse], (row[chosen] < rows / 2)[coarse]
     regions = np.stack([np.ones_like(left), left, ~left, top, ~top]).astype(np.float64)
-    coarse_cells = cells.select(coarse)
-    candidate = _best_candidate(coarse_cells, strong_prior_std, regions, last)
-    candidate = _refine(coarse_cells, strong_prior_std, candidate)[0]
+    candidate = _best_candidate(cells.select(coarse), strong_prior_std, regions, last)
     motion, information, residual, inliers = _refine(cells, strong_prior_std, candidate)
 
     covariance = np.diag(prior_std**2)
@@ -307,7 +305,7 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
             break
         moved = np.abs(trial_flow - flow).max()
         motion, flow, error, squared = trial, trial_flow, trial_error, trial_squared
-        if moved < 0.01 * cells.spread.min():
+        if moved < 0.05 * cells.spread.min():
             break
     inlier = squared <= _inlier_limit(squared)
     residual = math.sqrt(squared[inlier].mean() / 2)
