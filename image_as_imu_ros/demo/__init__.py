@@ -61,12 +61,20 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         prog="demo",
         description="Renders a shaken camera with true motion blur, plays it over DDS into blur_imu_node and compares "
         "its answers with the truth.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--output", type=Path, default=Path("output/demo"), help="folder for pictures and logs")
-    parser.add_argument("--seconds", type=float, default=LONGEST, help=f"to play, {_SHORTEST:g} to {LONGEST:g}")
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/demo"), help="folder for pictures and logs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=LONGEST, help=f"to play, {_SHORTEST:g} to {LONGEST:g} (default: %(default)g)"
+    )
     parser.add_argument("--model", type=Path, help="ONNX model file instead of the shipped one")
-    parser.add_argument("--motion-model", choices=MOTION_MODELS, default=MOTION_MODELS[0], help="what to estimate")
+    parser.add_argument(
+        "--motion-model",
+        choices=MOTION_MODELS,
+        default=Options.motion_model,
+        help="ω and v, or ω only (default: %(default)s)",
+    )
     arguments = parser.parse_args(argv)
     if not _SHORTEST <= arguments.seconds <= LONGEST:
         raise InputError(f"--seconds is {arguments.seconds:g}, expected {_SHORTEST:g} to {LONGEST:g}")

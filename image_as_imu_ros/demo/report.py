@@ -80,7 +80,7 @@ def live_line(comparison: Comparison, second: int) -> str:
 
 
 def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
-    """The figures of the whole run; of the node's diagnostics, the count of unanswered frames."""
+    """The figures of the whole run; the node's diagnostics say what became of unanswered frames."""
     figures = metrics(comparison.samples, EXPOSURE)["all"]
     p50, p95 = 1e3 * np.percentile(comparison.latency, [50, 95])
     true_angular, true_linear = (
@@ -88,7 +88,7 @@ def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
         for truth in (comparison.samples.truth_angular, comparison.samples.truth_linear)
     )
     answered = len(comparison.frames)
-    withheld = int(diagnostics.get("ambiguous", 0))
+    withheld, overwritten = (int(diagnostics.get(name, 0)) for name in ("ambiguous", "overwritten"))
     rows = [
         ("", "       x       y       z"),
         ("ω  RMS error (rad/s)", _row(figures["rmse_angular"])),
@@ -99,7 +99,7 @@ def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
         ("latency p50, p95", f"{p50:.1f} ms, {p95:.1f} ms  (end of exposure → Imu received)"),
         ("frames answered", f"{answered} of {comparison.sent}"),
         ("frames withheld", f"{withheld}  (direction not known)"),
-        ("frames lost", f"{comparison.sent - answered - withheld}"),
+        ("frames lost", f"{comparison.sent - answered - withheld}  ({overwritten} in the node, for a newer one)"),
     ]
     return "\n".join(f"{name:22}{value}" for name, value in rows)
 
