@@ -31,9 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
     train.add_argument("--checkpoint", type=Path, required=True, help="file to write, and to resume from if there")
     train.add_argument("--minutes", type=float, default=60, help="length of the schedule (default: %(default)s)")
-    train.add_argument("--batch", type=int, default=32)
+    train.add_argument("--batch", type=int, default=48)
     train.add_argument(
-        "--learning-rate", dest="learning_rate_peak", type=float, default=2e-3, help="peak (default: %(default)s)"
+        "--learning-rate", dest="learning_rate_peak", type=float, default=1e-3, help="peak (default: %(default)s)"
     )
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", default=DEVICE, help="torch device (default: %(default)s)")

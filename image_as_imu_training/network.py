@@ -13,7 +13,24 @@ OCTAVES = 5
 _LAGS = ((2, 0), (2, 1), (1, 1), (1, 2), (0, 2), (-1, 2), (-1, 1), (-2, 1))
 _CONTRAST_SCALE = 16.0  # keeps squared differences well inside FP16's range
 _QUANTISATION = 1e-3  # energy of 8-bit rounding at that scale; below it nothing can be told
-_FLOW_UNIT = 10.0  # px; makes the heads' raw outputs about one
+_KNEE = 0.15  # 1/px; blur is compressed logarithmically beyond about 1/_KNEE
+_LONGEST = 19.0  # compressed length of about 110 px, beyond which nothing is trained
+
+
+def compress(flow: torch.Tensor) -> torch.Tensor:
+    """Axial flow (B, 2, …) px → the same direction with length log(1 + 0.15 ‖q‖) / 0.15.
+
+    In these terms errors of short blurs count absolutely, errors of long ones relatively, and the direction can be
+    learned before the length is known.
+    """
+    length = (flow.square().sum(1, keepdim=True) + 1e-4).sqrt()
+    return flow * (torch.log1p(_KNEE * length) / (_KNEE * length))
+
+
+def expand(compressed: torch.Tensor) -> torch.Tensor:
+    """The inverse of `compress`, for lengths up to 110 px."""
+    length = (compressed.square().sum(1, keepdim=True) + 1e-4).sqrt()
+    return compressed * ((torch.exp(_KNEE * length.clamp(max=_LONGEST)) - 1) / (_KNEE * length))
 
 
 def _filter_bank() -> torch.Tensor:
@@ -54,7 +71,9 @@ class OrientationEnergy(nn.Module):
             energies = F.avg_pool2d(products, window, stride, (window - stride) // 2, count_include_pad=False)
             doubled, energy = energies[:, :2], energies[:, 2:] + _QUANTISATION
             total = energy[:, :1]
-            octaves.append(torch.cat([doubled / total, 0.5 * energy.log()], 1))
+            logarithm = energy.log()
+            relative = logarithm[:, 1:] - logarithm[:, :1]
+            octaves.append(torch.cat([2 * doubled / total, 0.5 * logarithm[:, :1], relative], 1))
             image = F.avg_pool2d(image, 2)
         return [torch.cat(octaves[:3], 1), *octaves[3:]]
 
@@ -87,7 +106,9 @@ class BlurNetwork(nn.Module):
         self.decode16 = _convolution(coarsest + coarse, middle)
         self.decode8 = _convolution(middle + middle, middle)
         self.decode4 = nn.Sequential(_convolution(middle + fine, fine), _convolution(fine, fine))
-        self.head = nn.Conv2d(fine, 4, 3, padding=1)
+        # The head sees the energies, too: blur lies across their orientation, so flow starts from a linear guess.
+        self.head = nn.Conv2d(fine + 3 * energies, 4, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """See the class."""
@@ -100,8 +121,8 @@ class BlurNetwork(nn.Module):
         x = self.decode16(torch.cat([_double(self.encode32(skip16)), skip16], 1))
         x = self.decode8(torch.cat([_double(x), skip8], 1))
         x = self.decode4(torch.cat([_double(x), skip4], 1))
-        flow, spread, depth = self.head(x).float().split((2, 1, 1), 1)
-        return _FLOW_UNIT * flow, 0.05 + F.softplus(spread + 1), torch.exp(depth.clamp(-3, 3))
+        flow, spread, depth = self.head(torch.cat([x, energies4], 1)).float().split((2, 1, 1), 1)
+        return expand(4 * flow), 0.05 + F.softplus(spread + 1), torch.exp(depth.clamp(-3, 3))
 
 
 def _double(x: torch.Tensor) -> torch.Tensor:

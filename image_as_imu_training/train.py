@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from image_as_imu_training.augmentation import dihedral, photometric
 from image_as_imu_training.checkpoint import load_checkpoint, save_checkpoint
 from image_as_imu_training.dataset import Samples
 from image_as_imu_training.metrics import figures, predict
-from image_as_imu_training.network import BlurNetwork
+from image_as_imu_training.network import BlurNetwork, compress
+from image_as_imu_training.rendering.views import STRIDE
 
 _SPREAD_WEIGHT = 0.05
 _DEPTH_WEIGHT = 0.1
 _AVERAGE_DECAY = 0.999
 _WARM_UP = 0.03  # of the schedule
+_WINDOW = 96  # px; smaller than the crops, so that more scenes fit in a batch
 _SAVE_SECONDS = 60
-_VALIDATE_SECONDS = 300
+_VALIDATE_SECONDS = 600
 
 
 def loss(
@@ -33,17 +36,19 @@ def loss(
 ) -> torch.Tensor:
     """Flow error, plus small terms for spread and depth.
 
-    The flow term is ‖q̂ − q‖ / (1 + 0.15 ‖q‖): absolute for short blurs, relative for long ones. The spread is the
-    standard deviation σ of a Laplace distribution, whose likelihood log σ + √2 |r| / σ is taken per component on
-    detached residuals r: it does not excuse the flow from being right, and forgives outliers. The depth term is
-    |log Ẑ − log Z|, where the depth is known (not NaN).
+    The flow term is the distance between compressed flows: absolute for short blurs, relative for long ones. (An
+    error divided by 1 + 0.15 ‖q‖ is much the same near the truth, but far from it pulls every guess to zero.)
+
+    The spread is the standard deviation σ of a Laplace distribution, whose likelihood log σ + √2 |r| / σ is taken per
+    component on detached residuals r: it does not excuse the flow from being right, and forgives outliers. The depth
+    term is |log Ẑ − log Z|, where the depth is known (not NaN).
 
     Args:
         flow, true_flow: (B, 2, h, w) px. spread: (B, 1, h, w) px. depth, true_depth: (B, 1, h, w) m.
     """
-    residual = flow - true_flow
-    flow_term = (residual.norm(dim=1) / (1 + 0.15 * true_flow.norm(dim=1))).mean()
-    spread_term = (spread.log() + math.sqrt(2) * residual.detach().abs() / spread).mean()
+    flow_term = (compress(flow) - compress(true_flow)).norm(dim=1).mean()
+    residual = (flow - true_flow).detach().abs()
+    spread_term = (spread.log() + math.sqrt(2) * residual / spread).mean()
     known = true_depth.isfinite()
     log_ratio = depth.log() - torch.where(known, true_depth, 1.0).log()
     depth_term = (log_ratio.abs() * known).sum() / known.sum().clamp(min=1)
@@ -90,6 +95,7 @@ def train(
             seconds=seconds,
         )
 
+    recent: deque[torch.Tensor] = deque(maxlen=200)
     started = time.monotonic() - seconds
     saved = validated = seconds
     with tqdm(total=round(60 * minutes), initial=round(seconds), unit="s", desc="train") as bar:
@@ -97,10 +103,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(seconds / (60 * minutes), learning_rate_peak)
             network.train()
-            index = torch.randint(len(samples), (batch,), generator=draws).numpy()
-            image = torch.from_numpy(samples.image[index, None]).to(device).float() / 255
-            flow = torch.from_numpy(samples.flow[index]).to(device).float()
-            depth = torch.from_numpy(samples.depth[index, None]).to(device).float()
+            image, flow, depth = (part.to(device) for part in _random_batch(samples, batch, draws))
             symmetry = torch.randint(2, (3,), generator=draws).bool().tolist()
             image, flow, depth = dihedral(photometric(image, pixels), flow, depth, *symmetry)
             with torch.autocast(torch.device(device).type, torch.bfloat16):
@@ -116,8 +119,9 @@ def train(
             elapsed = time.monotonic() - started
             bar.update(round(elapsed) - round(seconds))
             seconds = elapsed
+            recent.append(value.detach())
             if step % 20 == 0:
-                bar.set_postfix(step=step, loss=f"{value.item():.3f}")
+                bar.set_postfix(step=step, loss=f"{torch.stack(list(recent)).mean():.3f}", refresh=False)
             if seconds - saved > _SAVE_SECONDS:
                 saved = seconds
                 save()
@@ -126,6 +130,23 @@ def train(
                 tqdm.write(f"step {step}: {_validation_line(average, held_out)}")
     save()
     print(f"step {step}: {_validation_line(average, held_out)}")
+
+
+def _random_batch(
+    samples: Samples, batch: int, draws: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Random windows of random samples: image (B, 1, 96, 96) 0…1, flow (B, 2, 24, 24), depth (B, 1, 24, 24)."""
+    index = torch.randint(len(samples), (batch,), generator=draws).numpy()
+    free = (samples.image.shape[-1] - _WINDOW) // STRIDE
+    top, left = torch.randint(free + 1, (2,), generator=draws).tolist()
+    rows, columns = slice(top, top + _WINDOW // STRIDE), slice(left, left + _WINDOW // STRIDE)
+    pixel_rows = slice(STRIDE * rows.start, STRIDE * rows.stop)
+    pixel_columns = slice(STRIDE * columns.start, STRIDE * columns.stop)
+    return (
+        torch.from_numpy(samples.image[index, None, pixel_rows, pixel_columns]).float() / 255,
+        torch.from_numpy(samples.flow[index, :, rows, columns]).float(),
+        torch.from_numpy(samples.depth[index, None, rows, columns]).float(),
+    )
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from image_as_imu_training.checkpoint import load_checkpoint, load_network, save
 from image_as_imu_training.dataset import Samples  # noqa: E402
 from image_as_imu_training.export import disagreement, write_onnx  # noqa: E402
 from image_as_imu_training.metrics import Predictions, figures  # noqa: E402
-from image_as_imu_training.network import BlurNetwork, OrientationEnergy  # noqa: E402
+from image_as_imu_training.network import BlurNetwork, OrientationEnergy, compress, expand  # noqa: E402
 from image_as_imu_training.rendering.motion import axial_from_signed, motion_field  # noqa: E402
 from image_as_imu_training.rendering.views import Views  # noqa: E402
 from image_as_imu_training.train import learning_rate, loss  # noqa: E402
@@ -70,6 +70,21 @@ def test_network_outputs_flow_spread_and_depth_at_stride_4(size):
     assert spread.shape == depth.shape == (2, 1, height // 4, width // 4)
     assert (spread > 0).all()
     assert (depth > 0).all()
+
+
+def test_compressed_flow_expands_to_itself():
+    flow = torch.randn(2, 2, 8, 8) * torch.linspace(0.1, 25, 8)
+    torch.testing.assert_close(expand(compress(flow)), flow, rtol=1e-3, atol=2e-3)
+
+
+def test_compression_weighs_errors_absolutely_when_short_and_relatively_when_long():
+    def moved_by(length, error):
+        flows = torch.tensor([[[length], [0.0]], [[length + error], [0.0]]])
+        short, long = compress(flows)[:, 0, 0]
+        return (long - short).item()
+
+    assert moved_by(0.5, 0.1) == pytest.approx(0.1, rel=0.1)
+    assert moved_by(60.0, 1.0) == pytest.approx(1 / (1 + 0.15 * 60), rel=0.05)
 
 
 def test_network_is_small():
