@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.estimator import MotionEstimate
-from image_as_imu_ros.motion_field import cell_centres, signed_from_axial
+from image_as_imu_ros.motion_field import MotionField, cell_centres, signed_from_axial
 
 _COLUMNS = 20  # streaks across the view, fewer where they would be closer than
 _LEAST_SPACING = 14  # px of the picture
+_LENGTH_SHARE = 0.35  # of a typical streak's length, the least spacing too
 _BRIGHTNESS = 0.7  # of the frame under the drawing
 _MEASURED = (30, 170, 255)  # amber, BGR
 _FITTED = (255, 225, 0)  # cyan, BGR
@@ -35,10 +36,7 @@ def draw_overlay(image: np.ndarray, estimate: MotionEstimate) -> np.ndarray:
 
     view, field = estimate.view, estimate.field
     rows, columns = field.spread.shape
-    step = max(1, round(columns / min(_COLUMNS, view.width / _LEAST_SPACING)))
-    shown = np.zeros((rows, columns), bool)
-    shown[step // 2 :: step, step // 2 :: step] = True
-    shown &= np.isfinite(field.axial_flow).all(0)
+    shown = _shown_cells(field, view.width)
     to_source = np.array([view.width / view.camera.width, view.height / view.camera.height])
     centres = view.to_source(cell_centres(rows, columns, field.stride)[shown.ravel()])
     measured = signed_from_axial(field.axial_flow[:, shown]).T * to_source
@@ -56,6 +54,18 @@ def draw_overlay(image: np.ndarray, estimate: MotionEstimate) -> np.ndarray:
             _arrowhead(canvas, centre + flow / 2, flow, 5 * thin, thin)
     _write(canvas, _caption(estimate))
     return canvas
+
+
+def _shown_cells(field: MotionField, width: int) -> np.ndarray:
+    """(h, w) bool: every few cells of a view `width` px wide, rows staggered, further apart for long streaks."""
+    rows, columns = field.spread.shape
+    length = np.hypot(*field.axial_flow)
+    typical = np.median(length[np.isfinite(length)]) if np.isfinite(length).any() else 0.0
+    step = max(1, round(columns / min(_COLUMNS, width / _LEAST_SPACING)), round(_LENGTH_SHARE * typical / field.stride))
+    shown = np.zeros((rows, columns), bool)
+    shown[step // 2 :: 2 * step, step // 2 :: step] = True
+    shown[step // 2 + step :: 2 * step, ::step] = True
+    return shown & np.isfinite(field.axial_flow).all(0)
 
 
 def _confidence(axial_flow: np.ndarray, spread: np.ndarray) -> np.ndarray:
