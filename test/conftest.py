@@ -15,6 +15,8 @@ from image_as_imu_ros.view import View
 # DDS traffic of this run stays on this machine and apart from that of other runs. Set before anything imports rclpy.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+_PROFILE = str(Path(__file__).parents[1] / "config" / "fastdds_large_images.xml")
+os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = _PROFILE
 
 TINY_MODEL_CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
 TINY_MODEL_RATE = 2.4  # rad/s

@@ -276,7 +276,7 @@ class BlurImuNode(LifecycleNode):
                 "are wrong; set the exposure by hand and give it as exposure_time with exposure_source: parameter"
             )
         report = self._health.report(self._image_topic_state(), problems, self._details())
-        name = f"{self.get_name()}: camera motion"
+        name = f"{self.get_fully_qualified_name().lstrip('/')}: camera motion"
         message = diagnostics_message(report, name, self._hardware_id, self.get_clock().now().to_msg())
         self._publishers_by_topic["/diagnostics"].publish(message)
 

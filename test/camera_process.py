@@ -1,0 +1,175 @@
+"""For tests of the node: the node in a process of its own, and a camera with ears beside it in this one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import conftest
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PointStamped, TwistWithCovarianceStamped
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
+
+PATIENCE = 20.0  # s; for loaded machines
+PERIOD = 33_000_000  # ns between images
+WIDTH, HEIGHT = conftest.TINY_MODEL_CAMERA.width, conftest.TINY_MODEL_CAMERA.height
+TEXTURE = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (HEIGHT, 4 * WIDTH), np.uint8), (0, 0), 6)
+TEXTURE = cv2.normalize(TEXTURE, None, 0, 255, cv2.NORM_MINMAX)
+
+
+@contextmanager
+def node_process(*parameters: str, namespace: str = "/"):
+    """blur_imu_node, active, with `name:=value` parameters. Must run to the end, and end cleanly when asked to."""
+    arguments = [item for parameter in ("autostart:=true", *parameters) for item in ("-p", parameter)]
+    arguments += ["-r", f"__ns:={namespace}"]
+    command = [sys.executable, "-m", "image_as_imu_ros", "blur_imu_node", "--ros-args", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+        assert process.poll() is None, process.stderr.read()
+        process.send_signal(2)
+        _, log = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, log
+        assert "Traceback" not in log
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+class CameraWithEars:
+    """Publishes pictures of a camera that pans, and collects what the node publishes."""
+
+    def __init__(self, image_type: type = Image, namespace: str = "/") -> None:
+        self.node = rclpy.create_node("camera_with_ears", namespace=namespace)
+        self._node_name = f"{namespace}/blur_imu_node".lstrip("/")
+        self.images = self.node.create_publisher(image_type, "image", 10)
+        self.infos = self.node.create_publisher(CameraInfo, "camera_info", 10)
+        self.depths = self.node.create_publisher(Image, "depth", 10)
+        self.exposures = self.node.create_publisher(PointStamped, "exposure", 10)
+        self.imus: dict[int, Imu] = {}
+        self.twists: dict[int, TwistWithCovarianceStamped] = {}
+        self.diagnostics: list = []
+        self.debug_images: list[Image] = []
+        self._hear(Imu, "imu/data_raw", lambda message: self.imus.update({stamp_of(message): message}))
+        self._hear(
+            TwistWithCovarianceStamped, "twist", lambda message: self.twists.update({stamp_of(message): message})
+        )
+        self._hear(DiagnosticArray, "/diagnostics", self._on_diagnostics)
+        self.set_parameters_client = self.node.create_client(SetParameters, "blur_imu_node/set_parameters")
+        self.stamp = 1_700_000_000_000_000_000
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def _hear(self, message_type: type, topic: str, callback: Callable):
+        return self.node.create_subscription(message_type, topic, callback, 10)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics += [status for status in message.status if status.name.startswith(self._node_name)]
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+
+    @property
+    def node_says(self) -> str:
+        """The message of the node's latest diagnostics."""
+        return self.diagnostics[-1].message if self.diagnostics else "nothing"
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain for {what}; the node says: {self.node_says}"
+            time.sleep(0.005)
+
+    def play_until(self, condition: Callable[[], object], what: str) -> None:
+        """Publish one image after the other, 30 a second."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"played in vain for {what}; the node says: {self.node_says}"
+            self.images.publish(self.image_message())
+            time.sleep(PERIOD * 1e-9)
+
+    def wait_for_node(self) -> None:
+        """Until the node is active and hears this camera."""
+        outputs = ("imu/data_raw", "twist", "/diagnostics")
+        self.wait_until(
+            lambda: (
+                self.images.get_subscription_count()
+                and self.infos.get_subscription_count()
+                and all(self.node.count_publishers(topic) for topic in outputs)
+                and self.diagnostics
+            ),
+            "the node",
+        )
+
+    def picture(self) -> np.ndarray:
+        """(480, 640) uint8: the texture as seen now, while the camera turns with TINY_MODEL_RATE about y."""
+        seconds = (self.stamp // PERIOD % 40) * PERIOD * 1e-9
+        shift = round(conftest.TINY_MODEL_CAMERA.fx * conftest.TINY_MODEL_RATE * seconds)
+        return np.ascontiguousarray(TEXTURE[:, shift : shift + WIDTH])
+
+    def info_message(self, **changes) -> CameraInfo:
+        camera = conftest.TINY_MODEL_CAMERA
+        message = CameraInfo(width=camera.width, height=camera.height, **changes)
+        message.k = np.array([camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1])
+        return message
+
+    def image_message(self, **changes) -> Image:
+        """An Image of the next moment."""
+        self.stamp += PERIOD
+        data = array("B")
+        data.frombytes(self.picture().data)
+        fields = {"encoding": "mono8", "width": WIDTH, "height": HEIGHT, "step": WIDTH, "data": data}
+        return self.stamped(Image(**{**fields, **changes}))
+
+    def compressed_message(self) -> CompressedImage:
+        """A JPEG of the next moment."""
+        self.stamp += PERIOD
+        data = array("B")
+        data.frombytes(cv2.imencode(".jpg", self.picture())[1].data)
+        return self.stamped(CompressedImage(format="jpeg", data=data))
+
+    def stamped(self, message, stamp: int | None = None):
+        seconds, nanoseconds = divmod(self.stamp if stamp is None else stamp, 10**9)
+        message.header.stamp.sec, message.header.stamp.nanosec = seconds, nanoseconds
+        message.header.frame_id = "camera_optical"
+        return message
+
+    def ask(self, message: Image | CompressedImage, answer_at: int) -> tuple[Imu, TwistWithCovarianceStamped]:
+        """Publish an image and wait for the Imu and Twist with stamp `answer_at`, ns."""
+        self.images.publish(message)
+        self.wait_until(lambda: answer_at in self.imus and answer_at in self.twists, "Imu and Twist")
+        return self.imus[answer_at], self.twists[answer_at]
+
+    def diagnostic(self, key: str) -> str:
+        """The latest value of an entry of the node's diagnostics; empty if it is not there."""
+        values = {entry.key: entry.value for entry in self.diagnostics[-1].values} if self.diagnostics else {}
+        return values.get(key, "")
+
+    def set_parameter(self, name: str, value) -> tuple[bool, str]:
+        """Whether the node took it, and its reason."""
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        assert self.set_parameters_client.wait_for_service(PATIENCE)
+        future = self.set_parameters_client.call_async(request)
+        self.wait_until(future.done, "the node's answer")
+        result = future.result().results[0]
+        return result.successful, result.reason
+
+
+def stamp_of(message) -> int:
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
