@@ -84,15 +84,16 @@ class BlurImuNode(LifecycleNode):
     """
 
     def __init__(self, **kwargs) -> None:
-        super().__init__("blur_imu_node", **kwargs)
-        self.settings = declare_settings(self)
-        self.add_on_set_parameters_callback(self._change_settings)
+        # Before rclpy's part: if that or a parameter fails, Kilted calls destroy_node on what is there.
         self._estimator: MotionEstimator | None = None
         self._publishers_by_topic = {}
         self._subscriptions_while_active = []
         self._diagnostics_timer = None
         self._worker: threading.Thread | None = None
         self._forget()
+        super().__init__("blur_imu_node", **kwargs)
+        self.settings = declare_settings(self)
+        self.add_on_set_parameters_callback(self._change_settings)
         self._answer_impossible_transitions()
 
     def _forget(self) -> None:
@@ -290,7 +291,8 @@ class BlurImuNode(LifecycleNode):
             return f"nobody publishes on {topic}"
         if others:
             return f"{topic} carries {', '.join(others)}, expected {expected} (see image_transport)"
-        return f"{topic} has {len(publishers)} publisher(s); large raw images need the Fast DDS profile (docs/node.md)"
+        hint = "; large images need the Fast DDS profile at their sender (docs/node.md)" if expected == "Image" else ""
+        return f"{topic} has {len(publishers)} publisher(s){hint}"
 
     def _details(self) -> dict[str, str]:
         details = {"engine": self._estimator.engine.name, "exposure from": self._assembler.exposure_origin}
