@@ -43,7 +43,7 @@ def test_it_ends_with_a_table_and_two_pictures(environment, tiny_model, tmp_path
     for row in ("ω  RMS error", "v  RMS error", "direction correct", "latency p50, p95"):
         assert row in result.stdout
     lost = int(re.search(r"^frames lost +(\d+)", result.stdout, re.MULTILINE)[1])
-    assert lost <= 9, result.stdout
+    assert lost < 0.5 * 45, result.stdout
     for name in ("time_series.png", "streaks.png"):
         assert str(tmp_path / name) in result.stdout
         assert min(cv2.imread(str(tmp_path / name)).shape[:2]) >= 400

@@ -61,8 +61,8 @@ class Recording:
         return motion.linear_velocity(self.times)
 
 
-def open_recording(path: str | Path, frames: int) -> Recording:
-    """The first frames of a file from `rendered`."""
+def open_recording(path: str | Path, frames: int | None = None) -> Recording:
+    """The first frames, or all, of a file from `rendered`."""
     return Recording(np.load(path, mmap_mode="r")[:frames])
 
 

@@ -18,19 +18,16 @@ from image_as_imu_ros.replay.plots import plot_time_series
 
 @dataclass(frozen=True)
 class Comparison:
-    """The frames that the node answered.
+    """All frames of the recording, answered or not.
 
     Attributes:
-        frames: (N,) their numbers in the recording, rising.
-        samples: estimates and truth.
-        latency: (N,) s, from the end of the exposure, when the camera sends a frame, to the Imu's arrival in the demo.
-        sent: how many frames the camera sent.
+        samples: (N,) estimates, NaN where the node did not answer, and truth.
+        latency: (N,) s, from the end of the exposure, when the camera sends a frame, to the Imu's arrival in the demo;
+            NaN where the node did not answer.
     """
 
-    frames: np.ndarray
     samples: Samples
     latency: np.ndarray
-    sent: int
 
     @classmethod
     def of(cls, answers: dict[int, Answer], start: int, recording: Recording, motion_model: str) -> Comparison:
@@ -40,68 +37,77 @@ class Comparison:
             answers: by stamp of mid-exposure, ns.
             start: stamp of the recording's time 0, ns.
         """
-        complete = {stamp: answer for stamp, answer in sorted(answers.items()) if answer.imu and answer.twist}
-        stamps = np.array(list(complete), dtype=np.int64)
-        frames = np.round(((stamps - start) * 1e-9 - EXPOSURE / 2) * RATE).astype(int)
-        twists = [answer.twist.twist for answer in complete.values()]
-        linear = np.array([_vector(twist.twist.linear) for twist in twists]).reshape(-1, 3)
-        if motion_model == "rotation":
-            linear[:] = np.nan
-        arrivals = np.array([answer.imu_arrival for answer in complete.values()], dtype=np.int64)
-        unknown = np.full(len(stamps), np.nan)
+        count = len(recording)
+        stamps = start + np.round(1e9 * recording.times).astype(np.int64)
+        linear, angular, covariance, latency = (
+            np.full(shape, np.nan) for shape in ((count, 3), (count, 3), (count, 6, 6), (count,))
+        )
+        for stamp, answer in answers.items():
+            frame = round(((stamp - start) * 1e-9 - EXPOSURE / 2) * RATE)
+            if answer.twist and answer.imu and 0 <= frame < count:
+                twist = answer.twist.twist
+                angular[frame] = _vector(twist.twist.angular)
+                if motion_model == "full":
+                    linear[frame] = _vector(twist.twist.linear)
+                covariance[frame] = np.reshape(twist.covariance, (6, 6))
+                latency[frame] = (answer.imu_arrival - stamp) * 1e-9 - EXPOSURE / 2
         samples = Samples(
             stamps=stamps,
             linear=linear,
-            angular=np.array([_vector(twist.twist.angular) for twist in twists]).reshape(-1, 3),
-            covariance=np.array([twist.covariance for twist in twists]).reshape(-1, 6, 6),
-            truth_linear=recording.linear[frames],
-            truth_angular=recording.angular[frames],
-            mean_flow=unknown,
-            resolved=np.ones(len(stamps), bool),
-            seconds=unknown,
+            angular=angular,
+            covariance=covariance,
+            truth_linear=recording.linear,
+            truth_angular=recording.angular,
+            mean_flow=np.full(count, np.nan),
+            resolved=np.ones(count, bool),
+            seconds=np.full(count, np.nan),
         )
-        return cls(frames, samples, (arrivals - stamps) * 1e-9 - EXPOSURE / 2, len(recording))
+        return cls(samples, latency)
 
-    def select(self, chosen: np.ndarray) -> Comparison:
-        """The frames at a mask."""
-        return Comparison(self.frames[chosen], self.samples.select(chosen), self.latency[chosen], self.sent)
+    @property
+    def answered(self) -> np.ndarray:
+        """(N,) bool."""
+        return np.isfinite(self.latency)
 
 
 def live_line(comparison: Comparison, second: int) -> str:
     """One second of the recording in one line; ω is that of its last answered frame."""
-    recent = comparison.select(comparison.frames // int(RATE) == second)
-    if not len(recent.frames):
+    numbers = np.arange(len(comparison.latency))
+    recent = np.flatnonzero(comparison.answered & (numbers // int(RATE) == second))
+    if not len(recent):
         return f"{second + 1:3d} s    no answers"
-    estimate, truth = recent.samples.angular[-1], recent.samples.truth_angular[-1]
+    samples = comparison.samples.select(recent[-1])
     return (
-        f"{second + 1:3d} s   {len(recent.frames):3d} Hz   latency {1e3 * np.median(recent.latency):5.1f} ms   "
-        f"ω estimated {_signed(estimate)}   true {_signed(truth)} rad/s"
+        f"{second + 1:3d} s   {len(recent):3d} Hz   latency {1e3 * np.median(comparison.latency[recent]):5.1f} ms   "
+        f"ω estimated {_signed(samples.angular)}   true {_signed(samples.truth_angular)} rad/s"
     )
 
 
 def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
     """The figures of the whole run; the node's diagnostics say what became of unanswered frames."""
-    figures = metrics(comparison.samples, EXPOSURE)["all"]
-    p50, p95 = 1e3 * np.percentile(comparison.latency, [50, 95])
-    true_angular, true_linear = (
-        np.sqrt(np.square(truth).mean(0))
-        for truth in (comparison.samples.truth_angular, comparison.samples.truth_linear)
-    )
-    answered = len(comparison.frames)
+    samples = comparison.samples.select(comparison.answered)
+    figures = metrics(samples, EXPOSURE)["all"]
+    p50, p95 = 1e3 * np.percentile(comparison.latency[comparison.answered], [50, 95])
+    sent, answered = len(comparison.latency), len(samples)
     withheld, overwritten = (int(diagnostics.get(name, 0)) for name in ("ambiguous", "overwritten"))
     rows = [
         ("", "       x       y       z"),
         ("ω  RMS error (rad/s)", _row(figures["rmse_angular"])),
-        ("ω  RMS of the truth", _row(true_angular)),
+        ("ω  RMS of the truth", _row(_rms(samples.truth_angular))),
         ("v  RMS error (m/s)", _row(figures["rmse_linear"])),
-        ("v  RMS of the truth", _row(true_linear)),
+        ("v  RMS of the truth", _row(_rms(samples.truth_linear))),
         ("direction correct", _percent(figures["direction_correct"])),
         ("latency p50, p95", f"{p50:.1f} ms, {p95:.1f} ms  (end of exposure → Imu received)"),
-        ("frames answered", f"{answered} of {comparison.sent}"),
+        ("frames answered", f"{answered} of {sent}"),
         ("frames withheld", f"{withheld}  (direction not known)"),
-        ("frames lost", f"{comparison.sent - answered - withheld}  ({overwritten} in the node, for a newer one)"),
+        ("frames lost", f"{sent - answered - withheld}  ({overwritten} in the node, for a newer one)"),
     ]
     return "\n".join(f"{name:22}{value}" for name, value in rows)
+
+
+def blurriest_frame(recording: Recording) -> int:
+    """The number of the frame in which the camera turned fastest."""
+    return int(np.argmax(np.linalg.norm(recording.angular, axis=1)))
 
 
 def draw_time_series(comparison: Comparison, path: Path) -> None:
@@ -111,7 +117,7 @@ def draw_time_series(comparison: Comparison, path: Path) -> None:
 
 def draw_streaks(recording: Recording, model: Path | str, options: Options, path: Path) -> None:
     """Write the most blurred frame with its streaks, estimated again here, after the frames before it."""
-    blurriest = int(np.argmax(np.linalg.norm(recording.angular, axis=1)))
+    blurriest = blurriest_frame(recording)
     estimator = MotionEstimator.from_model(model, options)
     for index in range(max(0, blurriest - 3), blurriest + 1):
         image = cv2.cvtColor(recording.frames[index], cv2.COLOR_BGR2RGB)
@@ -125,6 +131,11 @@ def _vector(message) -> tuple[float, float, float]:
 
 def _signed(vector: np.ndarray) -> str:
     return "(" + " ".join(f"{value:+5.2f}" for value in vector) + ")"
+
+
+def _rms(vectors: np.ndarray) -> np.ndarray:
+    """(N, 3) → (3,)."""
+    return np.sqrt(np.square(vectors).mean(0))
 
 
 def _row(values) -> str:

@@ -52,7 +52,7 @@ def play(run: Run) -> tuple[Comparison, dict[str, str]]:
                 raise DemoError(f"{error}; its last words:\n{node.last_output()}") from None
             with _start_camera(run) as camera:
                 comparison = _listen(run, listener, node, camera)
-        if not len(comparison.frames):
+        if not comparison.answered.any():
             raise DemoError(f"no answer to any of {run.frames} frames; the node's last words:\n{node.last_output()}")
         return comparison, listener.diagnostics
     finally:
