@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="samples → checkpoint")
     train.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
     train.add_argument("--checkpoint", type=Path, required=True, help="file to write, and to resume from if there")
-    train.add_argument("--minutes", type=float, default=60, help="length of the schedule (default: %(default)s)")
+    train.add_argument("--minutes", type=float, default=78, help="length of the schedule (default: %(default)s)")
     train.add_argument("--batch", type=int, default=48)
     train.add_argument(
         "--learning-rate", dest="learning_rate_peak", type=float, default=1e-3, help="peak (default: %(default)s)"
