@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -22,6 +23,7 @@ _SPREAD_WEIGHT = 0.05
 _DEPTH_WEIGHT = 0.1
 _AVERAGE_DECAY = 0.999
 _WARM_UP = 0.03  # of the schedule
+_COMMON_BLUR_PX = 6.0
 _WINDOW = 96  # px; smaller than the crops, so that more scenes fit in a batch
 _SAVE_SECONDS = 60
 _VALIDATE_SECONDS = 600
@@ -70,6 +72,7 @@ def train(
     The schedule follows the clock, so that it fits the time there is on any machine.
     """
     samples, held_out = Samples.load(data / "train"), Samples.load(data / "validation")
+    weights = _sampling_weights(samples)
     torch.manual_seed(seed)
     network = BlurNetwork().to(device, memory_format=torch.channels_last)
     average = BlurNetwork().to(device)
@@ -103,7 +106,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(seconds / (60 * minutes), learning_rate_peak)
             network.train()
-            image, flow, depth = (part.to(device) for part in _random_batch(samples, batch, draws))
+            image, flow, depth = (part.to(device) for part in _random_batch(samples, weights, batch, draws))
             symmetry = torch.randint(2, (3,), generator=draws).bool().tolist()
             image, flow, depth = dihedral(photometric(image, pixels), flow, depth, *symmetry)
             with torch.autocast(torch.device(device).type, torch.bfloat16):
@@ -132,11 +135,17 @@ def train(
     print(f"step {step}: {_validation_line(average, held_out)}")
 
 
+def _sampling_weights(samples: Samples) -> torch.Tensor:
+    """(N,) how often to draw each sample: short blurs, the common case of cameras, more often than long ones."""
+    lengths = [np.hypot(*flow.astype(np.float32)).mean() for flow in samples.flow]
+    return 1 / (_COMMON_BLUR_PX + torch.tensor(lengths))
+
+
 def _random_batch(
-    samples: Samples, batch: int, draws: torch.Generator
+    samples: Samples, weights: torch.Tensor, batch: int, draws: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Random windows of random samples: image (B, 1, 96, 96) 0…1, flow (B, 2, 24, 24), depth (B, 1, 24, 24)."""
-    index = torch.randint(len(samples), (batch,), generator=draws).numpy()
+    index = torch.multinomial(weights, batch, replacement=True, generator=draws).numpy()
     free = (samples.image.shape[-1] - _WINDOW) // STRIDE
     top, left = torch.randint(free + 1, (2,), generator=draws).tolist()
     rows, columns = slice(top, top + _WINDOW // STRIDE), slice(left, left + _WINDOW // STRIDE)
