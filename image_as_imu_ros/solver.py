@@ -118,7 +118,8 @@ def solve(
         field: axial flow and spread, (h, w) cells.
         matrix: motion field matrix at the cells' centres, row by row, for the network's input camera.
         exposure: τ, s.
-        motion_model: "full" solves for (v, ω); "rotation" for ω, leaving v at zero with its prior's variance.
+        motion_model: "full" solves for (v, ω); "rotation" for ω, leaving v at zero with its prior's variance. If depth
+            is known, the covariance of ω then includes what a v of that size would do to ω.
         uncertainty: errors that do not average out over cells.
         depth: (h, w) m that replaces field.depth; cells where it is NaN are not used by the full model.
         previous: (6,) velocity (v, ω) of the last frame, a further starting point.
@@ -170,6 +171,12 @@ def solve(
     covariance = np.diag(prior_std**2)
     scale = max(1.0, residual**2) * correlated
     covariance[unknowns, unknowns] = np.linalg.inv(information / scale + np.diag(prior_std[unknowns] ** -2.0))
+    if not full and depth is not None:
+        linear = rays.velocity_to_flow(depth.ravel()[thinned])[usable, :, :3].transpose(1, 2, 0)
+        leakage = _leakage(cells, motion, linear)
+        covariance[3:, 3:] += prior_std[0] ** 2 * leakage @ leakage.T
+        covariance[3:, :3] = -(prior_std[0] ** 2) * leakage
+        covariance[:3, 3:] = covariance[3:, :3].T
     everything = np.zeros(6)
     everything[unknowns] = motion
     covariance += uncertainty.flow_log_std**2 * np.outer(everything, everything)
@@ -310,6 +317,18 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
     inlier = squared <= _inlier_limit(squared)
     residual = math.sqrt(squared[inlier].mean() / 2)
     return motion, information, residual, float(inlier.mean())
+
+
+def _leakage(cells: _Cells, motion: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """How much a neglected translation is taken for rotation: ∂x̂_ω/∂x_v (3, 3), for its matrix `linear` (2, 3, N)."""
+    flow = cells.flow(motion)
+    along, across, *_ = _linearise(flow, cells.q, cells.matrix)
+    along_linear, across_linear, *_ = _linearise(flow, cells.q, linear)
+    weighted_along, weighted_across = along * cells.spread**-2.0, across * cells.spread**-2.0
+    information = weighted_along @ along.T + weighted_across @ across.T
+    return np.linalg.lstsq(
+        information, weighted_along @ along_linear.T + weighted_across @ across_linear.T, rcond=None
+    )[0]
 
 
 def _linearise(
