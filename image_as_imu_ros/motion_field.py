@@ -16,7 +16,9 @@ class MotionField:
     Attributes:
         axial_flow: (2, h, w) float, q = (‖f‖cos 2θ, ‖f‖sin 2θ) in px of the network's input image, where f is the
             flow over the exposure and θ its angle. q and the blur have no arrow: f and −f give the same q.
-        spread: (h, w) float, standard deviation of each component of q, px, positive.
+        spread: (h, w) float, standard deviation of q's length, px, positive.
+        spread_across: that of q across its direction, as a fraction of `spread`: streaks show their direction better
+            than their length.
         depth: (h, w) float, metric depth along z, m; NaN where unknown. None if the model predicts no depth.
         stride: px of the input image per cell; the centre of cell (i, j) is ((j + ½)·stride − ½, (i + ½)·stride − ½).
     """
@@ -25,6 +27,7 @@ class MotionField:
     spread: np.ndarray
     depth: np.ndarray | None
     stride: int
+    spread_across: float = 1.0
 
 
 def axial_from_signed(flow: np.ndarray) -> np.ndarray:

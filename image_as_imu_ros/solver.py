@@ -88,14 +88,19 @@ class Solution:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The usable cells of a field, cells last: q (2, N) px, spread (N,) px, matrix A (2, P, N) px per unit of x."""
+    """The usable cells of a field, cells last: q (2, N) px, spread (N,) px, matrix A (2, P, N) px per unit of x.
+
+    `across` is the spread of q across its direction, as a fraction of `spread`, which is that along it.
+    """
 
     q: np.ndarray
     spread: np.ndarray
+    across: float
     matrix: np.ndarray
 
     def select(self, chosen: np.ndarray) -> _Cells:
-        return _Cells(self.q[:, chosen], self.spread[chosen], np.ascontiguousarray(self.matrix[:, :, chosen]))
+        matrix = np.ascontiguousarray(self.matrix[:, :, chosen])
+        return _Cells(self.q[:, chosen], self.spread[chosen], self.across, matrix)
 
     def flow(self, motions: np.ndarray) -> np.ndarray:
         """Flow (2, …, N) px of motions (…, P)."""
@@ -151,7 +156,7 @@ def solve(
         usable &= np.isfinite(depth.ravel()[thinned])
     if usable.sum() < _MIN_CELLS:
         raise InputError(f"only {usable.sum()} of {len(usable)} cells are usable: no measurement from this frame")
-    cells = _Cells(q, spread, flow_per_motion.transpose(1, 2, 0)).select(usable)
+    cells = _Cells(q, spread, field.spread_across, flow_per_motion.transpose(1, 2, 0)).select(usable)
     chosen = thinned[usable]
 
     unknowns = slice(0, 6) if full else slice(3, 6)
@@ -286,17 +291,14 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
     """
     prior = prior_std**-2.0
     precision = cells.spread**-2.0
-
-    def evaluate(motion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        flow = cells.flow(motion)
-        error = cells.q - axial_from_signed(flow)
-        return flow, error, (np.square(error[0]) + np.square(error[1])) * precision
-
-    flow, error, squared = evaluate(motion)
+    flow = cells.flow(motion)
     for _ in range(12):
+        axes = _QAxes.of(flow, cells.across)
+        along, across = axes.jacobian(cells.matrix)
+        along_error, across_error = axes.resolve(cells.q - axial_from_signed(flow))
+        squared = (np.square(along_error) + np.square(across_error)) * precision
         limit = _inlier_limit(squared)
         weights = precision * np.square(limit / np.maximum(squared, limit))
-        along, across, along_error, across_error = _linearise(flow, error, cells.matrix)
         weighted_along, weighted_across = along * weights, across * weights
         information = weighted_along @ along.T + weighted_across @ across.T
         gradient = weighted_along @ along_error + weighted_across @ across_error - prior * motion
@@ -304,14 +306,16 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
         cost = _robust_cost(squared, limit) + prior @ motion**2
         for _ in range(6):
             trial = motion + step
-            trial_flow, trial_error, trial_squared = evaluate(trial)
+            trial_flow = cells.flow(trial)
+            trial_along, trial_across = axes.resolve(cells.q - axial_from_signed(trial_flow))
+            trial_squared = (np.square(trial_along) + np.square(trial_across)) * precision
             if _robust_cost(trial_squared, limit) + prior @ trial**2 <= cost:
                 break
             step = step / 2
         else:
             break
         moved = np.abs(trial_flow - flow).max()
-        motion, flow, error, squared = trial, trial_flow, trial_error, trial_squared
+        motion, flow, squared = trial, trial_flow, trial_squared
         if moved < 0.05 * cells.spread.min():
             break
     inlier = squared <= _inlier_limit(squared)
@@ -321,9 +325,9 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
 
 def _leakage(cells: _Cells, motion: np.ndarray, linear: np.ndarray) -> np.ndarray:
     """How much a neglected translation is taken for rotation: ∂x̂_ω/∂x_v (3, 3), for its matrix `linear` (2, 3, N)."""
-    flow = cells.flow(motion)
-    along, across, *_ = _linearise(flow, cells.q, cells.matrix)
-    along_linear, across_linear, *_ = _linearise(flow, cells.q, linear)
+    axes = _QAxes.of(cells.flow(motion), cells.across)
+    along, across = axes.jacobian(cells.matrix)
+    along_linear, across_linear = axes.jacobian(linear)
     weighted_along, weighted_across = along * cells.spread**-2.0, across * cells.spread**-2.0
     information = weighted_along @ along.T + weighted_across @ across.T
     return np.linalg.lstsq(
@@ -331,16 +335,30 @@ def _leakage(cells: _Cells, motion: np.ndarray, linear: np.ndarray) -> np.ndarra
     )[0]
 
 
-def _linearise(
-    flow: np.ndarray, error: np.ndarray, matrix: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """∂q/∂x and the errors of q, both along and across q's own direction: (P, N), (P, N), (N,), (N,).
+@dataclass(frozen=True)
+class _QAxes:
+    """Axes along and across the axial flow q(f) at each cell, with errors across scaled up to the spread along.
 
-    Along f, q grows as fast as f; across f, its doubled angle turns it twice as fast.
+    Attributes:
+        cos, sin: (N,) of f's angle. across: see `_Cells`.
     """
-    length = np.maximum(np.hypot(flow[0], flow[1]), 1e-12)
-    cos, sin = flow[0] / length, flow[1] / length
-    along = cos * matrix[0] + sin * matrix[1]
-    across = 2 * cos * matrix[1] - 2 * sin * matrix[0]
-    cos2, sin2 = cos * cos - sin * sin, 2 * cos * sin
-    return along, across, cos2 * error[0] + sin2 * error[1], cos2 * error[1] - sin2 * error[0]
+
+    cos: np.ndarray
+    sin: np.ndarray
+    across: float
+
+    @classmethod
+    def of(cls, flow: np.ndarray, across: float) -> _QAxes:
+        length = np.maximum(np.hypot(flow[0], flow[1]), 1e-12)
+        return cls(flow[0] / length, flow[1] / length, across)
+
+    def jacobian(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """∂q/∂x along and across, both (P, N): along f, q grows as f does; across it, its doubled angle turns twice."""
+        along = self.cos * matrix[0] + self.sin * matrix[1]
+        across = self.cos * matrix[1] - self.sin * matrix[0]
+        return along, across * (2 / self.across)
+
+    def resolve(self, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """An error (2, N) of q along and across, both (N,)."""
+        cos2, sin2 = self.cos**2 - self.sin**2, 2 * self.cos * self.sin
+        return cos2 * error[0] + sin2 * error[1], (cos2 * error[1] - sin2 * error[0]) / self.across

@@ -36,5 +36,5 @@ def photometric(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor
 
     image = image.clamp(min=1e-3) ** uniform(0.75, 1.33) * uniform(0.6, 1.3) + uniform(-0.05, 0.05)
     noise = torch.randn(image.shape, device=image.device, generator=generator)
-    sigma = uniform(-0.01, 0.012).clamp(min=0)
+    sigma = uniform(-0.01, 0.004).clamp(min=0)
     return (image + sigma * noise).clamp(0, 1)

@@ -13,37 +13,65 @@ _ONE_SIGMA = 0.6827  # share of a normal distribution within one standard deviat
 _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
 
 
+# Below these, the direction of a streak and the length that a frame shares mean little.
+_MIN_CELL_BLUR_PX = 1.0
+_MIN_FRAME_BLUR_PX = 3.0
+
+
 @dataclass(frozen=True)
 class Calibration:
     """The fields of the same names in ModelInfo.
 
     Attributes:
-        spread_scale: the predicted spread times this holds 68 % of the errors, as one standard deviation does.
+        spread_scale: the predicted spread times this holds 68 % of the errors of length, as one sigma does.
+        spread_across: the same for errors across q's direction, as a fraction of that.
         correlated_cells: how many cells share one independent error.
+        flow_log_std: standard deviation over frames of the log of the length error that a whole frame shares.
         depth_log_std: standard deviation over frames of the mean log depth error.
     """
 
     spread_scale: float
+    spread_across: float
     correlated_cells: float
+    flow_log_std: float
     depth_log_std: float
 
 
 def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     """Compare errors with predicted spreads.
 
-    A frame's mean error, weighted by 1/spread² as the solver weights, would have the variance 1/Σ(1/spread²) if cells
-    were independent. How many times larger it really is, is the number of cells that share one error: neighbours
-    that see the same streak, and whole frames whose streaks are read too long or too short. The median over frames
-    serves, since single failures are the robust solver's business.
+    Lengths: all streaks of a frame may be read too long or too short together; the ratio that a frame shares is
+    fitted, and varies by `flow_log_std`. Directions: a frame's mean error across q, weighted by 1/spread² as the solver
+    weights, would have the variance 1/Σ(1/spread²) if cells were independent. How many times larger it really is, is
+    the number of cells that share one error. Medians over frames serve, since single failures are the robust solver's
+    business.
     """
-    error = predictions.flow - frames.flow.astype(np.float32)
-    normalised = np.abs(error) / predictions.spread[:, None]
-    spread_scale = float(np.quantile(normalised, _ONE_SIGMA))
+    truth = frames.flow.astype(np.float32)
+    error = predictions.flow - truth
+    length = np.linalg.norm(truth, axis=1)
+    direction = truth / np.maximum(length, 1e-6)[:, None]
+    along = (error * direction).sum(1)
+    across = error[:, 1] * direction[:, 0] - error[:, 0] * direction[:, 1]
+    moving = length >= _MIN_CELL_BLUR_PX
+    spread_along, spread_across = (
+        float(np.quantile((np.abs(part) / predictions.spread)[moving], _ONE_SIGMA)) for part in (along, across)
+    )
 
-    weight = 1 / (spread_scale * predictions.spread[:, None]) ** 2
-    total = weight.sum((2, 3))
-    mean_error = (weight * error).sum((2, 3)) / total
-    correlated_cells = float(np.median(mean_error**2 * total) / _MEDIAN_SQUARE)
+    blurred = length.mean((1, 2)) >= _MIN_FRAME_BLUR_PX
+    precision = predictions.spread[blurred] ** -2.0
+    length, along, across = length[blurred], along[blurred], across[blurred]
+    log_ratio = np.log(
+        ((precision * (length + along) * length).sum((1, 2)) / (precision * length**2).sum((1, 2))).clip(1e-3)
+    )
+    flow_log_std = float(np.median(np.abs(log_ratio - np.median(log_ratio))) / np.sqrt(_MEDIAN_SQUARE))
+    mean_squared = (precision * across).sum((1, 2)) ** 2 / precision.sum((1, 2)) / spread_across**2
+    correlated_cells = float(np.median(mean_squared) / _MEDIAN_SQUARE)
 
-    log_error = np.log(predictions.depth / frames.depth.astype(np.float32)).mean((1, 2))
-    return Calibration(spread_scale, max(1.0, correlated_cells), float(np.nanstd(log_error)))
+    depth_log_error = np.log(predictions.depth / frames.depth.astype(np.float32)).mean((1, 2))
+    return Calibration(
+        spread_scale=spread_along,
+        spread_across=spread_across / spread_along,
+        correlated_cells=max(1.0, correlated_cells),
+        flow_log_std=flow_log_std,
+        depth_log_std=float(np.nanstd(depth_log_error)),
+    )

@@ -21,7 +21,7 @@ from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH, STR
 from image_as_imu_training.sources import Photos, RgbdFrames, split_photos, split_rgbd
 
 SHARD_SIZE = 512
-_RGBD_SHARE = 0.3
+_RGBD_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def render_samples(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Samples:
-    """Render `count` samples of `size` = (height, width), 70 % of them of photographs.
+    """Render `count` samples of `size` = (height, width), 85 % of them of photographs.
 
     `generator` must live on the CPU.
     """

@@ -28,7 +28,8 @@ class ModelInfo:
         flow: "axial" (q, see MotionField) or "signed" (f).
         predicts_depth: whether there is an output `depth`.
         max_flow_px: longest blur the model was trained on, px; longer ones are read too short.
-        spread_scale: calibration; the predicted spread times this is one standard deviation.
+        spread_scale: calibration; the predicted spread times this is one standard deviation of q's length.
+        spread_across: calibration; the standard deviation of q across its direction, as a fraction of that.
         correlated_cells: calibration; how many cells share one independent error (≥ 1).
         flow_log_std: calibration; standard deviation of the log of blur length that a whole frame shares: reading all
             streaks of a frame too long or too short does not average out.
@@ -48,6 +49,7 @@ class ModelInfo:
     predicts_depth: bool = True
     max_flow_px: float = 80.0
     spread_scale: float = 1.0
+    spread_across: float = 1.0
     correlated_cells: float = 1.0
     flow_log_std: float = 0.05
     depth_log_std: float = 0.5
@@ -63,7 +65,10 @@ class ModelInfo:
                 "mean and std need one value per channel",
             ),
             (min(self.width, self.height, self.stride) < 1, "width, height and stride must be positive"),
-            (self.spread_scale <= 0 or self.correlated_cells < 1, "calibration must be positive"),
+            (
+                min(self.spread_scale, self.spread_across) <= 0 or self.correlated_cells < 1,
+                "calibration must be positive",
+            ),
         ]
         for wrong, message in problems:
             if wrong:

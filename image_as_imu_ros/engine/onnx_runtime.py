@@ -76,6 +76,7 @@ class OnnxRuntimeEngine:
             spread=outputs["spread"][0, 0] * self.info.spread_scale,
             depth=outputs["depth"][0, 0] if self.info.predicts_depth else None,
             stride=self.info.stride,
+            spread_across=self.info.spread_across,
         )
 
     def close(self) -> None:

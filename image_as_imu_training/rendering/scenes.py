@@ -80,12 +80,12 @@ def random_planes(texture: torch.Tensor, views: Views, generator: torch.Generato
     turn = uniform(0, 2 * torch.pi, 1)
     axes = torch.stack([turn.cos() * first + turn.sin() * second, turn.cos() * second - turn.sin() * first], 1)
 
-    # Metres on the plane per px, at its most: the texture is scaled to at most about one texel there.
+    # Metres on the plane per px, at its most. One to two texels there leave about one elsewhere: as sharp as cameras.
     distance = 1 / torch.einsum("bi,bin->bn", plane, rays)
     points = (axes @ (rays * distance[:, None])).unflatten(2, (views.height // 4, views.width // 4))
     step = 4.0
     footprint = torch.maximum(points.diff(dim=2).norm(dim=1).amax((1, 2)), points.diff(dim=3).norm(dim=1).amax((1, 2)))
-    texels_per_metre = uniform(0.7, 1.2) * step / footprint
+    texels_per_metre = uniform(1.1, 2.6) * step / footprint
     axes = axes * (2 * texels_per_metre / texture.shape[-1])[:, None, None]
     return PlaneScene(texture, plane, axes, uniform(-1, 1, 2))
 

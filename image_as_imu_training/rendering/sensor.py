@@ -53,7 +53,7 @@ def photograph(light: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     def noise_like(image: torch.Tensor) -> torch.Tensor:
         return torch.randn(image.shape, device=device, generator=generator)
 
-    defocus = torch.where(choose(0.4), 0.3, uniform(0.3, 1.3)).flatten()
+    defocus = torch.where(choose(0.6), 0.3, uniform(0.3, 1.2)).flatten()
     light = gaussian_blur(light, defocus)
     mean = light.mean((1, 2, 3), keepdim=True)
     flat = choose(0.06)
@@ -64,8 +64,8 @@ def photograph(light: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     light = light[..., 2 * MARGIN : -2 * MARGIN, 2 * MARGIN : -2 * MARGIN].clamp(min=0)
 
     noisy = choose(0.07)
-    shot = 1e-5 * 150 ** uniform(0, 1) * torch.where(noisy, 12.0, 1.0)
-    read = 3e-4 * 12 ** uniform(0, 1) * torch.where(noisy, 6.0, 1.0)
+    shot = 1e-6 * 150 ** uniform(0, 1) * torch.where(noisy, 60.0, 1.0)
+    read = 1e-4 * 12 ** uniform(0, 1) * torch.where(noisy, 12.0, 1.0)
     white = noise_like(light)
     grain = gaussian_blur(white, uniform(0.4, 1.2).flatten())
     grain = grain / grain.std((1, 2, 3), keepdim=True)
@@ -78,7 +78,7 @@ def photograph(light: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     srgb = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-4) ** (1 / 2.4) - 0.055)
     encoded = torch.where(choose(0.6), srgb, light.clamp(min=1e-5) ** (1 / gamma))
     soft = gaussian_blur(encoded, torch.full((batch,), 1.0, device=device))
-    encoded = encoded + torch.where(choose(0.35), uniform(0.2, 1.2), 0.0) * (encoded - soft)
+    encoded = encoded + torch.where(choose(0.5), uniform(0.2, 1.2), 0.0) * (encoded - soft)
     eight_bit = (encoded * 255 + 0.5).clamp(0, 255).to(torch.uint8)
     return _compress(eight_bit[:, 0], generator)
 
@@ -89,7 +89,7 @@ def _compress(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     device = images.device
     draws = torch.rand(len(images), 2, device=device, generator=generator).cpu().numpy()
     for picture, (where, quality) in zip(images.cpu().numpy(), draws, strict=True):
-        options = [cv2.IMWRITE_JPEG_QUALITY, int(40 + 58 * quality)]
+        options = [cv2.IMWRITE_JPEG_QUALITY, int(98 - 58 * quality**2)]
         if where < 0.5:
             picture = cv2.imdecode(cv2.imencode(".jpg", picture, options)[1], cv2.IMREAD_GRAYSCALE)
         height, width = picture.shape
