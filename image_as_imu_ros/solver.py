@@ -316,7 +316,7 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
             break
         moved = np.abs(trial_flow - flow).max()
         motion, flow, squared = trial, trial_flow, trial_squared
-        if moved < 0.05 * cells.spread.min():
+        if moved < 0.2 * cells.spread.min():
             break
     inlier = squared <= _inlier_limit(squared)
     residual = math.sqrt(squared[inlier].mean() / 2)

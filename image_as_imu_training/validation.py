@@ -24,4 +24,4 @@ def validate(data: Path, checkpoint: Path) -> None:
     ):
         print(title)
         for name, value in asdict(values).items():
-            print(f"  {name:22} {value:.3f}")
+            print(f"  {name:22} {value if isinstance(value, tuple) else format(value, '.3f')}")

@@ -48,6 +48,16 @@ def test_signed_flow_becomes_axial(tiny_model, tmp_path):
     np.testing.assert_allclose(field.axial_flow[1], 0, atol=1e-5)
 
 
+def test_streak_lengths_are_corrected_by_the_models_curve_and_directions_kept():
+    info = ModelInfo("x", "1", 320, 224, length_curve=((2.0, 3.0), (10.0, 8.0)))
+    lengths = np.array([0.0, 1.0, 2.0, 6.0, 10.0, 50.0])
+    for angle in (0.3, 2.0, -1.0):
+        direction = np.array([np.cos(angle), np.sin(angle)])[:, None]
+        corrected = info.corrected((direction * lengths).astype(np.float32))
+        np.testing.assert_allclose(corrected, direction * [0, 1.5, 3, 5.5, 8, 40], rtol=1e-5, atol=1e-6)
+    assert ModelInfo.from_json(info.to_json()) == info
+
+
 def test_a_missing_or_corrupt_or_foreign_file_is_refused_with_its_name(tiny_model, tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.onnx' does not exist"):
         load_engine(tmp_path / "nowhere.onnx")

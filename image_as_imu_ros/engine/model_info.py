@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 
+import numpy as np
+
 from image_as_imu_ros.errors import InputError
 
 METADATA_KEY = "image_as_imu"
@@ -28,6 +30,8 @@ class ModelInfo:
         flow: "axial" (q, see MotionField) or "signed" (f).
         predicts_depth: whether there is an output `depth`.
         max_flow_px: longest blur the model was trained on, px; longer ones are read too short.
+        length_curve: calibration; pairs (predicted, true) of streak lengths, px, ascending; lengths are corrected by
+            linear interpolation between them, beyond the last by its ratio. Empty: lengths are right as they are.
         spread_scale: calibration; the predicted spread times this is one standard deviation of q's length.
         spread_across: calibration; the standard deviation of q across its direction, as a fraction of that.
         correlated_cells: calibration; how many cells share one independent error (≥ 1).
@@ -48,6 +52,7 @@ class ModelInfo:
     flow: str = "axial"
     predicts_depth: bool = True
     max_flow_px: float = 80.0
+    length_curve: tuple[tuple[float, float], ...] = ()
     spread_scale: float = 1.0
     spread_across: float = 1.0
     correlated_cells: float = 1.0
@@ -74,6 +79,16 @@ class ModelInfo:
             if wrong:
                 raise InputError(f"model metadata: {message}")
 
+    def corrected(self, axial_flow: np.ndarray) -> np.ndarray:
+        """Axial flow (2, …) px as the network predicts it → with its length corrected by `length_curve`."""
+        if not self.length_curve:
+            return axial_flow
+        length = np.hypot(axial_flow[0], axial_flow[1])
+        predicted, true = np.array([(0.0, 0.0), *self.length_curve]).T
+        beyond = length * (true[-1] / predicted[-1])
+        corrected = np.where(length <= predicted[-1], np.interp(length, predicted, true), beyond)
+        return axial_flow * (corrected / np.maximum(length, 1e-6)).astype(axial_flow.dtype)
+
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
 
@@ -96,6 +111,9 @@ class ModelInfo:
             raise InputError(f"model metadata has unknown fields: {', '.join(sorted(unknown))}")
         try:
             values |= {key: tuple(values[key]) for key in ("mean", "std") if key in values}
+            values["length_curve"] = tuple((float(p), float(t)) for p, t in values.get("length_curve", ()))
             return cls(**values)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"model metadata is incomplete: {error}") from None

@@ -72,7 +72,7 @@ class OnnxRuntimeEngine:
         outputs = dict(zip(self._outputs, self._session.run(self._outputs, {"image": tensor[None]}), strict=True))
         flow = outputs["flow"][0]
         return MotionField(
-            axial_flow=flow if self.info.flow == "axial" else axial_from_signed(flow),
+            axial_flow=self.info.corrected(flow if self.info.flow == "axial" else axial_from_signed(flow)),
             spread=outputs["spread"][0, 0] * self.info.spread_scale,
             depth=outputs["depth"][0, 0] if self.info.predicts_depth else None,
             stride=self.info.stride,
