@@ -44,12 +44,12 @@ class Grid:
         jacobian = np.ascontiguousarray(camera.projection_jacobian(rays).transpose(1, 2, 0))
         return cls(shape, stride, np.ascontiguousarray(pixels.T), np.ascontiguousarray(rays.T), jacobian)
 
-    def displaced(self, velocity: np.ndarray, depth: np.ndarray | None, seconds: float) -> np.ndarray:
+    def displaced(self, velocity: np.ndarray, inverse_depth: np.ndarray | None, seconds: float) -> np.ndarray:
         """Where the points now at the grid's pixels were `seconds` ago, for a camera that moves with `velocity`.
 
         Args:
             velocity: (6,) (v, ω), m/s and rad/s.
-            depth: (h, w) m now, NaN counts as far away; None leaves v out.
+            inverse_depth: (h, w) 1/m now; None leaves v out.
             seconds: of either sign.
 
         Returns:
@@ -58,9 +58,8 @@ class Grid:
         # A static point P obeys dP/dt = −v − ω×P, so `seconds` ago it was at exp([ω]·seconds)·P + v·seconds.
         rotation = cv2.Rodrigues(velocity[3:] * seconds)[0]
         points = rotation[:, :2] @ self.rays + rotation[:, 2:]
-        if depth is not None:
-            inverse_depth = np.nan_to_num(1 / depth.reshape(1, -1), posinf=0.0)
-            points += (velocity[:3, None] * seconds) * inverse_depth
+        if inverse_depth is not None:
+            points += (velocity[:3, None] * seconds) * inverse_depth.reshape(1, -1)
         moved = points[:2] / np.maximum(points[2], 1e-3) - self.rays
         pixels = self.pixels + self.jacobian[:, 0] * moved[0] + self.jacobian[:, 1] * moved[1]
         return pixels.astype(np.float32).reshape(2, *self.shape)
@@ -89,7 +88,7 @@ def photometric_log_odds(
     Args:
         grid: of the network's input camera.
         velocity: (6,) (v, ω) at the time of `now`.
-        depth: (h, w) m at the time of `now`, or None.
+        depth: (h, w) m at the time of `now`, NaN counts as far away; None leaves v out.
         now, other: (h, w) float32 from `small_image`.
         seconds: from `other` to `now`, negative if `other` is later.
 
@@ -98,8 +97,9 @@ def photometric_log_odds(
     """
     if abs(seconds) > _LONGEST_GAP:
         return 0.0
-    forward = _difference(grid, velocity, depth, now, other, seconds)
-    backward = _difference(grid, -velocity, depth, now, other, seconds)
+    inverse_depth = None if depth is None else np.nan_to_num(1 / depth, posinf=0.0)
+    forward = _difference(grid, velocity, inverse_depth, now, other, seconds)
+    backward = _difference(grid, -velocity, inverse_depth, now, other, seconds)
     if not (math.isfinite(forward) and math.isfinite(backward)) or forward + backward <= 0:
         return 0.0
     log_odds = _PHOTOMETRIC_GAIN * (backward - forward) / (backward + forward)
@@ -109,13 +109,13 @@ def photometric_log_odds(
 def _difference(
     grid: Grid,
     velocity: np.ndarray,
-    depth: np.ndarray | None,
+    inverse_depth: np.ndarray | None,
     now: np.ndarray,
     other: np.ndarray,
     seconds: float,
 ) -> float:
     """Mean absolute difference of `now` and the warped `other`, both normalised over their overlap; inf without one."""
-    where = (grid.displaced(velocity, depth, seconds) + 0.5) / grid.stride - 0.5
+    where = (grid.displaced(velocity, inverse_depth, seconds) + 0.5) / grid.stride - 0.5
     warped = cv2.remap(other, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
     seen = (warped >= 0).astype(np.uint8)
     if cv2.countNonZero(seen) < _LEAST_OVERLAP * seen.size:

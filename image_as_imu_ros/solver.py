@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -24,7 +25,7 @@ MOTION_MODELS = ("full", "rotation")
 
 _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without texture must not give infinities
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
-_CELLS = 1120  # about as many are used; neighbours repeat each other, for a network's output is smooth
+_CELLS = 500  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
 
 
@@ -144,9 +145,7 @@ def solve(
         raise InputError("the full motion model needs depth: give a depth image or set motion_model to 'rotation'")
 
     rows, columns = field.spread.shape
-    row, column = np.divmod(np.arange(rows * columns), columns)
-    thinning = max(1, round(math.sqrt(rows * columns / _CELLS)))
-    thinned = np.flatnonzero((row % thinning == thinning // 2) & (column % thinning == thinning // 2))
+    thinning, thinned, row, column = _thinned_grid(rows, columns)
     q = field.axial_flow.reshape(2, -1)[:, thinned].astype(np.float64)
     spread = field.spread.ravel()[thinned].astype(np.float64)
     rays = matrix.select(thinned)
@@ -157,7 +156,6 @@ def solve(
     if usable.sum() < _MIN_CELLS:
         raise InputError(f"only {usable.sum()} of {len(usable)} cells are usable: no measurement from this frame")
     cells = _Cells(q, spread, field.spread_across, flow_per_motion.transpose(1, 2, 0)).select(usable)
-    chosen = thinned[usable]
 
     unknowns = slice(0, 6) if full else slice(3, 6)
     prior_std = exposure * np.repeat([uncertainty.linear_prior_std, _ANGULAR_PRIOR_STD], 3)
@@ -166,9 +164,10 @@ def solve(
     strong_prior_std = prior_std[unknowns] / math.sqrt(correlated)
     last = None if previous is None else exposure * np.asarray(previous, np.float64)[unknowns]
 
-    coarse = (row[chosen] // thinning + column[chosen] // thinning) % 4 == 0
+    row, column = row[usable], column[usable]
+    coarse = (row // thinning + column // thinning) % 2 == 0
     coarse = coarse if coarse.sum() >= _MIN_CELLS else np.ones_like(coarse)
-    left, top = (column[chosen] < columns / 2)[coarse], (row[chosen] < rows / 2)[coarse]
+    left, top = (column < columns / 2)[coarse], (row < rows / 2)[coarse]
     regions = np.stack([np.ones_like(left), left, ~left, top, ~top]).astype(np.float64)
     candidate = _best_candidate(cells.select(coarse), strong_prior_std, regions, last)
     motion, information, residual, inliers = _refine(cells, strong_prior_std, candidate)
@@ -191,6 +190,15 @@ def solve(
     flow = matrix.flow(everything, depth.ravel() if full else None)
     flow = np.nan_to_num(flow).T.reshape(2, rows, columns)
     return Solution(velocity, flow, residual, inliers)
+
+
+@cache
+def _thinned_grid(rows: int, columns: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """Every so many-th row and column of a grid: the step, and index, row and column of the cells that are left."""
+    step = max(1, round(math.sqrt(rows * columns / _CELLS)))
+    row, column = np.meshgrid(np.arange(step // 2, rows, step), np.arange(step // 2, columns, step), indexing="ij")
+    row, column = row.ravel(), column.ravel()
+    return step, row * columns + column, row, column
 
 
 def _best_candidate(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray, last: np.ndarray | None) -> np.ndarray:
@@ -223,7 +231,7 @@ def _best_candidate(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray, l
     confined = np.ones((len(motions), len(precision)))
     confined[len(signs) : len(signs) + len(regions)] = regions
 
-    for iteration in range(6):
+    for iteration in range(4):
         predicted = cells.flow(motions)
         signs = agreeing_signs(predicted)
         squared = (np.square(signs * flow[0] - predicted[0]) + np.square(signs * flow[1] - predicted[1])) * precision

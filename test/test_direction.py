@@ -67,7 +67,7 @@ def test_displaced_pixels_follow_static_points():
     rng = np.random.default_rng(0)
     depth = rough_depth(rng)
     velocity = np.array([0.4, -0.3, 0.5, 0.6, -0.8, 0.5])
-    pixels = GRID.displaced(velocity, depth, SECONDS)
+    pixels = GRID.displaced(velocity, 1 / depth, SECONDS)
     points = np.vstack([GRID.rays, np.ones(GRID.rays.shape[1])]) * depth.ravel()
     earlier = cv2.Rodrigues(velocity[3:] * SECONDS)[0] @ points + velocity[:3, None] * SECONDS
     expected = camera().project((earlier[:2] / earlier[2]).T).T.reshape(2, 56, 80)

@@ -173,7 +173,7 @@ def test_correlated_cells_and_shared_errors_widen_the_covariance():
         return np.sqrt(np.diag(result.covariance))
 
     independent = deviations()
-    np.testing.assert_allclose(deviations(correlated_cells=400) / independent, 10, rtol=1e-3)  # a quarter is used
+    np.testing.assert_allclose(deviations(correlated_cells=900) / independent, 10, rtol=1e-3)  # a ninth is used
     assert deviations(flow_log_std=0.1)[4] == pytest.approx(0.1 * 2.0, rel=0.05)
     assert deviations(depth_log_std=0.4)[0] == pytest.approx(0.4 * 0.5, rel=0.05)
 
