@@ -97,7 +97,7 @@ class MotionEstimate:
         mean_flow: mean predicted blur length, px at 320 px image width.
         residual: misfit in units of the predicted spread; about 1 if the scene is static and the model is right.
         inliers: fraction of grid cells that agree with the velocity.
-        exposure: s. frame_size: (width, height) of the image, px.
+        exposure: s.
         field: what the network saw. fitted_flow: (2, h, w) the flow that `velocity` explains, input px.
         view: which part of the image the network saw.
         seconds: time spent per step: "prepare", "network", "solve", "direction".
