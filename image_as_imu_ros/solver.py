@@ -49,7 +49,7 @@ class Velocity:
 
     def reversed(self) -> Velocity:
         """The other velocity that explains the same blur."""
-        return Velocity(-self.linear, -self.angular, self.covariance)
+        return Velocity(0.0 - self.linear, 0.0 - self.angular, self.covariance)  # no negative zeros
 
 
 @dataclass(frozen=True)
