@@ -7,7 +7,8 @@ flow f = A·x and the axial flow q(f) = (‖f‖cos 2θ, ‖f‖sin 2θ), so x a
    and its leading eigenvector give x with no guess about signs. A dominant direction, a roll, a zoom and the last
    motion are further candidates; alternating between signs per cell and a linear solve improves them all at once.
 2. The best candidate is refined by Gauss–Newton on q itself. Working in q keeps noise in weak blur unbiased, where a
-   sign chosen per cell would turn noise into motion.
+   sign chosen per cell would turn noise into motion. Errors across q, of its direction, weigh by their own spread:
+   streaks show their direction better than their length.
 """
 
 from __future__ import annotations
@@ -172,15 +173,16 @@ def solve(
     candidate = _best_candidate(cells.select(coarse), strong_prior_std, regions, last)
     motion, information, residual, inliers = _refine(cells, strong_prior_std, candidate)
 
-    covariance = np.diag(prior_std**2)
     scale = max(1.0, residual**2) * correlated
+    covariance = np.diag(prior_std**2)
     covariance[unknowns, unknowns] = np.linalg.inv(information / scale + np.diag(prior_std[unknowns] ** -2.0))
     if not full and depth is not None:
         linear = rays.velocity_to_flow(depth.ravel()[thinned])[usable, :, :3].transpose(1, 2, 0)
-        leakage = _leakage(cells, motion, linear)
-        covariance[3:, 3:] += prior_std[0] ** 2 * leakage @ leakage.T
-        covariance[3:, :3] = -(prior_std[0] ** 2) * leakage
-        covariance[:3, 3:] = covariance[3:, :3].T
+        # ω̂ is wrong by leakage·v, v̂ = 0 by −v.
+        leakage, variance = _leakage(cells, motion, linear), prior_std[0] ** 2
+        covariance[3:, 3:] += variance * leakage @ leakage.T
+        covariance[3:, :3] = -variance * leakage
+        covariance[:3, 3:] = -variance * leakage.T
     everything = np.zeros(6)
     everything[unknowns] = motion
     covariance += uncertainty.flow_log_std**2 * np.outer(everything, everything)

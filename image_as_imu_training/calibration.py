@@ -13,8 +13,6 @@ from image_as_imu_training.metrics import Predictions
 
 _ONE_SIGMA = 0.6827  # share of a normal distribution within one standard deviation
 _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
-
-
 # Below these, the direction of a streak and the length that a frame shares mean little.
 _MIN_CELL_BLUR_PX = 1.0
 _MIN_FRAME_BLUR_PX = 3.0

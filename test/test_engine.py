@@ -122,6 +122,11 @@ def test_metadata_survives_the_round_trip(spread, cells, colour, name):
         ),
         ('{"format": 1, "name": "x", "version": "1", "width": 320, "height": 224, "flow": "radial"}', "radial"),
         ('{"format": 1, "name": "x", "version": "1", "width": "320", "height": 224}', "incomplete"),
+        (
+            '{"format": 1, "name": "x", "version": "1", "width": 32, "height": 32, "length_curve": [[5, 5], [4, 6]]}',
+            "ascend",
+        ),
+        ('{"format": 1, "name": "x", "version": "1", "width": 32, "height": 32, "length_curve": [[5]]}', "incomplete"),
     ],
 )
 def test_unusable_metadata_is_refused_with_the_reason(text, message):

@@ -62,6 +62,7 @@ class ModelInfo:
 
     def __post_init__(self) -> None:
         channels = {"gray": 1, "rgb": 3}.get(self.colour)
+        curve = np.array([(0.0, 0.0), *self.length_curve])
         problems = [
             (channels is None, f"colour is {self.colour!r}, expected 'gray' or 'rgb'"),
             (self.flow not in ("axial", "signed"), f"flow is {self.flow!r}, expected 'axial' or 'signed'"),
@@ -73,6 +74,10 @@ class ModelInfo:
             (
                 min(self.spread_scale, self.spread_across) <= 0 or self.correlated_cells < 1,
                 "calibration must be positive",
+            ),
+            (
+                not (np.diff(curve[:, 0]) > 0).all() or not (np.diff(curve[:, 1]) >= 0).all(),
+                f"length_curve must ascend from zero, it is {self.length_curve}",
             ),
         ]
         for wrong, message in problems:
@@ -113,7 +118,7 @@ class ModelInfo:
             values |= {key: tuple(values[key]) for key in ("mean", "std") if key in values}
             values["length_curve"] = tuple((float(p), float(t)) for p, t in values.get("length_curve", ()))
             return cls(**values)
+        except InputError:
+            raise
         except (TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(f"model metadata is incomplete: {error}") from None
