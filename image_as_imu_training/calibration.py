@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from image_as_imu_ros.engine.model_info import ModelInfo
-from image_as_imu_training.dataset import Samples
 from image_as_imu_training.metrics import Predictions
+from image_as_imu_training.samples import Samples
 
 _ONE_SIGMA = 0.6827  # share of a normal distribution within one standard deviation
 _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
@@ -91,12 +91,13 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     mean_squared = (precision * across).sum((1, 2)) ** 2 / precision.sum((1, 2)) / spread_across**2
     correlated_cells = float(np.median(mean_squared) / _MEDIAN_SQUARE)
 
-    depth_log_error = np.log(predictions.depth / frames.depth.astype(np.float32)).mean((1, 2))
+    known = frames.depth_known
+    depth_log_error = np.log(predictions.depth[known] / frames.depth[known].astype(np.float32)).mean((1, 2))
     return Calibration(
         length_curve=curve,
         spread_scale=spread_along,
         spread_across=spread_across / spread_along,
         correlated_cells=max(1.0, correlated_cells),
         flow_log_std=flow_log_std,
-        depth_log_std=float(np.nanstd(depth_log_error)),
+        depth_log_std=float(np.std(depth_log_error)),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_training.network import BlurNetwork
+from image_as_imu_training.networks.blur_network import BlurNetwork
 
 
 def save_checkpoint(path: Path, **state: object) -> None:

@@ -13,55 +13,23 @@ import torch
 from tqdm import tqdm
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_training.rendering.blur import render_blur
-from image_as_imu_training.rendering.motion import axial_from_signed, motion_field, random_motion, subframe_count
-from image_as_imu_training.rendering.scenes import PlaneScene, RgbdScene, random_planes, random_rgbd
+from image_as_imu_training.rendering.blur import Scene, render_blur
+from image_as_imu_training.rendering.motion import (
+    axial_from_signed,
+    random_motion,
+    rolling_motion_field,
+    subframe_count,
+)
+from image_as_imu_training.rendering.planes import random_planes
+from image_as_imu_training.rendering.rgbd import random_rgbd
+from image_as_imu_training.rendering.rooms import TEXTURES, random_rooms
 from image_as_imu_training.rendering.sensor import MARGIN, photograph
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH, STRIDE, Views, random_views
+from image_as_imu_training.samples import Samples
 from image_as_imu_training.sources import Photos, RgbdFrames, split_photos, split_rgbd
 
 SHARD_SIZE = 512
-_RGBD_SHARE = 0.15
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Images and what the network should say about them.
-
-    Attributes:
-        image: (N, h, w) uint8 luminance.
-        flow: (N, 2, h/4, w/4) float16 axial flow q over the exposure, px.
-        depth: (N, h/4, w/4) float16 m; NaN in photographs, which tell nothing about distance.
-    """
-
-    image: np.ndarray
-    flow: np.ndarray
-    depth: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def save(self, path: Path) -> None:
-        partial_file = path.with_suffix(".partial.npz")
-        np.savez(partial_file, image=self.image, flow=self.flow, depth=self.depth)
-        partial_file.rename(path)
-
-    @classmethod
-    def load(cls, folder: Path) -> Samples:
-        """All shards of a folder, in memory.
-
-        Raises:
-            InputError: the folder holds none.
-        """
-        files = sorted(path for path in folder.glob("shard_*.npz") if ".partial" not in path.name)
-        if not files:
-            raise InputError(f"no rendered samples (shard_*.npz) in {folder}; run `render` first")
-        shards = [np.load(path) for path in files]
-        return cls(*(np.concatenate([shard[key] for shard in shards]) for key in ("image", "flow", "depth")))
-
-    @classmethod
-    def concatenate(cls, parts: list[Samples]) -> Samples:
-        return cls(*(np.concatenate([getattr(p, key) for p in parts]) for key in ("image", "flow", "depth")))
+ROOM_SHARE, RGBD_SHARE = 0.1, 0.12
 
 
 def render_samples(
@@ -72,45 +40,86 @@ def render_samples(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> Samples:
-    """Render `count` samples of `size` = (height, width), 85 % of them of photographs.
+    """Render `count` samples of `size` = (height, width): photographs on planes, rooms and RGB-D frames.
 
     `generator` must live on the CPU.
     """
     device = torch.device(device)
-    of_rgbd = round(count * _RGBD_SHARE)
+    of_rooms, of_rgbd = round(count * ROOM_SHARE), round(count * RGBD_SHARE)
+    of_planes = count - of_rooms - of_rgbd
     local = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
 
-    texture = photos.random_textures(count - of_rgbd, generator, device)
-    degrees = 45 + 65 * torch.rand(count - of_rgbd, device=device, generator=local)
-    views = random_views(FRAME_WIDTH / 2 / torch.deg2rad(degrees / 2).tan(), *size, local)
-    parts = [_render_scenes(random_planes(texture, views, local), views, local)]
-    parts[0].depth[:] = np.nan
+    def lenses(number: int) -> torch.Tensor:
+        """(number,) radial distortion; two lenses in three have none."""
+        bent, some = torch.rand(2, number, device=device, generator=local)
+        return torch.where(some < 1 / 3, 0.3 * bent - 0.05, 0.0)
 
-    chosen = torch.randint(len(frames.texture), (of_rgbd,), generator=generator)
-    scene, focal = random_rgbd(
-        frames.texture[chosen].to(device), frames.inverse_depth[chosen].to(device), frames.focal, local
-    )
-    parts.append(_render_scenes(scene, random_views(focal, *size, local), local))
+    def invented_views(number: int) -> Views:
+        """Cameras that are 45–110° wide."""
+        degrees = 45 + 65 * torch.rand(number, device=device, generator=local)
+        return random_views(FRAME_WIDTH / 2 / torch.deg2rad(degrees / 2).tan(), lenses(number), *size, local)
+
+    parts = []
+    if of_planes:
+        views = invented_views(of_planes)
+        scene = random_planes(photos.random_textures(of_planes, generator, device), views, local)
+        parts.append(_render_scenes(scene, views, local, depth_known=False))
+    if of_rooms:
+        views = invented_views(of_rooms)
+        textures = photos.random_textures(of_rooms * TEXTURES, generator, device).unflatten(0, (of_rooms, TEXTURES))
+        parts.append(_render_scenes(random_rooms(textures[:, :, 0], views, local), views, local, depth_known=True))
+    if of_rgbd:
+        chosen = torch.randint(len(frames.texture), (of_rgbd,), generator=generator)
+        texture, inverse_depth = frames.texture[chosen].to(device), frames.inverse_depth[chosen].to(device)
+        scene, focal = random_rgbd(texture, inverse_depth, frames.focal, local)
+        views = random_views(focal, torch.zeros_like(focal), *size, local)
+        parts.append(_render_scenes(scene, views, local, depth_known=True))
     return Samples.concatenate(parts)
 
 
-def _render_scenes(scene: PlaneScene | RgbdScene, views: Views, generator: torch.Generator) -> Samples:
+def _render_scenes(scene: Scene, views: Views, generator: torch.Generator, depth_known: bool) -> Samples:
     """Move cameras through B scenes. Samples of similar blur are rendered together: short blurs stay cheap."""
-    rays = views.cell_rays()
-    inverse_depth = scene.inverse_depth(rays)
-    motion = random_motion(views, inverse_depth, generator)
+    cells = views.cells()
+    motion = random_motion(views, scene.inverse_depth(views.rays(cells)), generator)
+    inverse_depth = scene.inverse_depth(motion.turned(views.rays(cells), views.rows(cells)))
     subframes = subframe_count(views, motion, inverse_depth)
-    grid = (views.height // STRIDE, views.width // STRIDE)
-    light = torch.empty(len(rays), 1, views.height + 2 * MARGIN, views.width + 2 * MARGIN, device=rays.device)
-    for group in subframes.argsort().split(8):
+    light = torch.empty(
+        len(subframes), 1, views.height + 2 * MARGIN, views.width + 2 * MARGIN, device=inverse_depth.device
+    )
+    for group in subframes.argsort().split(4):
         count = int(subframes[group].max())
         light[group] = render_blur(scene[group], views[group], motion[group], count, MARGIN)
-    flow = motion_field(rays, inverse_depth, views.focal, motion.angular, motion.linear)
+    flow = rolling_motion_field(views, cells, inverse_depth, motion)
+    grid = (views.height // STRIDE, views.width // STRIDE)
+    exact = (views.distortion == 0) & (motion.readout == 0)
+    velocity = torch.cat([motion.linear, motion.angular], 1)
     return Samples(
-        photograph(light, generator).cpu().numpy(),
-        axial_from_signed(flow).unflatten(2, grid).half().cpu().numpy(),
-        (1 / inverse_depth).unflatten(1, grid).half().cpu().numpy(),
+        image=photograph(light, generator).cpu().numpy(),
+        flow=axial_from_signed(flow).unflatten(2, grid).half().cpu().numpy(),
+        depth=(1 / inverse_depth).unflatten(1, grid).half().cpu().numpy(),
+        camera=torch.cat([views.focal[:, None], views.principal_point], 1).cpu().numpy(),
+        motion=torch.where(exact[:, None], velocity, torch.nan).cpu().numpy(),
+        depth_known=np.full(len(subframes), depth_known),
     )
+
+
+def save(samples: Samples, path: Path) -> None:
+    """Write a shard in one go."""
+    partial_file = path.with_suffix(".partial.npz")
+    np.savez(partial_file, **vars(samples))
+    partial_file.rename(path)
+
+
+def load(folder: Path) -> Samples:
+    """All shards of a folder, in memory.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    files = sorted(path for path in folder.glob("shard_*.npz") if ".partial" not in path.name)
+    if not files:
+        raise InputError(f"no rendered samples (shard_*.npz) in {folder}; run `render` first")
+    return Samples.concatenate([Samples(**np.load(path)) for path in files])
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ class _ShardRenderer:
     def __call__(self, shard: int) -> None:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + shard)
         parts = [render_samples(*self._sources, 64, self.size, generator, self.device) for _ in range(SHARD_SIZE // 64)]
-        Samples.concatenate(parts).save(self.folder / f"shard_{shard:04d}.npz")
+        save(Samples.concatenate(parts), self.folder / f"shard_{shard:04d}.npz")
 
 
 _renderer: _ShardRenderer  # of this worker process

@@ -15,9 +15,9 @@ from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.calibration import calibrate
 from image_as_imu_training.checkpoint import load_network
-from image_as_imu_training.dataset import Samples
+from image_as_imu_training.dataset import load
 from image_as_imu_training.metrics import predict
-from image_as_imu_training.network import BlurNetwork
+from image_as_imu_training.networks.blur_network import BlurNetwork
 from image_as_imu_training.rendering.motion import MAX_BLUR_PX
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH, STRIDE
 
@@ -40,7 +40,7 @@ def export(data: Path, checkpoint: Path, output: Path, version: str) -> None:
         InputError: checkpoint or data are missing, or the exported file disagrees with PyTorch by more than 1e-3 px.
     """
     network = load_network(checkpoint)
-    frames = Samples.load(data / "frames")
+    frames = load(data / "frames")
     calibration = calibrate(frames, predict(network, frames))
     info = ModelInfo(
         name=output.stem,

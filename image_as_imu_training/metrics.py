@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from image_as_imu_training.dataset import Samples
+from image_as_imu_training.samples import Samples
 
 _MIN_BLUR_PX = 3.0  # below it a direction means little
 
@@ -64,11 +65,12 @@ def figures(samples: Samples, predictions: Predictions) -> Figures:
     confident = blurred & (uncertainty <= np.median(uncertainty[blurred]))
     turn = np.arctan2(predictions.flow[:, 1], predictions.flow[:, 0]) - np.arctan2(truth[:, 1], truth[:, 0])
     half_turn = 0.5 * np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
-    depth_error = np.abs(np.log(predictions.depth / samples.depth.astype(np.float32)))
+    known_depth = np.where(samples.depth_known[:, None, None], samples.depth.astype(np.float32), np.nan)
+    depth_error = np.abs(np.log(predictions.depth / known_depth))
     return Figures(
         flow_error=float(error.mean()),
         flow_error_of_zero=float(true_length.mean()),
         direction_error_deg=float(np.degrees(np.median(half_turn[confident]))),
         length_error=float(np.median(np.abs(length / np.maximum(true_length, 1e-3) - 1)[confident])),
-        depth_log_error=float(np.nanmedian(depth_error)),
+        depth_log_error=float(np.nanmedian(depth_error)) if samples.depth_known.any() else math.nan,
     )

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.rendering.sensor import linear_from_srgb
 
-TEXTURE_SIZE = 256
+TEXTURE_SIZE = 384
 RGBD_TEXTURE = (336, 448)  # rows, columns; about 1.1–1.4 texels per px of the virtual camera
 
 

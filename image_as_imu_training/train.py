@@ -14,17 +14,16 @@ from tqdm import tqdm
 
 from image_as_imu_training.augmentation import dihedral, photometric
 from image_as_imu_training.checkpoint import load_checkpoint, save_checkpoint
-from image_as_imu_training.dataset import Samples
+from image_as_imu_training.dataset import load
 from image_as_imu_training.metrics import figures, predict
-from image_as_imu_training.network import BlurNetwork, compress
-from image_as_imu_training.rendering.views import STRIDE
+from image_as_imu_training.networks.blur_network import BlurNetwork, compress
+from image_as_imu_training.samples import Samples
 
 _SPREAD_WEIGHT = 0.05
 _DEPTH_WEIGHT = 0.1
 _AVERAGE_DECAY = 0.999
 _WARM_UP = 0.03  # of the schedule
 _COMMON_BLUR_PX = 6.0
-_WINDOW = 96  # px; smaller than the crops, so that more scenes fit in a batch
 _SAVE_SECONDS = 60
 _VALIDATE_SECONDS = 600
 
@@ -71,10 +70,10 @@ def train(
 
     The schedule follows the clock, so that it fits the time there is on any machine.
     """
-    samples, held_out = Samples.load(data / "train"), Samples.load(data / "validation")
+    samples, held_out = load(data / "train"), load(data / "validation")
     weights = _sampling_weights(samples)
     torch.manual_seed(seed)
-    network = BlurNetwork().to(device, memory_format=torch.channels_last)
+    network = BlurNetwork().to(device)
     average = BlurNetwork().to(device)
     average.load_state_dict(network.state_dict())
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate_peak, weight_decay=1e-3)
@@ -144,17 +143,13 @@ def _sampling_weights(samples: Samples) -> torch.Tensor:
 def _random_batch(
     samples: Samples, weights: torch.Tensor, batch: int, draws: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Random windows of random samples: image (B, 1, 96, 96) 0…1, flow (B, 2, 24, 24), depth (B, 1, 24, 24)."""
-    index = torch.multinomial(weights, batch, replacement=True, generator=draws).numpy()
-    free = (samples.image.shape[-1] - _WINDOW) // STRIDE
-    top, left = torch.randint(free + 1, (2,), generator=draws).tolist()
-    rows, columns = slice(top, top + _WINDOW // STRIDE), slice(left, left + _WINDOW // STRIDE)
-    pixel_rows = slice(STRIDE * rows.start, STRIDE * rows.stop)
-    pixel_columns = slice(STRIDE * columns.start, STRIDE * columns.stop)
+    """Random samples: image (B, 1, H, W) 0…1, flow (B, 2, h, w), depth (B, 1, h, w), NaN where it says nothing."""
+    chosen = samples[torch.multinomial(weights, batch, replacement=True, generator=draws).numpy()]
+    depth = np.where(chosen.depth_known[:, None, None], chosen.depth, np.nan)
     return (
-        torch.from_numpy(samples.image[index, None, pixel_rows, pixel_columns]).float() / 255,
-        torch.from_numpy(samples.flow[index, :, rows, columns]).float(),
-        torch.from_numpy(samples.depth[index, None, rows, columns]).float(),
+        torch.from_numpy(chosen.image[:, None]).float() / 255,
+        torch.from_numpy(chosen.flow).float(),
+        torch.from_numpy(depth[:, None]).float(),
     )
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from image_as_imu_training.calibration import calibrate
 from image_as_imu_training.checkpoint import load_network
-from image_as_imu_training.dataset import Samples
+from image_as_imu_training.dataset import load
 from image_as_imu_training.metrics import figures, predict
 
 
 def validate(data: Path, checkpoint: Path) -> None:
     """Figures on crops and on whole frames, and the calibration that an export would store."""
     network = load_network(checkpoint)
-    frames = Samples.load(data / "frames")
+    frames = load(data / "frames")
     predictions = predict(network, frames)
-    crops = Samples.load(data / "validation")
+    crops = load(data / "validation")
     for title, values in (
         ("crops 128×128", figures(crops, predict(network, crops))),
         ("frames 320×224", figures(frames, predictions)),

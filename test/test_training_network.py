@@ -11,12 +11,12 @@ from image_as_imu_training.__main__ import main  # noqa: E402
 from image_as_imu_training.augmentation import dihedral, photometric  # noqa: E402
 from image_as_imu_training.calibration import calibrate  # noqa: E402
 from image_as_imu_training.checkpoint import load_checkpoint, load_network, save_checkpoint  # noqa: E402
-from image_as_imu_training.dataset import Samples  # noqa: E402
 from image_as_imu_training.export import disagreement, write_onnx  # noqa: E402
 from image_as_imu_training.metrics import Predictions, figures  # noqa: E402
-from image_as_imu_training.network import BlurNetwork, OrientationEnergy, compress, expand  # noqa: E402
+from image_as_imu_training.networks.blur_network import BlurNetwork, LocalSpectrum, compress, expand  # noqa: E402
 from image_as_imu_training.rendering.motion import axial_from_signed, motion_field  # noqa: E402
 from image_as_imu_training.rendering.views import Views  # noqa: E402
+from image_as_imu_training.samples import Samples  # noqa: E402
 from image_as_imu_training.train import learning_rate, loss  # noqa: E402
 
 SYMMETRIES = [(m, f, t) for m in (False, True) for f in (False, True) for t in (False, True)]
@@ -41,18 +41,29 @@ def test_dihedral_symmetry_is_the_motion_field_of_the_turned_camera(mirror, flip
     torch.testing.assert_close(result[1], axial_from_signed(vectors))
 
 
-@pytest.mark.parametrize("symmetry", SYMMETRIES)
-def test_structure_tensor_turns_as_axial_flow_does(symmetry):
-    """The front end's double-angle channels transform like q under every symmetry."""
+def spectrum_of(image):
+    """(B, 12 directions, frequencies, h, w)."""
+    return LocalSpectrum()(image)[0].unflatten(1, (12, -1))
+
+
+def test_spectrum_turns_with_the_image():
+    """Mirroring sends direction θ to −θ, transposing to 90° − θ: the directions are every 15°."""
     torch.manual_seed(0)
-    image = torch.rand(1, 1, 64, 64)
-    energies = OrientationEnergy()
+    image = torch.rand(1, 1, 128, 128)
+    straight = spectrum_of(image)
+    index = torch.arange(12)
+    mirrored = spectrum_of(image.flip(-1)).flip(-1)
+    torch.testing.assert_close(mirrored, straight[:, -index % 12], atol=2e-2, rtol=0)
+    transposed = spectrum_of(image.mT).mT
+    torch.testing.assert_close(transposed, straight[:, (6 - index) % 12], atol=2e-2, rtol=0)
 
-    def doubled(x):
-        return energies(x)[0][:, :2]
 
-    turned_image, expected, _ = dihedral(image, doubled(image), torch.zeros(1, 1, 16, 16), *symmetry)
-    torch.testing.assert_close(doubled(turned_image), expected, atol=1e-4, rtol=1e-4)
+def test_spectrum_sees_the_frequency_and_direction_of_a_wave():
+    """A wave of 0.265 cycles per px at 45° is brightest in the first octave at the second frequency, direction 3."""
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    wave = 0.5 + 0.4 * torch.sin(2 * torch.pi * 0.265 * (x + y) / 2**0.5)
+    first_octave = spectrum_of(wave[None, None])[0, :, :4, 4:-4, 4:-4].mean((2, 3))
+    assert divmod(int(first_octave.argmax()), 4) == (3, 1)
 
 
 def test_photometric_augmentation_stays_in_range():
@@ -63,11 +74,11 @@ def test_photometric_augmentation_stays_in_range():
 
 
 @pytest.mark.parametrize("size", [(224, 320), (128, 128)])
-def test_network_outputs_flow_spread_and_depth_at_stride_4(size):
+def test_network_outputs_flow_spread_and_depth_at_stride_8(size):
     height, width = size
     flow, spread, depth = BlurNetwork().eval()(torch.rand(2, 1, height, width))
-    assert flow.shape == (2, 2, height // 4, width // 4)
-    assert spread.shape == depth.shape == (2, 1, height // 4, width // 4)
+    assert flow.shape == (2, 2, height // 8, width // 8)
+    assert spread.shape == depth.shape == (2, 1, height // 8, width // 8)
     assert (spread > 0).all()
     assert (depth > 0).all()
 
@@ -83,8 +94,8 @@ def test_compression_weighs_errors_absolutely_when_short_and_relatively_when_lon
         short, long = compress(flows)[:, 0, 0]
         return (long - short).item()
 
-    assert moved_by(0.5, 0.1) == pytest.approx(0.1, rel=0.1)
-    assert moved_by(60.0, 1.0) == pytest.approx(1 / (1 + 0.15 * 60), rel=0.05)
+    assert moved_by(0.2, 0.1) == pytest.approx(0.1, rel=0.1)
+    assert moved_by(60.0, 1.0) == pytest.approx(1 / (1 + 0.3 * 60), rel=0.05)
 
 
 def test_network_is_small():
@@ -93,9 +104,9 @@ def test_network_is_small():
 
 def test_a_few_steps_lower_the_loss():
     torch.manual_seed(0)
-    network = BlurNetwork((16, 16, 16, 16))
+    network = BlurNetwork((16, 16, 16), (4, 4))
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    image = torch.rand(2, 1, 32, 32)
+    image = torch.rand(2, 1, 64, 64)
     flow, depth = torch.randn(2, 2, 8, 8) * 3, torch.full((2, 1, 8, 8), 2.0)
     depth[:1] = torch.nan
     values = []
@@ -114,13 +125,19 @@ def test_learning_rate_rises_then_falls_to_zero():
     assert rates[3] == pytest.approx(0, abs=1e-9)
 
 
+def samples_of(flow, depth):
+    count, _, height, width = flow.shape
+    image, camera = np.zeros((count, 8 * height, 8 * width), np.uint8), np.zeros((count, 3), np.float32)
+    return Samples(image, flow, depth, camera, np.zeros((count, 6), np.float32), np.ones(count, bool))
+
+
 def test_calibration_finds_what_errors_were_made_of():
     """Known spreads along and across streaks, a length ratio per frame, errors shared by blocks, a depth scale."""
     draw = np.random.default_rng(0)
     spread = draw.uniform(0.05, 0.3, (300, 20, 30)).astype(np.float32)
     flow = np.zeros((300, 2, 20, 30), np.float16)
     flow[:, 0] = np.exp(draw.uniform(np.log(3), np.log(50), (300, 20, 30)))
-    frames = Samples(np.zeros((300, 80, 120), np.uint8), flow, np.ones_like(spread))
+    frames = samples_of(flow, np.ones_like(spread))
     depth = np.exp(0.3 * draw.standard_normal((300, 1, 1))) * np.ones_like(spread)
     error = spread[:, None] * draw.standard_normal(flow.shape) * np.array([2.0, 0.5])[:, None, None]
     result = calibrate(frames, Predictions(flow + error, spread, depth))
@@ -147,7 +164,7 @@ def test_figures_of_a_known_error():
     flow[:, 0] = 10  # horizontal streaks of 10 px
     turned = 9 * np.stack([np.full((1, 8, 8), np.cos(0.2)), np.full((1, 8, 8), np.sin(0.2))], 1)
     ones = np.ones((1, 8, 8), np.float32)
-    result = figures(Samples(np.zeros((1, 32, 32), np.uint8), flow, 2 * ones), Predictions(turned, ones, ones))
+    result = figures(samples_of(flow, 2 * ones), Predictions(turned, ones, ones))
     assert result.direction_error_deg == pytest.approx(np.degrees(0.1), rel=1e-3)
     assert result.length_error == pytest.approx(0.1, rel=1e-3)
     assert result.flow_error_of_zero == pytest.approx(10)
@@ -169,8 +186,10 @@ def test_checkpoint_comes_back(tmp_path):
 def test_exported_file_agrees_and_explains_itself(tmp_path):
     onnx = pytest.importorskip("onnx")
     torch.manual_seed(0)
-    network = BlurNetwork((16, 16, 16, 16)).eval()
-    info = ModelInfo("tiny", "0.0.1", 96, 64, spread_scale=1.5, correlated_cells=40.0, training={"data": "none"})
+    network = BlurNetwork((16, 16, 16), (4, 4)).eval()
+    info = ModelInfo(
+        "tiny", "0.0.1", 96, 64, stride=8, spread_scale=1.5, correlated_cells=40.0, training={"data": "none"}
+    )
     write_onnx(network, info, tmp_path / "tiny.onnx")
     images = np.random.default_rng(1).integers(0, 256, (3, 64, 96), np.uint8)
     assert disagreement(network, tmp_path / "tiny.onnx", images) < 1e-3
@@ -188,9 +207,8 @@ def test_commands_fail_with_one_clear_line(tmp_path, capsys):
 
 def test_cell_centres_are_the_runtimes():
     """A pure forward motion leaves the principal point at rest: its cell has the smallest flow."""
-    views = Views(torch.tensor([100.0]), torch.tensor([[13.5, 9.5]]), 32, 32)
-    rays = views.cell_rays()
+    views = Views(torch.tensor([100.0]), torch.tensor([[27.5, 19.5]]), torch.zeros(1), 64, 64)
     forward = torch.tensor([[0.0, 0.0, 0.1]])
-    flow = motion_field(rays, torch.ones(1, 64), views.focal, torch.zeros(1, 3), forward).norm(dim=1).view(8, 8)
+    flow = motion_field(views, views.cells(), torch.ones(1, 64), torch.zeros(1, 3), forward).norm(dim=1).view(8, 8)
     assert divmod(int(flow.argmin()), 8) == (2, 3)
     assert flow.min() == pytest.approx(0, abs=1e-6)

@@ -1,7 +1,7 @@
 """Camera motion during one exposure, and the motion field it causes.
 
-Time runs from −½ to ½ over the exposure, so velocities are per exposure: angular in rad, linear in m. The frame is
-the camera's optical frame at mid-exposure.
+Time runs from −½ to ½ over the exposure of the middle row, so velocities are per exposure: angular in rad, linear in
+m. The frame is the camera's optical frame at that row's mid-exposure, except where said otherwise.
 """
 
 from __future__ import annotations
@@ -13,49 +13,100 @@ import torch
 from image_as_imu_training.rendering.views import STRIDE, Views
 
 MAX_BLUR_PX = 80.0
+SUBFRAMES_PER_PX = 1.5  # textures are up to about this fine; sparser sub-frames would let detail survive along streaks
 _MAX_ROTATION = 0.6  # rad per exposure; beyond that streaks are no streaks any more
 _MAX_ROLL_OR_ZOOM = 0.35
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Motion of a batch of cameras: velocities at mid-exposure and a constant angular acceleration, each (B, 3)."""
+    """Motion of a batch of cameras.
+
+    Attributes:
+        angular, linear: (B, 3) velocity at mid-exposure, rad and m per exposure.
+        angular_acceleration: (B, 3) constant, rad per exposure².
+        readout: (B,) from the first row's exposure to the last one's, in exposures; 0 is a global shutter.
+    """
 
     angular: torch.Tensor
     linear: torch.Tensor
     angular_acceleration: torch.Tensor
+    readout: torch.Tensor
 
     def __getitem__(self, index: torch.Tensor) -> Motion:
-        return Motion(self.angular[index], self.linear[index], self.angular_acceleration[index])
+        return Motion(self.angular[index], self.linear[index], self.angular_acceleration[index], self.readout[index])
 
     def pose(self, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Camera-to-mid-exposure poses at (N,) times: rotation (B, N, 3, 3) and position (B, N, 3)."""
         t = times[:, None]
         rotation_vector = self.angular[:, None] * t + 0.5 * self.angular_acceleration[:, None] * t**2
-        x, y, z = rotation_vector.unbind(-1)
-        zero = torch.zeros_like(x)
-        skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
-        return torch.matrix_exp(skew), self.linear[:, None] * t
+        return rotation_matrix(rotation_vector), self.linear[:, None] * t
+
+    def turned(self, rays: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Where rays of the rows (B, N) of a rolling shutter look, in the middle row's frame: (B, 3, N) → (B, 3, N).
+
+        Rows of a rolling shutter see the scene turned as the camera turns. How far the camera has shifted meanwhile
+        is left out: that is another still scene, seen with the same streaks.
+        """
+        time = (rows * self.readout[:, None])[:, None]
+        vector = self.angular[:, :, None] * time + 0.5 * self.angular_acceleration[:, :, None] * time**2
+        angle = vector.norm(dim=1, keepdim=True).clamp(min=1e-9)
+        axis = (vector / angle).expand_as(rays)
+        along = (axis * rays).sum(1, keepdim=True) * axis
+        cross = torch.linalg.cross(axis, rays, dim=1)
+        return along + angle.cos() * (rays - along) + angle.sin() * cross
+
+
+def rotation_matrix(vector: torch.Tensor) -> torch.Tensor:
+    """Rotation vectors (…, 3) rad → matrices (…, 3, 3)."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3)))
+
+
+def ray_motion(
+    rays: torch.Tensor, inverse_depth: torch.Tensor, angular: torch.Tensor, linear: torch.Tensor
+) -> torch.Tensor:
+    """How the rays (x, y, 1) of static points change (Longuet-Higgins & Prazdny 1980).
+
+    Args:
+        rays: (B, 3, N). inverse_depth: (B, N) 1/m. angular, linear: (B, 3, N or 1) velocity.
+
+    Returns:
+        (B, 2, N): change of x and y in the velocity's unit of time.
+    """
+    x, y = rays[:, 0], rays[:, 1]
+    wx, wy, wz = angular.unbind(1)
+    vx, vy, vz = (linear * inverse_depth[:, None]).unbind(1)
+    u = x * y * wx - (1 + x * x) * wy + y * wz - vx + x * vz
+    v = (1 + y * y) * wx - x * y * wy - x * wz - vy + y * vz
+    return torch.stack([u, v], 1)
 
 
 def motion_field(
-    rays: torch.Tensor, inverse_depth: torch.Tensor, focal: torch.Tensor, angular: torch.Tensor, linear: torch.Tensor
+    views: Views, pixels: torch.Tensor, inverse_depth: torch.Tensor, angular: torch.Tensor, linear: torch.Tensor
 ) -> torch.Tensor:
-    """Flow of static points over the exposure (Longuet-Higgins & Prazdny 1980).
+    """Flow of static points over the exposure of a global shutter.
 
     Args:
-        rays: (B, 3, N) rays (x, y, 1). inverse_depth: (B, N) 1/m. focal: (B,) px.
-        angular, linear: (B, 3) velocity per exposure.
+        pixels: (2, N). inverse_depth: (B, N) 1/m. angular, linear: (B, 3) velocity per exposure.
 
     Returns:
         (B, 2, N) px.
     """
-    x, y = rays[:, 0], rays[:, 1]
-    wx, wy, wz = angular[:, :, None].unbind(1)
-    vx, vy, vz = (linear[:, :, None] * inverse_depth[:, None]).unbind(1)
-    u = x * y * wx - (1 + x * x) * wy + y * wz - vx + x * vz
-    v = (1 + y * y) * wx - x * y * wy - x * wz - vy + y * vz
-    return focal[:, None, None] * torch.stack([u, v], 1)
+    change = ray_motion(views.rays(pixels), inverse_depth, angular[:, :, None], linear[:, :, None])
+    return views.pixel_motion(pixels, change)
+
+
+def rolling_motion_field(
+    views: Views, pixels: torch.Tensor, inverse_depth: torch.Tensor, motion: Motion
+) -> torch.Tensor:
+    """Flow over the exposure, every row at its own time: (2, N) pixels, (B, N) 1/m in the rows' frames → (B, 2, N)."""
+    time = (views.rows(pixels) * motion.readout[:, None])[:, None]
+    angular = motion.angular[:, :, None] + motion.angular_acceleration[:, :, None] * time
+    back = Motion(-motion.angular, motion.linear, -motion.angular_acceleration, motion.readout)
+    linear = back.turned(motion.linear[:, :, None].expand(-1, -1, pixels.shape[1]), views.rows(pixels))
+    return views.pixel_motion(pixels, ray_motion(views.rays(pixels), inverse_depth, angular, linear))
 
 
 def axial_from_signed(flow: torch.Tensor) -> torch.Tensor:
@@ -66,14 +117,15 @@ def axial_from_signed(flow: torch.Tensor) -> torch.Tensor:
     return torch.stack([(u * u - v * v) / safe, 2 * u * v / safe], 1)
 
 
-def random_motion(views: Views, cell_inverse_depth: torch.Tensor, generator: torch.Generator) -> Motion:
+def random_motion(views: Views, inverse_depth: torch.Tensor, generator: torch.Generator) -> Motion:
     """Invented motions whose mean blur over each view follows the training distribution.
 
     9 % stand practically still (below 1 px), 79 % have 1–40 px, 12 % 40–80 px. Rotation and translation dominate
-    or mix; a quarter of the rotations is mostly roll, a third of the translations mostly zoom.
+    or mix; a quarter of the rotations is mostly roll, a third of the translations mostly zoom. Half of the shutters
+    are rolling.
 
     Args:
-        views: B views. cell_inverse_depth: (B, cells) 1/m at their cell centres.
+        views: B views. inverse_depth: (B, cells) 1/m at their cell centres.
     """
     batch, device = len(views.focal), views.focal.device
 
@@ -87,15 +139,15 @@ def random_motion(views: Views, cell_inverse_depth: torch.Tensor, generator: tor
         vector[:, 2] *= torch.where(along_z, 1.0, 0.5)
         return vector
 
-    rays = views.cell_rays()
+    cells = views.cells()
     zero = torch.zeros(batch, 3, device=device)
 
-    def mean_blur(angular: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
-        return motion_field(rays, cell_inverse_depth, views.focal, angular, linear).norm(dim=1).mean(1)[:, None]
+    def lengths(angular: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
+        return motion_field(views, cells, inverse_depth, angular, linear).norm(dim=1)
 
     angular, linear = direction(0.25), direction(0.33)
-    angular = angular / mean_blur(angular, zero)
-    linear = linear / mean_blur(zero, linear)
+    angular = angular / lengths(angular, zero).mean(1, keepdim=True)
+    linear = linear / lengths(zero, linear).mean(1, keepdim=True)
     kind = uniform(0, 1, 1)
     minor = uniform(0, 0.2, 1)
     mixed = uniform(0.2, 0.8, 1)
@@ -107,24 +159,32 @@ def random_motion(views: Views, cell_inverse_depth: torch.Tensor, generator: tor
         uniform(0, 1, 1),
         torch.where(amount < 0.88, 40.0 ** uniform(0, 1, 1) ** 0.8, uniform(40, MAX_BLUR_PX, 1)),
     )
-    scale = blur / mean_blur(angular, linear)
-    nearest = cell_inverse_depth.amax(1, keepdim=True)
-    longest = motion_field(rays, cell_inverse_depth, views.focal, angular, linear).norm(dim=1).amax(1)[:, None]
+    length = lengths(angular, linear)
+    scale = blur / length.mean(1, keepdim=True)
+    nearest = inverse_depth.amax(1, keepdim=True)
     for value, limit in (
         (angular.norm(dim=1, keepdim=True), _MAX_ROTATION),
         (angular[:, 2:].abs(), _MAX_ROLL_OR_ZOOM),
         (linear[:, 2:].abs() * nearest, _MAX_ROLL_OR_ZOOM),
-        (longest, MAX_BLUR_PX),
+        (length.amax(1, keepdim=True), MAX_BLUR_PX),
     ):
         scale = torch.minimum(scale, limit / value.clamp(min=1e-9))
     angular, linear = angular * scale, linear * scale
     acceleration = direction(0) * uniform(0, 0.3, 1) * angular.norm(dim=1, keepdim=True)
-    return Motion(angular, linear, acceleration)
+    # A slow readout must not turn the view away from the scene that the blur was chosen for.
+    readout = torch.minimum(uniform(0, 2), 0.25 / angular.norm(dim=1).clamp(min=1e-9))
+    rolling = uniform(0, 1) < 0.5
+    return Motion(
+        angular,
+        linear,
+        torch.where(rolling[:, None], 0.5, 1.0) * acceleration,
+        torch.where(rolling, readout, 0.0),
+    )
 
 
-def subframe_count(views: Views, motion: Motion, cell_inverse_depth: torch.Tensor) -> torch.Tensor:
-    """How many sub-frames keep the streaks whole, at least one per px of the longest blur: (B,) int64."""
-    flow = motion_field(views.cell_rays(), cell_inverse_depth, views.focal, motion.angular, motion.linear)
+def subframe_count(views: Views, motion: Motion, inverse_depth: torch.Tensor) -> torch.Tensor:
+    """How many sub-frames keep the streaks whole: (B,) int64."""
+    flow = motion_field(views, views.cells(), inverse_depth, motion.angular, motion.linear)
     longest = flow.norm(dim=1).amax(1)
     speeding_up = 0.5 * motion.angular_acceleration.norm(dim=1) * views.focal
-    return (1.1 * longest + speeding_up + STRIDE).ceil().long()
+    return (SUBFRAMES_PER_PX * (1.1 * longest + speeding_up) + STRIDE).ceil().long()

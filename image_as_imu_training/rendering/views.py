@@ -1,4 +1,4 @@
-"""Which part of a virtual camera's frame is rendered: rays of pixels and cells."""
+"""Which part of a virtual camera's frame is rendered: rays of pixels and cells, lens distortion included."""
 
 from __future__ import annotations
 
@@ -7,51 +7,79 @@ from dataclasses import dataclass
 import torch
 
 FRAME_WIDTH, FRAME_HEIGHT = 320, 224
-STRIDE = 4
+STRIDE = 8
 
 
 @dataclass(frozen=True)
 class Views:
     """A batch of equally sized crops of 320×224 frames.
 
+    A pixel at p = (x − c)/focal sees the ray (1 + distortion·‖p‖²)·p: positive for barrel distortion.
+
     Attributes:
         focal: (B,) px.
         principal_point: (B, 2) px, in the crop's coordinates; (0, 0) is the centre of its top-left pixel.
+        distortion: (B,) radial.
         height, width: of the crops, px; multiples of STRIDE.
     """
 
     focal: torch.Tensor
     principal_point: torch.Tensor
+    distortion: torch.Tensor
     height: int
     width: int
 
     def __getitem__(self, index: torch.Tensor) -> Views:
-        return Views(self.focal[index], self.principal_point[index], self.height, self.width)
+        parts = (self.focal[index], self.principal_point[index], self.distortion[index])
+        return Views(*parts, self.height, self.width)
 
-    def pixel_rays(self, margin: int = 0) -> torch.Tensor:
-        """Rays (x, y, 1) of all pixels, with `margin` px more on each side: (B, 3, (height+2m)·(width+2m))."""
-        device = self.focal.device
-        rows = torch.arange(-margin, self.height + margin, device=device)
-        columns = torch.arange(-margin, self.width + margin, device=device)
-        return self._rays(rows.float(), columns.float())
+    def pixels(self, margin: int = 0) -> torch.Tensor:
+        """Coordinates of all pixels, with `margin` px more on each side: (2, (height+2m)·(width+2m))."""
+        rows = torch.arange(-margin, self.height + margin, device=self.focal.device)
+        columns = torch.arange(-margin, self.width + margin, device=self.focal.device)
+        return _grid(rows.float(), columns.float())
 
-    def cell_rays(self) -> torch.Tensor:
-        """Rays (x, y, 1) of the centres of the network's output cells: (B, 3, height/4·width/4)."""
-        device = self.focal.device
-        rows = (torch.arange(self.height // STRIDE, device=device) + 0.5) * STRIDE - 0.5
-        columns = (torch.arange(self.width // STRIDE, device=device) + 0.5) * STRIDE - 0.5
-        return self._rays(rows, columns)
+    def cells(self) -> torch.Tensor:
+        """Coordinates of the centres of the network's output cells: (2, height/STRIDE·width/STRIDE) px."""
+        rows = (torch.arange(self.height // STRIDE, device=self.focal.device) + 0.5) * STRIDE - 0.5
+        columns = (torch.arange(self.width // STRIDE, device=self.focal.device) + 0.5) * STRIDE - 0.5
+        return _grid(rows, columns)
 
-    def _rays(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        v, u = torch.meshgrid(rows, columns, indexing="ij")
-        pixels = torch.stack([u.flatten(), v.flatten()])
-        rays = (pixels - self.principal_point[:, :, None]) / self.focal[:, None, None]
-        return torch.cat([rays, torch.ones_like(rays[:, :1])], dim=1)
+    def rays(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Rays (x, y, 1) of (2, N) pixels: (B, 3, N)."""
+        p = (pixels - self.principal_point[:, :, None]) / self.focal[:, None, None]
+        bent = p * (1 + self.distortion[:, None, None] * p.square().sum(1, keepdim=True))
+        return torch.cat([bent, torch.ones_like(bent[:, :1])], dim=1)
+
+    def rows(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Where (2, N) pixels lie between the frame's top (−½) and bottom (½): (B, N)."""
+        return (pixels[1] - self.principal_point[:, 1:]) / FRAME_HEIGHT
+
+    def pixel_motion(self, pixels: torch.Tensor, ray_motion: torch.Tensor) -> torch.Tensor:
+        """How far points move in the image, (B, 2, N) px, whose rays (x, y, 1) change by (B, 2, N)."""
+        p = (pixels - self.principal_point[:, :, None]) / self.focal[:, None, None]
+        k = self.distortion[:, None]
+        x, y = p.unbind(1)
+        # The rays' Jacobian (1 + k‖p‖²)·I + 2k·p·pᵀ, inverted (Sherman–Morrison).
+        scale = 1 + k * (x * x + y * y)
+        along = (x * ray_motion[:, 0] + y * ray_motion[:, 1]) * 2 * k / (scale * (3 * scale - 2))
+        return self.focal[:, None, None] * (ray_motion / scale[:, None] - along[:, None] * p)
 
 
-def random_views(focal: torch.Tensor, height: int, width: int, generator: torch.Generator | None = None) -> Views:
-    """Crops at random places of 320×224 frames whose principal point lies at the centre, for (B,) focal lengths."""
+def _grid(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    v, u = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([u.flatten(), v.flatten()])
+
+
+def random_views(
+    focal: torch.Tensor, distortion: torch.Tensor, height: int, width: int, generator: torch.Generator | None = None
+) -> Views:
+    """Crops at random places of 320×224 frames whose principal point lies at the centre.
+
+    Args:
+        focal: (B,) px. distortion: (B,). height, width: of the crops, px.
+    """
     free = torch.tensor([FRAME_WIDTH - width, FRAME_HEIGHT - height], device=focal.device)
     corner = torch.floor(torch.rand(len(focal), 2, device=focal.device, generator=generator) * (free + 1))
     centre = torch.tensor([(FRAME_WIDTH - 1) / 2, (FRAME_HEIGHT - 1) / 2], device=focal.device)
-    return Views(focal, centre - corner, height, width)
+    return Views(focal, centre - corner, distortion, height, width)

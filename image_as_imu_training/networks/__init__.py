@@ -1,0 +1,1 @@
+"""Networks that map an image to flow, spread and depth."""

@@ -1,0 +1,174 @@
+"""The real-time network: local power spectra of a luminance image → axial flow, its spread, and depth."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from image_as_imu_training.rendering.views import STRIDE
+
+OCTAVES = 5
+DIRECTIONS = 12
+_FREQUENCIES = (0.21, 0.265, 0.334, 0.42)  # cycles per px of each octave; the next octave continues below
+_WINDOW = 24  # px
+_CONTRAST_SCALE = 64.0
+_QUANTISATION = 1e-4  # power of 8-bit rounding at that scale; below it nothing can be told
+_KNEE = 0.3  # 1/px; blur is compressed logarithmically beyond about 1/_KNEE
+_LONGEST = 11.8  # compressed length of about 110 px, beyond which nothing is trained
+
+
+def compress(flow: torch.Tensor) -> torch.Tensor:
+    """Axial flow (B, 2, …) px → the same direction with length log(1 + 0.3 ‖q‖) / 0.3.
+
+    In these terms errors of short blurs count absolutely, errors of long ones relatively, and the direction can be
+    learned before the length is known.
+    """
+    length = (flow.square().sum(1, keepdim=True) + 1e-4).sqrt()
+    return flow * (torch.log1p(_KNEE * length) / (_KNEE * length))
+
+
+def expand(compressed: torch.Tensor) -> torch.Tensor:
+    """The inverse of `compress`, for lengths up to 110 px."""
+    length = (compressed.square().sum(1, keepdim=True) + 1e-4).sqrt()
+    return compressed * ((torch.exp(_KNEE * length.clamp(max=_LONGEST)) - 1) / (_KNEE * length))
+
+
+def _fourier_bank() -> torch.Tensor:
+    """Cosine and sine waves under a Hann window, direction by direction: (DIRECTIONS · frequencies · 2, 24, 24)."""
+    offset = torch.arange(_WINDOW) - (_WINDOW - 1) / 2
+    y, x = torch.meshgrid(offset, offset, indexing="ij")
+    hann = torch.cos(math.pi * offset / _WINDOW) ** 2
+    window = hann[:, None] * hann / hann.sum() ** 2
+    waves = []
+    for direction in range(DIRECTIONS):
+        angle = math.pi * direction / DIRECTIONS
+        for frequency in _FREQUENCIES:
+            phase = 2 * math.pi * frequency * (x * math.cos(angle) + y * math.sin(angle))
+            cosine = window * phase.cos()
+            waves += [cosine - window * cosine.sum(), window * phase.sin()]  # blind to brightness
+    return torch.stack(waves)
+
+
+class LocalSpectrum(nn.Module):
+    """Log power of the image at 12 directions × 4 frequencies × 5 octaves, in windows of 24 px of each octave.
+
+    Blur along a streak of length L multiplies the spectrum by sinc(L · frequency along it): which directions are dim
+    shows the streak's direction, from which frequency on they are dim, and where they are dimmest, its length.
+    """
+
+    channels = DIRECTIONS * len(_FREQUENCIES) * OCTAVES
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filters", _fourier_bank() * _CONTRAST_SCALE, persistent=False)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 1, H, W) 0…1 → at stride 8: log power relative to its octave's mean (B, channels, h, w), direction by
+        direction, and the octaves' mean log power (B, OCTAVES, h, w)."""
+        grid = (image.shape[-2] // STRIDE, image.shape[-1] // STRIDE)
+        relative, means = [], []
+        for octave in range(OCTAVES):
+            log_power = 0.5 * (self._power(image, max(2, STRIDE >> octave)) + _QUANTISATION).log()
+            mean = log_power.mean(1, keepdim=True)
+            features = torch.cat([log_power - mean, 0.5 * mean], 1)
+            if features.shape[-2:] != grid:
+                features = F.interpolate(features, grid, mode="bilinear", align_corners=False)
+            relative.append(features[:, :-1].unflatten(1, (DIRECTIONS, -1)))
+            means.append(features[:, -1:])
+            image = F.avg_pool2d(image, 2)
+        return torch.cat(relative, 2).flatten(1, 2), torch.cat(means, 1)
+
+    def _power(self, image: torch.Tensor, stride: int) -> torch.Tensor:
+        """Power (B, directions · frequencies, H/stride, W/stride), averaged over 3×3 windows."""
+        # The same as a convolution with that stride; in blocks of pixels as channels it runs several times faster.
+        blocks = self.filters.unflatten(1, (-1, stride)).unflatten(3, (-1, stride))
+        filters = blocks.permute(0, 2, 4, 1, 3).flatten(1, 2)
+        padding = (_WINDOW - stride) // 2
+        pixels = F.pixel_unshuffle(F.pad(image, (padding,) * 4, "replicate"), stride)
+        cosine, sine = F.conv2d(pixels, filters).unflatten(1, (-1, 2)).unbind(2)
+        return F.avg_pool2d(cosine.square() + sine.square(), 3, 1, 1, count_include_pad=False)
+
+
+class DirectionalConvolution(nn.Module):
+    """1×1 convolution, batch norm and ReLU that treat all directions alike.
+
+    Channels are grouped by direction; the weights depend on the difference between two directions only, so what is
+    learned about one direction holds for all.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, DIRECTIONS, inputs) * math.sqrt(2 / (DIRECTIONS * inputs)))
+        self.norm = nn.BatchNorm2d(DIRECTIONS * outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, DIRECTIONS · inputs, h, w) → (B, DIRECTIONS · outputs, h, w)."""
+        direction = torch.arange(DIRECTIONS, device=x.device)
+        difference = (direction - direction[:, None]) % DIRECTIONS
+        weight = self.weight[:, difference].transpose(0, 1)
+        return F.relu(self.norm(F.conv2d(x, weight.reshape(self.norm.num_features, -1, 1, 1))))
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class BlurNetwork(nn.Module):
+    """Encoder-decoder on local power spectra.
+
+    Input: (B, 1, H, W) luminance 0…1, H and W multiples of 32.
+    Outputs at stride 8: flow (B, 2, h, w) axial q in px, spread (B, 1, h, w) standard deviation of each component
+    of q in px, depth (B, 1, h, w) in m.
+    """
+
+    stride = STRIDE
+    flow = "axial"
+    colour = "gray"
+    mean, std = (0.0,), (1.0,)
+
+    def __init__(
+        self, widths: tuple[int, int, int] = (96, 128, 192), per_direction: tuple[int, int] = (16, 12)
+    ) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        first, second = per_direction
+        self.spectrum = LocalSpectrum()
+        self.directional = nn.Sequential(
+            DirectionalConvolution(LocalSpectrum.channels // DIRECTIONS, first),
+            DirectionalConvolution(first, second),
+        )
+        # Sixteen channels, since convolutions are fastest on multiples of that.
+        self.contrast = nn.Conv2d(OCTAVES, 16, 1)
+        features = DIRECTIONS * second + 16
+        self.encode8 = _convolution(features, fine)
+        self.encode16 = nn.Sequential(_convolution(fine, middle, stride=2), _convolution(middle, middle))
+        self.encode32 = nn.Sequential(
+            _convolution(middle, coarse, stride=2), _convolution(coarse, coarse), _convolution(coarse, coarse)
+        )
+        self.decode16 = _convolution(coarse + middle, fine)
+        self.decode8 = nn.Sequential(_convolution(fine + fine, fine), _convolution(fine, fine))
+        # The head sees the directional features, too, so flow starts from a linear guess.
+        self.head = nn.Conv2d(fine + features, 4, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """See the class."""
+        # Squares and logarithms of power want more digits than half precision training has.
+        with torch.autocast(image.device.type, enabled=False), torch.no_grad():
+            log_power, means = self.spectrum(image)
+        features = torch.cat([self.directional(log_power), self.contrast(means)], 1)
+        skip8 = self.encode8(features)
+        skip16 = self.encode16(skip8)
+        x = self.decode16(torch.cat([_double(self.encode32(skip16)), skip16], 1))
+        x = self.decode8(torch.cat([_double(x), skip8], 1))
+        flow, spread, depth = self.head(torch.cat([x, features], 1)).float().split((2, 1, 1), 1)
+        return expand(4 * flow), 0.05 + F.softplus(spread + 1), torch.exp(depth.clamp(-3, 3))
+
+
+def _double(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

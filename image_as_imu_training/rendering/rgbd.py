@@ -1,0 +1,63 @@
+"""RGB-D frames, seen by a moving virtual camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from image_as_imu_training.rendering.planes import sample_mirrored
+from image_as_imu_training.rendering.views import FRAME_WIDTH
+
+
+@dataclass(frozen=True)
+class RgbdScene:
+    """RGB-D frames, seen by a virtual camera at the same place that may be rolled about its axis.
+
+    Attributes:
+        texture: (B, 1, h, w) linear luminance 0…1. inverse_depth_map: (B, 1, h, w) 1/m, without holes.
+        projection: (B, 2, 3) maps rays (x, y, 1) of the virtual camera to texture coordinates −1…1.
+    """
+
+    texture: torch.Tensor
+    inverse_depth_map: torch.Tensor
+    projection: torch.Tensor
+
+    def __getitem__(self, index: torch.Tensor) -> RgbdScene:
+        return RgbdScene(self.texture[index], self.inverse_depth_map[index], self.projection[index])
+
+    def inverse_depth(self, rays: torch.Tensor) -> torch.Tensor:
+        """(B, 3, N) rays → (B, N) 1/Z such that the scene lies at Z·ray."""
+        points = (self.projection @ (rays / rays[:, 2:])).mT
+        return rays[:, 2] * sample_mirrored(self.inverse_depth_map, points)
+
+    def light(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """What rays of the camera at N poses see: (B, 3, P) → (B, N, P) linear luminance.
+
+        Every pixel keeps its depth of mid-exposure, which is right to first order: the streak of each pixel is
+        exactly the one that its own depth explains.
+        """
+        moved = rotation @ rays[:, None] + position[..., None] * self.inverse_depth(rays)[:, None, None]
+        points = (self.projection[:, None] @ (moved / moved[:, :, 2:])).mT
+        return sample_mirrored(self.texture, points.flatten(1, 2)).unflatten(1, points.shape[1:3])
+
+
+def random_rgbd(
+    texture: torch.Tensor, inverse_depth_map: torch.Tensor, source_focal: float, generator: torch.Generator
+) -> tuple[RgbdScene, torch.Tensor]:
+    """Virtual cameras in RGB-D frames: up to 30 % zoom, up to 20° roll.
+
+    Args:
+        texture, inverse_depth_map: (B, 1, h, w). source_focal: focal length / image width of the RGB-D camera.
+
+    Returns:
+        The scenes, and the virtual focal lengths (B,) in px.
+    """
+    batch, device = len(texture), texture.device
+    zoom = 1 + 0.3 * torch.rand(batch, device=device, generator=generator)
+    roll = torch.deg2rad(40 * torch.rand(batch, device=device, generator=generator) - 20)
+    height, width = texture.shape[-2:]
+    scale = torch.tensor([2 * source_focal, 2 * source_focal * width / height], device=device)
+    zero = torch.zeros_like(roll)
+    turn = torch.stack([roll.cos(), -roll.sin(), zero, roll.sin(), roll.cos(), zero], -1).unflatten(-1, (2, 3))
+    return RgbdScene(texture, inverse_depth_map, scale[:, None] * turn), FRAME_WIDTH * source_focal * zoom
