@@ -1,0 +1,50 @@
+"""Samples with their labels drawn in, to look at before training on them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.motion_field import cell_centres, signed_from_axial
+from image_as_imu_training.rendering.views import STRIDE
+from image_as_imu_training.samples import Samples
+
+_SCALE = 2  # screen px per px
+_EVERY = 3  # cells
+_STREAK = (30, 170, 255)  # amber, BGR
+_SUBPIXEL_BITS = 4
+
+
+def contact_sheet(samples: Samples, columns: int) -> np.ndarray:
+    """All samples side by side at twice their size, `columns` to a row.
+
+    Amber lines are the labelled streaks at their true place, direction and length; below each image: mean blur, and
+    the depths' range where the image tells about depth.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
+    tiles = [_tile(samples, index) for index in range(len(samples))]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)])
+
+
+def _tile(samples: Samples, index: int) -> np.ndarray:
+    image = cv2.resize(samples.image[index], None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_NEAREST)
+    tile = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    flow = samples.flow[index].astype(np.float64)
+    rows, columns = flow.shape[1:]
+    shown = np.zeros((rows, columns), bool)
+    shown[_EVERY // 2 :: _EVERY, _EVERY // 2 :: _EVERY] = True
+    centres = cell_centres(rows, columns, STRIDE)[shown.ravel()]
+    streaks = signed_from_axial(flow[:, shown]).T
+    for centre, streak in zip(centres, streaks, strict=True):
+        ends = (centre + np.array([[-0.5], [0.5]]) * streak + 0.5) * _SCALE - 0.5
+        start, end = (tuple(point) for point in np.round(ends * 2**_SUBPIXEL_BITS).astype(int).tolist())
+        cv2.line(tile, start, end, _STREAK, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
+    text = f"{np.hypot(*flow).mean():.1f} px"
+    if samples.depth_known[index]:
+        text += f"  {samples.depth[index].min():.1f}-{samples.depth[index].max():.1f} m"
+    strip = np.zeros((18, tile.shape[1], 3), np.uint8)
+    cv2.putText(strip, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.vstack([tile, strip])
