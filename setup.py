@@ -5,7 +5,7 @@ from glob import glob
 from setuptools import find_packages, setup
 
 package = "image_as_imu_ros"
-commands = ["blur_imu_node", "demo", "evaluate", "estimate_image", "benchmark"]
+commands = ["blur_imu_node", "demo", "build_engine", "evaluate", "estimate_image", "benchmark"]
 
 setup(
     name=package,
@@ -43,6 +43,8 @@ setup(
             "ros-rosgraph-msgs",
         ],
         "train": ["torch>=2.4", "onnx>=1.15"],
+        # For engine tensorrt. TensorRT itself comes with JetPack, or as the package tensorrt.
+        "tensorrt": ["onnx>=1.15", "pycuda>=2022.1"],
         "test": ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "onnx>=1.15", "pyyaml>=6", "scipy>=1.8"],
     },
     entry_points={"console_scripts": [f"{name} = {package}.command_line:{name}" for name in commands]},

@@ -16,6 +16,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 COMMANDS = {
     "blur_imu_node": ("image_as_imu_ros.nodes.blur_imu_node", "the ROS 2 node: images in, Imu and Twist out"),
     "demo": ("image_as_imu_ros.demo", "a camera, the node and a comparison with truth, without a robot"),
+    "build_engine": ("image_as_imu_ros.engine.build", "the TensorRT plan of a model, for a GPU or Jetson"),
     "evaluate": ("image_as_imu_ros.replay.evaluate", "a recording → errors against truth, plots, a bag of estimates"),
     "estimate_image": ("image_as_imu_ros.replay.estimate_image", "one picture → velocity and a picture of its streaks"),
     "benchmark": ("image_as_imu_ros.benchmark", "time and memory per stage on this machine"),
@@ -36,6 +37,7 @@ def run(name: str, argv: list[str] | None = None) -> int:
 # Entry points of setup.py.
 blur_imu_node = partial(run, "blur_imu_node")
 demo = partial(run, "demo")
+build_engine = partial(run, "build_engine")
 evaluate = partial(run, "evaluate")
 estimate_image = partial(run, "estimate_image")
 benchmark = partial(run, "benchmark")

@@ -220,10 +220,22 @@ class MotionEstimator:
 
     @classmethod
     def from_model(
-        cls, model: str | Path, options: Options | None = None, *, engine: str = "auto", threads: int = 0
+        cls,
+        model: str | Path,
+        options: Options | None = None,
+        *,
+        engine: str = "auto",
+        threads: int = 0,
+        precision: str = "auto",
+        dla_core: int = -1,
     ) -> MotionEstimator:
         """Load a model file and make an estimator of it. See `load_engine` for arguments and errors."""
-        return cls(load_engine(model, engine, threads), options)
+        loaded = load_engine(model, engine, threads, precision, dla_core)
+        try:
+            return cls(loaded, options)
+        except InputError:
+            loaded.close()
+            raise
 
     def reset(self) -> None:
         """Forget earlier frames."""

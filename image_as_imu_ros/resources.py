@@ -1,7 +1,8 @@
-"""Where the files beside the code are: models, launch, config."""
+"""Where files are: models, launch and config beside the code, and what this package keeps for the next start."""
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -26,3 +27,11 @@ def resource(name: str) -> Path:
         if (place / name).exists():
             return place / name
     raise InputError(f"{name} is missing; looked in {', '.join(map(str, places))}. Reinstall the package")
+
+
+def cache_folder(name: str) -> Path:
+    """The user's folder for files that can be made again, e.g. "plans"; created if need be, for its user only."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "image_as_imu" / name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from image_as_imu_ros.engine.cuda import why_no_gpu
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.motion_field import MotionField
 
-ENGINES = ("auto", "onnxruntime")
+ENGINES = ("auto", "onnxruntime", "onnxruntime_cuda", "onnxruntime_tensorrt", "tensorrt")
+
+_log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -28,19 +32,45 @@ class Engine(Protocol):
         """Release the model. The engine cannot be used afterwards."""
 
 
-def load_engine(model: str | Path, engine: str = "auto", threads: int = 0) -> Engine:
+def load_engine(
+    model: str | Path, engine: str = "auto", threads: int = 0, precision: str = "auto", dla_core: int = -1
+) -> Engine:
     """Load a model file.
 
     Args:
         model: ONNX file with `ModelInfo` metadata.
-        engine: one of ENGINES. "auto" takes the fastest that is installed.
+        engine: one of ENGINES: ONNX Runtime on the CPU, on a GPU with CUDA, on a GPU with its TensorRT part; or
+            TensorRT by itself, which builds a plan first where none is stored. "auto" takes the fastest that works
+            here and logs why it is not TensorRT.
         threads: CPU threads; 0 leaves the choice to the engine.
+        precision: one of PRECISIONS, see `choose_weights`.
+        dla_core: TensorRT only: deep learning accelerator to use, −1 for none.
 
     Raises:
-        InputError: no such engine, or the file is missing, corrupt or not a model of this project.
+        InputError: no such engine or precision; the engine lacks something here, which the message names; or the
+            file is missing, corrupt or not a model of this project.
     """
     if engine not in ENGINES:
         raise InputError(f"engine {engine!r} is not available; choose one of: {', '.join(ENGINES)}")
+    model = Path(model)
+    if not model.is_file():
+        raise InputError(f"model file {str(model)!r} does not exist")
+    if engine == "auto":
+        return _load_fastest(model, threads, precision, dla_core)
+    if engine == "tensorrt":
+        from image_as_imu_ros.engine.tensorrt import TensorRtEngine
+
+        return TensorRtEngine(model, precision, dla_core)
     from image_as_imu_ros.engine.onnx_runtime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(Path(model), threads)
+    return OnnxRuntimeEngine(model, engine, threads, precision, dla_core)
+
+
+def _load_fastest(model: Path, threads: int, precision: str, dla_core: int) -> Engine:
+    news = logging.INFO if why_no_gpu() else logging.WARNING
+    for engine in ("tensorrt", "onnxruntime_cuda"):
+        try:
+            return load_engine(model, engine, threads, precision, dla_core)
+        except InputError as error:
+            _log.log(news, "engine auto passes over %s: %s", engine, error)
+    return load_engine(model, "onnxruntime", threads, precision)

@@ -1,38 +1,95 @@
-"""ONNX Runtime: the engine that runs everywhere."""
+"""ONNX Runtime: the engine that runs everywhere, and the second choice on a GPU."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
+from image_as_imu_ros.engine.precision import choose_weights
+from image_as_imu_ros.engine.tensors import INPUT, Tensors
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.motion_field import MotionField, axial_from_signed
+from image_as_imu_ros.motion_field import MotionField
+from image_as_imu_ros.resources import cache_folder
+
+_CPU = "CPUExecutionProvider"
+PROVIDERS = {
+    "onnxruntime": _CPU,
+    "onnxruntime_cuda": "CUDAExecutionProvider",
+    "onnxruntime_tensorrt": "TensorrtExecutionProvider",
+}
+
+
+def execution_providers(
+    engine: str, available: Collection[str], precision: str, dla_core: int = -1
+) -> list[tuple[str, dict]]:
+    """What ONNX Runtime is asked to run the network on: the engine's provider, then what catches its gaps.
+
+    Args:
+        engine: one of PROVIDERS.
+        available: providers that this ONNX Runtime was built with.
+        precision: "fp32", "fp16" or "int8"; this and `dla_core` concern TensorRT only.
+
+    Raises:
+        InputError: this ONNX Runtime lacks the engine's provider.
+    """
+    wanted = PROVIDERS[engine]
+    if wanted not in available:
+        raise InputError(
+            f"engine {engine} needs an ONNX Runtime with {wanted}, this one has {', '.join(available)}: "
+            "install onnxruntime-gpu in place of onnxruntime"
+        )
+    options = {}
+    if wanted == "TensorrtExecutionProvider":
+        folder = str(cache_folder("onnxruntime_tensorrt"))
+        options = {
+            "trt_fp16_enable": precision != "fp32",
+            "trt_int8_enable": precision == "int8",
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": True,
+            "trt_timing_cache_path": folder,
+        }
+        if dla_core >= 0:
+            options |= {"trt_dla_enable": True, "trt_dla_core": dla_core}
+    gpu = [("CUDAExecutionProvider", {})] if engine == "onnxruntime_tensorrt" else []
+    cpu = [(_CPU, {})] if engine != "onnxruntime" else []
+    return [(wanted, options), *gpu, *cpu]
 
 
 class OnnxRuntimeEngine:
-    """Runs an ONNX model on the GPU if this ONNX Runtime has CUDA, else on the CPU. See `Engine`."""
+    """Runs an ONNX model in ONNX Runtime, on the CPU or a GPU. See `Engine`.
 
-    def __init__(self, model: Path, threads: int = 0) -> None:
-        if not model.is_file():
-            raise InputError(f"model file {str(model)!r} does not exist")
+    Input and outputs are bound once, on the device that runs the network: no allocation per frame.
+    """
+
+    def __init__(
+        self, model: Path, engine: str = "onnxruntime", threads: int = 0, precision: str = "auto", dla_core: int = -1
+    ) -> None:
+        model, precision = choose_weights(model, precision, tensorrt=engine == "onnxruntime_tensorrt")
+        providers = execution_providers(engine, onnxruntime.get_available_providers(), precision, dla_core)
+        device = "cpu" if engine == "onnxruntime" else "cuda"
+        if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip has put them
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Idle threads must not spin: on a robot the other cores have work to do.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        providers = [
-            provider
-            for provider in ("CUDAExecutionProvider", "CPUExecutionProvider")
-            if provider in onnxruntime.get_available_providers()
-        ]
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # ONNX Runtime's exception classes share no public base
             first_line = str(error).strip().splitlines()[0]
             raise InputError(f"model file {str(model)!r} cannot be loaded as ONNX: {first_line}") from None
+        running = self._session.get_providers()[0]
+        if running != PROVIDERS[engine]:
+            raise InputError(
+                f"engine {engine}: ONNX Runtime could not start {PROVIDERS[engine]} and fell back to {running}; "
+                "are the CUDA, cuDNN and TensorRT libraries that it was built for installed?"
+            )
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise InputError(
@@ -40,45 +97,33 @@ class OnnxRuntimeEngine:
                 "it was not made for this project (export with python -m image_as_imu_training export)"
             )
         self.info = ModelInfo.from_json(metadata[METADATA_KEY])
-        self.name = f"onnxruntime ({self._session.get_providers()[0].removesuffix('ExecutionProvider')})"
-        self._check_signature(model)
-        self._mean = 255 * np.array(self.info.mean, np.float32)[:, None, None]
-        self._scale = 1 / (255 * np.array(self.info.std, np.float32)[:, None, None])
-        self._outputs = ["flow", "spread", *(["depth"] if self.info.predicts_depth else [])]
-
-    def _check_signature(self, model: Path) -> None:
-        info = self.info
-        height, width = info.height // info.stride, info.width // info.stride
-        expected = {
-            "image": [1, len(info.mean), info.height, info.width],
-            "flow": [1, 2, height, width],
-            "spread": [1, 1, height, width],
+        self.name = f"onnxruntime ({running.removesuffix('ExecutionProvider')})"
+        self._tensors = Tensors(self.info)
+        found = [*self._session.get_inputs(), *self._session.get_outputs()]
+        self._tensors.check(
+            {t.name: (list(t.shape), "float32" if t.type == "tensor(float)" else t.type.lower()) for t in found},
+            f"model file {str(model)!r}",
+        )
+        self._image = np.zeros(self._tensors.shapes[INPUT], np.float32)
+        bound = {
+            name: onnxruntime.OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, device, 0)
+            for name, shape in self._tensors.shapes.items()
         }
-        if info.predicts_depth:
-            expected["depth"] = [1, 1, height, width]
-        tensors = [*self._session.get_inputs(), *self._session.get_outputs()]
-        found = {tensor.name: list(tensor.shape) for tensor in tensors}
-        for name, shape in expected.items():
-            if found.get(name) != shape:
-                raise InputError(
-                    f"model file {str(model)!r}: tensor {name!r} should have shape {shape} by its metadata, "
-                    f"the file has {found.get(name, 'no such tensor')}"
-                )
+        self._input = bound.pop(INPUT)
+        self._bound_outputs = bound
+        self._binding = self._session.io_binding()
+        self._binding.bind_ortvalue_input(INPUT, self._input)
+        for name, value in bound.items():
+            self._binding.bind_ortvalue_output(name, value)
 
     def infer(self, image: np.ndarray) -> MotionField:
         """See `Engine.infer`."""
-        planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-        tensor = (planes.astype(np.float32) - self._mean) * self._scale
-        outputs = dict(zip(self._outputs, self._session.run(self._outputs, {"image": tensor[None]}), strict=True))
-        flow = outputs["flow"][0]
-        return MotionField(
-            axial_flow=self.info.corrected(flow if self.info.flow == "axial" else axial_from_signed(flow)),
-            spread=outputs["spread"][0, 0] * self.info.spread_scale,
-            depth=outputs["depth"][0, 0] if self.info.predicts_depth else None,
-            stride=self.info.stride,
-            spread_across=self.info.spread_across,
-        )
+        self._tensors.write_image(image, self._image)
+        self._input.update_inplace(self._image)
+        self._session.run_with_iobinding(self._binding)
+        # On the CPU, numpy() is a view of the bound output, which the next frame overwrites.
+        return self._tensors.motion_field({name: np.array(v.numpy()) for name, v in self._bound_outputs.items()})
 
     def close(self) -> None:
         """See `Engine.close`."""
-        del self._session
+        del self._binding, self._input, self._bound_outputs, self._session

@@ -7,11 +7,13 @@ publishes. Entities (subscriptions, publishers, timers) are created and destroye
 from __future__ import annotations
 
 import argparse
+import logging
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 
@@ -76,6 +78,37 @@ def _logging_errors(transition: Callable) -> Callable:
     return logged
 
 
+class _RosLogHandler(logging.Handler):
+    """Python's log records into a ROS logger."""
+
+    def __init__(self, logger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # rclpy wants one severity per calling line.
+        if record.levelno >= logging.WARNING:
+            self._logger.warning(record.getMessage())
+        else:
+            self._logger.info(record.getMessage())
+
+
+@contextmanager
+def _engines_heard(logger) -> Iterator[None]:
+    """What engines log while they load (why one is passed over, that a plan is built) goes to the node's log."""
+    engines, handler = logging.getLogger("image_as_imu_ros.engine"), _RosLogHandler(logger)
+    level, propagate = engines.level, engines.propagate
+    engines.addHandler(handler)
+    engines.setLevel(logging.INFO)
+    engines.propagate = False
+    try:
+        yield
+    finally:
+        engines.removeHandler(handler)
+        engines.setLevel(level)
+        engines.propagate = propagate
+
+
 class BlurImuNode(LifecycleNode):
     """See docs/node.md for topics and parameters.
 
@@ -130,12 +163,19 @@ class BlurImuNode(LifecycleNode):
 
     @_logging_errors
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Loads and warms up the model, creates publishers. FAILURE, with one log line: the model cannot be used."""
+        """Loads and warms up the model, creates publishers. FAILURE, with one log line: engine or model cannot be used."""
         try:
             model = self.settings.model or resource(DEFAULT_MODEL)
-            self._estimator = MotionEstimator.from_model(
-                model, self.settings.options, engine=self.settings.engine, threads=self.settings.threads
-            )
+            settings = self.settings
+            with _engines_heard(self.get_logger()):
+                self._estimator = MotionEstimator.from_model(
+                    model,
+                    settings.options,
+                    engine=settings.engine,
+                    threads=settings.threads,
+                    precision=settings.precision,
+                    dla_core=settings.dla_core,
+                )
             if self.settings.exposure_source != "parameter":
                 exposure_reader(self.settings.exposure_source, self.settings.exposure_unit)
             _warm_up(self._estimator)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from image_as_imu_ros.direction import DIRECTIONS
 from image_as_imu_ros.engine import ENGINES
+from image_as_imu_ros.engine.precision import PRECISIONS
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import STAMP_REFERENCES, Options
 from image_as_imu_ros.nodes.exposure import EXPOSURE_SOURCES, EXPOSURE_UNITS
@@ -30,6 +31,16 @@ class Settings:
 
     model: str = _parameter("", "ONNX model file; empty for the shipped one", read_only=True)
     engine: str = _parameter("auto", "what runs the model", choices=ENGINES, read_only=True)
+    precision: str = _parameter(
+        "auto",
+        "of the network's numbers: its files are NAME.onnx (fp32), NAME_fp16.onnx, NAME_int8.onnx; "
+        "auto: as the model's name says, with TensorRT fp16",
+        choices=PRECISIONS,
+        read_only=True,
+    )
+    dla_core: int = _parameter(
+        -1, "TensorRT on Jetson: deep learning accelerator to use; -1: none", limits=(-1, 3), read_only=True
+    )
     threads: int = _parameter(
         0, "CPU threads of the network; 0 leaves it to the engine", limits=(0, 256), read_only=True
     )

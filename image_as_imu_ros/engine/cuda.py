@@ -1,0 +1,186 @@
+"""The few things of CUDA that running a plan needs: a context, buffers, a graph. PyCUDA is imported at first use.
+
+PyCUDA has no graphs; they come from the driver's C interface (CUDA 11.4 or later).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: independent of other libraries' default stream
+_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do cannot spoil a capture
+
+
+class CudaError(RuntimeError):
+    """A CUDA call failed that PyCUDA has no part in."""
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What failing CUDA calls raise, here and in PyCUDA."""
+    import pycuda.driver as cuda
+
+    return CudaError, cuda.Error
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a plan depends on, and whether the GPU shares the CPU's memory, as in a Jetson."""
+
+    name: str
+    compute_capability: str
+    multiprocessors: int
+    integrated: bool
+
+    @classmethod
+    def first(cls) -> Gpu:
+        """The first GPU; CUDA_VISIBLE_DEVICES chooses another."""
+        cuda, device = _device()
+        return cls(
+            name=device.name(),
+            compute_capability="{}.{}".format(*device.compute_capability()),
+            multiprocessors=device.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT),
+            integrated=bool(device.get_attribute(cuda.device_attribute.INTEGRATED)),
+        )
+
+
+def why_no_gpu() -> str | None:
+    """Why CUDA finds no GPU here; None if it does. Needs no PyCUDA."""
+    try:
+        driver = _driver()
+    except OSError as error:
+        return f"no NVIDIA driver ({error})"
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return "no NVIDIA GPU that the driver can use"
+    return None
+
+
+@contextmanager
+def current_context() -> Iterator[None]:
+    """Makes the GPU's primary context, the one that TensorRT uses too, current in this thread for a while.
+
+    It is kept until the process ends, for the CUDA runtime inside TensorRT keeps it as long.
+    """
+    context = _primary_context()
+    context.push()
+    try:
+        yield
+    finally:
+        context.pop()
+
+
+def new_stream():
+    """A stream (pycuda.driver.Stream) of the current context."""
+    import pycuda.driver as cuda
+
+    return cuda.Stream(_NON_BLOCKING)
+
+
+def free_memory() -> int:
+    """Bytes of GPU memory that are free, in the current context."""
+    import pycuda.driver as cuda
+
+    return cuda.mem_get_info()[0]
+
+
+class Buffer:
+    """A float32 tensor for the CPU (`host`) and for the GPU (`address`).
+
+    With a GPU of its own memory these are two places and `upload` and `download` copy. With an integrated GPU
+    both are the same memory, and they do nothing.
+    """
+
+    def __init__(self, shape: tuple[int, ...], integrated: bool) -> None:
+        import pycuda.driver as cuda
+
+        self._cuda = cuda
+        self._device = None
+        if integrated:
+            flags = cuda.host_alloc_flags.DEVICEMAP
+            self.host: np.ndarray = cuda.pagelocked_empty(shape, np.float32, mem_flags=flags)
+            self.address = int(self.host.base.get_device_pointer())
+        else:
+            self.host = cuda.pagelocked_empty(shape, np.float32)
+            self._device = cuda.mem_alloc(self.host.nbytes)
+            self.address = int(self._device)
+
+    def upload(self, stream) -> None:
+        """Queue the copy to the GPU."""
+        if self._device is not None:
+            self._cuda.memcpy_htod_async(self._device, self.host, stream)
+
+    def download(self, stream) -> None:
+        """Queue the copy from the GPU."""
+        if self._device is not None:
+            self._cuda.memcpy_dtoh_async(self.host, self._device, stream)
+
+    def free(self) -> None:
+        """Give the memory back. `host` cannot be used afterwards."""
+        if self._device is not None:
+            self._device.free()
+        allocation, self.host = self.host.base, None
+        allocation.free()
+
+
+class Graph:
+    """Work on a stream, recorded once and launched with one call.
+
+    Raises:
+        errors(): the work cannot be recorded. The stream is usable all the same.
+    """
+
+    def __init__(self, stream, work: Callable[[], None]) -> None:
+        """`work` queues on the stream; nothing of it runs here."""
+        self._driver = driver = _driver()
+        self._stream = ctypes.c_void_p(stream.handle)
+        graph, self._launchable = ctypes.c_void_p(), ctypes.c_void_p()
+        _check("cuStreamBeginCapture", driver.cuStreamBeginCapture_v2(self._stream, _THREAD_LOCAL))
+        try:
+            try:
+                work()
+            finally:
+                result = driver.cuStreamEndCapture(self._stream, ctypes.byref(graph))
+            _check("cuStreamEndCapture", result)
+            instantiate = driver.cuGraphInstantiateWithFlags
+            result = instantiate(ctypes.byref(self._launchable), graph, ctypes.c_ulonglong(0))
+            _check("cuGraphInstantiateWithFlags", result)
+        finally:
+            if graph:
+                driver.cuGraphDestroy(graph)
+
+    def launch(self) -> None:
+        """Queue the work on its stream."""
+        _check("cuGraphLaunch", self._driver.cuGraphLaunch(self._launchable, self._stream))
+
+    def free(self) -> None:
+        """Give its memory back."""
+        _check("cuGraphExecDestroy", self._driver.cuGraphExecDestroy(self._launchable))
+
+
+@cache
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("libcuda.so.1")
+
+
+@cache
+def _device():
+    import pycuda.driver as cuda
+
+    cuda.init()
+    return cuda, cuda.Device(0)
+
+
+@cache
+def _primary_context():
+    return _device()[1].retain_primary_context()
+
+
+def _check(call: str, result: int) -> None:
+    if result:
+        raise CudaError(f"{call} failed with CUDA error {result}")

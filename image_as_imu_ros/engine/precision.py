@@ -1,0 +1,103 @@
+"""FP32, FP16, INT8: which model file holds them, and how TensorRT is told.
+
+The files of a model are named alike: `NAME.onnx` (FP32), `NAME_fp16.onnx`, `NAME_int8.onnx` (quantised, QDQ).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from image_as_imu_ros.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+PRECISIONS = ("auto", "fp32", "fp16", "int8")
+
+_SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_int8"}
+
+
+def choose_weights(model: Path, precision: str, *, tensorrt: bool) -> tuple[Path, str]:
+    """The file of a model that serves a precision, and that precision without "auto".
+
+    "auto" is what the file's name says; of a file without a suffix TensorRT makes FP16, ONNX Runtime runs it as it is.
+
+    Args:
+        model: any file of the model; the others are looked for beside it.
+        precision: one of PRECISIONS.
+        tensorrt: whether TensorRT will run it, which can make FP16 out of FP32 itself.
+
+    Raises:
+        InputError: no such precision, or the model has no file for it.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is {precision!r}, expected one of: {', '.join(PRECISIONS)}")
+    named = next((p for p, suffix in _SUFFIXES.items() if suffix and model.stem.endswith(suffix)), "fp32")
+    if precision == "auto":
+        precision = "fp16" if tensorrt and named == "fp32" else named
+    stem = model.stem.removesuffix(_SUFFIXES[named])
+    wanted = model.with_name(f"{stem}{_SUFFIXES[precision]}{model.suffix}")
+    if wanted == model or wanted.is_file():
+        return wanted, precision
+    if precision == "fp16" and named == "fp32" and tensorrt:
+        return model, precision
+    raise InputError(f"precision {precision} of {model.name} needs the file {str(wanted)!r}, which does not exist")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How TensorRT is brought to a precision.
+
+    Attributes:
+        strongly_typed: every tensor keeps the type that the ONNX file gives it.
+        flags: names of builder flags; TensorRT then chooses a type per layer.
+        halve: the ONNX model's FP32 weights and tensors are made FP16 before TensorRT sees them.
+    """
+
+    strongly_typed: bool
+    flags: tuple[str, ...] = ()
+    halve: bool = False
+
+
+def recipe(tensorrt_version: str, precision: str, *, quantised: bool, half: bool) -> Recipe:
+    """How this TensorRT builds a model in a precision.
+
+    Precision flags are deprecated since TensorRT 10.12 and gone in 11; strongly typed networks exist since 10.0.
+    https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-to-11x.html
+
+    Args:
+        tensorrt_version: "8.6.2", "10.3.0", …
+        precision: "fp32", "fp16" or "int8".
+        quantised: the ONNX file holds quantised weights (QDQ). half: it holds FP16 weights.
+
+    Raises:
+        InputError: the file cannot be had in this precision.
+    """
+    if quantised != (precision == "int8"):
+        holds = "holds" if quantised else "does not hold"
+        raise InputError(f"precision is {precision}, but the model file {holds} quantised weights (QDQ)")
+    if half and precision == "fp32":
+        raise InputError("precision is fp32, but the model file holds FP16 weights")
+    major, minor = (int(part) for part in tensorrt_version.split(".")[:2])
+    if (major, minor) >= (10, 12) or (half and major >= 10):
+        return Recipe(strongly_typed=True, halve=precision == "fp16" and not half)
+    return Recipe(strongly_typed=False, flags={"fp32": (), "fp16": ("FP16",), "int8": ("INT8", "FP16")}[precision])
+
+
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """Whether an ONNX model has quantised weights (QDQ)."""
+    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+def is_half(model: onnx.ModelProto) -> bool:
+    """Whether an ONNX model has FP16 weights."""
+    return any(weights.data_type == weights.FLOAT16 for weights in model.graph.initializer)
+
+
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """An FP32 ONNX model in FP16, with inputs and outputs still float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(model, keep_io_types=True)
