@@ -52,3 +52,42 @@ def tiny_model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny.onnx"
     onnx.save(model, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def conv_model(tmp_path_factory) -> Path:
+    """A model with stride 8 whose outputs depend on every pixel: one convolution."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
+
+    info = ModelInfo("conv", "test", width=64, height=48, stride=8, mean=(0.5,), std=(0.25,), spread_scale=2.0)
+    shape = [info.height // info.stride, info.width // info.stride]
+    weights = np.random.default_rng(0).normal(0, 0.1, (4, 1, 8, 8)).astype(np.float32)
+    channels = {"flow": 2, "spread": 1, "depth": 1}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "weights"], ["features"], strides=[8, 8]),
+            helper.make_node("Split", ["features", "channels"], list(channels), axis=1),
+        ],
+        "conv",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 1, info.height, info.width])],
+        [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, c, *shape]) for n, c in channels.items()],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array([*channels.values()]), "channels"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: info.to_json()})
+    path = tmp_path_factory.mktemp("models") / "conv.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch) -> Path:
+    """An empty folder for plans in place of the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "image_as_imu" / "plans"

@@ -72,5 +72,6 @@ def _load_fastest(model: Path, threads: int, precision: str, dla_core: int) -> E
         try:
             return load_engine(model, engine, threads, precision, dla_core)
         except InputError as error:
-            _log.log(news, "engine auto passes over %s: %s", engine, error)
+            _log.log(news, "engine auto: %s", error)
+    _log.log(news, "engine auto: ONNX Runtime on the CPU it is")
     return load_engine(model, "onnxruntime", threads, precision)

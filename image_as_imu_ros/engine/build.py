@@ -49,7 +49,7 @@ class Target:
         """
         missing = what_is_missing()
         if missing:
-            raise InputError(f"engine tensorrt cannot run here, there is: {'; '.join(missing)}")
+            raise InputError(f"engine tensorrt cannot be used here: {'; '.join(missing)}")
         import tensorrt
 
         model, chosen = precision.choose_weights(model, wanted_precision, tensorrt=True)
@@ -134,10 +134,10 @@ def build(target: Target, workspace: int | None = None) -> Plan:
     timing_cache = _timing_cache(config, target.timing_cache_file)
     with tqdm(desc=f"building {target.plan_file.name}", unit="step", leave=False) as bar:
         if hasattr(trt, "IProgressMonitor"):
-            config.progress_monitor = _progress_monitor(trt, bar)
+            config.progress_monitor = progress_monitor(trt, bar)
         plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise InputError(f"TensorRT {target.tensorrt} cannot build {str(target.model)!r}: {_first_line(logger.last)}")
+        raise InputError(f"TensorRT {target.tensorrt} cannot build {str(target.model)!r}: {logger.last}")
     plans.write_atomically(target.timing_cache_file, bytes(timing_cache.serialize()))
     seconds = time.monotonic() - started
     log = {"seconds": round(seconds, 1), "recipe": asdict(recipe), "workspace": workspace, "log": list(logger.lines)}
@@ -181,7 +181,7 @@ def _timing_cache(config, file: Path):
 def tensorrt_logger():
     """TensorRT's messages into Python's logging. One for the process: TensorRT wants the same one everywhere.
 
-    `lines` are the latest warnings and errors, `last` the very last.
+    `lines` are the latest warnings and errors, `last` is the first line of the very last.
     """
     import tensorrt as trt
 
@@ -194,7 +194,7 @@ def tensorrt_logger():
 
         @property
         def last(self) -> str:
-            return self.lines[-1] if self.lines else "it does not say why"
+            return _first_line(self.lines[-1]) if self.lines else "it does not say why"
 
         def log(self, level, message: str) -> None:
             if level in (severity.INTERNAL_ERROR, severity.ERROR, severity.WARNING):
@@ -204,7 +204,7 @@ def tensorrt_logger():
     return Logger()
 
 
-def _progress_monitor(trt, bar: tqdm):
+def progress_monitor(trt, bar: tqdm):
     """Counts the steps of all phases on `bar`; more phases, and with them steps, come up as the build goes on."""
 
     class Monitor(trt.IProgressMonitor):

@@ -139,6 +139,8 @@ def _read(path: Path, key: PlanKey) -> Plan:
 
 def _what_is_new(path: Path, key: PlanKey) -> str:
     """Why there is no plan yet: how the newest one of a model of this name differs."""
+    if path.with_suffix(".json").exists():
+        return "the stored one is gone"
     name = path.name.removesuffix(f"{key.precision}-{key.digest}.plan")
     others = sorted(path.parent.glob(f"{name}*.json"), key=lambda side: side.stat().st_mtime)
     with suppress(IndexError, OSError, ValueError, AttributeError):

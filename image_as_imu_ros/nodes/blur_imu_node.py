@@ -163,7 +163,7 @@ class BlurImuNode(LifecycleNode):
 
     @_logging_errors
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Loads and warms up the model, creates publishers. FAILURE, with one log line: engine or model cannot be used."""
+        """Loads and warms up the model, creates publishers. FAILURE, with one log line: they cannot be used here."""
         try:
             model = self.settings.model or resource(DEFAULT_MODEL)
             settings = self.settings
