@@ -45,7 +45,19 @@ setup(
         "train": ["torch>=2.4", "onnx>=1.15"],
         # For engine tensorrt. TensorRT itself comes with JetPack, or as the package tensorrt.
         "tensorrt": ["onnx>=1.15", "pycuda>=2022.1"],
-        "test": ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "onnx>=1.15", "pyyaml>=6", "scipy>=1.8"],
+        "test": [
+            "pytest>=7",
+            "hypothesis>=6",
+            "ruff>=0.6",
+            "onnx>=1.15",
+            "pyyaml>=6",
+            "scipy>=1.8",
+            # TensorRT's real interfaces, which can be imported without a GPU. 47 MB.
+            *(
+                f'{name}; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
+                for name in ("tensorrt-lean-cu13-bindings", "tensorrt-lean-cu13-libs", "nvidia-cuda-runtime>=13,<14")
+            ),
+        ],
     },
     entry_points={"console_scripts": [f"{name} = {package}.command_line:{name}" for name in commands]},
 )

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from image_as_imu_ros.engine import load_engine
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
+from image_as_imu_ros.engine.onnx_runtime import execution_providers
+from image_as_imu_ros.engine.precision import halved
 from image_as_imu_ros.errors import InputError
 
 
@@ -34,6 +36,73 @@ def test_a_model_runs_and_its_calibration_is_applied(tiny_model, tmp_path):
         assert (field.depth == 2).all()
         assert engine.name.startswith("onnxruntime (")
         engine.close()
+
+
+def test_a_field_is_still_itself_after_the_next_frame(conv_model):
+    engine = load_engine(conv_model, "onnxruntime")
+    black, white = np.zeros((48, 64), np.uint8), np.full((48, 64), 255, np.uint8)
+    field = engine.infer(black)
+    flow, depth = field.axial_flow.copy(), field.depth.copy()
+    other = engine.infer(white)
+    assert (field.axial_flow == flow).all()
+    assert (field.depth == depth).all()
+    assert (other.depth != depth).any()
+    engine.close()
+
+
+def test_pixels_are_normalised_as_the_model_says(conv_model):
+    engine = load_engine(conv_model, "onnxruntime")
+    [weights] = [onnx.numpy_helper.to_array(w) for w in onnx.load(conv_model).graph.initializer if w.name == "weights"]
+    image = np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)
+    blocks = ((image / 255 - 0.5) / 0.25).reshape(6, 8, 8, 8)
+    expected = np.einsum("chw,ihjw->cij", weights[:, 0], blocks)
+    np.testing.assert_allclose(engine.infer(image).axial_flow, expected[:2], atol=1e-4)
+    np.testing.assert_allclose(engine.infer(image).spread, 2 * expected[2], atol=1e-4)
+
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+
+def test_each_engine_of_onnx_runtime_asks_for_its_provider_first(own_cache):
+    everything = [TENSORRT, CUDA, CPU]
+
+    def asked(engine):
+        return [name for name, _ in execution_providers(engine, everything, "fp16")]
+
+    assert asked("onnxruntime") == [CPU]
+    assert asked("onnxruntime_cuda") == [CUDA, CPU]
+    assert asked("onnxruntime_tensorrt") == [TENSORRT, CUDA, CPU]
+
+
+def test_the_precision_reaches_onnx_runtimes_tensorrt(own_cache):
+    for precision, half, small in (("fp32", False, False), ("fp16", True, False), ("int8", True, True)):
+        options = dict(execution_providers("onnxruntime_tensorrt", [TENSORRT, CUDA, CPU], precision))[TENSORRT]
+        assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == (half, small)
+        assert "trt_dla_core" not in options
+    [(_, options), *_] = execution_providers("onnxruntime_tensorrt", [TENSORRT, CUDA, CPU], "int8", dla_core=1)
+    assert (options["trt_dla_enable"], options["trt_dla_core"]) == (True, 1)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime_cuda", "onnxruntime_tensorrt"])
+def test_a_provider_that_this_onnx_runtime_lacks_is_named(engine):
+    with pytest.raises(
+        InputError, match=rf"engine {engine} needs an ONNX Runtime with \w+, this one has CPU.*onnxruntime-gpu"
+    ):
+        execution_providers(engine, [CPU], "fp32")
+
+
+def test_onnx_runtime_runs_the_file_of_the_precision(conv_model, tmp_path):
+    (tmp_path / "conv.onnx").write_bytes(conv_model.read_bytes())
+    half = halved(onnx.load(conv_model))
+    onnx.save(half, tmp_path / "conv_fp16.onnx")
+    image = np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8)
+    full, less = (
+        load_engine(tmp_path / "conv.onnx", "onnxruntime", precision=p).infer(image) for p in ("auto", "fp16")
+    )
+    np.testing.assert_allclose(less.axial_flow, full.axial_flow, atol=0.05)
+    assert (less.axial_flow != full.axial_flow).any()
+    with pytest.raises(InputError, match=r"needs the file .*conv_int8\.onnx"):
+        load_engine(tmp_path / "conv.onnx", "onnxruntime", precision="int8")
 
 
 def test_signed_flow_becomes_axial(tiny_model, tmp_path):

@@ -18,6 +18,8 @@ from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
 import image_as_imu_ros.nodes.blur_imu_node as module  # noqa: E402
+from image_as_imu_ros.engine.build import what_is_missing  # noqa: E402
+from image_as_imu_ros.engine.cuda import why_no_gpu  # noqa: E402
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -93,6 +95,30 @@ def test_a_model_that_cannot_be_used_fails_configuration(make_node, tmp_path, co
     empty = entities(node)
     assert node.trigger_configure() == FAILURE
     assert entities(node) == empty
+
+
+def test_engine_tensorrt_without_a_gpu_fails_configuration_with_one_line(make_node, tiny_model, capfd):
+    if not what_is_missing():
+        pytest.skip("TensorRT, PyCUDA and a GPU are here")
+    node = make_node(model=str(tiny_model), engine="tensorrt")
+    empty = entities(node)
+    capfd.readouterr()
+    assert node.trigger_configure() == FAILURE
+    assert entities(node) == empty
+    [line] = [line for line in capfd.readouterr().err.splitlines() if "[blur_imu_node]" in line or "blur_imu" in line]
+    assert "cannot be configured: engine tensorrt cannot be used here: no " in line
+
+
+def test_engine_auto_says_in_the_log_why_it_is_onnx_runtime(make_node, tiny_model, capfd):
+    if why_no_gpu() is None:
+        pytest.skip("there is a GPU")
+    node = make_node(model=str(tiny_model), engine="auto")
+    capfd.readouterr()
+    assert node.trigger_configure() == SUCCESS
+    said = capfd.readouterr().err
+    assert "engine auto: engine tensorrt cannot be used here: no " in said
+    assert "engine auto: ONNX Runtime on the CPU it is" in said
+    assert "engine onnxruntime (CPU)" in said
 
 
 def test_a_missing_message_package_fails_configuration(make_node, tiny_model):
