@@ -1,4 +1,4 @@
-"""benchmark: time per stage and peak memory on this machine, over frames of a camera that shakes before a wall."""
+"""benchmark: engines on this machine: time per stage, memory, agreement, over a camera that shakes before a wall."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from multiprocessing import get_context
 from resource import RUSAGE_SELF, getrusage
 from types import SimpleNamespace
 
@@ -17,7 +21,8 @@ import numpy as np
 from tqdm import tqdm
 
 from image_as_imu_ros.camera import Camera
-from image_as_imu_ros.engine import ENGINES, load_engine
+from image_as_imu_ros.engine import ENGINES, Engine, cuda, load_engine
+from image_as_imu_ros.engine.precision import PRECISIONS
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import Frame, MotionEstimate, MotionEstimator
 from image_as_imu_ros.images import decode_compressed, decode_image
@@ -27,6 +32,7 @@ _WARM_UP = 10  # frames: first calls allocate, tune and cache
 _FRAME_INTERVAL = 1 / 30  # s
 _EXPOSURE = 0.01  # s
 _SUB_FRAMES = 16
+_COMPARED = 16  # frames
 _TEXTURE = 2048  # px
 _FEWEST_FRAMES = 2
 _MOST_FRAMES = 10_000
@@ -40,15 +46,69 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--frames is {args.frames}; expected {_FEWEST_FRAMES} to {_MOST_FRAMES}")
     if not all(_SIDES[0] <= side <= _SIDES[1] for side in (args.width, args.height)):
         raise InputError(f"image size is {args.width}×{args.height}; expected {_SIDES[0]} to {_SIDES[1]} px a side")
-    engine = load_engine(args.model or resource(DEFAULT_MODEL), args.engine, args.threads)
-    seconds = measure(MotionEstimator(engine), args.width, args.height, args.frames)
-    print(f"{engine.name}, model {engine.info.name} {engine.info.version}, {os.cpu_count()} CPU cores")
-    print(f"{args.frames} colour images of {args.width}×{args.height} px, after {_WARM_UP} to warm up")
-    print(table(seconds))
-    if "publish" not in seconds:
-        print("publish: not measured, rclpy cannot be imported here")
-    print(f"peak memory of this process: {_peak_memory() / 2**20:.0f} MiB")
+    results = []
+    for engine in args.engine or ["auto"]:
+        # In a process of its own, for the memory to be its own.
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            results.append(process.submit(benchmark, engine, args).result())
+        print(report(results[-1]) + "\n")
+    if len(results) > 1:
+        print(comparison(results))
     return 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of one engine.
+
+    Attributes:
+        engine, model: what ran, for people.
+        frames: how many, and of which size, for people.
+        seconds: per stage, one per frame; see `measure`.
+        difference: mean and largest distance to the axial flow of ONNX Runtime on the CPU, px of the network's input.
+        memory: most memory that the process ever had, bytes.
+        gpu_memory: what loading and running took of the GPU's, without the CUDA context, bytes; None if not known.
+    """
+
+    engine: str
+    model: str
+    frames: str
+    seconds: dict[str, list[float]]
+    difference: tuple[float, float]
+    memory: int
+    gpu_memory: int | None
+
+
+def benchmark(name: str, args: argparse.Namespace) -> Result:
+    """Measure one engine with the command's options."""
+    model = args.model or resource(DEFAULT_MODEL)
+    gpu_memory = _free_gpu_memory()
+    engine = load_engine(model, name, args.threads, args.precision, args.dla_core)
+    seconds = measure(MotionEstimator(engine), args.width, args.height, args.frames)
+    if gpu_memory is not None:
+        gpu_memory -= _free_gpu_memory()
+    memory = _peak_memory()
+    result = Result(
+        engine=engine.name,
+        model=f"{engine.info.name} {engine.info.version}",
+        frames=f"{args.frames} colour images of {args.width}×{args.height} px, after {_WARM_UP} to warm up",
+        seconds=seconds,
+        difference=disagreement(engine, load_engine(model, "onnxruntime", args.threads)),
+        memory=memory,
+        gpu_memory=gpu_memory,
+    )
+    engine.close()
+    return result
+
+
+def disagreement(engine: Engine, reference: Engine) -> tuple[float, float]:
+    """Mean and largest distance between the axial flows of two engines with the same model, px of its input."""
+    info = engine.info
+    camera = Camera(info.width, info.height, info.width, info.width, info.width / 2, info.height / 2)
+    code = cv2.COLOR_BGR2GRAY if info.colour == "gray" else cv2.COLOR_BGR2RGB
+    images = [cv2.cvtColor(frame, code) for frame in shaken_frames(camera, _COMPARED)]
+    distances = [np.hypot(*(engine.infer(i).axial_flow - reference.infer(i).axial_flow)) for i in images]
+    return float(np.mean(distances)), float(np.max(distances))
 
 
 def measure(estimator: MotionEstimator, width: int, height: int, count: int) -> dict[str, list[float]]:
@@ -117,6 +177,43 @@ def table(seconds: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
+def report(result: Result) -> str:
+    """All that is known of one engine."""
+    mean, largest = result.difference
+    gpu = "not known" if result.gpu_memory is None else f"{result.gpu_memory / 2**20:.0f} MiB and the CUDA context"
+    lines = [
+        f"{result.engine}, model {result.model}, {os.cpu_count()} CPU cores",
+        result.frames,
+        table(result.seconds),
+        *(["publish: not measured, rclpy cannot be imported here"] if "publish" not in result.seconds else []),
+        f"throughput: {_rate(result, 'JPEG to velocity'):.0f} images/s, network alone {_rate(result, 'network'):.0f}",
+        f"peak memory of this process: {result.memory / 2**20:.0f} MiB; of the GPU: {gpu}",
+        f"axial flow differs from ONNX Runtime on the CPU by {mean:.4f} px, at most {largest:.3f} px",
+    ]
+    return "\n".join(lines)
+
+
+def comparison(results: list[Result]) -> str:
+    """One line per engine."""
+    columns = ("network p50", "p95", "p99", "to velocity p50", "images/s", "memory", "GPU", "differs")
+    lines = ["".join(f"{title:>16}" for title in columns)]
+    for result in results:
+        values = [
+            *(1e3 * np.quantile(result.seconds["network"], [0.5, 0.95, 0.99])),
+            1e3 * np.median(result.seconds["JPEG to velocity"]),
+            _rate(result, "JPEG to velocity"),
+            result.memory / 2**20,
+            np.nan if result.gpu_memory is None else result.gpu_memory / 2**20,
+            result.difference[1],
+        ]
+        lines.append("".join(f"{value:16.2f}" for value in values) + f"  {result.engine}")
+    return "\n".join([*lines, "times in ms, memory in MiB, differs: the largest difference of the axial flow, px"])
+
+
+def _rate(result: Result, stage: str) -> float:
+    return 1 / float(np.mean(result.seconds[stage]))
+
+
 def _wall() -> np.ndarray:
     """Repeatable noise with detail at every scale, (_TEXTURE, _TEXTURE, 3) uint8."""
     rng = np.random.default_rng(0)
@@ -156,6 +253,14 @@ def _publisher() -> Iterator[Callable[[MotionEstimate], None] | None]:
         rclpy.shutdown(context=context)
 
 
+def _free_gpu_memory() -> int | None:
+    """Bytes; None if there is no GPU, or no PyCUDA to ask it."""
+    if cuda.why_no_gpu() or find_spec("pycuda") is None:
+        return None
+    with cuda.current_context():
+        return cuda.free_memory()
+
+
 def _peak_memory() -> int:
     """Bytes."""
     peak = getrusage(RUSAGE_SELF).ru_maxrss
@@ -163,9 +268,15 @@ def _peak_memory() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="benchmark", description="Time per stage and peak memory on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="benchmark", description="Time per stage, memory and agreement of engines on this machine."
+    )
     parser.add_argument("--model", help="ONNX file (default: the shipped one)")
-    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument(
+        "--engine", action="append", choices=ENGINES, help="give it several times to compare (default: auto)"
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--dla-core", type=int, default=-1, metavar="N", help="TensorRT on Jetson (default: none)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of the engine (default: its own choice)")
     parser.add_argument("--frames", type=int, default=200, help="frames to measure (default: 200)")
     parser.add_argument("--width", type=int, default=640, metavar="PX", help="(default: 640)")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from image_as_imu_ros import command_line
-from image_as_imu_ros.benchmark import shaken_frames
+from image_as_imu_ros.benchmark import disagreement, shaken_frames
 from image_as_imu_ros.camera import Camera
+from image_as_imu_ros.engine import load_engine
 
 STAGES = ("decode raw", "decode JPEG", "prepare", "network", "solve", "direction", "solve + direction")
 
@@ -20,6 +21,44 @@ def test_a_line_per_stage_and_peak_memory(tiny_model, capsys):
         assert 0 <= p50 <= p95 <= p99
     assert "publish" in said
     assert "peak memory" in said
+
+
+def test_engines_are_compared_line_by_line(tiny_model, capsys):
+    options = [
+        "--model",
+        str(tiny_model),
+        "--frames",
+        "5",
+        "--threads",
+        "1",
+        "--engine",
+        "auto",
+        "--engine",
+        "onnxruntime",
+    ]
+    assert command_line.run("benchmark", options) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len([line for line in said if line.startswith("onnxruntime (CPU) ")]) == 2
+    assert said.count("axial flow differs from ONNX Runtime on the CPU by 0.0000 px, at most 0.000 px") == 2
+
+
+def test_disagreement_is_a_distance_in_pixels(tiny_model):
+    class Shifted:
+        """The engine, with its axial flow 3 px to the right and 4 px down in one cell."""
+
+        def __init__(self, engine):
+            self.engine, self.info = engine, engine.info
+
+        def infer(self, image):
+            field = self.engine.infer(image)
+            field.axial_flow[:, 0, 0] += 3, 4
+            return field
+
+    engine = load_engine(tiny_model, "onnxruntime")
+    assert disagreement(engine, engine) == (0, 0)
+    mean, largest = disagreement(Shifted(engine), engine)
+    assert largest == pytest.approx(5)
+    assert mean == pytest.approx(5 / engine.infer(np.zeros((224, 320), np.uint8)).spread.size)
 
 
 def test_frames_are_textured_and_move():
