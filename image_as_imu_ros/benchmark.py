@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from multiprocessing import get_context
 from resource import RUSAGE_SELF, getrusage
 from types import SimpleNamespace
@@ -255,10 +254,13 @@ def _publisher() -> Iterator[Callable[[MotionEstimate], None] | None]:
 
 def _free_gpu_memory() -> int | None:
     """Bytes; None if there is no GPU, or no PyCUDA to ask it."""
-    if cuda.why_no_gpu() or find_spec("pycuda") is None:
+    if cuda.why_no_gpu():
         return None
-    with cuda.current_context():
-        return cuda.free_memory()
+    try:
+        with cuda.current_context():
+            return cuda.free_memory()
+    except ImportError:
+        return None
 
 
 def _peak_memory() -> int:

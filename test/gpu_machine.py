@@ -38,6 +38,8 @@ class GpuMachine:
         memory: address → array, of all memory that the GPU can see.
         alive: TensorRT's runtimes, engines and execution contexts that were not given back yet.
         streams: by their handles.
+        refuses_plans: how many more plans TensorRT will refuse, as after an update of the driver.
+        allocations_left: how many more there are before memory runs out.
         builds: what each build was made of: the ONNX model, creation flags, builder flags, config.
     """
 
@@ -54,6 +56,7 @@ class GpuMachine:
         self.graphs_alive = 0
         self.launches = 0
         self.refuses_plans = 0
+        self.allocations_left = 1_000_000
         self.build_hook: Callable[[], None] = lambda: None
         self._contexts = threading.local()
         self._next_address = 0x1000
@@ -82,6 +85,10 @@ class GpuMachine:
         assert self.context_depth > 0, f"{what} without a current context"
 
     def allocate(self, content: np.ndarray) -> int:
+        self.need_context("allocating")
+        if not self.allocations_left:
+            raise sys.modules["pycuda.driver"].Error("cuMemAlloc failed: out of memory")
+        self.allocations_left -= 1
         address, self._next_address = self._next_address, self._next_address + content.nbytes + 256
         self.memory[address] = content
         return address
@@ -384,7 +391,6 @@ def _pycuda(machine: GpuMachine):
 
     class DeviceAllocation(checked("DeviceAllocation")):
         def __init__(self, size: int) -> None:
-            machine.need_context("allocating")
             self._address = machine.allocate(np.full(size, 0xFF, np.uint8))
 
         def __int__(self) -> int:
@@ -406,7 +412,6 @@ def _pycuda(machine: GpuMachine):
             machine.release(self.address)
 
     def pagelocked_empty(shape, dtype, order="C", mem_flags=0) -> np.ndarray:
-        machine.need_context("allocating")
         allocation = PagelockedHostAllocation(int(np.prod(shape)) * np.dtype(dtype).itemsize)
         array = np.ndarray(shape, dtype, buffer=allocation)
         allocation.map(array, mem_flags == "mapped")

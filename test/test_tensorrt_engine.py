@@ -51,6 +51,26 @@ def assert_same(field, expected, tolerance: float = 1e-6) -> None:
     assert (field.stride, field.spread_across) == (expected.stride, expected.spread_across)
 
 
+def test_the_stand_in_differs_by_version_like_tensorrt_does(machine):
+    offers = {}
+    for version in TENSORRT_VERSIONS:
+        machine(version)
+        trt = sys.modules["tensorrt"]
+        flags = trt.NetworkDefinitionCreationFlag, trt.BuilderFlag
+        offers[version] = (
+            hasattr(flags[0], "EXPLICIT_BATCH"),
+            hasattr(flags[0], "STRONGLY_TYPED"),
+            hasattr(flags[1], "FP16"),
+            hasattr(trt, "IProgressMonitor"),
+        )
+    assert offers == {
+        "8.6.1": (True, False, True, False),
+        "10.3.0": (True, True, True, True),
+        "10.13.3.9.post1": (True, True, True, True),
+        "11.4.0.106": (False, True, False, True),
+    }
+
+
 # Running
 
 
@@ -117,6 +137,15 @@ def test_a_hundred_cycles_leave_nothing_behind(machine, conv_model):
         assert not gpu.alive
         assert not gpu.graphs_alive
     assert len(gpu.builds) == 1
+
+
+@pytest.mark.parametrize("allocations", range(8))
+def test_memory_that_runs_out_is_one_line_and_frees_the_rest(machine, conv_model, allocations):
+    gpu = machine()
+    gpu.allocations_left = allocations
+    with pytest.raises(InputError, match=r"^engine tensorrt: Orin cannot run conv\.onnx: .* out of memory$"):
+        load_engine(conv_model, "tensorrt")
+    assert not gpu.memory
 
 
 # The plan

@@ -107,7 +107,11 @@ class Buffer:
             self.address = int(self.host.base.get_device_pointer())
         else:
             self.host = cuda.pagelocked_empty(shape, np.float32)
-            self._device = cuda.mem_alloc(self.host.nbytes)
+            try:
+                self._device = cuda.mem_alloc(self.host.nbytes)
+            except cuda.Error:
+                self.free()
+                raise
             self.address = int(self._device)
 
     def upload(self, stream) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -24,19 +25,19 @@ def main(argv: list[str]) -> int:
     """Run the command. Raises InputError: file, camera or exposure cannot be used."""
     args = _parser().parse_args(argv)
     check_exposure(args.exposure)
-    engine = load_engine(args.model or resource(DEFAULT_MODEL), args.engine)
-    estimator = MotionEstimator(engine, Options(motion_model=args.motion_model, direction="axial"))
-    image = read_image(args.image, engine.info.colour)
-    height, width = image.shape[:2]
-    camera = Camera(
-        width,
-        height,
-        fx=args.fx,
-        fy=args.fx if args.fy is None else args.fy,
-        cx=(width - 1) / 2 if args.cx is None else args.cx,
-        cy=(height - 1) / 2 if args.cy is None else args.cy,
-    )
-    estimate = estimator.update(Frame(image, _STAMP, camera, args.exposure))
+    with closing(load_engine(args.model or resource(DEFAULT_MODEL), args.engine)) as engine:
+        estimator = MotionEstimator(engine, Options(motion_model=args.motion_model, direction="axial"))
+        image = read_image(args.image, engine.info.colour)
+        height, width = image.shape[:2]
+        camera = Camera(
+            width,
+            height,
+            fx=args.fx,
+            fy=args.fx if args.fy is None else args.fy,
+            cx=(width - 1) / 2 if args.cx is None else args.cx,
+            cy=(height - 1) / 2 if args.cy is None else args.cy,
+        )
+        estimate = estimator.update(Frame(image, _STAMP, camera, args.exposure))
     if args.output:
         write_image(args.output, draw_overlay(image, estimate))
     print(json.dumps(as_dict(estimate)) if args.json else _describe(estimate, args.motion_model))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,10 +102,10 @@ def main(argv: list[str]) -> int:
     _check(args)
     name = Path(args.recording).resolve().stem
     output = _make_folder(args.output or Path("output") / name)
-    engine = load_engine(args.model or resource(DEFAULT_MODEL), args.engine)
+    model = args.model or resource(DEFAULT_MODEL)
     oracle = args.direction == "oracle"
     options = Options(args.motion_model, "causal" if oracle else args.direction)
-    with Recording(args.recording) as recording:
+    with closing(load_engine(model, args.engine)) as engine, Recording(args.recording) as recording:
         topics = _choose_topics(recording, args)
         truth = read_truth(recording, topics["truth"]) if topics["truth"] else None
         if truth is None and (oracle or args.fit_exposure):
