@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
@@ -10,6 +11,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from camera_process import PATIENCE, CameraWithEars  # noqa: E402
+from gpu_machine import GpuMachine  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
@@ -125,6 +127,35 @@ def test_a_missing_message_package_fails_configuration(make_node, tiny_model):
     node = make_node(model=str(tiny_model), exposure_source="realsense", exposure_unit="100us")
     if node.trigger_configure() == SUCCESS:
         pytest.skip("realsense2_camera_msgs is installed")
+
+
+def test_tensorrt_answers_from_the_worker_and_every_cleanup_frees_the_gpu(
+    make_node, tiny_model, monkeypatch, own_cache
+):
+    gpu = GpuMachine()
+    gpu.install(monkeypatch)
+    node = make_node(model=str(tiny_model), engine="tensorrt", exposure_time=0.01, motion_model="rotation")
+    camera = CameraWithEars(namespace="/lifecycle")
+    for _ in range(3):
+        assert node.start()
+        assert len(gpu.memory) == 8
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        spinning = threading.Thread(target=executor.spin, daemon=True)
+        spinning.start()
+        camera.wait_for_node()
+        camera.infos.publish(camera.info_message())
+        camera.imus.clear()
+        camera.play_until(lambda: len(camera.imus) > 1, "answers")
+        executor.shutdown()
+        spinning.join()
+        assert node.trigger_deactivate() == SUCCESS
+        assert node.trigger_cleanup() == SUCCESS
+        gc.collect()
+        assert not gpu.memory
+        assert not gpu.alive
+    assert len(gpu.builds) == 1
+    camera.close()
 
 
 def test_an_impossible_transition_is_answered(make_node, tiny_model):
