@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import sys
+from configparser import ConfigParser
 from dataclasses import fields
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -98,6 +99,17 @@ def test_the_dds_profile_holds_several_images():
     sizes = [int(size) for size in re.findall(r"<segment_size>(\d+)<", text)]
     assert ElementTree.fromstring(text) is not None
     assert sizes == [32 * 1024 * 1024]
+
+
+def test_the_systemd_unit_gives_arguments_that_the_launch_file_declares(stand_ins):
+    unit = ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read(REPOSITORY / "config" / "blur_imu.service")
+    command = unit["Service"]["ExecStart"]
+    assert "ros2 launch image_as_imu_ros blur_imu.launch.py" in command
+    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["generate_launch_description"]()
+    declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
+    assert {*re.findall(r"(\w+):=", command)} <= declared
 
 
 def test_ekf_fuses_angular_velocity_once():

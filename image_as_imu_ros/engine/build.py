@@ -8,7 +8,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from tqdm import tqdm
@@ -57,7 +57,7 @@ class Target:
             raise InputError(f"model file {str(model)!r} does not exist")
         return cls(model, model.read_bytes(), chosen, dla_core, tensorrt.__version__, cuda.Gpu.first())
 
-    @property
+    @cached_property
     def key(self) -> PlanKey:
         return PlanKey(
             model=hashlib.sha256(self.content).hexdigest(),
