@@ -1,4 +1,4 @@
-"""Command line: python -m image_as_imu_training render | train | validate | export."""
+"""Command line: python -m image_as_imu_training render | label | train | validate | export."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimator import STAMP_REFERENCES
 
 DATA = Path.home() / ".cache" / "image_as_imu" / "training"
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+_TRAIN = "Settings and their values are in image_as_imu_training/training/config; docs/training.md explains them."
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,29 +26,35 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     render.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
 
-    train = commands.add_parser("train", help="samples → checkpoint")
-    train.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
-    train.add_argument("--checkpoint", type=Path, required=True, help="file to write, and to resume from if there")
-    train.add_argument("--minutes", type=float, default=78, help="length of the schedule (default: %(default)s)")
-    train.add_argument("--batch", type=int, default=48)
-    train.add_argument(
-        "--learning-rate", dest="learning_rate_peak", type=float, default=1e-3, help="peak (default: %(default)s)"
+    label = commands.add_parser("label", help="recording with ground truth → frames with velocity labels")
+    label.add_argument("recording", type=Path, help="folder or file of a rosbag2, sqlite3 or MCAP")
+    label.add_argument("--output", type=Path, required=True, help="folder to which the recording's own is added")
+    exposure = label.add_mutually_exclusive_group(required=True)
+    exposure.add_argument("--exposure", type=float, metavar="S", help="exposure time of all frames, s")
+    exposure.add_argument(
+        "--fit-exposure", dest="exposure", action="store_const", const=None, help="fit one exposure time to the truth"
     )
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--device", default=DEVICE, help="torch device (default: %(default)s)")
+    label.add_argument("--model", type=Path, help="ONNX file that fits the exposure (default: the shipped one)")
+    label.add_argument("--stamp-reference", choices=STAMP_REFERENCES, default="middle", help="(default: middle)")
+    label.add_argument("--readout-time", type=float, default=0.0, metavar="S", help="of a rolling shutter (default: 0)")
+    for name in ("image", "camera-info", "truth"):
+        label.add_argument(f"--{name}-topic", metavar="TOPIC", help="(default: as in evaluate)")
+
+    train = commands.add_parser("train", help="samples → checkpoint", description=_TRAIN)
+    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for example stage=velocity steps=2000")
 
     validate = commands.add_parser("validate", help="checkpoint → figures on held-out samples")
     export = commands.add_parser("export", help="checkpoint → calibrated ONNX file that explains itself")
     for command in (validate, export):
         command.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
-        command.add_argument("--checkpoint", type=Path, required=True)
+        command.add_argument("--checkpoint", type=Path, required=True, help="folder written by train")
     export.add_argument("--output", type=Path, required=True, help="ONNX file to write")
     export.add_argument("--version", required=True, help="version of the weights, as in 0.1.0")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Returns 0, or 2 after printing one line about an input that cannot be used."""
+    """Run one command. Returns 0, 2 after one line about an unusable input, or 128 + a signal that ended a training."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     try:
@@ -57,10 +62,15 @@ def main(arguments: list[str] | None = None) -> int:
             from image_as_imu_training.dataset import render_dataset
 
             render_dataset(**options)
-        elif command == "train":
-            from image_as_imu_training.train import train
+        elif command == "label":
+            from image_as_imu_training.training.recordings import label
 
-            train(**options)
+            label(**options)
+        elif command == "train":
+            from image_as_imu_training.training.settings import read_settings
+            from image_as_imu_training.training.train import train
+
+            return train(read_settings(options["overrides"]))
         elif command == "validate":
             from image_as_imu_training.validation import validate
 

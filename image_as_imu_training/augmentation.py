@@ -1,30 +1,48 @@
-"""Exact and photometric variations of rendered samples."""
+"""Exact and photometric variations of samples."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 
 
-def dihedral(
-    image: torch.Tensor, flow: torch.Tensor, depth: torch.Tensor, mirror: bool, flip: bool, transpose: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One of the eight symmetries of the square, exact for image, axial flow and depth.
+@dataclass(frozen=True)
+class Symmetry:
+    """One of the eight symmetries of the square, exact for images and motion fields.
 
-    Mirroring left–right or flipping top–bottom turns the flow's angle θ into π − θ or −θ, so the second component
-    of q = ‖f‖(cos 2θ, sin 2θ) changes its sign; transposing turns θ into π/2 − θ: the first one does.
-
-    Args:
-        image: (B, 1, H, W). flow: (B, 2, h, w) axial. depth: (B, 1, h, w).
-        mirror, flip, transpose: applied in this order.
+    Attributes:
+        mirror: left–right. flip: top–bottom. transpose: about the diagonal. Applied in this order.
     """
-    signs = flow.new_tensor([-1.0 if transpose else 1.0, -1.0 if mirror != flip else 1.0])
-    axes = [axis for axis, wanted in ((-1, mirror), (-2, flip)) if wanted]
 
-    def turn(x: torch.Tensor) -> torch.Tensor:
-        x = x.flip(axes) if axes else x
-        return x.transpose(-1, -2) if transpose else x
+    mirror: bool
+    flip: bool
+    transpose: bool
 
-    return turn(image), turn(flow) * signs[:, None, None], turn(depth)
+    @classmethod
+    def random(cls, generator: torch.Generator) -> Symmetry:
+        return cls(*torch.randint(2, (3,), generator=generator).bool().tolist())
+
+    def image(self, image: torch.Tensor) -> torch.Tensor:
+        """Images, depths and other scalar fields (…, H, W)."""
+        axes = [axis for axis, wanted in ((-1, self.mirror), (-2, self.flip)) if wanted]
+        image = image.flip(axes) if axes else image
+        return image.transpose(-1, -2) if self.transpose else image
+
+    def axial(self, flow: torch.Tensor) -> torch.Tensor:
+        """Axial flow (B, 2, h, w).
+
+        Mirroring or flipping turns the flow's angle θ into π − θ or −θ, so the second component of
+        q = ‖f‖(cos 2θ, sin 2θ) changes its sign; transposing turns θ into π/2 − θ: the first one does.
+        """
+        signs = (-1.0 if self.transpose else 1.0, -1.0 if self.mirror != self.flip else 1.0)
+        return self.image(flow) * flow.new_tensor(signs)[:, None, None]
+
+    def matrix(self, matrix: torch.Tensor) -> torch.Tensor:
+        """Motion field matrix (B, 2, P, h, w): the same motion now causes the turned field."""
+        signs = (-1.0 if self.mirror else 1.0, -1.0 if self.flip else 1.0)
+        turned = self.image(matrix) * matrix.new_tensor(signs)[:, None, None, None]
+        return turned.flip(1) if self.transpose else turned
 
 
 def photometric(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -1,47 +1,122 @@
-"""Checkpoints: plain tensors and numbers in one file, written in one go."""
+"""Checkpoints: weights, running average and optimizer state in one safetensors file. Nothing is pickled."""
 
 from __future__ import annotations
 
-import pickle
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_training.networks.blur_network import BlurNetwork
+from image_as_imu_training.networks import create_network
+
+_FILE = "checkpoint.safetensors"
+_STATE = "training"  # key of the JSON text in the file's metadata
 
 
-def save_checkpoint(path: Path, **state: object) -> None:
-    """Write the state; a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+@dataclass(frozen=True)
+class Checkpoint:
+    """A moment in a training run.
 
-
-def load_checkpoint(path: Path) -> dict:
-    """Read what `save_checkpoint` wrote.
-
-    Raises:
-        InputError: the file is missing or not a checkpoint.
+    Attributes:
+        network, average: weights, and their running average, which is what is exported. optimizer: its tensors as
+            "PARAMETER.NAME".
+        state: numbers and texts: "network" (its name), "stage", "step" and what else the trainer needs.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"no checkpoint at {path}; run `train` first") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from None
+
+    network: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    state: dict
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint into a folder; a reader never sees half a file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            f"{part}/{name}": tensor.detach().cpu().contiguous()
+            for part in ("network", "average", "optimizer")
+            for name, tensor in getattr(self, part).items()
+        }
+        partial = folder / f"{_FILE}.partial"
+        save_file(tensors, partial, {_STATE: json.dumps(self.state)})
+        partial.replace(folder / _FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> Checkpoint:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: there is none, or the file is damaged.
+        """
+        return cls(*(_read(folder, part) for part in ("network", "average", "optimizer")), read_state(folder))
 
 
-def load_network(path: Path) -> BlurNetwork:
+def checkpoint_exists(folder: Path) -> bool:
+    return (folder / _FILE).is_file()
+
+
+def read_state(folder: Path) -> dict:
+    """The `state` of a checkpoint alone. Raises InputError as `Checkpoint.load`."""
+    with _open(folder) as file:
+        return json.loads(file.metadata()[_STATE])
+
+
+def load_network(folder: Path) -> torch.nn.Module:
     """The averaged network of a checkpoint, in evaluation mode.
 
     Raises:
-        InputError: as `load_checkpoint`, or the weights do not fit this version's network.
+        InputError: as `Checkpoint.load`, or the weights do not fit this version's network.
     """
-    network = BlurNetwork()
-    try:
-        network.load_state_dict(load_checkpoint(path)["average"])
-    except (KeyError, RuntimeError) as error:
-        raise InputError(f"{path} does not fit this network: {str(error).splitlines()[0]}") from None
+    network = create_network(read_state(folder)["network"])
+    load_weights(network, _read(folder, "average"), folder)
     return network.eval()
+
+
+def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], source: Path) -> None:
+    """Give a network its weights. Raises InputError that names the tensors which are missing, too many or misshapen."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reasons = " ".join(" ".join(str(error).split("\n")[1:]).split())
+        raise InputError(f"{source} does not fit this network: {reasons}") from None
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What an optimizer remembers of a network's parameters, as "PARAMETER.NAME"."""
+    names = [name for name, _ in network.named_parameters()]
+    state = optimizer.state_dict()["state"]
+    return {f"{names[index]}.{key}": tensor for index, tensors in state.items() for key, tensor in tensors.items()}
+
+
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, network: torch.nn.Module, tensors: dict[str, torch.Tensor]
+) -> None:
+    """The inverse of `optimizer_tensors`."""
+    index = {name: number for number, (name, _) in enumerate(network.named_parameters())}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        parameter, _, key = name.rpartition(".")
+        state.setdefault(index[parameter], {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _read(folder: Path, part: str) -> dict[str, torch.Tensor]:
+    with _open(folder) as file:
+        prefix = f"{part}/"
+        return {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+
+
+def _open(folder: Path) -> safe_open:
+    path = folder / _FILE
+    if not path.is_file():
+        raise InputError(f"no checkpoint in {folder}; run `train` first")
+    try:
+        file = safe_open(path, "pt")
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a checkpoint: {error}") from None
+    if _STATE not in (file.metadata() or {}):
+        raise InputError(f"{path} is not a checkpoint: it does not say what was trained")
+    return file

@@ -4,20 +4,22 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the training module needs torch")
+from safetensors.torch import save_file  # noqa: E402
 
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo  # noqa: E402
 from image_as_imu_ros.errors import InputError  # noqa: E402
 from image_as_imu_training.__main__ import main  # noqa: E402
-from image_as_imu_training.augmentation import dihedral, photometric  # noqa: E402
+from image_as_imu_training.augmentation import Symmetry, photometric  # noqa: E402
 from image_as_imu_training.calibration import calibrate  # noqa: E402
-from image_as_imu_training.checkpoint import load_checkpoint, load_network, save_checkpoint  # noqa: E402
+from image_as_imu_training.checkpoint import Checkpoint, load_network  # noqa: E402
 from image_as_imu_training.export import disagreement, write_onnx  # noqa: E402
 from image_as_imu_training.metrics import Predictions, figures  # noqa: E402
 from image_as_imu_training.networks.blur_network import BlurNetwork, LocalSpectrum, compress, expand  # noqa: E402
 from image_as_imu_training.rendering.motion import axial_from_signed, motion_field  # noqa: E402
 from image_as_imu_training.rendering.views import Views  # noqa: E402
 from image_as_imu_training.samples import Samples  # noqa: E402
-from image_as_imu_training.train import learning_rate, loss  # noqa: E402
+from image_as_imu_training.training.losses import rendered_terms  # noqa: E402
+from image_as_imu_training.training.train import learning_rate  # noqa: E402
 
 SYMMETRIES = [(m, f, t) for m in (False, True) for f in (False, True) for t in (False, True)]
 
@@ -28,7 +30,6 @@ def test_dihedral_symmetry_is_the_motion_field_of_the_turned_camera(mirror, flip
     torch.manual_seed(0)
     flow = torch.randn(1, 2, 6, 6) * 10
     image = torch.rand(1, 1, 24, 24)
-    depth = torch.rand(1, 1, 6, 6)
     turned, vectors = image, flow
     for wanted, axis, component in ((mirror, -1, 0), (flip, -2, 1)):
         if wanted:
@@ -36,9 +37,9 @@ def test_dihedral_symmetry_is_the_motion_field_of_the_turned_camera(mirror, flip
             vectors[:, component] *= -1
     if transpose:
         turned, vectors = turned.mT, vectors.mT.flip(1)
-    result = dihedral(image, axial_from_signed(flow), depth, mirror, flip, transpose)
-    torch.testing.assert_close(result[0], turned)
-    torch.testing.assert_close(result[1], axial_from_signed(vectors))
+    symmetry = Symmetry(mirror, flip, transpose)
+    torch.testing.assert_close(symmetry.image(image), turned)
+    torch.testing.assert_close(symmetry.axial(axial_from_signed(flow)), axial_from_signed(vectors))
 
 
 def spectrum_of(image):
@@ -108,10 +109,10 @@ def test_a_few_steps_lower_the_loss():
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     image = torch.rand(2, 1, 64, 64)
     flow, depth = torch.randn(2, 2, 8, 8) * 3, torch.full((2, 1, 8, 8), 2.0)
-    depth[:1] = torch.nan
+    batch = {"flow": flow, "depth": depth, "depth_known": torch.tensor([False, True])}
     values = []
     for _ in range(15):
-        value = loss(*network(image), flow, depth)
+        value = sum(rendered_terms(network(image), batch, velocity=False).values())
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -172,15 +173,31 @@ def test_figures_of_a_known_error():
 
 
 def test_checkpoint_comes_back(tmp_path):
-    network = BlurNetwork()
-    save_checkpoint(tmp_path / "a.pt", average=network.state_dict(), step=3, seconds=1.5)
-    assert load_checkpoint(tmp_path / "a.pt")["step"] == 3
-    torch.testing.assert_close(load_network(tmp_path / "a.pt").head.weight, network.head.weight)
-    with pytest.raises(InputError, match="no checkpoint"):
-        load_network(tmp_path / "b.pt")
-    (tmp_path / "c.pt").write_bytes(b"no checkpoint")
+    network, average = BlurNetwork(), BlurNetwork()
+    state = {"network": "blur", "step": 3}
+    Checkpoint(network.state_dict(), average.state_dict(), {"head.bias.exp_avg": torch.ones(4)}, state).save(tmp_path)
+    loaded = Checkpoint.load(tmp_path)
+    assert loaded.state == state
+    assert loaded.optimizer["head.bias.exp_avg"].tolist() == [1, 1, 1, 1]
+    torch.testing.assert_close(loaded.network, dict(network.state_dict()))
+    torch.testing.assert_close(dict(load_network(tmp_path).state_dict()), dict(average.state_dict()))
+
+
+def test_a_checkpoint_that_cannot_be_used_says_why(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint in"):
+        load_network(tmp_path)
+    weights = BlurNetwork().state_dict()
+    weights["head.bias"] = torch.ones(5)
+    del weights["head.weight"]
+    Checkpoint({}, weights, {}, {"network": "blur"}).save(tmp_path)
+    with pytest.raises(InputError, match=r"does not fit .*head\.weight.*head\.bias"):
+        load_network(tmp_path)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match="not a checkpoint"):
-        load_checkpoint(tmp_path / "c.pt")
+        load_network(tmp_path)
+    save_file({"a": torch.ones(1)}, tmp_path / "checkpoint.safetensors")
+    with pytest.raises(InputError, match="does not say what was trained"):
+        load_network(tmp_path)
 
 
 def test_exported_file_agrees_and_explains_itself(tmp_path):
@@ -199,7 +216,7 @@ def test_exported_file_agrees_and_explains_itself(tmp_path):
 
 def test_commands_fail_with_one_clear_line(tmp_path, capsys):
     assert main(["export", "--checkpoint", str(tmp_path / "no.pt"), "--output", "x.onnx", "--version", "0"]) == 2
-    assert main(["train", "--data", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt")]) == 2
+    assert main(["train", f"data={tmp_path}", f"checkpoint={tmp_path}", "precision=no", "log=none"]) == 2
     error = capsys.readouterr().err
     assert "no checkpoint" in error
     assert "run `render` first" in error

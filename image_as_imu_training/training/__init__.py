@@ -1,0 +1,1 @@
+"""Training in three stages: flow and depth; velocity through the solver; real recordings."""

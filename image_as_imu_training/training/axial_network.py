@@ -1,0 +1,29 @@
+"""One view of all networks: luminance in, an axial motion field out."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from image_as_imu_training.rendering.motion import axial_from_signed
+
+Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Axial flow (B, 2, h, w) px, spread (B, 1, h, w) px, depth (B, 1, h, w) m."""
+
+
+class AxialNetwork(nn.Module):
+    """A network that takes luminance (B, 1, H, W) 0…1, normalised as it wants it, and whose flow is axial.
+
+    Networks for colour see grey pictures, networks with signed flow may choose its sign cell by cell.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(getattr(network, name))[:, None, None], persistent=False)
+
+    def forward(self, image: torch.Tensor) -> Outputs:
+        """See the class."""
+        flow, spread, depth = self.network((image - self.mean) / self.std)
+        return (flow if self.network.flow == "axial" else axial_from_signed(flow)), spread, depth

@@ -1,0 +1,1 @@
+"""Hydra configuration of `train`. What the values mean is said in `training/settings.py`."""

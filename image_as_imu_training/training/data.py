@@ -1,0 +1,129 @@
+"""Batches that follow from seed, step and process alone: a run that was interrupted sees the same ones when resumed."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from image_as_imu_ros.camera import Camera
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres
+from image_as_imu_training.augmentation import Symmetry
+from image_as_imu_training.dataset import load
+
+Batch = dict[str, torch.Tensor]
+
+_COMMON_BLUR_PX = 6.0
+
+
+class RenderedSamples(Dataset):
+    """Samples written by `render`, one by one.
+
+    Each is a dict of image (1, H, W) uint8; flow (2, h, w) axial, px; depth (1, h, w) m, NaN where unknown;
+    depth_known, bool; matrix (2, 6, h, w), the motion field matrix for a depth of 1 m; motion (6,) per exposure, NaN
+    where matrix and motion do not explain the flow. See `Samples`.
+    """
+
+    def __init__(self, folder: Path, stride: int) -> None:
+        """Raises InputError: the folder holds no samples, or their labels have another stride than the network."""
+        self.samples = load(folder)
+        self._stride = stride
+        found = self.samples.image.shape[-1] // self.samples.flow.shape[-1]
+        if found != stride:
+            raise InputError(
+                f"samples in {folder} have one label per {found} px, the network predicts one per {stride}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        sample = self.samples[index]
+        focal, cx, cy = map(float, sample.camera)
+        height, width = sample.image.shape
+        return {
+            "image": sample.image[None],
+            "flow": sample.flow.astype(np.float32),
+            "depth": sample.depth[None].astype(np.float32),
+            "depth_known": sample.depth_known,
+            "matrix": motion_field_matrix(Camera(width, height, focal, focal, cx, cy), self._stride),
+            "motion": sample.motion,
+        }
+
+    def weights(self) -> torch.Tensor:
+        """(N,) how often to draw each: short blurs, the common case of cameras, more often than long ones."""
+        lengths = [np.hypot(*flow.astype(np.float32)).mean() for flow in self.samples.flow]
+        return 1 / (_COMMON_BLUR_PX + torch.tensor(lengths))
+
+
+def motion_field_matrix(camera: Camera, stride: int) -> np.ndarray:
+    """(2, 6, h, w) float32 px per unit of motion (v, ω), for a depth of 1 m, at a camera's cells; NaN without a ray."""
+    rows, columns = camera.height // stride, camera.width // stride
+    matrix = MotionFieldMatrix.at(camera, cell_centres(rows, columns, stride))
+    both = np.concatenate([matrix.linear, matrix.angular], axis=2)
+    return both.transpose(1, 2, 0).reshape(2, 6, rows, columns).astype(np.float32)
+
+
+class StepSampler(Sampler[list[int]]):
+    """Random samples, with replacement, for each of the steps from `first` to `last`."""
+
+    def __init__(self, weights: torch.Tensor, batch: int, first: int, last: int, seed: int, process: int) -> None:
+        self._weights, self._batch = weights, batch
+        self._steps, self._seed, self._process = range(first, last), seed, process
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._steps:
+            generator = random_generator(self._seed, step, self._process, "samples")
+            yield torch.multinomial(self._weights, self._batch, replacement=True, generator=generator).tolist()
+
+
+def random_generator(
+    seed: int, step: int, process: int, purpose: str, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A random number generator of its own for everything that is drawn in a step."""
+    entropy = np.random.SeedSequence([seed, step, process, *purpose.encode()])
+    return torch.Generator(device).manual_seed(int(entropy.generate_state(1)[0]))
+
+
+def batches(dataset: Dataset, sampler: StepSampler, workers: int) -> DataLoader:
+    """The batches of a sampler, one per step."""
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, worker_init_fn=_start_worker)
+
+
+def _start_worker(_: int) -> None:
+    """An interruption is the main process's business: it finishes its step first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def first_samples(dataset: Dataset, count: int, batch: int) -> Iterator[Batch]:
+    """The first `count` samples in batches."""
+    count = min(count, len(dataset))
+    for start in range(0, count, batch):
+        yield default_collate([dataset[index] for index in range(start, min(start + batch, count))])
+
+
+def augmented(batch: Batch, window: int | None, stride: int, generator: torch.Generator) -> Batch:
+    """A batch cut to a random square of `window` px, if that is given, and turned by a random symmetry."""
+    rows, columns = (side // stride for side in batch["image"].shape[-2:])
+    height, width = (rows, columns) if window is None else (window // stride, window // stride)
+    top = int(torch.randint(rows - height + 1, (), generator=generator))
+    left = int(torch.randint(columns - width + 1, (), generator=generator))
+    symmetry = Symmetry.random(generator)
+    turns = {"image": symmetry.image, "flow": symmetry.axial, "depth": symmetry.image, "matrix": symmetry.matrix}
+
+    def varied(name: str, value: torch.Tensor) -> torch.Tensor:
+        if name not in turns:
+            return value
+        px = stride if name == "image" else 1
+        return turns[name](value[..., px * top : px * (top + height), px * left : px * (left + width)])
+
+    return {name: varied(name, value) for name, value in batch.items()}

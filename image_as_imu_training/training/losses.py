@@ -1,0 +1,135 @@
+"""What training minimises, as separate terms. Their weights are in the configuration."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from image_as_imu_training.networks.blur_network import compress
+from image_as_imu_training.training.axial_network import Outputs
+from image_as_imu_training.training.data import Batch
+from image_as_imu_training.training.velocity import (
+    Cells,
+    completed,
+    flow_of,
+    mean_flow,
+    motion_error,
+    relative_to_blur,
+)
+
+Terms = dict[str, torch.Tensor]
+
+VELOCITY_TERMS = ("velocity", "angular", "own_depth")
+
+
+def flow_term(flow: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
+    """Mean distance between compressed flows, (B, 2, h, w) px: absolute for short blurs, relative for long ones.
+
+    (An error divided by 1 + 0.15 ‖q‖ is much the same near the truth, but far from it pulls every guess to zero.)
+    """
+    return (compress(flow) - compress(true_flow)).norm(dim=1).mean()
+
+
+def spread_term(flow: torch.Tensor, spread: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of the spread (B, 1, h, w) px, a Laplace distribution's standard deviation σ.
+
+    log σ + √2 |r| / σ per component, on detached residuals r: it does not excuse the flow from being right, and
+    forgives outliers.
+    """
+    residual = (flow - true_flow).detach().abs()
+    return (spread.log() + math.sqrt(2) * residual / spread).mean()
+
+
+def depth_term(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Mean |log Ẑ − log Z| over the `known` cells, all (B, 1, h, w)."""
+    log_ratio = depth.log() - torch.where(known, true_depth, 1.0).log()
+    return (log_ratio.abs() * known).sum() / known.sum().clamp(min=1)
+
+
+def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
+    """Terms of rendered samples; those named after velocities only if asked for.
+
+    - flow, spread, depth: see the functions above.
+    - velocity: flow that the velocity's error causes, solved with the true depth. angular: the same for ω alone.
+    - own_depth: flow that the velocity's error causes when it is solved with the network's depth.
+
+    Args:
+        batch: flow, depth, depth_known, matrix and motion as `RenderedSamples` has them.
+    """
+    flow, spread, depth = outputs
+    depth_known = batch["depth_known"][:, None, None, None] & batch["depth"].isfinite()
+    terms = {
+        "flow": flow_term(flow, batch["flow"]),
+        "spread": spread_term(flow, spread, batch["flow"]),
+        "depth": depth_term(depth, batch["depth"], depth_known),
+    }
+    if velocity:
+        explained = batch["motion"].isfinite().all(1)
+        motion = torch.where(explained[:, None], batch["motion"], 0).double()
+        true = Cells.of(flow, spread, batch["matrix"], batch["depth"])
+        true_flow = flow_of(true.matrix, motion)
+        blur = mean_flow(true.matrix, motion, true.usable)
+        error = motion_error(true, true_flow, motion)
+        own = Cells.of(flow, spread, batch["matrix"], torch.where(batch["depth"].isfinite(), depth, torch.nan))
+        own_error = motion_error(own, true_flow, motion)
+        telling = explained & batch["depth_known"]
+        terms |= {
+            "velocity": _mean(relative_to_blur(mean_flow(true.matrix, error, true.usable), blur), explained),
+            "angular": _mean(
+                relative_to_blur(mean_flow(true.matrix[:, :, 3:], error[:, 3:], true.usable), blur), explained
+            ),
+            "own_depth": _mean(relative_to_blur(mean_flow(true.matrix, own_error, true.usable), blur), telling),
+        }
+    return terms
+
+
+def recording_terms(outputs: Outputs, pseudo: Outputs, batch: Batch) -> Terms:
+    """Terms of labelled frames of recordings.
+
+    - velocity: flow that the velocity's error causes, beyond what the label's own noise would; solved with the
+      network's depth. angular: the same for ω alone. A v that is not known is solved for but not judged.
+    - flow, spread, depth: see `pseudo_terms`.
+
+    Args:
+        pseudo: what the network that the stage started from says about the same frames.
+        batch: matrix, motion and noise as `LabelledFrames` has them.
+    """
+    flow, spread, depth = outputs
+    cells = Cells.of(flow, spread, batch["matrix"], depth)
+    about = completed(cells, batch["motion"])
+    matrix = cells.matrix.detach()
+    true_flow = flow_of(matrix, about)
+    label = batch["motion"].double()
+    error = (about + motion_error(cells, true_flow, about) - label).where(label.isfinite(), 0)
+    noise = batch["noise"].double().where(label.isfinite(), 0)
+    blur = mean_flow(matrix, about, cells.usable)
+
+    def beyond_noise(part: slice) -> torch.Tensor:
+        found = mean_flow(matrix[:, :, part], error[:, part], cells.usable)
+        expected = torch.einsum("bkphw,bp->bhw", matrix[:, :, part].square(), noise[:, part].square()).sqrt()
+        expected = expected.sum((1, 2)) / cells.usable.sum((1, 2)).clamp(min=1)
+        beyond = (found.square() + expected.square() + 1e-12).sqrt() - expected
+        return relative_to_blur(beyond, blur).mean()
+
+    return {
+        "velocity": beyond_noise(slice(0, 6)),
+        "angular": beyond_noise(slice(3, 6)),
+        **pseudo_terms(outputs, pseudo),
+    }
+
+
+def pseudo_terms(outputs: Outputs, pseudo: Outputs) -> Terms:
+    """Distances from the pseudo labels. Velocities alone would let the field collapse into whatever solves well."""
+    flow, spread, depth = outputs
+    pseudo_flow, pseudo_spread, pseudo_depth = pseudo
+    return {
+        "flow": flow_term(flow, pseudo_flow),
+        "spread": (spread.log() - pseudo_spread.log()).abs().mean(),
+        "depth": depth_term(depth, pseudo_depth, pseudo_depth > 0),
+    }
+
+
+def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Mean of the chosen (B,) values; zero if there are none."""
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)

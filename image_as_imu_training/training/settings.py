@@ -1,0 +1,142 @@
+"""Settings of a training run: a configuration composed from `training/config`, checked and typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from image_as_imu_ros.errors import InputError
+
+PRECISIONS = ("no", "bf16", "fp16")
+LOGS = ("tensorboard", "wandb", "none")
+
+
+@dataclass
+class Weights:
+    """Weights of the loss's terms; see `losses`. Terms that weigh nothing are not computed."""
+
+    flow: float = MISSING
+    spread: float = MISSING
+    depth: float = MISSING
+    velocity: float = MISSING
+    angular: float = MISSING
+    own_depth: float = MISSING
+
+
+@dataclass
+class RecordingSettings:
+    """A recording with ground truth to validate on, as the options of `evaluate`.
+
+    Attributes:
+        exposure: s; fitted to the truth if not given.
+    """
+
+    path: str = MISSING
+    exposure: float | None = None
+    stamp_reference: str = "middle"
+    readout_time: float = 0.0
+
+
+@dataclass
+class ValidationSettings:
+    """What is measured while training.
+
+    Attributes:
+        every: steps from one validation to the next; the last step is always followed by one.
+        data: folder of rendered samples, or none. samples: how many of them.
+        recordings: real ones. frames: how many of each, evenly spread.
+    """
+
+    every: int = MISSING
+    data: str | None = MISSING
+    samples: int = MISSING
+    recordings: list[RecordingSettings] = MISSING
+    frames: int = MISSING
+
+
+@dataclass
+class Settings:
+    """A training run.
+
+    Attributes:
+        stage: "flow", "velocity" or "recordings". network: see `networks`.
+        data: folder written by `render` (its part `train` is used), or in stage "recordings" by `label`.
+        init: checkpoint folder whose averaged weights the run starts from.
+        checkpoint: folder to write, and to continue from if a checkpoint is there.
+        steps: length of the schedule. batch: samples per step and process.
+        window: side, px, of the square that is cut out of each sample at a random place; none takes all of it.
+        learning_rate: its peak.
+        precision: one of PRECISIONS. workers: processes that load samples, 0 for none.
+        save_seconds: from one checkpoint to the next. log: one of LOGS.
+    """
+
+    stage: str = MISSING
+    network: str = MISSING
+    data: str = MISSING
+    init: str | None = MISSING
+    checkpoint: str = MISSING
+    steps: int = MISSING
+    batch: int = MISSING
+    window: int | None = MISSING
+    learning_rate: float = MISSING
+    weights: Weights = MISSING
+    precision: str = MISSING
+    workers: int = MISSING
+    seed: int = MISSING
+    save_seconds: float = MISSING
+    log: str = MISSING
+    validation: ValidationSettings = MISSING
+
+    def to_yaml(self) -> str:
+        return OmegaConf.to_yaml(OmegaConf.structured(self))
+
+
+ConfigStore.instance().store("settings", Settings)
+
+
+def read_settings(overrides: list[str]) -> Settings:
+    """Compose the configuration with overrides from the command line, such as `stage=velocity` or `weights.depth=0`.
+
+    Raises:
+        InputError: an override is malformed or names no setting, or a value is missing or out of range.
+    """
+    try:
+        with initialize_config_module("image_as_imu_training.training.config", version_base=None):
+            settings = OmegaConf.to_object(compose("config", overrides))
+    except MissingMandatoryValue as error:
+        raise InputError(f"settings: {error.full_key} is missing; give it as {error.full_key}=…") from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise InputError(f"settings: {_one_line(error)}") from None
+    for wrong, problem in _problems(settings):
+        if wrong:
+            raise InputError(f"settings: {problem}")
+    return settings
+
+
+def _problems(settings: Settings) -> Iterator[tuple[bool, str]]:
+    for name, known in (("precision", PRECISIONS), ("log", LOGS)):
+        value = getattr(settings, name)
+        yield value not in known, f"{name} is {value!r}, expected one of: {', '.join(known)}"
+    for name in ("steps", "batch"):
+        value = getattr(settings, name)
+        yield value < 1, f"{name} is {value}; it must be at least 1"
+    for name in ("every", "samples", "frames"):
+        value = getattr(settings.validation, name)
+        yield value < 1, f"validation.{name} is {value}; it must be at least 1"
+    yield not settings.learning_rate > 0, f"learning_rate is {settings.learning_rate}; it must be positive"
+    yield settings.workers < 0, f"workers is {settings.workers}; it must be 0 or more"
+
+
+def _one_line(error: Exception) -> str:
+    """The complaint without Hydra's advice, and what it was caused by."""
+    text, cause = str(error), str(error.__cause__ or "").partition("\n")[0]
+    for advice in ("To append to your config", "Config search path", "See https"):
+        text = text.partition(advice)[0]
+    text = " ".join(text.split())
+    return text if not cause or cause in text else f"{text.rstrip('.')}: {cause}"

@@ -1,0 +1,324 @@
+"""The training loop, the same for all stages: they differ in their data and in what their loss is made of."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_training.augmentation import photometric
+from image_as_imu_training.checkpoint import (
+    Checkpoint,
+    checkpoint_exists,
+    load_network,
+    load_optimizer,
+    load_weights,
+    optimizer_tensors,
+)
+from image_as_imu_training.networks import create_network
+from image_as_imu_training.training.axial_network import AxialNetwork, Outputs
+from image_as_imu_training.training.data import (
+    Batch,
+    RenderedSamples,
+    StepSampler,
+    augmented,
+    batches,
+    random_generator,
+)
+from image_as_imu_training.training.evaluation import ValidationRecording, rendered_figures
+from image_as_imu_training.training.losses import VELOCITY_TERMS, Terms, recording_terms, rendered_terms
+from image_as_imu_training.training.recordings import LabelledFrames
+from image_as_imu_training.training.settings import Settings
+
+_AVERAGE_DECAY = 0.999
+_WARM_UP = 0.03  # of the schedule
+_WEIGHT_DECAY = 1e-3
+_LONGEST_GRADIENT = 1.0
+_LOG_EVERY = 20  # steps; several processes agree as often on whether to stop
+
+Objective = Callable[[Outputs, Batch], Terms]
+
+
+def train(settings: Settings) -> int:
+    """Run or continue a training and write its checkpoint folder.
+
+    SIGINT and SIGTERM end it after the step at hand, with a checkpoint from which the same command continues as if
+    nothing had happened.
+
+    Returns:
+        0, or 128 + the number of the signal that ended it.
+
+    Raises:
+        InputError: data, checkpoint or recordings do not fit the settings, or the loss is no longer finite.
+    """
+    return _Training(settings).run()
+
+
+def learning_rate(progress: float, peak: float) -> float:
+    """One cycle: linear warm-up, then a cosine to zero. `progress` of the schedule is 0…1."""
+    if progress < _WARM_UP:
+        return peak * (0.05 + 0.95 * progress / _WARM_UP)
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - _WARM_UP) / (1 - _WARM_UP))))
+
+
+class _Training:
+    """A run's state and its steps."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = Path(settings.checkpoint).expanduser()
+        self.accelerator = _accelerator(settings, self.folder)
+        self.step = 0
+        self._start_network()
+        self.dataset = _training_data(settings, self.network.stride)
+        self.objective = _objective(settings, self.accelerator.device)
+        self._prepare_validation()
+
+    def _start_network(self) -> None:
+        settings, device = self.settings, self.accelerator.device
+        torch.manual_seed(settings.seed)
+        self.network = create_network(settings.network)
+        checkpoint = Checkpoint.load(self.folder) if checkpoint_exists(self.folder) else None
+        if checkpoint is not None:
+            for name in ("stage", "network"):
+                if checkpoint.state[name] != getattr(settings, name):
+                    raise InputError(
+                        f"{self.folder} holds a checkpoint of {name} {checkpoint.state[name]!r}, not of "
+                        f"{getattr(settings, name)!r}: choose another folder for this run (and init={self.folder})"
+                    )
+            load_weights(self.network, checkpoint.network, self.folder)
+        elif settings.init is not None:
+            start = Path(settings.init).expanduser()
+            load_weights(self.network, load_network(start).state_dict(), start)
+        self.network.to(device)
+        average = create_network(settings.network).to(device)
+        average.load_state_dict(self.network.state_dict() if checkpoint is None else checkpoint.average)
+        self.average = AxialNetwork(average.requires_grad_(False)).to(device).eval()
+        optimizer = torch.optim.AdamW(self.network.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY)
+        self.model, self.optimizer = self.accelerator.prepare(AxialNetwork(self.network).to(device), optimizer)
+        if checkpoint is not None:
+            load_optimizer(self.optimizer, self.network, checkpoint.optimizer)
+            self.step = checkpoint.state["step"]
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
+
+    def _prepare_validation(self) -> None:
+        validation = self.settings.validation
+        self.held_out = None
+        if validation.data is not None:
+            self.held_out = RenderedSamples(Path(validation.data).expanduser(), self.network.stride)
+        self.recordings = [ValidationRecording(entry, validation.frames) for entry in validation.recordings]
+        if isinstance(self.dataset, LabelledFrames):
+            for recording in self.recordings:
+                self.dataset.refuse(recording.name, recording.identities)
+
+    def run(self) -> int:
+        """Train to the last step, or until a signal arrives. Returns as `train`."""
+        settings, main = self.settings, self.accelerator.is_main_process
+        if main:
+            print(settings.to_yaml(), end="")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "settings.yaml").write_text(settings.to_yaml())
+        process = self.accelerator.process_index
+        weights = self.dataset.weights()
+        sampler = StepSampler(weights, settings.batch, self.step, settings.steps, settings.seed, process)
+        per_step = settings.batch * self.accelerator.num_processes
+        position = {"initial": self.step * per_step, "total": settings.steps * per_step}
+        recent: list[Terms] = []
+        saved = time.monotonic()
+        with (
+            _requests_to_stop() as requests,
+            tqdm(desc=settings.stage, unit="sample", disable=not main, **position) as bar,
+        ):
+            for batch in batches(self.dataset, sampler, settings.workers):
+                recent.append(self._step(batch))
+                bar.update(per_step)
+                if self.step % _LOG_EVERY == 0:
+                    bar.set_postfix(step=self.step, loss=f"{self._log(recent):.3f}", refresh=False)
+                    recent.clear()
+                if self._must_stop(requests):
+                    break
+                if time.monotonic() - saved > settings.save_seconds:
+                    self._save()
+                    saved = time.monotonic()
+                if self.step % settings.validation.every == 0 and self.step < settings.steps:
+                    self._validate()
+        self._save()
+        if self.step < settings.steps:
+            self.accelerator.print(f"stopped after step {self.step}; the same command continues")
+        else:
+            self._validate()
+        self.accelerator.end_training()
+        return 128 + requests[0] if self.step < settings.steps else 0
+
+    def _step(self, batch: Batch) -> Terms:
+        """One step of the optimizer. Returns the terms of the loss before it, and their weighted sum as `loss`."""
+        settings, device = self.settings, self.accelerator.device
+        here = (settings.seed, self.step, self.accelerator.process_index)
+        torch.manual_seed(random_generator(*here, "network").initial_seed())
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        batch = augmented(batch, settings.window, self.network.stride, random_generator(*here, "augmentation"))
+        batch["image"] = batch["image"].float() / 255
+        self.model.train()
+        outputs = self.model(photometric(batch["image"], random_generator(*here, "photometric", device)))
+        terms = self.objective(outputs, batch)
+        weights = asdict(settings.weights)
+        loss = sum(weights[name] * term for name, term in terms.items() if weights[name])
+        rate = learning_rate(self.step / settings.steps, settings.learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), _LONGEST_GRADIENT)
+        self.optimizer.step()
+        self.step += 1
+        _update_average(self.average.network, self.network, self.step)
+        return {name: term.detach() for name, term in ({"loss": loss} | terms).items()}
+
+    def _log(self, recent: list[Terms]) -> float:
+        """Write means of the last steps' terms. Returns that of the loss."""
+        self._check_weights()
+        means = {name: torch.stack([terms[name].float() for terms in recent]).mean() for name in recent[0]}
+        means = {name: float(value) for name, value in self.accelerator.reduce(means, "mean").items()}
+        rate = learning_rate(self.step / self.settings.steps, self.settings.learning_rate)
+        values = {f"train/{name}": value for name, value in means.items()} | {"train/learning_rate": rate}
+        self.accelerator.log(values, step=self.step)
+        return means["loss"]
+
+    def _save(self) -> None:
+        self._check_weights()
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = {
+                "stage": self.settings.stage,
+                "network": self.settings.network,
+                "step": self.step,
+                "scaler": None if scaler is None else scaler.state_dict(),
+            }
+            Checkpoint(
+                self.network.state_dict(),
+                self.average.network.state_dict(),
+                optimizer_tensors(self.optimizer, self.network),
+                state,
+            ).save(self.folder)
+
+    def _check_weights(self) -> None:
+        if not torch.stack([parameter.isfinite().all() for parameter in self.network.parameters()]).all():
+            raise InputError(
+                f"training diverged: the weights are not finite after step {self.step}. Lower learning_rate or set "
+                f"precision=no; the checkpoint in {self.folder}, if there is one, is from before"
+            )
+
+    def _must_stop(self, requests: list[int]) -> bool:
+        """Whether a signal has arrived, in any process: all have to stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return bool(requests)
+        if self.step % _LOG_EVERY:
+            return False
+        received = torch.tensor(float(max(requests, default=0)), device=self.accelerator.device)
+        received = int(max(self.accelerator.gather(received)))
+        requests[:] = [received] if received else []
+        return bool(requests)
+
+    def _validate(self) -> None:
+        """Measure the averaged network and log it. The other processes wait for the main one."""
+        if self.accelerator.is_main_process:
+            values, pictures = {}, {}
+            if self.held_out is not None:
+                count, batch = self.settings.validation.samples, self.settings.batch
+                objective = partial(rendered_terms, velocity=_wants_velocity(self.settings))
+                found, picture = rendered_figures(self.average, self.held_out, count, batch, objective)
+                values |= {f"validation/{name}": value for name, value in found.items()}
+                pictures["validation"] = picture
+            for recording in self.recordings:
+                found, picture = recording.figures(self.average)
+                values |= {f"{recording.name}/{name}": value for name, value in found.items()}
+                pictures[recording.name] = picture
+            values = {name: value for name, value in values.items() if math.isfinite(value)}
+            tqdm.write(f"step {self.step}: " + "  ".join(f"{name} {value:.3f}" for name, value in values.items()))
+            self.accelerator.log(values, step=self.step)
+            for tracker in self.accelerator.trackers:
+                layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                for name, picture in pictures.items():
+                    tracker.log_images({name: picture[None, :, :, ::-1]}, step=self.step, **layout)
+        self.accelerator.wait_for_everyone()
+
+
+def _accelerator(settings: Settings, folder: Path) -> Accelerator:
+    """Devices, precision and log of a run."""
+    log = None if settings.log == "none" else settings.log
+    if log is not None and find_spec(log) is None:
+        raise InputError(f"log={log} needs the package {log}: pip install {log}, or set log=none")
+    try:
+        accelerator = Accelerator(mixed_precision=settings.precision, log_with=log, project_dir=str(folder))
+    except ValueError as error:
+        raise InputError(f"precision={settings.precision} is not possible here: {error}") from None
+    accelerator.init_trackers("log", init_kwargs={"wandb": {"name": folder.name, "config": asdict(settings)}})
+    return accelerator
+
+
+def _training_data(settings: Settings, stride: int) -> RenderedSamples | LabelledFrames:
+    folder = Path(settings.data).expanduser()
+    dataset = (
+        LabelledFrames(folder, stride) if settings.stage == "recordings" else RenderedSamples(folder / "train", stride)
+    )
+    shortest = min(dataset[0]["image"].shape[1:])
+    if settings.window is not None and not (0 < settings.window <= shortest and settings.window % 32 == 0):
+        raise InputError(f"window is {settings.window} px; expected a multiple of 32, at most the samples' {shortest}")
+    return dataset
+
+
+def _objective(settings: Settings, device: torch.device) -> Objective:
+    """What turns outputs and a batch into the terms of the loss."""
+    if settings.stage != "recordings":
+        return partial(rendered_terms, velocity=_wants_velocity(settings))
+    start = AxialNetwork(load_network(Path(settings.init).expanduser())).to(device).requires_grad_(False)
+
+    def terms(outputs: Outputs, batch: Batch) -> Terms:
+        return recording_terms(outputs, start(batch["image"]), batch)
+
+    return terms
+
+
+def _wants_velocity(settings: Settings) -> bool:
+    return any(getattr(settings.weights, name) for name in VELOCITY_TERMS)
+
+
+@contextmanager
+def _requests_to_stop() -> Iterator[list[int]]:
+    """Numbers of the signals that arrived. A second one acts at once, as it would without this."""
+    received: list[int] = []
+
+    def note(number: int, _) -> None:
+        received.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        restore()
+
+
+@torch.no_grad()
+def _update_average(average: torch.nn.Module, network: torch.nn.Module, step: int) -> None:
+    """Exponential moving average of weights and batch statistics, faster at first."""
+    decay = min(_AVERAGE_DECAY, (1 + step) / (10 + step))
+    for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
