@@ -16,7 +16,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[f"{package}*", "image_as_imu_training*"]),
-    package_data={package: ["demo/assets/*"]},
+    package_data={
+        package: ["demo/assets/*"],
+        "image_as_imu_training.training.config": ["*.yaml", "*/*.yaml"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
         (f"share/{package}", ["package.xml"]),
@@ -42,7 +45,14 @@ setup(
             "ros-lifecycle-msgs",
             "ros-rosgraph-msgs",
         ],
-        "train": ["torch>=2.4", "onnx>=1.15"],
+        "train": [
+            "torch>=2.4",
+            "onnx>=1.15",
+            "accelerate>=1.0",
+            "hydra-core>=1.3",
+            "safetensors>=0.4",
+            "tensorboard>=2.14",
+        ],
         # For engine tensorrt. TensorRT itself comes with JetPack, or as the package tensorrt.
         "tensorrt": ["onnx>=1.15", "pycuda>=2022.1"],
         "test": [

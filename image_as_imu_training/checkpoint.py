@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], sou
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        reasons = " ".join(" ".join(str(error).split("\n")[1:]).split())
+        reasons = textwrap.shorten(str(error).partition("\n")[2], 300, placeholder=" …")
         raise InputError(f"{source} does not fit this network: {reasons}") from None
 
 

@@ -28,7 +28,7 @@ from image_as_imu_training.rendering.motion import axial_from_signed  # noqa: E4
 from image_as_imu_training.sources import Photos, RgbdFrames  # noqa: E402
 from image_as_imu_training.training import recordings  # noqa: E402
 from image_as_imu_training.training.data import RenderedSamples, motion_field_matrix  # noqa: E402
-from image_as_imu_training.training.losses import VELOCITY_TERMS, rendered_terms  # noqa: E402
+from image_as_imu_training.training.losses import VELOCITY_TERMS, recording_terms, rendered_terms  # noqa: E402
 from image_as_imu_training.training.recordings import LabelledFrames, label_noise  # noqa: E402
 from image_as_imu_training.training.velocity import Cells, completed, flow_of, mean_flow, motion_error  # noqa: E402
 
@@ -231,6 +231,34 @@ def test_terms_about_velocity_vanish_at_the_truth_and_skip_what_is_not_explained
     assert rendered_terms((longer, torch.ones_like(depth), depth), batch, velocity=True)["velocity"] > 0.1
 
 
+class TestTermsOfRecordings:
+    matrix = tensor(motion_field_matrix(camera(150.0), 16))
+    depth = 1 + torch.rand(1, 1, *matrix.shape[-2:], generator=torch.Generator().manual_seed(0))
+    spread = torch.ones_like(depth)
+
+    def terms(self, motion, label, noise=0.0):
+        """Of the exact field of a motion, held against a label."""
+        cells = Cells.of(self.matrix[:, :, 0], self.spread, self.matrix, self.depth)
+        flow = axial_from_signed(flow_of(cells.matrix, tensor(motion))).float()
+        batch = {"matrix": self.matrix, "motion": tensor(label).float(), "noise": torch.full((1, 6), noise)}
+        return {name: float(term) for name, term in recording_terms((flow, self.spread, self.depth), batch).items()}
+
+    def test_the_true_label_costs_nothing_whatever_its_sign(self):
+        unknown = np.r_[np.full(3, np.nan), MOTION[3:]]
+        for label in (MOTION, -MOTION, unknown, -unknown):
+            assert max(self.terms(MOTION, label).values()) < 1e-3
+
+    def test_a_wrong_turn_costs_more_than_a_label_as_noisy(self):
+        label = MOTION + np.array([0, 0, 0, 0.01, 0, 0])
+        assert self.terms(MOTION, label)["angular"] > 0.1
+        assert self.terms(MOTION, label, noise=0.03)["angular"] < 0.3 * self.terms(MOTION, label)["angular"]
+
+    def test_a_linear_velocity_is_judged_where_it_is_known(self):
+        label = np.r_[2 * MOTION[:3], MOTION[3:]]
+        assert self.terms(MOTION, label)["velocity"] > 0.1
+        assert self.terms(MOTION, label)["angular"] < 1e-3
+
+
 class TestLabels:
     def test_noise_of_labels_is_told_from_motion(self):
         rng = np.random.default_rng(0)
@@ -291,6 +319,7 @@ class TestLabels:
         (["steps"], "'steps'"),
         (["steps=0"], "at least 1"),
         (["learning_rate=0"], "must be positive"),
+        (["weights={flow: 0, spread: 0, depth: 0}"], "all weights are 0"),
         (["precision=int8"], "one of: no, bf16, fp16"),
         (["log=paper"], "one of: tensorboard, wandb, none"),
         (["data=/nowhere"], "no rendered samples"),
@@ -409,7 +438,7 @@ def test_rendering_three_stages_export_and_evaluation_work_in_a_row(rendered, tm
     assert "6 of its frames are in" in capsys.readouterr().err
     assert train("recordings", *last, check % other) == 0
     assert "other/all/rmse_angular_x" in capsys.readouterr().out
-    assert list((stages["flow"] / "log").glob("events*"))
+    assert list((stages["flow"] / "image_as_imu").glob("events*"))
     assert "steps: 2" in (stages["flow"] / "settings.yaml").read_text()
 
     model = tmp_path / "tiny.onnx"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres
 from image_as_imu_training.augmentation import Symmetry
 from image_as_imu_training.dataset import load
+from image_as_imu_training.samples import Samples
 
 Batch = dict[str, torch.Tensor]
 
@@ -31,33 +33,39 @@ class RenderedSamples(Dataset):
 
     def __init__(self, folder: Path, stride: int) -> None:
         """Raises InputError: the folder holds no samples, or their labels have another stride than the network."""
-        self.samples = load(folder)
+        samples = load(folder)
+        self._samples = [vars(samples[index]) for index in range(len(samples))]
         self._stride = stride
-        found = self.samples.image.shape[-1] // self.samples.flow.shape[-1]
+        found = self._samples[0]["image"].shape[-1] // self._samples[0]["flow"].shape[-1]
         if found != stride:
             raise InputError(
                 f"samples in {folder} have one label per {found} px, the network predicts one per {stride}"
             )
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self._samples)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        sample = self.samples[index]
-        focal, cx, cy = map(float, sample.camera)
-        height, width = sample.image.shape
+        sample = self._samples[index]
+        focal, cx, cy = map(float, sample["camera"])
+        height, width = sample["image"].shape
         return {
-            "image": sample.image[None],
-            "flow": sample.flow.astype(np.float32),
-            "depth": sample.depth[None].astype(np.float32),
-            "depth_known": sample.depth_known,
+            "image": sample["image"][None],
+            "flow": sample["flow"].astype(np.float32),
+            "depth": sample["depth"][None].astype(np.float32),
+            "depth_known": sample["depth_known"],
             "matrix": motion_field_matrix(Camera(width, height, focal, focal, cx, cy), self._stride),
-            "motion": sample.motion,
+            "motion": sample["motion"],
         }
+
+    def first(self, count: int) -> Samples:
+        """The first `count` samples at once."""
+        chosen = [self._samples[index] for index in range(count)]
+        return Samples(**{field.name: np.stack([sample[field.name] for sample in chosen]) for field in fields(Samples)})
 
     def weights(self) -> torch.Tensor:
         """(N,) how often to draw each: short blurs, the common case of cameras, more often than long ones."""
-        lengths = [np.hypot(*flow.astype(np.float32)).mean() for flow in self.samples.flow]
+        lengths = [np.hypot(*sample["flow"].astype(np.float32)).mean() for sample in self._samples]
         return 1 / (_COMMON_BLUR_PX + torch.tensor(lengths))
 
 

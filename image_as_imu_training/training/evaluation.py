@@ -63,7 +63,7 @@ def rendered_figures(
         terms.append({name: len(found[0]) * float(value) for name, value in terms_of(found, labelled).items()})
         outputs.append([output.float().cpu().numpy() for output in found])
     flow, spread, depth = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-    samples = dataset.samples[:count]
+    samples = dataset.first(count)
     values = asdict(figures(samples, Predictions(flow, spread[:, 0], depth[:, 0])))
     values |= {f"loss_{name}": sum(part[name] for part in terms) / count for name in terms[0]}
     pictures = zip(samples.image[:_PICTURES], flow, samples.flow, strict=False)
@@ -122,7 +122,7 @@ class _Subsampled(Recording):
 
     def frames(self, image_topic: str, info_topic: str, depth_topic: str | None = None) -> Iterator[CameraMessages]:
         """See `Recording.frames`."""
-        every = max(1, super().count(image_topic) // self._wanted)
+        every = max(1, -(-super().count(image_topic) // self._wanted))
         return islice(super().frames(image_topic, info_topic, depth_topic), 0, None, every)
 
     def count(self, topic: str) -> int:

@@ -26,7 +26,7 @@ VELOCITY_TERMS = ("velocity", "angular", "own_depth")
 def flow_term(flow: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
     """Mean distance between compressed flows, (B, 2, h, w) px: absolute for short blurs, relative for long ones.
 
-    (An error divided by 1 + 0.15 ‖q‖ is much the same near the truth, but far from it pulls every guess to zero.)
+    (An error divided by 1 + 0.3 ‖q‖ is much the same near the truth, but far from it pulls every guess to zero.)
     """
     return (compress(flow) - compress(true_flow)).norm(dim=1).mean()
 
@@ -84,15 +84,13 @@ def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
     return terms
 
 
-def recording_terms(outputs: Outputs, pseudo: Outputs, batch: Batch) -> Terms:
+def recording_terms(outputs: Outputs, batch: Batch) -> Terms:
     """Terms of labelled frames of recordings.
 
     - velocity: flow that the velocity's error causes, beyond what the label's own noise would; solved with the
       network's depth. angular: the same for ω alone. A v that is not known is solved for but not judged.
-    - flow, spread, depth: see `pseudo_terms`.
 
     Args:
-        pseudo: what the network that the stage started from says about the same frames.
         batch: matrix, motion and noise as `LabelledFrames` has them.
     """
     flow, spread, depth = outputs
@@ -112,22 +110,7 @@ def recording_terms(outputs: Outputs, pseudo: Outputs, batch: Batch) -> Terms:
         beyond = (found.square() + expected.square() + 1e-12).sqrt() - expected
         return relative_to_blur(beyond, blur).mean()
 
-    return {
-        "velocity": beyond_noise(slice(0, 6)),
-        "angular": beyond_noise(slice(3, 6)),
-        **pseudo_terms(outputs, pseudo),
-    }
-
-
-def pseudo_terms(outputs: Outputs, pseudo: Outputs) -> Terms:
-    """Distances from the pseudo labels. Velocities alone would let the field collapse into whatever solves well."""
-    flow, spread, depth = outputs
-    pseudo_flow, pseudo_spread, pseudo_depth = pseudo
-    return {
-        "flow": flow_term(flow, pseudo_flow),
-        "spread": (spread.log() - pseudo_spread.log()).abs().mean(),
-        "depth": depth_term(depth, pseudo_depth, pseudo_depth > 0),
-    }
+    return {"velocity": beyond_noise(slice(0, 6)), "angular": beyond_noise(slice(3, 6))}
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def label(
         topics = topics_of(opened, image_topic, camera_info_topic, truth_topic)
         truth = read_truth(opened, topics["truth"])
         if exposure is None:
-            timing = fitted(timing, opened, topics, truth, load_engine(model or resource(DEFAULT_MODEL)))
+            with closing(load_engine(model or resource(DEFAULT_MODEL))) as engine:
+                timing = fitted(timing, opened, topics, truth, engine)
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

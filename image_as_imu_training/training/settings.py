@@ -130,6 +130,10 @@ def _problems(settings: Settings) -> Iterator[tuple[bool, str]]:
         value = getattr(settings.validation, name)
         yield value < 1, f"validation.{name} is {value}; it must be at least 1"
     yield not settings.learning_rate > 0, f"learning_rate is {settings.learning_rate}; it must be positive"
+    yield (
+        not any(vars(settings.weights).values()),
+        "all weights are 0; at least one term of the loss must weigh something",
+    )
     yield settings.workers < 0, f"workers is {settings.workers}; it must be 0 or more"
 
 

@@ -38,6 +38,7 @@ from image_as_imu_training.training.data import (
 )
 from image_as_imu_training.training.evaluation import ValidationRecording, rendered_figures
 from image_as_imu_training.training.losses import VELOCITY_TERMS, Terms, recording_terms, rendered_terms
+from image_as_imu_training.training.pseudo_labels import PseudoLabels
 from image_as_imu_training.training.recordings import LabelledFrames
 from image_as_imu_training.training.settings import Settings
 
@@ -264,7 +265,7 @@ def _accelerator(settings: Settings, folder: Path) -> Accelerator:
         accelerator = Accelerator(mixed_precision=settings.precision, log_with=log, project_dir=str(folder))
     except ValueError as error:
         raise InputError(f"precision={settings.precision} is not possible here: {error}") from None
-    accelerator.init_trackers("log", init_kwargs={"wandb": {"name": folder.name, "config": asdict(settings)}})
+    accelerator.init_trackers("image_as_imu", init_kwargs={"wandb": {"name": folder.name, "config": asdict(settings)}})
     return accelerator
 
 
@@ -283,10 +284,10 @@ def _objective(settings: Settings, device: torch.device) -> Objective:
     """What turns outputs and a batch into the terms of the loss."""
     if settings.stage != "recordings":
         return partial(rendered_terms, velocity=_wants_velocity(settings))
-    start = AxialNetwork(load_network(Path(settings.init).expanduser())).to(device).requires_grad_(False)
+    pseudo_labels = PseudoLabels(Path(settings.init).expanduser(), device)
 
     def terms(outputs: Outputs, batch: Batch) -> Terms:
-        return recording_terms(outputs, start(batch["image"]), batch)
+        return recording_terms(outputs, batch) | pseudo_labels.terms(outputs, batch["image"])
 
     return terms
 

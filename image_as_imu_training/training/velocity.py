@@ -39,7 +39,7 @@ _COMPLETING_STEPS = 5
 _SHORTEST_PX = 0.5  # cells with shorter true flow lose their weight
 _PRIOR = 1e-4  # of the information about an unknown that moves every cell
 _ACROSS = 0.4  # spread across q as a fraction of that along it, of calibrated networks that predict but one
-_KNEE = 0.15  # 1/px, as in `compress`
+_KNEE = 0.3  # 1/px, as in the networks' `compress`
 
 
 @dataclass(frozen=True)

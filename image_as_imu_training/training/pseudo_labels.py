@@ -1,0 +1,33 @@
+"""What the network said before stage 3, held against what it says while it learns velocities.
+
+Velocities alone would let the field collapse into whatever happens to solve well.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from image_as_imu_training.checkpoint import load_network
+from image_as_imu_training.training.axial_network import AxialNetwork, Outputs
+from image_as_imu_training.training.losses import Terms, depth_term, flow_term
+
+
+class PseudoLabels:
+    """Predictions of the averaged network of a checkpoint, frozen."""
+
+    def __init__(self, checkpoint: Path, device: torch.device) -> None:
+        """Raises InputError: as `load_network`."""
+        self._network = AxialNetwork(load_network(checkpoint)).to(device).requires_grad_(False)
+
+    def terms(self, outputs: Outputs, image: torch.Tensor) -> Terms:
+        """Distances of flow, spread and depth from those predicted for the images (B, 1, H, W) 0…1."""
+        flow, spread, depth = outputs
+        with torch.no_grad():
+            start_flow, start_spread, start_depth = self._network(image)
+        return {
+            "flow": flow_term(flow, start_flow),
+            "spread": (spread.log() - start_spread.log()).abs().mean(),
+            "depth": depth_term(depth, start_depth, torch.ones_like(start_depth, dtype=torch.bool)),
+        }
