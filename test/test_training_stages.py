@@ -28,7 +28,13 @@ from image_as_imu_training.rendering.motion import axial_from_signed  # noqa: E4
 from image_as_imu_training.sources import Photos, RgbdFrames  # noqa: E402
 from image_as_imu_training.training import recordings  # noqa: E402
 from image_as_imu_training.training.data import RenderedSamples, motion_field_matrix  # noqa: E402
-from image_as_imu_training.training.losses import VELOCITY_TERMS, recording_terms, rendered_terms  # noqa: E402
+from image_as_imu_training.training.losses import (  # noqa: E402
+    VELOCITY_TERMS,
+    flow_term,
+    recording_terms,
+    rendered_terms,
+    sure_flow_term,
+)
 from image_as_imu_training.training.recordings import LabelledFrames, label_noise  # noqa: E402
 from image_as_imu_training.training.velocity import Cells, completed, flow_of, mean_flow, motion_error  # noqa: E402
 
@@ -202,6 +208,15 @@ def test_a_loss_of_stage_1_is_what_it_always_was():
     likelihood = spread.log() + np.sqrt(2) * (flow - true_flow).abs() / spread
     assert terms["spread"] == pytest.approx(float(likelihood.mean()))
     assert terms["depth"] == pytest.approx(float((depth[0] / true_depth[0]).log().abs().mean()))
+
+
+def test_surer_cells_weigh_more_in_the_flow_term_and_none_if_all_are_alike():
+    error = torch.zeros(1, 2, 1, 2)
+    error[0, 0, 0] = torch.tensor([1.0, 3.0])
+    zero, alike = torch.zeros_like(error), torch.ones(1, 1, 1, 2)
+    assert sure_flow_term(error, alike, zero) == pytest.approx(float(flow_term(error, zero)), rel=0.2)
+    assert sure_flow_term(error, torch.tensor([[[[0.1, 10.0]]]]), zero) < 0.75 * flow_term(error, zero)
+    assert sure_flow_term(error, torch.tensor([[[[10.0, 0.1]]]]), zero) > 1.1 * flow_term(error, zero)
 
 
 def test_terms_about_velocity_vanish_at_the_truth_and_skip_what_is_not_explained():
@@ -428,6 +443,8 @@ def test_rendering_three_stages_export_and_evaluation_work_in_a_row(rendered, tm
     check = "validation.recordings=[{path: %s, exposure: 0.01}]"
     assert train("flow", f"data={rendered}", "window=64", check % recording, "validation.frames=3") == 0
     assert train("velocity", f"data={rendered}", f"init={stages['flow']}", "log=none") == 0
+    before, after = Checkpoint.load(stages["flow"]).average, Checkpoint.load(stages["velocity"]).network
+    assert all(torch.equal(after[name], before[name]) for name in before if "running" in name)
     output = capsys.readouterr().out
     assert "validation/flow_error" in output
     assert "validation/loss_own_depth" in output

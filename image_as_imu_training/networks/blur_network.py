@@ -16,7 +16,7 @@ _FREQUENCIES = (0.21, 0.265, 0.334, 0.42)  # cycles per px of each octave; the n
 _WINDOW = 24  # px
 _CONTRAST_SCALE = 64.0
 _QUANTISATION = 1e-4  # power of 8-bit rounding at that scale; below it nothing can be told
-_KNEE = 0.3  # 1/px; blur is compressed logarithmically beyond about 1/_KNEE
+KNEE = 0.3  # 1/px; blur is compressed logarithmically beyond about 1/KNEE
 _LONGEST = 11.8  # compressed length of about 110 px, beyond which nothing is trained
 
 
@@ -27,13 +27,13 @@ def compress(flow: torch.Tensor) -> torch.Tensor:
     learned before the length is known.
     """
     length = (flow.square().sum(1, keepdim=True) + 1e-4).sqrt()
-    return flow * (torch.log1p(_KNEE * length) / (_KNEE * length))
+    return flow * (torch.log1p(KNEE * length) / (KNEE * length))
 
 
 def expand(compressed: torch.Tensor) -> torch.Tensor:
     """The inverse of `compress`, for lengths up to 110 px."""
     length = (compressed.square().sum(1, keepdim=True) + 1e-4).sqrt()
-    return compressed * ((torch.exp(_KNEE * length.clamp(max=_LONGEST)) - 1) / (_KNEE * length))
+    return compressed * ((torch.exp(KNEE * length.clamp(max=_LONGEST)) - 1) / (KNEE * length))
 
 
 def _fourier_bank() -> torch.Tensor:

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from image_as_imu_training.networks.blur_network import compress
+from image_as_imu_training.networks.blur_network import KNEE, compress
 from image_as_imu_training.training.axial_network import Outputs
 from image_as_imu_training.training.data import Batch
 from image_as_imu_training.training.velocity import (
@@ -31,6 +31,17 @@ def flow_term(flow: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
     return (compress(flow) - compress(true_flow)).norm(dim=1).mean()
 
 
+def sure_flow_term(flow: torch.Tensor, spread: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
+    """As `flow_term`, where cells that are surer weigh more: those are what the solver goes by.
+
+    A cell weighs σ^−0.7, relative to the batch's mean, with its spread (B, 1, h, w) σ in compressed px. The weights are
+    constants, so the spread does not excuse the flow from being right. For networks that predict a sensible spread.
+    """
+    compressed_spread = (spread / (1 + KNEE * flow.norm(dim=1, keepdim=True))).detach().clamp(0.05, 20)
+    weight = compressed_spread[:, 0] ** -0.7
+    return (weight * (compress(flow) - compress(true_flow)).norm(dim=1)).mean() / weight.mean()
+
+
 def spread_term(flow: torch.Tensor, spread: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood of the spread (B, 1, h, w) px, a Laplace distribution's standard deviation σ.
 
@@ -50,7 +61,7 @@ def depth_term(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tenso
 def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
     """Terms of rendered samples; those named after velocities only if asked for.
 
-    - flow, spread, depth: see the functions above.
+    - flow, sure_flow, spread, depth: see the functions above.
     - velocity: flow that the velocity's error causes, solved with the true depth. angular: the same for ω alone.
     - own_depth: flow that the velocity's error causes when it is solved with the network's depth.
 
@@ -61,6 +72,7 @@ def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
     depth_known = batch["depth_known"][:, None, None, None] & batch["depth"].isfinite()
     terms = {
         "flow": flow_term(flow, batch["flow"]),
+        "sure_flow": sure_flow_term(flow, spread, batch["flow"]),
         "spread": spread_term(flow, spread, batch["flow"]),
         "depth": depth_term(depth, batch["depth"], depth_known),
     }

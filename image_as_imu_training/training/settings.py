@@ -22,6 +22,7 @@ class Weights:
     """Weights of the loss's terms; see `losses`. Terms that weigh nothing are not computed."""
 
     flow: float = MISSING
+    sure_flow: float = MISSING
     spread: float = MISSING
     depth: float = MISSING
     velocity: float = MISSING
@@ -72,6 +73,8 @@ class Settings:
         steps: length of the schedule. batch: samples per step and process.
         window: side, px, of the square that is cut out of each sample at a random place; none takes all of it.
         learning_rate: its peak.
+        freeze_norm: keep the statistics of batch normalisation as they are. Right where a batch holds few images: their
+            cells resemble each other, and a network that is normalised by them alone reads single images wrongly.
         precision: one of PRECISIONS. workers: processes that load samples, 0 for none.
         save_seconds: from one checkpoint to the next. log: one of LOGS.
     """
@@ -85,6 +88,7 @@ class Settings:
     batch: int = MISSING
     window: int | None = MISSING
     learning_rate: float = MISSING
+    freeze_norm: bool = MISSING
     weights: Weights = MISSING
     precision: str = MISSING
     workers: int = MISSING

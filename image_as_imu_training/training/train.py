@@ -172,6 +172,8 @@ class _Training:
         batch = augmented(batch, settings.window, self.network.stride, random_generator(*here, "augmentation"))
         batch["image"] = batch["image"].float() / 255
         self.model.train()
+        if settings.freeze_norm:
+            _freeze_norm(self.model)
         outputs = self.model(photometric(batch["image"], random_generator(*here, "photometric", device)))
         terms = self.objective(outputs, batch)
         weights = asdict(settings.weights)
@@ -290,6 +292,13 @@ def _objective(settings: Settings, device: torch.device) -> Objective:
         return recording_terms(outputs, batch) | pseudo_labels.terms(outputs, batch["image"])
 
     return terms
+
+
+def _freeze_norm(network: torch.nn.Module) -> None:
+    """Normalise by the running statistics, as in use, and leave them as they are."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
 
 
 def _wants_velocity(settings: Settings) -> bool:
