@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from image_as_imu_ros.alignment import Aligner, Alignment, starts_along
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.direction import (
     DIRECTIONS,
@@ -20,15 +22,25 @@ from image_as_imu_ros.direction import (
 )
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.exposure_estimator import ExposureEstimator, MeasuredExposure, blur_along
 from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix
 from image_as_imu_ros.solver import MOTION_MODELS, Solution, Uncertainty, Velocity, solve
 from image_as_imu_ros.view import View
 
 STAMP_REFERENCES = ("start", "middle", "end")
+MEASUREMENTS = ("single", "aligned", "auto")
+FIRST_EXPOSURE = 0.01  # s, the guess where nothing is known
 
 _LONGEST_EXPOSURE = 1.0  # s; longer is a mistake of unit
 _SURE = 0.9  # probability from which the direction counts as resolved
 _VISIBLE_BLUR = 1.0  # px at 320 px width
+
+# Standard deviation of the log of an exposure that starts its own estimate: given, or guessed.
+_GIVEN_LOG_STD = 0.5
+_GUESSED_LOG_STD = 1.0
+
+# The blur's length may be off by this factor, and by as much more as the exposure is uncertain.
+_LENGTH_REACH = 2.8
 
 
 @dataclass(frozen=True)
@@ -36,25 +48,36 @@ class Options:
     """How velocities are estimated.
 
     Attributes:
+        measurement: "single": velocity at mid-exposure, from the blur of one frame. "aligned": mean velocity between
+            two mid-exposures, from aligning the frame with the previous one; no answer where that fails. "auto":
+            aligned where it can be trusted, else single.
         motion_model: "full" (v, ω) or "rotation" (ω only).
         direction: "causal" looks at the previous frame; "centered" at the next one too and answers one frame later;
             "axial" leaves the direction open (ω's largest component is positive).
         linear_prior_std: expected size of each component of v, m/s.
         exposure_log_std: relative error of the exposure times given with the frames.
+        estimate_exposure: measure the exposure time from blur and alignment, starting from that of the first frame.
     """
 
+    measurement: str = "auto"
     motion_model: str = "full"
     direction: str = "causal"
     linear_prior_std: float = 0.5
     exposure_log_std: float = 0.02
+    estimate_exposure: bool = False
 
     def __post_init__(self) -> None:
+        if self.measurement not in MEASUREMENTS:
+            raise InputError(f"measurement is {self.measurement!r}, expected one of: {', '.join(MEASUREMENTS)}")
         if self.motion_model not in MOTION_MODELS:
             raise InputError(f"motion_model is {self.motion_model!r}, expected one of: {', '.join(MOTION_MODELS)}")
         if self.direction not in DIRECTIONS:
             raise InputError(f"direction is {self.direction!r}, expected one of: {', '.join(DIRECTIONS)}")
         if not self.linear_prior_std > 0:
             raise InputError(f"linear_prior_std is {self.linear_prior_std} m/s; it must be positive")
+        if self.direction == "axial" and (self.measurement == "aligned" or self.estimate_exposure):
+            asked = "measurement 'aligned'" if self.measurement == "aligned" else "an estimated exposure"
+            raise InputError(f"{asked} needs the previous frame, which direction 'axial' does not look at")
 
 
 @dataclass(frozen=True)
@@ -65,18 +88,19 @@ class Frame:
         image: (H, W) luminance or (H, W, 3) RGB, uint8.
         stamp: mid-exposure of the middle row, nanoseconds. See `mid_exposure`.
         camera: intrinsics of this image.
-        exposure: time that one row integrates light, s.
+        exposure: time that one row integrates light, s; None where not known, which takes Options.estimate_exposure.
         depth: (H', W') m registered to the image, 0 or NaN where unknown; None to use the network's.
     """
 
     image: np.ndarray
     stamp: int
     camera: Camera
-    exposure: float
+    exposure: float | None
     depth: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        check_exposure(self.exposure)
+        if self.exposure is not None:
+            check_exposure(self.exposure)
         if self.image.dtype != np.uint8 or self.image.ndim not in (2, 3) or self.image.shape[2:] not in ((), (3,)):
             raise InputError(
                 f"image has shape {self.image.shape} and type {self.image.dtype}; expected (H, W) or (H, W, 3) uint8"
@@ -87,53 +111,87 @@ class Frame:
 
 @dataclass(frozen=True)
 class MotionEstimate:
-    """Velocity of the camera at one frame's mid-exposure.
+    """Velocity of the camera, measured with one frame.
 
     Attributes:
-        stamp: mid-exposure, nanoseconds.
-        velocity: in the camera's optical frame; its covariance includes the doubt about the direction.
-        resolved_direction: whether the direction is known.
-        direction_probability: that the sign of `velocity` is right, 0.5 to 1.
+        measurement: "single" or "aligned", what `velocity` is. See `Options`.
+        stamp: time of `velocity`, ns: mid-exposure, or halfway between two mid-exposures.
+        velocity: in the camera's optical frame.
+        resolved_direction: whether its direction is known.
+        frame_stamp: mid-exposure of the frame, ns.
+        single: velocity at mid-exposure from blur; its covariance includes the doubt about the direction.
+        direction_probability: that the sign of `single` is right, 0.5 to 1.
+        alignment: with the previous frame; None if there is none, or if directions are left open.
+        gap: from the previous mid-exposure to this one, ns; 0 if there is no previous frame.
         mean_flow: mean predicted blur length, px at 320 px image width.
-        residual: misfit in units of the predicted spread; about 1 if the scene is static and the model is right.
-        inliers: fraction of grid cells that agree with the velocity.
-        exposure: s.
-        field: what the network saw. fitted_flow: (2, h, w) the flow that `velocity` explains, input px.
+        residual: misfit of the blur in units of the predicted spread; about 1 if the scene is static and the model is
+            right.
+        inliers: fraction of grid cells that agree with `single`.
+        exposure: s, that `single` was computed with. exposure_log_std: standard deviation of its log.
+        measured_exposure: what blur and alignment say about the exposure time so far; None before they have met.
+        field: what the network saw. fitted_flow: (2, h, w) the flow that `single` explains, input px.
         view: which part of the image the network saw.
-        seconds: time spent per step: "prepare", "network", "solve", "direction".
+        seconds: time spent per step: "prepare", "network", "solve", "align", "direction".
     """
 
+    measurement: str
     stamp: int
     velocity: Velocity
     resolved_direction: bool
+    frame_stamp: int
+    single: Velocity
     direction_probability: float
+    alignment: Alignment | None
+    gap: int
     mean_flow: float
     residual: float
     inliers: float
     exposure: float
+    exposure_log_std: float
+    measured_exposure: MeasuredExposure | None
     field: MotionField
     fitted_flow: np.ndarray
     view: View
     seconds: dict[str, float]
-
-    def with_known_direction(self) -> MotionEstimate:
-        """The estimate for somebody who knows that its sign is right: no doubt about it in the covariance."""
-        covariance = self.velocity.covariance - _doubt(self.velocity.vector, self.direction_probability)
-        return replace(
-            self,
-            velocity=replace(self.velocity, covariance=covariance),
-            direction_probability=1.0,
-            resolved_direction=True,
-        )
 
     @property
     def ambiguous(self) -> bool:
         """Whether the camera visibly moved but nobody can say which way. Without visible blur it does not matter."""
         return not self.resolved_direction and self.mean_flow >= _VISIBLE_BLUR
 
-    def reversed(self) -> MotionEstimate:
-        """The other velocity that explains the same blur."""
-        return replace(self, velocity=self.velocity.reversed(), fitted_flow=-self.fitted_flow)
+    def as_single(self) -> MotionEstimate:
+        """What the blur of this frame alone says; the previous frame only chose the sign."""
+        return replace(
+            self,
+            measurement="single",
+            stamp=self.frame_stamp,
+            velocity=self.single,
+            resolved_direction=self.direction_probability >= _SURE,
+        )
+
+    def as_aligned(self) -> MotionEstimate | None:
+        """What alignment with the previous frame says; None where it cannot be trusted."""
+        if self.alignment is None or self.alignment.doubt:
+            return None
+        return replace(
+            self,
+            measurement="aligned",
+            stamp=self.frame_stamp - self.gap // 2,
+            velocity=self.alignment.velocity,
+            resolved_direction=True,
+        )
+
+    def with_known_direction(self) -> MotionEstimate:
+        """The estimate for somebody who knows that its sign is right: no doubt about it in the covariance."""
+        doubt = _doubt(self.single.vector, self.direction_probability)
+        single = replace(self.single, covariance=self.single.covariance - doubt)
+        return replace(
+            self,
+            velocity=single if self.measurement == "single" else self.velocity,
+            resolved_direction=True,
+            single=single,
+            direction_probability=1.0,
+        )
 
 
 def _doubt(velocity: np.ndarray, probability: float) -> np.ndarray:
@@ -172,35 +230,92 @@ class _Geometry:
     view: View
     matrix: MotionFieldMatrix
     grid: Grid
+    aligner: Aligner
+
+    def flow(self, velocity: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
+        """Image motion (2, h, w), input px/s, of a camera that moves with (6,) (v, ω)."""
+        flow = self.matrix.flow(velocity, None if depth is None else depth.ravel())
+        return np.nan_to_num(flow).T.reshape(2, *self.grid.shape)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Seen:
-    """A solved frame, kept for its neighbours.
+    """A frame and what has been found out about it so far; kept for the next one.
 
-    `undecided` has an arbitrary sign and no doubt about it in its covariance; `log_odds` speaks for that sign.
+    Attributes:
+        image: the network's input. gap: from the frame before, ns; 0 without one.
+        exposure: s. exposure_log_std: standard deviation of its log.
+        depth: (h, w) m, NaN where unknown; None if nothing is known. depth_log_std: see `Uncertainty`.
+        solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
+        alignment, measured_exposure, seconds: see `MotionEstimate`.
     """
 
+    stamp: int
+    gap: int
     geometry: _Geometry
-    small: np.ndarray
+    image: np.ndarray
+    exposure: float
+    exposure_log_std: float
+    field: MotionField
     depth: np.ndarray | None
-    undecided: MotionEstimate
-    log_odds: float
+    depth_log_std: float
+    solution: Solution
+    alignment: Alignment | None = None
+    log_odds: float = 0.0
+    measured_exposure: MeasuredExposure | None = None
+    seconds: dict[str, float] = dataclass_field(default_factory=dict)
 
     @cached_property
-    def estimate(self) -> MotionEstimate:
-        """The estimate with its likelier sign, and a covariance that knows how likely."""
-        undecided, velocity = self.undecided, self.undecided.velocity.vector
-        largest_turn = velocity[3 + np.argmax(np.abs(velocity[3:]))]
-        turn_round = self.log_odds < 0 or (self.log_odds == 0 and largest_turn < 0)
-        probability = 1 / (1 + math.exp(-abs(self.log_odds)))
-        doubt = _doubt(velocity, probability)
-        chosen = undecided.reversed() if turn_round else undecided
-        return replace(
-            chosen,
-            velocity=replace(chosen.velocity, covariance=chosen.velocity.covariance + doubt),
-            direction_probability=probability,
+    def small(self) -> np.ndarray:
+        """Luminance per grid cell."""
+        return small_image(self.image, self.geometry.grid)
+
+    @cached_property
+    def pyramid(self) -> tuple[np.ndarray, ...]:
+        return self.geometry.aligner.pyramid(self.image)
+
+    @property
+    def aligned_velocity(self) -> np.ndarray | None:
+        """(6,) mean velocity since the previous frame, where it can be trusted."""
+        return None if self.alignment is None or self.alignment.doubt else self.alignment.velocity.vector
+
+    @property
+    def last_velocity(self) -> np.ndarray | None:
+        """(6,) the best that is known about the motion at this frame; None if its direction is open."""
+        if self.aligned_velocity is not None:
+            return self.aligned_velocity
+        estimate = self.estimate()
+        return estimate.velocity.vector if estimate.resolved_direction else None
+
+    def estimate(self, further_log_odds: float = 0.0) -> MotionEstimate:
+        """The single-frame estimate with its likelier sign, and a covariance that knows how likely."""
+        log_odds = self.log_odds + further_log_odds
+        single, fitted_flow = self.solution.velocity, self.solution.flow
+        largest_turn = single.angular[np.argmax(np.abs(single.angular))]
+        if log_odds < 0 or (log_odds == 0 and largest_turn < 0):
+            single, fitted_flow = single.reversed(), -fitted_flow
+        probability = 1 / (1 + math.exp(-abs(log_odds)))
+        single = replace(single, covariance=single.covariance + _doubt(single.vector, probability))
+        return MotionEstimate(
+            measurement="single",
+            stamp=self.stamp,
+            velocity=single,
             resolved_direction=probability >= _SURE,
+            frame_stamp=self.stamp,
+            single=single,
+            direction_probability=probability,
+            alignment=self.alignment,
+            gap=self.gap,
+            mean_flow=float(np.hypot(*self.field.axial_flow).mean()) * self.geometry.view.px_at_320,
+            residual=self.solution.residual,
+            inliers=self.solution.inliers,
+            exposure=self.exposure,
+            exposure_log_std=self.exposure_log_std,
+            measured_exposure=self.measured_exposure,
+            field=self.field,
+            fitted_flow=fitted_flow,
+            view=self.geometry.view,
+            seconds=self.seconds,
         )
 
 
@@ -208,6 +323,9 @@ class MotionEstimator:
     """Turns a sequence of frames of one camera into velocities. Not thread-safe.
 
     The camera may change between frames. A stamp that jumps back starts a new sequence.
+
+    Attributes:
+        alignment: of the last two frames, also where it was not good enough to be published; None before.
     """
 
     def __init__(self, engine: Engine, options: Options | None = None) -> None:
@@ -216,7 +334,7 @@ class MotionEstimator:
         if self.options.motion_model == "full" and not engine.info.predicts_depth:
             raise InputError("this model predicts no depth: use motion_model 'rotation'")
         self._geometry: _Geometry | None = None
-        self._last: _Seen | None = None
+        self.reset()
 
     @classmethod
     def from_model(
@@ -239,20 +357,30 @@ class MotionEstimator:
 
     def reset(self) -> None:
         """Forget earlier frames."""
-        self._last = None
+        self.alignment: Alignment | None = None
+        self._last: _Seen | None = None
+        self._exposure: ExposureEstimator | None = None
+
+    @property
+    def exposure(self) -> float | None:
+        """With Options.estimate_exposure, what the next frame will be computed with, s; None before the first frame."""
+        return self._exposure.estimate.seconds if self._exposure and self.options.estimate_exposure else None
 
     def update(self, frame: Frame) -> MotionEstimate | None:
-        """Estimate the velocity at a frame.
+        """Measure with a frame.
 
         Returns:
-            The estimate for this frame; with `direction: centered` the one for the frame before, or None at first.
+            The estimate for this frame; with `direction: centered` the one for the frame before. None if there is none:
+            the first frame when centered, and with `measurement: aligned` wherever alignment cannot be trusted.
 
         Raises:
             InputError: the frame cannot be used. Earlier frames are not forgotten.
         """
-        if self._last is not None and frame.stamp == self._last.undecided.stamp:
+        if frame.exposure is None and not self.options.estimate_exposure:
+            raise InputError("exposure time is not known: give it with the frame, or let it be estimated")
+        if self._last is not None and frame.stamp == self._last.stamp:
             raise InputError(f"image stamp {frame.stamp} ns repeats: the frame is skipped")
-        if self._last is not None and frame.stamp < self._last.undecided.stamp:
+        if self._last is not None and frame.stamp < self._last.stamp:
             self.reset()
         started = time.perf_counter()
         geometry = self._geometry_for(frame.camera)
@@ -261,95 +389,146 @@ class MotionEstimator:
         prepared = time.perf_counter()
         field = self.engine.infer(image)
         inferred = time.perf_counter()
-        solution = self._solve(field, geometry, frame.exposure, depth)
+        seen = self._solve(frame, geometry, image, field, depth)
         solved = time.perf_counter()
-        seen = self._compare(frame, geometry, image, field, depth, solution)
+        last = self._last
+        if last is not None and self.options.direction != "axial":
+            seen.alignment = self.alignment = self._align(seen, last)
+        aligned = time.perf_counter()
+        if last is not None and self.options.direction != "axial":
+            seen.log_odds = self._log_odds(seen, last)
+            seen.measured_exposure = self._measure_exposure(seen, last)
         directed = time.perf_counter()
-        seen.undecided.seconds.update(
+        seen.seconds.update(
             prepare=prepared - started,
             network=inferred - prepared,
             solve=solved - inferred,
-            direction=directed - solved,
+            align=aligned - solved,
+            direction=directed - aligned,
         )
-        previous, self._last = self._last, seen
+        self._last = seen
         if self.options.direction != "centered":
-            return seen.estimate
-        return None if previous is None else _look_ahead(previous, seen)
+            return self._choose(seen.estimate())
+        return None if last is None else self._choose(_look_ahead(last, seen))
 
     def flush(self) -> MotionEstimate | None:
         """With `direction: centered`, the estimate of the last frame, for which no next frame will come."""
         last, self._last = self._last, None
-        return last.estimate if last is not None and self.options.direction == "centered" else None
+        return self._choose(last.estimate()) if last is not None and self.options.direction == "centered" else None
 
     def _geometry_for(self, camera: Camera) -> _Geometry:
         if self._geometry is None or self._geometry.camera != camera:
             info = self.engine.info
             view = View.of(camera, info.width, info.height)
             grid = Grid.of(view.camera, info.stride)
-            self._geometry = _Geometry(camera, view, MotionFieldMatrix.at(view.camera, grid.pixels.T), grid)
+            matrix = MotionFieldMatrix.at(view.camera, grid.pixels.T)
+            self._geometry = _Geometry(camera, view, matrix, grid, Aligner.of(view.camera, info.stride))
             self.reset()
         return self._geometry
 
-    def _solve(self, field: MotionField, geometry: _Geometry, exposure: float, depth: np.ndarray | None) -> Solution:
-        info = self.engine.info
-        return solve(
+    def _solve(
+        self, frame: Frame, geometry: _Geometry, image: np.ndarray, field: MotionField, depth: np.ndarray | None
+    ) -> _Seen:
+        """Blur → velocity up to sign."""
+        info, options, last = self.engine.info, self.options, self._last
+        exposure, exposure_log_std = self._exposure_of(frame)
+        depth_log_std = info.depth_log_std if depth is None else 0.0
+        solution = solve(
             field,
             geometry.matrix,
             exposure,
-            motion_model=self.options.motion_model,
+            motion_model=options.motion_model,
             depth=depth,
-            previous=None if self._last is None else self._last.estimate.velocity.vector,
+            previous=None if last is None else last.solution.velocity.vector,
             uncertainty=Uncertainty(
-                linear_prior_std=self.options.linear_prior_std,
+                linear_prior_std=options.linear_prior_std,
                 correlated_cells=info.correlated_cells,
-                flow_log_std=math.hypot(info.flow_log_std, self.options.exposure_log_std),
-                depth_log_std=info.depth_log_std if depth is None else 0.0,
+                flow_log_std=math.hypot(info.flow_log_std, exposure_log_std),
+                depth_log_std=depth_log_std,
             ),
         )
-
-    def _compare(
-        self,
-        frame: Frame,
-        geometry: _Geometry,
-        image: np.ndarray,
-        field: MotionField,
-        depth: np.ndarray | None,
-        solution: Solution,
-    ) -> _Seen:
-        """Hold a solved frame against the previous one."""
-        velocity = solution.velocity.vector
         depth = field.depth if depth is None else depth
-        small = small_image(image, geometry.grid)
-        last = self._last
-        log_odds = 0.0
-        if last is not None and self.options.direction != "axial":
-            seconds = (frame.stamp - last.undecided.stamp) * 1e-9
-            log_odds = photometric_log_odds(geometry.grid, velocity, depth, small, last.small, seconds)
-            if last.estimate.resolved_direction:
-                previous = last.estimate.velocity.vector
-                log_odds += continuity_log_odds(velocity, solution.velocity.covariance, previous, seconds)
-        undecided = MotionEstimate(
-            stamp=frame.stamp,
-            velocity=solution.velocity,
-            resolved_direction=False,
-            direction_probability=0.5,
-            mean_flow=float(np.hypot(*field.axial_flow).mean()) * geometry.view.px_at_320,
-            residual=solution.residual,
-            inliers=solution.inliers,
-            exposure=frame.exposure,
-            field=field,
-            fitted_flow=solution.flow,
-            view=geometry.view,
-            seconds={},
+        gap = 0 if last is None else frame.stamp - last.stamp
+        return _Seen(
+            frame.stamp, gap, geometry, image, exposure, exposure_log_std, field, depth, depth_log_std, solution
         )
-        return _Seen(geometry, small, depth, undecided, log_odds)
+
+    def _exposure_of(self, frame: Frame) -> tuple[float, float]:
+        """Exposure time, s, for this frame, and the standard deviation of its log."""
+        if not self.options.estimate_exposure:
+            return frame.exposure, self.options.exposure_log_std
+        if self._exposure is None:
+            guessed = frame.exposure is None
+            start = (FIRST_EXPOSURE, _GUESSED_LOG_STD) if guessed else (frame.exposure, _GIVEN_LOG_STD)
+            self._exposure = ExposureEstimator(*start)
+        estimate = self._exposure.estimate
+        return estimate.seconds, estimate.log_std
+
+    def _align(self, seen: _Seen, last: _Seen) -> Alignment:
+        reach = _LENGTH_REACH * math.exp(seen.exposure_log_std)
+        return seen.geometry.aligner.align(
+            seen.pyramid,
+            last.pyramid,
+            seen.gap * 1e-9,
+            starts_along(seen.solution.velocity.vector, last.last_velocity, reach),
+            seen.depth,
+            motion_model=self.options.motion_model,
+            linear_prior_std=self.options.linear_prior_std,
+            depth_log_std=seen.depth_log_std,
+        )
+
+    def _log_odds(self, seen: _Seen, last: _Seen) -> float:
+        """For the sign of the solution, from the previous frame."""
+        velocity, seconds = seen.solution.velocity, seen.gap * 1e-9
+        if seen.aligned_velocity is not None:
+            return continuity_log_odds(velocity.vector, velocity.covariance, seen.aligned_velocity, seconds / 2)
+        log_odds = photometric_log_odds(
+            seen.geometry.grid, velocity.vector, seen.depth, seen.small, last.small, seconds
+        )
+        if last.last_velocity is not None:
+            log_odds += continuity_log_odds(velocity.vector, velocity.covariance, last.last_velocity, seconds)
+        return log_odds
+
+    def _measure_exposure(self, seen: _Seen, last: _Seen) -> MeasuredExposure | None:
+        """Hold the blur of the previous frame against the motion from the frame before it to this one."""
+        if self._exposure is None:
+            self._exposure = ExposureEstimator(1.0, _GUESSED_LOG_STD)
+        given = 1.0 if self.options.estimate_exposure else last.exposure
+        if seen.aligned_velocity is not None and last.aligned_velocity is not None:
+            # Each is the velocity halfway between two frames: interpolated at the frame in the middle.
+            share = last.gap / (last.gap + seen.gap)
+            velocity = (1 - share) * last.aligned_velocity + share * seen.aligned_velocity
+            change = seen.aligned_velocity - last.aligned_velocity
+            depth = last.depth if self.options.motion_model == "full" else None
+            rate, blur = blur_along(last.solution.flow, last.geometry.flow(velocity, depth))
+            rate_change, _ = blur_along(last.solution.flow, last.geometry.flow(change, depth))
+            scale = last.geometry.view.px_at_320
+            self._exposure.observe(scale * blur, scale * given * rate, scale * given * rate_change)
+        elif last.measured_exposure is None:
+            return None
+        estimate = self._exposure.estimate
+        return replace(estimate, seconds=given * estimate.seconds)
+
+    def _choose(self, estimate: MotionEstimate) -> MotionEstimate | None:
+        """The measurement that was asked for.
+
+        Stamps increase strictly whatever they alternate between: halfway from the previous frame to this one is later
+        than the one and earlier than the other.
+        """
+        if self.options.measurement == "single":
+            return estimate
+        aligned = estimate.as_aligned()
+        return estimate if aligned is None and self.options.measurement == "auto" else aligned
 
 
 def _look_ahead(seen: _Seen, following: _Seen) -> MotionEstimate:
     """The estimate of a frame whose sign is judged by the next frame too."""
     if seen.geometry is not following.geometry:
-        return seen.estimate
-    seconds = (seen.undecided.stamp - following.undecided.stamp) * 1e-9
-    velocity = seen.undecided.velocity.vector
-    log_odds = photometric_log_odds(seen.geometry.grid, velocity, seen.depth, seen.small, following.small, seconds)
-    return replace(seen, log_odds=seen.log_odds + log_odds).estimate
+        return seen.estimate()
+    velocity, seconds = seen.solution.velocity, following.gap * 1e-9
+    if following.aligned_velocity is not None:
+        following_velocity = following.aligned_velocity
+        return seen.estimate(continuity_log_odds(velocity.vector, velocity.covariance, following_velocity, seconds / 2))
+    return seen.estimate(
+        photometric_log_odds(seen.geometry.grid, velocity.vector, seen.depth, seen.small, following.small, -seconds)
+    )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -21,6 +23,8 @@ from tqdm import tqdm
 from image_as_imu_ros.engine import ENGINES, Engine, load_engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import (
+    FIRST_EXPOSURE,
+    MEASUREMENTS,
     STAMP_REFERENCES,
     Frame,
     MotionEstimate,
@@ -29,16 +33,22 @@ from image_as_imu_ros.estimator import (
     check_exposure,
     mid_exposure,
 )
+from image_as_imu_ros.exposure_estimator import MeasuredExposure
 from image_as_imu_ros.overlay import draw_overlay
 from image_as_imu_ros.replay.bag_writer import check_new, write_bag
 from image_as_imu_ros.replay.metrics import Samples, metrics, with_true_direction
-from image_as_imu_ros.replay.plots import plot_error_against_blur, plot_time_series
+from image_as_imu_ros.replay.plots import (
+    plot_error_against_blur,
+    plot_exposure,
+    plot_measurements,
+    plot_time_series,
+)
 from image_as_imu_ros.replay.recording import CameraMessages, Recording
 from image_as_imu_ros.replay.truth import Truth, read_truth
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 from image_as_imu_ros.solver import MOTION_MODELS, Velocity
 
-_STAGES = ("decode", "prepare", "network", "solve", "direction")
+_STAGES = ("decode", "prepare", "network", "solve", "align", "direction")
 _FIRST_EXPOSURE = 0.02  # s, the guess that --fit-exposure starts from
 _FEWEST_TO_FIT = 5  # blurred frames with truth
 _PICTURES = 4
@@ -47,37 +57,50 @@ _PICTURES_APART = 1.0  # s
 
 @dataclass(frozen=True)
 class Timing:
-    """What the stamps of a recording mean. See `estimator.mid_exposure`."""
+    """What the stamps of a recording mean. See `estimator.mid_exposure`.
 
-    exposure: float
+    Attributes:
+        exposure: s; None if it is to be estimated.
+    """
+
+    exposure: float | None
     stamp_reference: str
     readout_time: float
 
-    def middle(self, stamp: int) -> int:
+    def middle(self, stamp: int, estimated_exposure: float | None) -> int:
         """Mid-exposure, ns, of a frame stamped `stamp`. Raises InputError: the stamp is not positive."""
         if stamp <= 0:
             raise InputError(f"image stamp is {stamp} ns; it must be positive (was the driver's clock running?)")
-        return mid_exposure(stamp, self.exposure, self.stamp_reference, self.readout_time)
+        exposure = self.exposure or estimated_exposure or FIRST_EXPOSURE
+        return mid_exposure(stamp, exposure, self.stamp_reference, self.readout_time)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What is kept of one frame: a recording's images and motion fields do not fit in memory.
+    """What is kept of one estimate: a recording's images and motion fields do not fit in memory.
 
     Attributes:
-        ambiguous: the node would not publish this one. Others as in `MotionEstimate`.
-        seconds: per stage.
+        span: s over which the velocity is a mean: the gap between two frames, or the time in which one gathered light.
+        ambiguous: the node would not publish this one.
+        doubt: why alignment could not be trusted; empty if it could, or was not tried.
+        seconds: per stage. Others as in `MotionEstimate`.
     """
 
     stamp: int
     frame_id: str
+    measurement: str
     velocity: Velocity
+    span: float
     mean_flow: float
     residual: float
     inliers: float
     resolved: bool
     ambiguous: bool
     direction_probability: float
+    doubt: str
+    exposure: float
+    exposure_log_std: float
+    measured_exposure: MeasuredExposure | None
     seconds: dict[str, float]
 
 
@@ -86,12 +109,15 @@ class Run:
     """One pass over a recording.
 
     Attributes:
-        results: in the order of recording.
+        results: what the estimator answered, in the order of recording.
+        single, aligned: what it would have answered with the one and the other measurement.
         pictures: (mean flow, stamp, overlay) of the most blurred frames.
         refused: message → number of frames that could not be used because of it.
     """
 
     results: list[Result] = field(default_factory=list)
+    single: list[Result] = field(default_factory=list)
+    aligned: list[Result] = field(default_factory=list)
     pictures: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -104,29 +130,55 @@ def main(argv: list[str]) -> int:
     output = _make_folder(args.output or Path("output") / name)
     model = args.model or resource(DEFAULT_MODEL)
     oracle = args.direction == "oracle"
-    options = Options(args.motion_model, "causal" if oracle else args.direction)
+    estimated = args.exposure == "estimate"
+    options = Options(
+        measurement=args.measurement,
+        motion_model=args.motion_model,
+        direction="causal" if oracle else args.direction,
+        estimate_exposure=estimated,
+    )
     with closing(load_engine(model, args.engine)) as engine, Recording(args.recording) as recording:
         topics = _choose_topics(recording, args)
         truth = read_truth(recording, topics["truth"]) if topics["truth"] else None
         if truth is None and (oracle or args.fit_exposure):
             asked = "--fit-exposure" if args.fit_exposure else "--direction oracle"
             raise InputError(f"{asked} needs ground truth, but the recording has no topic that could be it")
-        exposure = args.exposure
+        exposure = None if estimated else args.exposure
         if args.fit_exposure:
             first = Timing(_FIRST_EXPOSURE, args.stamp_reference, args.readout_time)
-            open_direction = Options(args.motion_model, "axial")
+            open_direction = Options(motion_model=args.motion_model, direction="axial")
             run = run_recording(recording, topics, engine, open_direction, first, "fitting the exposure")
-            exposure = fit_exposure(samples_of(run, truth, first, args.motion_model), _FIRST_EXPOSURE)
+            exposure = fit_exposure(samples_of(run.results, truth, args.motion_model), _FIRST_EXPOSURE)
         timing = Timing(exposure, args.stamp_reference, args.readout_time)
-        run = run_recording(recording, topics, engine, options, timing, "estimating", known_direction=oracle)
-    samples = samples_of(run, truth, timing, args.motion_model)
+        run = run_recording(
+            recording, topics, engine, options, timing, "estimating", every=args.every, known_direction=oracle
+        )
+    samples = samples_of(run.results, truth, args.motion_model)
+    if truth is not None and not samples.has_truth.any():
+        raise InputError(
+            f"the truth, {_span(truth.stamps)}, does not overlap with the frames, {_span(samples.stamps)}: "
+            "are both stamped by the same clock?"
+        )
 
-    figures = metrics(samples, exposure, oracle=oracle)
+    if estimated:
+        exposure = float(np.median([result.exposure for result in run.results]))
+    figures = metrics(samples, exposure, oracle=oracle, truth_std=args.truth_std)
+    by_measurement = {
+        name: samples_of(results, truth, args.motion_model)
+        for name, results in (("single", run.single), ("aligned", run.aligned))
+        if results
+    }
+    figures["measurements"] = {
+        name: metrics(of_one, exposure, oracle=oracle, truth_std=args.truth_std)
+        for name, of_one in by_measurement.items()
+    }
     if oracle:
         samples = with_true_direction(samples)
     (output / "metrics.json").write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
     write_table(output / "frames.csv", run, samples)
     plot_time_series(samples, output / "time_series.png", name)
+    plot_measurements(by_measurement, output / "measurements.png", name)
+    plot_exposure(*_exposures(run), output / "exposure.png", name)
     if samples.has_truth.any():
         plot_error_against_blur(samples, output / "error_by_blur.png", name)
     for _, stamp, picture in run.pictures:
@@ -145,13 +197,15 @@ def run_recording(
     timing: Timing,
     label: str,
     *,
+    every: int = 1,
     known_direction: bool = False,
 ) -> Run:
-    """Estimate every frame of a recording.
+    """Estimate the frames of a recording.
 
     Args:
         topics: "image", "camera_info" and "depth".
         label: of the progress bar.
+        every: take every so many-th frame only.
         known_direction: somebody will choose the right sign, so the covariances hold no doubt about it.
 
     Raises:
@@ -161,27 +215,43 @@ def run_recording(
     run = Run()
     messages = recording.frames(topics["image"], topics["camera_info"], topics["depth"])
     progress = tqdm(messages, label, recording.count(topics["image"]), unit="frame", mininterval=0.5, leave=False)
-    for frame, frame_id, decoding, estimate in _estimates(estimator, progress, timing, run.refused):
+    chosen = islice(progress, 0, None, every)
+    for frame, frame_id, decoding, estimate in _estimates(estimator, chosen, timing, run.refused):
         _keep_picture(run.pictures, frame, estimate)
-        published = estimate.with_known_direction() if known_direction else estimate
-        run.results.append(
-            Result(
-                stamp=estimate.stamp,
-                frame_id=frame_id,
-                velocity=published.velocity,
-                mean_flow=estimate.mean_flow,
-                residual=estimate.residual,
-                inliers=estimate.inliers,
-                resolved=estimate.resolved_direction,
-                ambiguous=published.ambiguous,
-                direction_probability=estimate.direction_probability,
-                seconds={"decode": decoding, **estimate.seconds},
-            )
-        )
+        for results, one in (
+            (run.results, estimate),
+            (run.single, estimate.as_single()),
+            (run.aligned, estimate.as_aligned()),
+        ):
+            if one is not None:
+                results.append(_result(one, frame_id, decoding, timing, known_direction))
     if not run.results:
         reason = next(iter(run.refused), "the topic has no messages")
         raise InputError(f"none of the frames on {topics['image']!r} can be used: {reason}")
     return run
+
+
+def _result(estimate: MotionEstimate, frame_id: str, decoding: float, timing: Timing, known_direction: bool) -> Result:
+    published = estimate.with_known_direction() if known_direction else estimate
+    single = estimate.measurement == "single"
+    return Result(
+        stamp=estimate.stamp,
+        frame_id=frame_id,
+        measurement=estimate.measurement,
+        velocity=published.velocity,
+        span=estimate.exposure + timing.readout_time if single else estimate.gap * 1e-9,
+        mean_flow=estimate.mean_flow,
+        residual=estimate.residual,
+        inliers=estimate.inliers,
+        resolved=estimate.resolved_direction,
+        ambiguous=published.ambiguous,
+        direction_probability=estimate.direction_probability,
+        doubt=estimate.alignment.doubt if estimate.alignment else "",
+        exposure=estimate.exposure,
+        exposure_log_std=estimate.exposure_log_std,
+        measured_exposure=estimate.measured_exposure,
+        seconds={"decode": decoding, **estimate.seconds},
+    )
 
 
 def _estimates(
@@ -195,7 +265,8 @@ def _estimates(
         try:
             image = message.decode_image(estimator.engine.info.colour)
             depth = message.decode_depth()
-            frame = Frame(image, timing.middle(message.stamp), message.camera(), timing.exposure, depth)
+            middle = timing.middle(message.stamp, estimator.exposure)
+            frame = Frame(image, middle, message.camera(), timing.exposure, depth)
             decoding = time.perf_counter() - started
             estimate = estimator.update(frame)
         except InputError as error:
@@ -204,10 +275,10 @@ def _estimates(
             continue
         waiting[frame.stamp] = frame, message.frame_id, decoding
         if estimate is not None:
-            yield *waiting[estimate.stamp], estimate
-            waiting = {frame.stamp: waiting[frame.stamp]}
+            yield *waiting[estimate.frame_stamp], estimate
+        waiting = {frame.stamp: waiting[frame.stamp]}
     if (estimate := estimator.flush()) is not None:
-        yield *waiting[estimate.stamp], estimate
+        yield *waiting[estimate.frame_stamp], estimate
 
 
 def _keep_picture(pictures: list[tuple[float, int, np.ndarray]], frame: Frame, estimate: MotionEstimate) -> None:
@@ -222,23 +293,13 @@ def _keep_picture(pictures: list[tuple[float, int, np.ndarray]], frame: Frame, e
     pictures[:] = sorted(others, key=lambda kept: -kept[0])[:_PICTURES]
 
 
-def samples_of(run: Run, truth: Truth | None, timing: Timing, motion_model: str) -> Samples:
-    """A run beside the truth, which is averaged over the time in which each frame gathered light.
-
-    Raises:
-        InputError: there is truth, but at no frame.
-    """
-    results = run.results
+def samples_of(results: list[Result], truth: Truth | None, motion_model: str) -> Samples:
+    """Results beside the truth, which is averaged over the time that each of them is about."""
     stamps = np.array([result.stamp for result in results], np.int64)
     unknown = np.full((len(results), 3), np.nan)
     truth_linear, truth_angular = unknown, unknown
     if truth is not None:
-        truth_linear, truth_angular = truth.at(stamps, timing.exposure + timing.readout_time)
-        if not np.isfinite(truth_angular).any():
-            raise InputError(
-                f"the truth, {_span(truth.stamps)}, does not overlap with the frames, {_span(stamps)}: "
-                "are both stamped by the same clock?"
-            )
+        truth_linear, truth_angular = truth.at(stamps, np.array([result.span for result in results]))
     linear = np.array([result.velocity.linear for result in results])
     return Samples(
         stamps=stamps,
@@ -276,6 +337,17 @@ def fit_exposure(samples: Samples, guess: float) -> float:
     return float(guess * np.median(along))
 
 
+def _exposures(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(N,) stamps, exposures that were used, and what blur and alignment said: exposure and std of its log, or NaN."""
+    measured = [result.measured_exposure or MeasuredExposure(np.nan, np.nan) for result in run.single]
+    return (
+        np.array([result.stamp for result in run.single], np.int64),
+        np.array([result.exposure for result in run.single]),
+        np.array([one.seconds for one in measured]),
+        np.array([one.log_std for one in measured]),
+    )
+
+
 def write_table(path: Path, run: Run, samples: Samples) -> None:
     """One row per frame: SI units, camera's optical frame, standard deviations as sigma_*, empty where not known."""
     sigma = np.sqrt(np.einsum("nii->ni", samples.covariance))
@@ -288,10 +360,11 @@ def write_table(path: Path, run: Run, samples: Samples) -> None:
         "truth_linear": samples.truth_linear,
     }
     names = [f"{name}_{axis}" for name in vectors for axis in "xyz"]
-    quality = ("mean_flow_px", "residual", "inliers", "direction_resolved", "direction_probability")
+    quality = ("mean_flow_px", "residual", "inliers", "direction_resolved", "direction_probability", "exposure_s")
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["stamp_ns", *names, *quality, *(f"{stage}_ms" for stage in _STAGES)])
+        stages = [f"{stage}_ms" for stage in _STAGES]
+        writer.writerow(["stamp_ns", "measurement", "alignment_doubt", *names, *quality, *stages])
         for result, values in zip(run.results, np.concatenate(list(vectors.values()), axis=1), strict=True):
             numbers = [
                 *values,
@@ -300,9 +373,11 @@ def write_table(path: Path, run: Run, samples: Samples) -> None:
                 result.inliers,
                 int(result.resolved),
                 result.direction_probability,
+                result.exposure,
                 *(1e3 * result.seconds[stage] for stage in _STAGES),
             ]
-            writer.writerow([result.stamp, *("" if np.isnan(number) else f"{number:.6g}" for number in numbers)])
+            texts = ("" if np.isnan(number) else f"{number:.6g}" for number in numbers)
+            writer.writerow([result.stamp, result.measurement, result.doubt, *texts])
 
 
 def _published(run: Run, samples: Samples, motion_model: str) -> Iterator[tuple[int, str, Velocity]]:
@@ -329,7 +404,12 @@ def _parser() -> argparse.ArgumentParser:
         "--truth-topic", metavar="TOPIC", help="Twist, Odometry, Pose or Imu (default: the first kind there is)"
     )
     exposure = parser.add_mutually_exclusive_group()
-    exposure.add_argument("--exposure", type=float, metavar="S", help="exposure time of all frames, s")
+    exposure.add_argument(
+        "--exposure",
+        type=_exposure,
+        metavar="S",
+        help='exposure time of all frames, s, or "estimate": measured from blur and alignment',
+    )
     exposure.add_argument("--fit-exposure", action="store_true", help="fit one exposure time to the truth")
     parser.add_argument("--stamp-reference", choices=STAMP_REFERENCES, default="middle", help="(default: middle)")
     parser.add_argument(
@@ -340,24 +420,47 @@ def _parser() -> argparse.ArgumentParser:
         help="first to last row of a rolling shutter (default: 0)",
     )
     parser.add_argument(
+        "--measurement",
+        choices=MEASUREMENTS,
+        default="auto",
+        help="from one frame's blur, from two aligned frames, or aligned where that can be trusted (default: auto)",
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every Nth frame only (default: 1)")
+    parser.add_argument(
         "--direction",
         choices=("causal", "centered", "oracle"),
         default="causal",
         help="from the previous frame, from the next one too, or from the truth (default: causal)",
     )
     parser.add_argument("--motion-model", choices=MOTION_MODELS, default="full", help="(default: full)")
+    parser.add_argument(
+        "--truth-std",
+        type=float,
+        default=0.0,
+        metavar="RAD_S",
+        help="the true ω's own noise, added to the covariances that errors are held against (default: 0)",
+    )
     parser.add_argument("--output", metavar="DIR", help="folder for the results (default: output/NAME)")
     parser.add_argument("--write-bag", metavar="DIR", help="write the estimates as Imu and Twist into a new MCAP bag")
     return parser
 
 
+def _exposure(text: str) -> float | str:
+    return text if text == "estimate" else float(text)
+
+
 def _check(args: argparse.Namespace) -> None:
     if args.exposure is None and not args.fit_exposure:
         raise InputError(
-            "the exposure time is needed: give it with --exposure SECONDS, or fit it to the truth with --fit-exposure"
+            "the exposure time is needed: give it with --exposure SECONDS, measure it with --exposure estimate, "
+            "or fit it to the truth with --fit-exposure"
         )
-    if args.exposure is not None:
+    if isinstance(args.exposure, float):
         check_exposure(args.exposure)
+    if args.every < 1:
+        raise InputError(f"--every is {args.every}; expected 1 or more")
+    if not 0 <= args.truth_std < math.inf:
+        raise InputError(f"--truth-std is {args.truth_std} rad/s; expected 0 or more")
     if not 0 <= args.readout_time <= 1:
         raise InputError(f"readout time is {args.readout_time} s; expected 0 to 1 s (check the unit)")
     if args.write_bag:
@@ -395,8 +498,14 @@ def _report(
         return "–" if value is None else format(value, form)
 
     groups = figures["all"], figures["blurred"]
-    fitted = " (fitted)" if args.fit_exposure else ""
-    print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms{fitted}")
+    origin = " (fitted)" if args.fit_exposure else ""
+    if args.exposure == "estimate":
+        last = run.results[-1]
+        origin = f" (estimated; at the end {1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%})"
+    print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms{origin}")
+    print(", ".join(f"{count} {what}" for what, count in Counter(result.measurement for result in run.results).items()))
+    for doubt, count in _counted(result.doubt for result in run.single if result.doubt).items():
+        print(f"{count} frames not aligned: {doubt}")
     if truth is None:
         print("no ground truth in the recording: nothing to compare with")
     else:
@@ -414,12 +523,14 @@ def _report(
         chosen = samples.has_truth, samples.has_truth & samples.blurred
         known = (samples.resolved[mask] for mask in chosen)
         row("direction known on", *(f"{mask.mean():.1%}" if len(mask) else "–" for mask in known))
-        covariance = figures["covariance"]
-        print(
-            f"covariance: mean normalised error squared ω {figure(covariance['nees_angular'], '.2f')}, "
-            f"v {figure(covariance['nees_linear'], '.2f')} (3 is honest); "
-            f"ω inside its 95 % ellipsoid {figure(covariance['coverage95_angular'], '.1%')}"
-        )
+        for name, of_one in (("published", figures), *figures["measurements"].items()):
+            covariance = of_one["covariance"]
+            print(
+                f"{name}: RMSE ω {numbers(of_one['all']['rmse_angular'])} rad/s on {of_one['all']['frames']} frames; "
+                f"mean normalised error squared ω {figure(covariance['nees_angular'], '.2f')}, "
+                f"v {figure(covariance['nees_linear'], '.2f')} (3 is honest); "
+                f"ω inside its 95 % ellipsoid {figure(covariance['coverage95_angular'], '.1%')}"
+            )
         frame_ids = {result.frame_id for result in run.results}
         if truth.frame_id and frame_ids != {truth.frame_id}:
             print(
@@ -430,6 +541,14 @@ def _report(
     print(f"results in {output}")
     for reason, count in run.refused.items():
         print(f"{count} frames were not used: {reason}", file=sys.stderr)
+
+
+def _counted(texts: Iterable[str]) -> Counter[str]:
+    """How often each text comes; those that differ in numbers only count as the first of them."""
+    counts, first = Counter(), {}
+    for text in texts:
+        counts[first.setdefault(re.sub(r"[\d.]+", "#", text), text)] += 1
+    return counts
 
 
 def _span(stamps: np.ndarray) -> str:

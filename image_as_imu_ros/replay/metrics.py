@@ -8,6 +8,8 @@ import numpy as np
 
 BLURRED_PX = 4.0  # mean predicted flow at 320 px image width from which a frame counts as blurred
 
+_VISIBLE_PX = 1.0  # mean predicted flow from which an open direction matters: nobody publishes such frames
+
 # Below these, the axis, the ratio and the sign of a motion are those of the truth's noise.
 _LEAST_TURN = 0.1  # rad/s
 _LEAST_SPEED = 0.05  # m/s
@@ -52,17 +54,23 @@ class Samples:
         return np.isfinite(self.truth_angular).all(1) | np.isfinite(self.truth_linear).all(1)
 
     @property
+    def signed(self) -> np.ndarray:
+        """(N,) bool: the sign is known, or there is too little motion for it to matter."""
+        return self.resolved | (self.mean_flow < _VISIBLE_PX)
+
+    @property
     def blurred(self) -> np.ndarray:
         """(N,) bool."""
         return self.mean_flow >= BLURRED_PX
 
 
-def metrics(samples: Samples, exposure: float | None, *, oracle: bool = False) -> dict:
+def metrics(samples: Samples, exposure: float | None, *, oracle: bool = False, truth_std: float = 0.0) -> dict:
     """The content of metrics.json. Figures that cannot be computed are None; there are no NaN.
 
     Groups "all" and "blurred" count frames with truth. In each:
 
-    - `rmse_angular`, `rmse_linear`: per axis.
+    - `rmse_angular`, `rmse_linear`: per axis, without the frames whose direction is open, which the node does not
+      publish.
     - `axis_error_deg`: angle between the estimated and the true rotation axis as lines, 0 to 90°, whatever the sign:
       `direction_correct` tells about signs. Only frames that truly turn, by 0.1 rad/s or more.
     - `magnitude_ratio`: |ω̂| / |ω| over the same frames.
@@ -76,15 +84,15 @@ def metrics(samples: Samples, exposure: float | None, *, oracle: bool = False) -
         samples: with the published signs.
         exposure: s, or None if it varied.
         oracle: take the sign of each estimate from the truth.
+        truth_std: standard deviation of each component of the true ω, rad/s, added to the covariances.
     """
     agrees = direction_agrees(samples)
     agrees[~samples.resolved] = np.nan
     if oracle:
-        samples = with_true_direction(samples)
+        samples = replace(with_true_direction(samples), resolved=np.ones(len(samples), bool))
     known = samples.has_truth
-    angular_nees = _normalised_error_squared(
-        samples.angular - samples.truth_angular, samples.covariance[:, 3:, 3:], known
-    )
+    angular_covariance = samples.covariance[:, 3:, 3:] + truth_std**2 * np.eye(3)
+    angular_nees = _normalised_error_squared(samples.angular - samples.truth_angular, angular_covariance, known)
     linear_nees = _normalised_error_squared(samples.linear - samples.truth_linear, samples.covariance[:, :3, :3], known)
     return {
         "frames": len(samples),
@@ -141,8 +149,8 @@ def magnitude_ratio(samples: Samples) -> np.ndarray:
 def _group(samples: Samples, agrees: np.ndarray) -> dict:
     return {
         "frames": len(samples),
-        "rmse_angular": _rmse(samples.angular - samples.truth_angular),
-        "rmse_linear": _rmse(samples.linear - samples.truth_linear),
+        "rmse_angular": _rmse((samples.angular - samples.truth_angular)[samples.signed]),
+        "rmse_linear": _rmse((samples.linear - samples.truth_linear)[samples.signed]),
         "axis_error_deg": _quantiles(axis_error_deg(samples), median=0.5, p90=0.9),
         "magnitude_ratio": _quantiles(magnitude_ratio(samples), median=0.5, p10=0.1, p90=0.9),
         "direction_correct": _mean(agrees[np.isfinite(agrees)]),

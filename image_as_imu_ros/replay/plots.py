@@ -100,6 +100,72 @@ def plot_error_against_blur(samples: Samples, path: str | Path, title: str = "")
     figure.savefig(path, dpi=130)
 
 
+def plot_measurements(by_measurement: dict[str, Samples], path: str | Path, title: str = "") -> None:
+    """Write ω over time for each way to measure it, side by side, against the truth."""
+    figure = Figure(figsize=(7 * len(by_measurement), 6.5), layout="constrained")
+    grid = figure.subplots(3, len(by_measurement), sharex=True, sharey="row", squeeze=False)
+    start = min(samples.stamps[0] for samples in by_measurement.values())
+    for column, (name, samples) in enumerate(by_measurement.items()):
+        seconds = (samples.stamps - start) * 1e-9
+        breaks = _breaks(seconds)
+        for axis in range(3):
+            panel = grid[axis, column]
+            panel.plot(
+                np.insert(seconds, breaks, np.nan),
+                np.insert(samples.truth_angular[:, axis], breaks, np.nan),
+                color=_TRUTH,
+                linewidth=1.2,
+                label="truth",
+            )
+            panel.scatter(seconds, samples.angular[:, axis], s=5, color=_ESTIMATE, linewidths=0, label=name, zorder=3)
+            panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
+            panel.grid(alpha=0.25)
+        grid[0, column].set_title(name)
+        grid[-1, column].set_xlabel("time [s]")
+    grid[0, 0].legend(loc="upper right", fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_exposure(
+    stamps: np.ndarray,
+    used: np.ndarray,
+    measured: np.ndarray,
+    log_std: np.ndarray,
+    path: str | Path,
+    title: str = "",
+) -> None:
+    """Write exposure times over time.
+
+    Args:
+        stamps: (N,) ns.
+        used: (N,) s, what velocities were computed with.
+        measured, log_std: (N,) s and standard deviation of the log: what blur and alignment say; NaN where nothing.
+    """
+    seconds = (stamps - stamps[0]) * 1e-9
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panel = figure.subplots()
+    panel.fill_between(
+        seconds,
+        1e3 * measured * np.exp(-2 * log_std),
+        1e3 * measured * np.exp(2 * log_std),
+        color=_ESTIMATE,
+        alpha=0.2,
+        linewidth=0,
+        label="2σ",
+    )
+    panel.plot(seconds, 1e3 * measured, color=_ESTIMATE, linewidth=1.5, label="by blur and alignment")
+    panel.plot(seconds, 1e3 * used, color=_TRUTH, linestyle="--", linewidth=1.0, label="used")
+    known = np.concatenate([used, measured[np.isfinite(measured)]])
+    panel.set_ylim(0, 2e3 * np.median(known))
+    panel.set_xlabel("time [s]")
+    panel.set_ylabel("exposure time [ms]")
+    panel.grid(alpha=0.25)
+    panel.legend(fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
 def _breaks(seconds: np.ndarray) -> np.ndarray:
     """Indices before which a line is to be interrupted."""
     steps = np.diff(seconds)

@@ -33,12 +33,12 @@ class Truth:
     angular: np.ndarray
     frame_id: str
 
-    def at(self, stamps: np.ndarray, window: float) -> tuple[np.ndarray, np.ndarray]:
+    def at(self, stamps: np.ndarray, window: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean velocity over a time window about each stamp, by linear interpolation between the samples.
 
         Args:
             stamps: (M,) int64 ns, the windows' middles.
-            window: s, more than 0.
+            window: s, more than 0; one for all stamps, or (M,).
 
         Returns:
             (linear, angular), both (M, 3). NaN where the window touches a gap of more than 0.1 s between samples, or

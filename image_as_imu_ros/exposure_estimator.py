@@ -1,0 +1,90 @@
+"""An exposure time that measures itself: blur is image motion per exposure, alignment is image motion per second.
+
+Their ratio is the exposure, whatever the focal length and the scene: both see the same image motion. One frame's ratio
+is rough, so a Bayes filter keeps a belief over a grid of log exposures. It forgets slowly, as auto-exposure drifts, and
+believes in rare jumps, as auto-exposure does that too; outliers are expected.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+_RANGE = math.log(100)  # of the exposure, to either side of the first guess
+_STEP = 0.02  # of log exposure
+_DRIFT_STD = 0.012  # of log exposure, per frame
+GATE = 0.0
+_JUMP = 0.01  # probability per frame
+_LENGTH_STD = 0.25  # relative error of one frame's blur length
+_BLUR_STD = 0.7  # px, error of any blur length
+_RATE_STD = 0.2  # error of the rate between two alignments, as a fraction of their difference
+_DEGREES = 4.0  # of freedom of Student's t: outliers happen
+
+
+@dataclass(frozen=True)
+class MeasuredExposure:
+    """What blur and alignment say: s, and the standard deviation of its log."""
+
+    seconds: float
+    log_std: float
+
+
+class ExposureEstimator:
+    """Running estimate of an exposure time, or of its ratio to a given one.
+
+    Args:
+        start: first guess.
+        log_std: standard deviation of its log.
+    """
+
+    def __init__(self, start: float, log_std: float) -> None:
+        offsets = np.arange(-_RANGE, _RANGE + _STEP / 2, _STEP)
+        self._values = start * np.exp(offsets)
+        self._logs = np.log(self._values)
+        self._belief = _normalised(np.exp(-0.5 * np.square(offsets / log_std)) + 1e-3)
+        reach = np.arange(-4, 5) * _STEP
+        self._drift = _normalised(np.exp(-0.5 * np.square(reach / _DRIFT_STD)))
+
+    def observe(self, blur: float, rate: float, rate_change: float) -> None:
+        """One frame.
+
+        Args:
+            blur: length of its blur along the aligned motion, px.
+            rate: image motion by alignment, px/s; for a ratio, px during the given exposure.
+            rate_change: how much that changed about this frame, in the same unit.
+        """
+        length = max(blur, rate * self.estimate.seconds)
+        if length < GATE:
+            return
+        belief = np.convolve(self._belief, self._drift, mode="same")
+        belief = (1 - _JUMP) * _normalised(belief) + _JUMP / len(belief)
+        change = _RATE_STD * rate_change / rate
+        variance = _LENGTH_STD**2 + (_BLUR_STD / length) ** 2 + change**2
+        squared = np.square(math.log(max(blur, 0.1) / rate) - self._logs) / variance
+        self._belief = _normalised(belief * (1 + squared / _DEGREES) ** (-(_DEGREES + 1) / 2))
+
+    @property
+    def estimate(self) -> MeasuredExposure:
+        """Mean and standard deviation of the belief."""
+        mean = self._belief @ self._logs
+        variance = self._belief @ np.square(self._logs - mean)
+        return MeasuredExposure(math.exp(mean), math.sqrt(variance))
+
+
+def blur_along(blur: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
+    """How long a blur is along an image motion.
+
+    Args:
+        blur, motion: (2, …) px, and px or px/s; the blur may have the opposite sign.
+
+    Returns:
+        Root mean square length of the motion, and that of the blur's projection on it.
+    """
+    length = math.sqrt(np.square(motion).sum(0).mean())
+    return length, abs(float((blur * motion).sum(0).mean())) / max(length, 1e-9)
+
+
+def _normalised(weights: np.ndarray) -> np.ndarray:
+    return weights / weights.sum()
