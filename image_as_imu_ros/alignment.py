@@ -32,13 +32,14 @@ _LENGTH_STEP = 1.5  # between the lengths of the blur's motion at which to start
 
 _ROBUST = 1.5  # residuals of this many times their mean size count a quarter
 _QUANTISATION = 0.25  # variance of a grey value that is always there
-_CORRELATED_POINTS = 100.0  # points that share one independent error: depth, blur and parallax are wrong together
+_MEAN_SIZE_TO_STD = 1.25  # of a Gaussian
+_CORRELATED_POINTS = 22.0  # points that share one independent error: depth, blur and parallax are wrong together
 _SCALE_STD = 0.04  # relative error of all of the motion: focal length, stamps
 
 _LEAST_OVERLAP = 0.3
 _LEAST_POINTS = 100
 _LEAST_CONTRAST = 2.0  # grey levels, standard deviation
-_LEAST_SIMILARITY = 0.7  # correlation coefficient
+_LEAST_SIMILARITY = 0.75  # correlation coefficient
 _AMBIGUOUS = 1.25  # a second alignment whose 1 − similarity is less than this many times the best one's
 
 
@@ -365,8 +366,8 @@ def _refine(
         weights /= np.square(1 + np.square(error / (_ROBUST * scale[:, None])))
         normal = ((weights[:, None] * points.design) @ points.design.T).astype(np.float64)
         right = ((weights * grey) @ points.design.T).astype(np.float64)
-        variance = (weights * np.square(error)).sum(1) / (weights.sum(1) + 1e-6) + _QUANTISATION
-        variance = _CORRELATED_POINTS * variance.astype(np.float64)
+        # Outliers count: where many points do not fit, the others are less to be trusted too.
+        variance = _CORRELATED_POINTS * (_MEAN_SIZE_TO_STD * scale.astype(np.float64)) ** 2
 
         # A turn by a radian is as good as unknown; this keeps a picture without texture from giving infinities.
         normal[:, range(size), range(size)] += variance[:, None]

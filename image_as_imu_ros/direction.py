@@ -10,6 +10,7 @@ import numpy as np
 
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.motion_field import cell_centres
+from image_as_imu_ros.solver import Velocity
 
 DIRECTIONS = ("causal", "centered", "axial")
 
@@ -17,8 +18,10 @@ _PHOTOMETRIC_GAIN = 15.0  # log-odds per unit of relative photometric error
 _PHOTOMETRIC_LIMIT = 7.0  # log-odds: the test fails once in a thousand times, however clear it looks
 _ANGULAR_ACCELERATION_STD = 60.0  # rad/s²
 _LINEAR_ACCELERATION_STD = 15.0  # m/s²
+_USUAL = 0.4  # how hard cameras mostly accelerate, as a fraction of that
 _LONGEST_GAP = 0.5  # s; frames further apart say nothing about each other
 _LEAST_OVERLAP = 0.2
+_CHI2_999_3 = 16.266  # 99.9 % quantile of χ² with 3 degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,36 @@ def continuity_log_odds(velocity: np.ndarray, covariance: np.ndarray, previous: 
     """
     if abs(seconds) > _LONGEST_GAP:
         return 0.0
-    change = np.repeat([_LINEAR_ACCELERATION_STD, _ANGULAR_ACCELERATION_STD], 3) * seconds
-    weighted = np.linalg.solve(2 * covariance + np.diag(change**2), previous)
+    weighted = np.linalg.solve(2 * covariance + _change_covariance(seconds), previous)
     return float(np.clip(2 * velocity @ weighted, -_PHOTOMETRIC_LIMIT, _PHOTOMETRIC_LIMIT))
+
+
+def alignment_log_odds(blur: Velocity, length_log_std: float, aligned: Velocity, seconds: float) -> float:
+    """Log-odds that a blur's velocity rather than its reverse belongs to the motion that alignment found.
+
+    Args:
+        length_log_std: standard deviation of the log of a length error in the blur's covariance. A wrong length does
+            not turn a motion round, so it is left out.
+        seconds: between the times that the two are about.
+    """
+    velocity = blur.vector
+    covariance = blur.covariance - length_log_std**2 * np.outer(velocity, velocity) + aligned.covariance
+    weighted = np.linalg.solve(covariance + _change_covariance(_USUAL * seconds), aligned.vector)
+    return float(np.clip(2 * velocity @ weighted, -_PHOTOMETRIC_LIMIT, _PHOTOMETRIC_LIMIT))
+
+
+def contradicts(blur: Velocity, aligned: Velocity, seconds: float) -> bool:
+    """Whether a turn seen in the blur, whatever its sign, cannot be the one that alignment found.
+
+    Args:
+        seconds: between the times that the two are about.
+    """
+    covariance = blur.covariance + aligned.covariance + _change_covariance(seconds)
+    errors = np.stack([aligned.angular - blur.angular, aligned.angular + blur.angular])
+    squared = (errors * np.linalg.solve(covariance[3:, 3:], errors.T).T).sum(1)
+    return bool(squared.min() > _CHI2_999_3)
+
+
+def _change_covariance(seconds: float) -> np.ndarray:
+    """(6, 6) by how much (v, ω) may change, given how fast cameras accelerate."""
+    return np.diag((np.repeat([_LINEAR_ACCELERATION_STD, _ANGULAR_ACCELERATION_STD], 3) * seconds) ** 2)

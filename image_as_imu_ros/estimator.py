@@ -16,7 +16,9 @@ from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.direction import (
     DIRECTIONS,
     Grid,
+    alignment_log_odds,
     continuity_log_odds,
+    contradicts,
     photometric_log_odds,
     small_image,
 )
@@ -36,8 +38,9 @@ _SURE = 0.9  # probability from which the direction counts as resolved
 _VISIBLE_BLUR = 1.0  # px at 320 px width
 
 # Standard deviation of the log of an exposure that starts its own estimate: given, or guessed.
-_GIVEN_LOG_STD = 0.5
+_GIVEN_LOG_STD = 0.3
 _GUESSED_LOG_STD = 1.0
+_KNOWN_LOG_STD = 0.4  # from which velocities can be computed with it
 
 # The blur's length may be off by this factor, and by as much more as the exposure is uncertain.
 _LENGTH_REACH = 2.8
@@ -159,8 +162,13 @@ class MotionEstimate:
         """Whether the camera visibly moved but nobody can say which way. Without visible blur it does not matter."""
         return not self.resolved_direction and self.mean_flow >= _VISIBLE_BLUR
 
-    def as_single(self) -> MotionEstimate:
-        """What the blur of this frame alone says; the previous frame only chose the sign."""
+    def as_single(self) -> MotionEstimate | None:
+        """What the blur of this frame alone says; the previous frame only chose the sign.
+
+        None as long as the exposure time is little more than a guess: blur is a turn, only time makes it a rate.
+        """
+        if self.exposure_log_std > _KNOWN_LOG_STD:
+            return None
         return replace(
             self,
             measurement="single",
@@ -245,7 +253,8 @@ class _Seen:
     Attributes:
         image: the network's input. gap: from the frame before, ns; 0 without one.
         exposure: s. exposure_log_std: standard deviation of its log.
-        depth: (h, w) m, NaN where unknown; None if nothing is known. depth_log_std: see `Uncertainty`.
+        depth: (h, w) m, NaN where unknown; None if nothing is known.
+        length_log_std, depth_log_std: see `Uncertainty.flow_log_std` and `depth_log_std`.
         solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
         alignment, measured_exposure, seconds: see `MotionEstimate`.
     """
@@ -258,6 +267,7 @@ class _Seen:
     exposure_log_std: float
     field: MotionField
     depth: np.ndarray | None
+    length_log_std: float
     depth_log_std: float
     solution: Solution
     alignment: Alignment | None = None
@@ -371,7 +381,8 @@ class MotionEstimator:
 
         Returns:
             The estimate for this frame; with `direction: centered` the one for the frame before. None if there is none:
-            the first frame when centered, and with `measurement: aligned` wherever alignment cannot be trusted.
+            at the first frame when centered, with `measurement: aligned` wherever alignment cannot be trusted, and
+            where a velocity from blur is wanted but the exposure time is still to be estimated.
 
         Raises:
             InputError: the frame cannot be used. Earlier frames are not forgotten.
@@ -432,6 +443,7 @@ class MotionEstimator:
         """Blur → velocity up to sign."""
         info, options, last = self.engine.info, self.options, self._last
         exposure, exposure_log_std = self._exposure_of(frame)
+        length_log_std = math.hypot(info.flow_log_std, exposure_log_std)
         depth_log_std = info.depth_log_std if depth is None else 0.0
         solution = solve(
             field,
@@ -443,14 +455,22 @@ class MotionEstimator:
             uncertainty=Uncertainty(
                 linear_prior_std=options.linear_prior_std,
                 correlated_cells=info.correlated_cells,
-                flow_log_std=math.hypot(info.flow_log_std, exposure_log_std),
+                flow_log_std=length_log_std,
                 depth_log_std=depth_log_std,
             ),
         )
-        depth = field.depth if depth is None else depth
-        gap = 0 if last is None else frame.stamp - last.stamp
         return _Seen(
-            frame.stamp, gap, geometry, image, exposure, exposure_log_std, field, depth, depth_log_std, solution
+            stamp=frame.stamp,
+            gap=0 if last is None else frame.stamp - last.stamp,
+            geometry=geometry,
+            image=image,
+            exposure=exposure,
+            exposure_log_std=exposure_log_std,
+            field=field,
+            depth=field.depth if depth is None else depth,
+            length_log_std=length_log_std,
+            depth_log_std=depth_log_std,
+            solution=solution,
         )
 
     def _exposure_of(self, frame: Frame) -> tuple[float, float]:
@@ -466,22 +486,26 @@ class MotionEstimator:
 
     def _align(self, seen: _Seen, last: _Seen) -> Alignment:
         reach = _LENGTH_REACH * math.exp(seen.exposure_log_std)
-        return seen.geometry.aligner.align(
+        blur, seconds = seen.solution.velocity, seen.gap * 1e-9
+        alignment = seen.geometry.aligner.align(
             seen.pyramid,
             last.pyramid,
-            seen.gap * 1e-9,
-            starts_along(seen.solution.velocity.vector, last.last_velocity, reach),
+            seconds,
+            starts_along(blur.vector, last.last_velocity, reach),
             seen.depth,
             motion_model=self.options.motion_model,
             linear_prior_std=self.options.linear_prior_std,
             depth_log_std=seen.depth_log_std,
         )
+        if not alignment.doubt and contradicts(blur, alignment.velocity, seconds / 2):
+            return replace(alignment, doubt="it contradicts the blur")
+        return alignment
 
     def _log_odds(self, seen: _Seen, last: _Seen) -> float:
         """For the sign of the solution, from the previous frame."""
         velocity, seconds = seen.solution.velocity, seen.gap * 1e-9
         if seen.aligned_velocity is not None:
-            return continuity_log_odds(velocity.vector, velocity.covariance, seen.aligned_velocity, seconds / 2)
+            return alignment_log_odds(velocity, seen.length_log_std, seen.alignment.velocity, seconds / 2)
         log_odds = photometric_log_odds(
             seen.geometry.grid, velocity.vector, seen.depth, seen.small, last.small, seconds
         )
@@ -493,7 +517,7 @@ class MotionEstimator:
         """Hold the blur of the previous frame against the motion from the frame before it to this one."""
         if self._exposure is None:
             self._exposure = ExposureEstimator(1.0, _GUESSED_LOG_STD)
-        given = 1.0 if self.options.estimate_exposure else last.exposure
+        before, now = (1.0, 1.0) if self.options.estimate_exposure else (last.exposure, seen.exposure)
         if seen.aligned_velocity is not None and last.aligned_velocity is not None:
             # Each is the velocity halfway between two frames: interpolated at the frame in the middle.
             share = last.gap / (last.gap + seen.gap)
@@ -503,11 +527,11 @@ class MotionEstimator:
             rate, blur = blur_along(last.solution.flow, last.geometry.flow(velocity, depth))
             rate_change, _ = blur_along(last.solution.flow, last.geometry.flow(change, depth))
             scale = last.geometry.view.px_at_320
-            self._exposure.observe(scale * blur, scale * given * rate, scale * given * rate_change)
+            self._exposure.observe(scale * blur, scale * before * rate, scale * before * rate_change)
         elif last.measured_exposure is None:
             return None
         estimate = self._exposure.estimate
-        return replace(estimate, seconds=given * estimate.seconds)
+        return replace(estimate, seconds=now * estimate.seconds)
 
     def _choose(self, estimate: MotionEstimate) -> MotionEstimate | None:
         """The measurement that was asked for.
@@ -515,10 +539,8 @@ class MotionEstimator:
         Stamps increase strictly whatever they alternate between: halfway from the previous frame to this one is later
         than the one and earlier than the other.
         """
-        if self.options.measurement == "single":
-            return estimate
-        aligned = estimate.as_aligned()
-        return estimate if aligned is None and self.options.measurement == "auto" else aligned
+        single, aligned = estimate.as_single(), estimate.as_aligned()
+        return {"single": single, "aligned": aligned, "auto": aligned or single}[self.options.measurement]
 
 
 def _look_ahead(seen: _Seen, following: _Seen) -> MotionEstimate:
@@ -527,8 +549,8 @@ def _look_ahead(seen: _Seen, following: _Seen) -> MotionEstimate:
         return seen.estimate()
     velocity, seconds = seen.solution.velocity, following.gap * 1e-9
     if following.aligned_velocity is not None:
-        following_velocity = following.aligned_velocity
-        return seen.estimate(continuity_log_odds(velocity.vector, velocity.covariance, following_velocity, seconds / 2))
+        aligned = following.alignment.velocity
+        return seen.estimate(alignment_log_odds(velocity, seen.length_log_std, aligned, seconds / 2))
     return seen.estimate(
         photometric_log_odds(seen.geometry.grid, velocity.vector, seen.depth, seen.small, following.small, -seconds)
     )

@@ -14,11 +14,11 @@ import numpy as np
 
 _RANGE = math.log(100)  # of the exposure, to either side of the first guess
 _STEP = 0.02  # of log exposure
-_DRIFT_STD = 0.012  # of log exposure, per frame
-GATE = 0.0
-_JUMP = 0.01  # probability per frame
-_LENGTH_STD = 0.25  # relative error of one frame's blur length
-_BLUR_STD = 0.7  # px, error of any blur length
+_DRIFT_STD = 0.01  # of log exposure, per frame
+_JUMP = 0.002  # probability per frame
+_LEAST_BLUR = 5.0  # px at 320 px image width; shorter blur tends to be read too short
+_LENGTH_STD = 0.2  # relative error of one frame's blur length
+_BLUR_STD = 2.0  # px, error of any blur length
 _RATE_STD = 0.2  # error of the rate between two alignments, as a fraction of their difference
 _DEGREES = 4.0  # of freedom of Student's t: outliers happen
 
@@ -56,7 +56,7 @@ class ExposureEstimator:
             rate_change: how much that changed about this frame, in the same unit.
         """
         length = max(blur, rate * self.estimate.seconds)
-        if length < GATE:
+        if length < _LEAST_BLUR:
             return
         belief = np.convolve(self._belief, self._drift, mode="same")
         belief = (1 - _JUMP) * _normalised(belief) + _JUMP / len(belief)

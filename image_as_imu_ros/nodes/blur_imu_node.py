@@ -35,7 +35,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import Frame, MotionEstimate, MotionEstimator
 from image_as_imu_ros.images import stamp_to_nanoseconds
 from image_as_imu_ros.nodes.buffers import Slot
-from image_as_imu_ros.nodes.exposure import exposure_reader
+from image_as_imu_ros.nodes.exposure import EXPOSURE_TOPICS, contradiction, exposure_reader
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
 from image_as_imu_ros.nodes.health import Health
 from image_as_imu_ros.nodes.messages import diagnostics_message, image_message, imu_message, twist_message
@@ -176,7 +176,7 @@ class BlurImuNode(LifecycleNode):
                     precision=settings.precision,
                     dla_core=settings.dla_core,
                 )
-            if self.settings.exposure_source != "parameter":
+            if settings.exposure_source in EXPOSURE_TOPICS:
                 exposure_reader(self.settings.exposure_source, self.settings.exposure_unit)
             _warm_up(self._estimator)
         except InputError as error:
@@ -208,7 +208,7 @@ class BlurImuNode(LifecycleNode):
             self._subscriptions_while_active.append(
                 self.create_subscription(depth_type, "depth", self._on_depth, _NEWEST)
             )
-        if settings.exposure_source != "parameter":
+        if settings.exposure_source in EXPOSURE_TOPICS:
             message_type, self._read_exposure = exposure_reader(settings.exposure_source, settings.exposure_unit)
             self._subscriptions_while_active.append(
                 self.create_subscription(message_type, "exposure", self._on_exposure, _BESIDE)
@@ -316,6 +316,11 @@ class BlurImuNode(LifecycleNode):
                 "the values on the topic exposure stay the same while the brightness changes: with auto-exposure they "
                 "are wrong; set the exposure by hand and give it as exposure_time with exposure_source: parameter"
             )
+        estimate = self._last_estimate
+        given = self.settings.exposure_source != "estimate"
+        if given and estimate is not None and estimate.measured_exposure is not None:
+            problem = contradiction(estimate.exposure, estimate.measured_exposure)
+            problems += [problem] if problem else []
         report = self._health.report(self._image_topic_state(), problems, self._details())
         name = f"{self.get_fully_qualified_name().lstrip('/')}: camera motion"
         message = diagnostics_message(report, name, self._hardware_id, self.get_clock().now().to_msg())
@@ -342,12 +347,18 @@ class BlurImuNode(LifecycleNode):
         if estimate is not None:
             direction = "resolved" if estimate.resolved_direction else "unresolved"
             details |= {
-                "exposure (s)": f"{estimate.exposure:g}",
+                "measurement": estimate.measurement,
+                "exposure (s)": f"{estimate.exposure:.4g} ± {estimate.exposure_log_std:.0%}",
                 "direction": f"{direction} (probability {estimate.direction_probability:.3f})",
                 "mean blur (px at 320 px width)": f"{estimate.mean_flow:.1f}",
                 "residual": f"{estimate.residual:.2f}",
                 "inliers": f"{estimate.inliers:.2f}",
             }
+            if (measured := estimate.measured_exposure) is not None:
+                details["exposure by blur (s)"] = f"{measured.seconds:.4g} ± {measured.log_std:.0%}"
+        alignment = self._estimator.alignment
+        if alignment is not None:
+            details["alignment"] = alignment.doubt or f"trusted (similarity {alignment.similarity:.2f})"
         return details
 
     # The worker's thread
@@ -370,15 +381,17 @@ class BlurImuNode(LifecycleNode):
             Refused: the frame cannot be used.
         """
         settings, estimator = self.settings, self._estimator
-        frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour)
+        frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour, estimator.exposure)
         if settings.exposure_source != self._assembler.exposure_origin == "parameter":
             self._health.count("exposure fallback")
         with refusing("estimate"):
             estimate = estimator.update(frame)
         self._answered.append(_Answered(received, frame))
         if estimate is not None:
-            answered = next(answered for answered in self._answered if answered.frame.stamp == estimate.stamp)
+            answered = next(answered for answered in self._answered if answered.frame.stamp == estimate.frame_stamp)
             self._publish(estimate, answered, settings)
+        elif settings.measurement == "aligned":
+            self._health.count("not aligned")
 
     def _publish(self, estimate: MotionEstimate, answered: _Answered, settings: Settings) -> None:
         frame_id = self._hardware_id = answered.received.message.header.frame_id
@@ -388,6 +401,7 @@ class BlurImuNode(LifecycleNode):
         else:
             self._publishers_by_topic["imu/data_raw"].publish(imu_message(estimate, frame_id))
             self._publishers_by_topic["twist"].publish(twist_message(estimate, frame_id))
+            self._health.count(estimate.measurement)
             self._health.published(time.monotonic() - answered.received.arrival)
         debug = self._publishers_by_topic["debug/image"]
         if debug.get_subscription_count() > 0:

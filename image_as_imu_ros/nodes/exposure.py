@@ -1,15 +1,20 @@
-"""Where a frame's exposure time comes from: message types, units, and a watch for values that do not move."""
+"""Where a frame's exposure time comes from: message types, units, and watches for values that cannot be true."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.exposure_estimator import MeasuredExposure
 
 EXPOSURE_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "100us": 1e-4}  # → seconds
-EXPOSURE_SOURCES = ("parameter", "topic", "realsense", "camera_ros")
+EXPOSURE_TOPICS = ("topic", "realsense", "camera_ros")
+EXPOSURE_SOURCES = ("parameter", *EXPOSURE_TOPICS, "estimate")
 
+_SUSPECT_RATIO = 1.5  # given exposure over measured one, or the reverse
+_SUSPECT_SIGMAS = 3.0
 _STUCK_AFTER = 150  # frames with the very same value
 _STUCK_CONTRAST = 1.5  # while the brightest of them was this much brighter than the darkest
 
@@ -64,6 +69,18 @@ def camera_ros_exposure(message) -> float | None:
                 except ValueError:
                     raise InputError(f"camera_ros reports ExposureTime {entry.value!r}, not a number of µs") from None
     return None
+
+
+def contradiction(given: float, measured: MeasuredExposure) -> str:
+    """What to tell people about a given exposure, s, that is clearly not what the pictures say; empty if it fits."""
+    ratio = given / measured.seconds
+    surely = max(math.log(_SUSPECT_RATIO), _SUSPECT_SIGMAS * measured.log_std)
+    if abs(math.log(ratio)) < surely:
+        return ""
+    return (
+        f"the exposure you give, {1e3 * given:.3g} ms, is {ratio:.2g}× what the blur says, "
+        f"{1e3 * measured.seconds:.3g} ms: velocities are wrong by as much (wrong unit? auto-exposure?)"
+    )
 
 
 class ExposureWatch:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimator import Frame, check_exposure, mid_exposure
+from image_as_imu_ros.estimator import FIRST_EXPOSURE, Frame, check_exposure, mid_exposure
 from image_as_imu_ros.images import (
     camera_from_info,
     decode_compressed,
@@ -18,7 +18,7 @@ from image_as_imu_ros.images import (
     stamp_to_nanoseconds,
 )
 from image_as_imu_ros.nodes.buffers import StampCache
-from image_as_imu_ros.nodes.exposure import ExposureWatch
+from image_as_imu_ros.nodes.exposure import EXPOSURE_TOPICS, ExposureWatch
 from image_as_imu_ros.nodes.parameters import Settings
 
 _EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure
@@ -51,7 +51,7 @@ class FrameAssembler:
         camera_info: the latest CameraInfo message, or None.
         exposures: s by image stamp. depths: depth messages by stamp.
         exposure_watch: notices exposures that do not move.
-        exposure_origin: where the last frame's exposure came from: "topic" or "parameter".
+        exposure_origin: where the last frame's exposure came from: "topic", "parameter" or "estimate".
         depth_origin: where the last frame's depth came from: "topic" or "network".
     """
 
@@ -63,13 +63,14 @@ class FrameAssembler:
         self.exposure_origin = "parameter"
         self.depth_origin = "network"
 
-    def assemble(self, message, settings: Settings, colour: str) -> Frame:
+    def assemble(self, message, settings: Settings, colour: str, estimated_exposure: float | None = None) -> Frame:
         """The frame of an Image or CompressedImage message.
 
         Args:
             message: the image.
             settings: the node's parameters.
             colour: "gray" or "rgb", what the network takes.
+            estimated_exposure: with `exposure_source: estimate`, what the estimator believes, s; None at first.
 
         Raises:
             Refused: something is missing or damaged.
@@ -90,12 +91,16 @@ class FrameAssembler:
         if self.exposure_origin == "topic":
             self.exposure_watch.observe(exposure, float(image[::16, ::16].mean()))
         with refusing("image"):
-            middle = mid_exposure(stamp, exposure, settings.stamp_reference, settings.readout_time)
+            shown = exposure or FIRST_EXPOSURE if estimated_exposure is None else estimated_exposure
+            middle = mid_exposure(stamp, shown, settings.stamp_reference, settings.readout_time)
             return Frame(image, middle, camera, exposure, depth)
 
-    def _exposure(self, stamp: int, settings: Settings) -> float:
+    def _exposure(self, stamp: int, settings: Settings) -> float | None:
+        if settings.exposure_source == "estimate":
+            self.exposure_origin = "estimate"
+            return settings.exposure_time or None
         exposure = None
-        if settings.exposure_source != "parameter":
+        if settings.exposure_source in EXPOSURE_TOPICS:
             exposure = self.exposures.find(stamp, _EXPOSURE_WAIT)
         self.exposure_origin = "parameter" if exposure is None else "topic"
         if exposure is None:

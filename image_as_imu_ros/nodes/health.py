@@ -35,7 +35,7 @@ class Health:
         self._since = time.monotonic()
 
     def count(self, what: str) -> None:
-        """One more of "received", "overwritten", "ambiguous" or "exposure fallback"."""
+        """One more of "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", or a measurement."""
         with self._lock:
             self._totals[what] += 1
 
@@ -95,6 +95,11 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
         )
     if recent["ambiguous"] > recent["published"]:
         problems.append(f"{recent['ambiguous']} velocities not published: nothing tells which way the camera moved")
+    if recent["not aligned"] > recent["published"]:
+        problems.append(
+            f"{recent['not aligned']} frames could not be aligned with the one before; measurement: auto would publish "
+            "what their blur says"
+        )
     if recent["exposure fallback"]:
         problems.append(
             f"{recent['exposure fallback']} images without a value on the topic exposure: exposure_time used"

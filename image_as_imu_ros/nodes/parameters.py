@@ -10,7 +10,7 @@ from image_as_imu_ros.direction import DIRECTIONS
 from image_as_imu_ros.engine import ENGINES
 from image_as_imu_ros.engine.precision import PRECISIONS
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimator import STAMP_REFERENCES, Options
+from image_as_imu_ros.estimator import MEASUREMENTS, STAMP_REFERENCES, Options
 from image_as_imu_ros.nodes.exposure import EXPOSURE_SOURCES, EXPOSURE_UNITS
 from image_as_imu_ros.solver import MOTION_MODELS
 
@@ -54,7 +54,10 @@ class Settings:
         read_only=True,
     )
     exposure_source: str = _parameter(
-        "parameter", "where each frame's exposure time comes from", choices=EXPOSURE_SOURCES, read_only=True
+        "parameter",
+        "where each frame's exposure time comes from; estimate: from the images, starting at exposure_time",
+        choices=EXPOSURE_SOURCES,
+        read_only=True,
     )
     exposure_unit: str = _parameter(
         "s", "unit of the values on the topic exposure", choices=tuple(EXPOSURE_UNITS), read_only=True
@@ -72,6 +75,12 @@ class Settings:
     )
     readout_time: float = _parameter(
         0.0, "rolling shutter: from the first row's start to the last row's, s; 0: global shutter", limits=(0.0, 0.5)
+    )
+    measurement: str = _parameter(
+        "auto",
+        "single: velocity at mid-exposure from one frame's blur; aligned: mean velocity since the previous frame, "
+        "stamped halfway; auto: aligned where it can be trusted, else single",
+        choices=MEASUREMENTS,
     )
     motion_model: str = _parameter("full", "full: ω and v; rotation: ω only", choices=MOTION_MODELS)
     direction: str = _parameter(
@@ -108,10 +117,12 @@ class Settings:
     def options(self) -> Options:
         """What of this concerns the estimator."""
         return Options(
+            measurement=self.measurement,
             motion_model=self.motion_model,
             direction=self.direction,
             linear_prior_std=self.linear_velocity_std,
             exposure_log_std=self.exposure_relative_error,
+            estimate_exposure=self.exposure_source == "estimate",
         )
 
 

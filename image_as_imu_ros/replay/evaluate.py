@@ -51,6 +51,7 @@ from image_as_imu_ros.solver import MOTION_MODELS, Velocity
 _STAGES = ("decode", "prepare", "network", "solve", "align", "direction")
 _FIRST_EXPOSURE = 0.02  # s, the guess that --fit-exposure starts from
 _FEWEST_TO_FIT = 5  # blurred frames with truth
+_SETTLED_LOG_STD = 0.2  # of an estimated exposure
 _PICTURES = 4
 _PICTURES_APART = 1.0  # s
 
@@ -161,7 +162,7 @@ def main(argv: list[str]) -> int:
         )
 
     if estimated:
-        exposure = float(np.median([result.exposure for result in run.results]))
+        exposure = _settled_exposure(run)
     figures = metrics(samples, exposure, oracle=oracle, truth_std=args.truth_std)
     by_measurement = {
         name: samples_of(results, truth, args.motion_model)
@@ -339,13 +340,20 @@ def fit_exposure(samples: Samples, guess: float) -> float:
 
 def _exposures(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(N,) stamps, exposures that were used, and what blur and alignment said: exposure and std of its log, or NaN."""
-    measured = [result.measured_exposure or MeasuredExposure(np.nan, np.nan) for result in run.single]
+    measured = [result.measured_exposure or MeasuredExposure(np.nan, np.nan) for result in run.results]
     return (
-        np.array([result.stamp for result in run.single], np.int64),
-        np.array([result.exposure for result in run.single]),
+        np.array([result.stamp for result in run.results], np.int64),
+        np.array([result.exposure for result in run.results]),
         np.array([one.seconds for one in measured]),
         np.array([one.log_std for one in measured]),
     )
+
+
+def _settled_exposure(run: Run) -> float:
+    """Median of the estimated exposure times, s, without those that still were little more than a guess."""
+    used = np.array([[result.exposure, result.exposure_log_std] for result in run.results])
+    settled = used[:, 1] <= max(_SETTLED_LOG_STD, used[:, 1].min())
+    return float(np.median(used[settled, 0]))
 
 
 def write_table(path: Path, run: Run, samples: Samples) -> None:
@@ -504,7 +512,7 @@ def _report(
         origin = f" (estimated; at the end {1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%})"
     print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms{origin}")
     print(", ".join(f"{count} {what}" for what, count in Counter(result.measurement for result in run.results).items()))
-    for doubt, count in _counted(result.doubt for result in run.single if result.doubt).items():
+    for doubt, count in _counted(result.doubt for result in run.results if result.doubt).items():
         print(f"{count} frames not aligned: {doubt}")
     if truth is None:
         print("no ground truth in the recording: nothing to compare with")
