@@ -33,8 +33,9 @@ _LENGTH_STEP = 1.5  # between the lengths of the blur's motion at which to start
 _ROBUST = 1.5  # residuals of this many times their mean size count a quarter
 _QUANTISATION = 0.25  # variance of a grey value that is always there
 _MEAN_SIZE_TO_STD = 1.25  # of a Gaussian
-_CORRELATED_POINTS = 22.0  # points that share one independent error: depth, blur and parallax are wrong together
+_CORRELATED_POINTS = 20.0  # points that share one independent error: depth, blur and parallax are wrong together
 _SCALE_STD = 0.04  # relative error of all of the motion: focal length, stamps
+_TURN_STD = 0.1  # px of the finest level, error of any turn: shutters that roll, blurs of different shape
 
 _LEAST_OVERLAP = 0.3
 _LEAST_POINTS = 100
@@ -190,11 +191,12 @@ class Aligner:
                 return Alignment.refused("depth is not known")
             if number == _LEVELS - 1:
                 poses, _ = _best(points, before[number], poses, math.inf, _REFINED)
-            poses, normal = _refine(points, before[number], poses, motion_model, prior_std, _ITERATIONS[number])
+            poses, information = _refine(points, before[number], poses, motion_model, prior_std, _ITERATIONS[number])
             if len(poses) > 1 or number == 0:
                 poses, ratings = _best(points, before[number], poses, _AMBIGUOUS, _REFINED)
         motion = poses.motion()
-        covariance = _covariance(normal[ratings.order[0]], motion, motion_model, prior_std, depth_log_std)
+        covariance = _covariance(information[ratings.order[0]], motion, motion_model, prior_std, depth_log_std)
+        covariance[3:, 3:] += (_TURN_STD / self.levels[0].camera.fx) ** 2 * np.eye(3)
         velocity = Velocity(motion[:3] / seconds, motion[3:] / seconds, covariance / seconds**2)
         return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _doubt(ratings))
 

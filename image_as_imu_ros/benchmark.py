@@ -113,8 +113,8 @@ def disagreement(engine: Engine, reference: Engine) -> tuple[float, float]:
 def measure(estimator: MotionEstimator, width: int, height: int, count: int) -> dict[str, list[float]]:
     """Seconds per stage of `count` frames.
 
-    Stages: "decode JPEG" and "decode raw" (either comes first in a node), then "prepare", "network", "solve",
-    "direction", and "publish" where rclpy can be imported. "solve + direction" and "JPEG to velocity" are sums.
+    Stages: "decode JPEG" and "decode raw" (either comes first in a node), then "prepare", "network", "solve", "align",
+    "direction", and "publish" where rclpy can be imported. "solve to direction" and "JPEG to velocity" are sums.
     """
     camera = Camera(width, height, 0.8 * width, 0.8 * width, (width - 1) / 2, (height - 1) / 2)
     colour = estimator.engine.info.colour
@@ -136,7 +136,7 @@ def measure(estimator: MotionEstimator, width: int, height: int, count: int) -> 
             stamp = 1 + round(1e9 * number * _FRAME_INTERVAL)
             estimate = estimator.update(Frame(image, stamp, camera, _EXPOSURE))
             spent = {"decode raw": marks[1] - marks[0], "decode JPEG": marks[2] - marks[1], **estimate.seconds}
-            spent["solve + direction"] = spent["solve"] + spent["direction"]
+            spent["solve to direction"] = spent["solve"] + spent["align"] + spent["direction"]
             spent["JPEG to velocity"] = spent["decode JPEG"] + sum(estimate.seconds.values())
             if publish is not None:
                 started = time.perf_counter()

@@ -8,7 +8,7 @@ from image_as_imu_ros.benchmark import disagreement, shaken_frames
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.engine import load_engine
 
-STAGES = ("decode raw", "decode JPEG", "prepare", "network", "solve", "direction", "solve + direction")
+STAGES = ("decode raw", "decode JPEG", "prepare", "network", "solve", "align", "direction", "solve to direction")
 
 
 def test_a_line_per_stage_and_peak_memory(tiny_model, capsys):

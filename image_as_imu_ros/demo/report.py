@@ -8,12 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.listener import Answer
 from image_as_imu_ros.demo.recording import CAMERA, EXPOSURE, RATE, Recording
 from image_as_imu_ros.estimator import Frame, MotionEstimator, Options
 from image_as_imu_ros.overlay import draw_overlay
 from image_as_imu_ros.replay.metrics import Samples, metrics
 from image_as_imu_ros.replay.plots import plot_time_series
+
+_STAMP_TOLERANCE = 1_000_000  # ns
 
 
 @dataclass(frozen=True)
@@ -34,30 +37,33 @@ class Comparison:
         """Match complete answers with frames by their stamps.
 
         Args:
-            answers: by stamp of mid-exposure, ns.
+            answers: by stamp, ns: mid-exposure of a frame, or halfway from the one before.
             start: stamp of the recording's time 0, ns.
         """
         count = len(recording)
-        stamps = start + np.round(1e9 * recording.times).astype(np.int64)
+        middles = start + np.round(1e9 * recording.times).astype(np.int64)
+        stamps = middles.copy()
         linear, angular, covariance, latency = (
             np.full(shape, np.nan) for shape in ((count, 3), (count, 3), (count, 6, 6), (count,))
         )
         for stamp, answer in answers.items():
-            frame = round(((stamp - start) * 1e-9 - EXPOSURE / 2) * RATE)
+            frame = int(np.searchsorted(middles, stamp - _STAMP_TOLERANCE))
             if answer.twist and answer.imu and 0 <= frame < count:
                 twist = answer.twist.twist
+                stamps[frame] = stamp
                 angular[frame] = _vector(twist.twist.angular)
                 if motion_model == "full":
                     linear[frame] = _vector(twist.twist.linear)
                 covariance[frame] = np.reshape(twist.covariance, (6, 6))
-                latency[frame] = (answer.imu_arrival - stamp) * 1e-9 - EXPOSURE / 2
+                latency[frame] = (answer.imu_arrival - middles[frame]) * 1e-9 - EXPOSURE / 2
+        times = (stamps - start) * 1e-9
         samples = Samples(
             stamps=stamps,
             linear=linear,
             angular=angular,
             covariance=covariance,
-            truth_linear=recording.linear,
-            truth_angular=recording.angular,
+            truth_linear=motion.linear_velocity(times),
+            truth_angular=motion.angular_velocity(times),
             mean_flow=np.full(count, np.nan),
             resolved=np.ones(count, bool),
             seconds=np.full(count, np.nan),
