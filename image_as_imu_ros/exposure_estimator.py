@@ -20,6 +20,7 @@ _LEAST_BLUR = 5.0  # px at 320 px image width; shorter blur tends to be read too
 _LENGTH_STD = 0.2  # relative error of one frame's blur length
 _BLUR_STD = 2.0  # px, error of any blur length
 _RATE_STD = 0.2  # error of the rate between two alignments, as a fraction of their difference
+_TAIL = 1e-4  # of the first belief, for a first guess that is far off
 _DEGREES = 4.0  # of freedom of Student's t: outliers happen
 
 
@@ -43,7 +44,7 @@ class ExposureEstimator:
         offsets = np.arange(-_RANGE, _RANGE + _STEP / 2, _STEP)
         self._values = start * np.exp(offsets)
         self._logs = np.log(self._values)
-        self._belief = _normalised(np.exp(-0.5 * np.square(offsets / log_std)) + 1e-3)
+        self._belief = _normalised(np.exp(-0.5 * np.square(offsets / log_std)) + _TAIL)
         reach = np.arange(-4, 5) * _STEP
         self._drift = _normalised(np.exp(-0.5 * np.square(reach / _DRIFT_STD)))
 

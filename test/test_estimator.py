@@ -1,5 +1,7 @@
 """Frames in, velocities out: order of steps, direction modes, history, and frames that cannot be used."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -88,6 +90,116 @@ def test_axial_direction_is_never_resolved_and_says_so_in_its_covariance(engine)
         assert estimate.velocity.covariance[4, 4] > 1.2**2
 
 
+@pytest.mark.parametrize("direction", ["causal", "centered"])
+def test_auto_alternates_between_aligned_and_single_and_time_never_stands_still(engine, direction):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine, Options(direction=direction))
+    frames = panning_frames(7)
+    for covered in (2, 5):
+        frames[covered] = replace(frames[covered], image=np.full_like(frames[covered].image, 5))
+    answers = [estimator.update(frame) for frame in frames] + [estimator.flush()]
+    answers = [answer for answer in answers if answer is not None]
+    assert [answer.frame_stamp for answer in answers] == [frame.stamp for frame in frames]
+    kinds = ["single", "aligned", "single", "single", "aligned", "single", "single"]
+    assert [answer.measurement for answer in answers] == kinds
+    assert (np.diff([answer.stamp for answer in answers]) > 0).all()
+    for answer in answers:
+        assert answer.stamp == answer.frame_stamp - (PERIOD // 2 if answer.measurement == "aligned" else 0)
+        if answer.measurement == "aligned":
+            np.testing.assert_allclose(answer.velocity.angular, [0, 1.2, 0], atol=0.03)
+        elif answer.gap:
+            assert answer.alignment.doubt == "no texture"
+
+
+def test_single_stays_with_the_frame_and_aligned_with_the_pair(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    frames = panning_frames(3)
+    single = MotionEstimator(engine, Options(measurement="single"))
+    assert [single.update(frame).stamp for frame in frames] == [frame.stamp for frame in frames]
+    aligned = MotionEstimator(engine, Options(measurement="aligned"))
+    assert aligned.update(frames[0]) is None
+    estimate = aligned.update(frames[1])
+    assert estimate.stamp == frames[1].stamp - PERIOD // 2
+    assert estimate.as_single().stamp == frames[1].stamp
+    late = replace(frames[2], stamp=frames[1].stamp + 1_000_000_000)
+    assert aligned.update(late) is None
+    assert "1.00 s old" in aligned.alignment.doubt
+
+
+def test_alignment_settles_the_direction_of_the_blur(engine):
+    for rate in (1.2, -1.2):
+        engine.velocity = np.array([0, 0, 0, 0, rate, 0])
+        estimator = MotionEstimator(engine, Options(measurement="single"))
+        for frame in panning_frames(3, rate):
+            estimate = estimator.update(frame)
+        assert not estimate.alignment.doubt
+        assert estimate.velocity.angular[1] == pytest.approx(rate, abs=0.01)
+        assert estimate.direction_probability > 0.95
+
+
+def test_an_alignment_that_contradicts_the_blur_is_not_trusted(engine):
+    """Dirt on the lens, or the robot's own arm: the picture stands still while the blur says otherwise."""
+    engine.velocity = np.array([0, 0, 0, 0, 12.0, 0])
+    estimator = MotionEstimator(engine)
+    frame = panning_frames(1)[0]
+    estimator.update(frame)
+    estimate = estimator.update(replace(frame, stamp=frame.stamp + PERIOD))
+    assert estimate.measurement == "single"
+    assert "contradicts" in estimate.alignment.doubt
+
+
+def swinging_frames(exposures: list[float], engine, estimator, given: float | None, stop: int | None = None):
+    """Estimates of a camera that swings, up to 5 rad/s, while its exposure changes; the engine misreads lengths."""
+    scene, rng = texture(3), np.random.default_rng(0)
+    middle = np.array([[1, 0, 160], [0, 1, 112], [0, 0, 1]])
+    times = np.arange(len(exposures)) * PERIOD * 1e-9
+    for i, (t, exposure) in enumerate(zip(times, exposures, strict=True)):
+        angle, rate = -0.5 * np.cos(10 * t), 5 * np.sin(10 * t)
+        to_scene = middle @ CAMERA.matrix @ cv2.Rodrigues(np.array([0, angle, 0]))[0] @ np.linalg.inv(CAMERA.matrix)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        image = cv2.warpPerspective(scene, to_scene, (320, 224), flags=flags, borderMode=cv2.BORDER_REFLECT)
+        engine.velocity = np.array([0, 0, 0, 0, rate, 0]) * exposure / EXPOSURE * np.exp(rng.normal(0, 0.15))
+        yield estimator.update(Frame(image, (i + 1) * PERIOD, CAMERA, given)), exposure, rate
+
+
+def test_an_exposure_that_steps_is_followed_within_a_second(engine):
+    estimator = MotionEstimator(engine, Options(estimate_exposure=True, motion_model="rotation"))
+    exposures = [0.005] * 45 + [0.020] * 32
+    answers = list(swinging_frames(exposures, engine, estimator, None))
+    measured = [estimate.measured_exposure for estimate, *_ in answers if estimate and estimate.measured_exposure]
+    assert measured[-33].seconds == pytest.approx(0.005, rel=0.1)
+    assert measured[-1].seconds == pytest.approx(0.020, rel=0.1)
+    assert measured[-1].log_std < 0.15
+    assert answers[0][0] is None, "blur without time is no velocity"
+    last, exposure, rate = answers[-1]
+    assert last.exposure == pytest.approx(exposure, rel=0.15)
+    assert last.single.angular[1] == pytest.approx(rate, rel=0.4)
+    assert estimator.exposure == pytest.approx(0.020, rel=0.1)
+
+
+def test_a_wrong_exposure_is_noticed(engine):
+    estimator = MotionEstimator(engine, Options(motion_model="rotation"))
+    *_, (estimate, _, _) = swinging_frames([0.010] * 40, engine, estimator, given=0.018)
+    assert estimate.exposure == 0.018
+    assert estimate.measured_exposure.seconds == pytest.approx(0.010, rel=0.15)
+
+
+def test_without_an_exposure_a_frame_is_refused_unless_it_is_estimated(engine):
+    frame = replace(panning_frames(1)[0], exposure=None)
+    with pytest.raises(InputError, match="not known"):
+        MotionEstimator(engine).update(frame)
+    assert MotionEstimator(engine, Options(estimate_exposure=True)).update(frame) is None
+
+
+def test_the_uncertainty_of_the_exposure_is_in_the_covariance(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 2.0, 0])
+    frame = panning_frames(1)[0]
+    known = MotionEstimator(engine).update(frame)
+    started = MotionEstimator(engine, Options(estimate_exposure=True)).update(frame)
+    growth = started.with_known_direction().velocity.covariance - known.with_known_direction().velocity.covariance
+    assert growth[4, 4] == pytest.approx((started.exposure_log_std**2 - 0.02**2) * 2.0**2, rel=0.1)
+
+
 def test_a_still_camera_is_not_ambiguous(engine):
     estimate = MotionEstimator(engine).update(panning_frames(1)[0])
     assert estimate.mean_flow == pytest.approx(0, abs=1e-9)
@@ -160,7 +272,16 @@ def test_an_impossible_frame_is_refused_with_the_value(changes, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"motion_model": "affine"}, {"direction": "up"}, {"linear_prior_std": 0}, {"linear_prior_std": np.nan}]
+    "options",
+    [
+        {"motion_model": "affine"},
+        {"direction": "up"},
+        {"linear_prior_std": 0},
+        {"linear_prior_std": np.nan},
+        {"measurement": "both"},
+        {"direction": "axial", "measurement": "aligned"},
+        {"direction": "axial", "estimate_exposure": True},
+    ],
 )
 def test_impossible_options_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):

@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.exposure_estimator import MeasuredExposure
 from image_as_imu_ros.nodes.buffers import Slot, StampCache
-from image_as_imu_ros.nodes.exposure import ExposureWatch, camera_ros_exposure, realsense_exposure
+from image_as_imu_ros.nodes.exposure import ExposureWatch, camera_ros_exposure, contradiction, realsense_exposure
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.health import Health
 from image_as_imu_ros.nodes.parameters import Settings
@@ -197,6 +198,25 @@ def test_an_exposure_in_the_wrong_unit_is_refused(assembler):
     assembler.exposures.add(1_000 * MS, 8.5)
     with pytest.raises(Refused, match=r"8.5 s; .*check the unit"):
         assembler.assemble(image_message(), Settings(exposure_source="topic"), "gray")
+
+
+def test_an_exposure_that_contradicts_the_blur_is_said():
+    sure, unsure = MeasuredExposure(0.010, 0.05), MeasuredExposure(0.010, 0.4)
+    assert "1.8× what the blur says" in contradiction(0.018, sure)
+    assert "0.5× what the blur says" in contradiction(0.005, sure)
+    assert not contradiction(0.013, sure)
+    assert not contradiction(0.018, unsure)
+
+
+def test_an_estimated_exposure_needs_none_and_moves_the_stamp(assembler):
+    settings = Settings(exposure_source="estimate", stamp_reference="start")
+    frame = assembler.assemble(image_message(), settings, "gray", 0.02)
+    assert frame.exposure is None
+    assert frame.stamp == 1_000 * MS + 10 * MS
+    assert assembler.exposure_origin == "estimate"
+    started = assembler.assemble(image_message(), replace(settings, exposure_time=0.03), "gray", None)
+    assert started.exposure == 0.03
+    assert started.stamp == 1_000 * MS + 15 * MS
 
 
 def test_health_speaks_of_the_time_since_the_last_report():

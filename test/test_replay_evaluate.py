@@ -82,6 +82,36 @@ class TestWithAnExactEngine:
         assert figures["all"]["direction_correct"] is None
         assert {row["direction_resolved"] for row in table} == {"0"}
 
+    def test_every_nth_frame(self, tmp_path):
+        recording = bags.moving_camera(tmp_path / "bag", COUNT)
+        figures, table = run(recording, tmp_path / "out", "--exposure", "0.01", "--every", "5")
+        assert figures["frames"] == 3
+        assert [int(row["stamp_ns"]) for row in table] == bags.frame_stamps(COUNT)[::5]
+
+    def test_both_measurements_stand_side_by_side(self, tmp_path, capsys):
+        recording = bags.moving_camera(tmp_path / "bag", COUNT)
+        figures, table = run(recording, tmp_path / "out", "--exposure", "0.01", "--measurement", "auto")
+        assert list(figures["measurements"]) == ["single"], "pictures of one grey cannot be aligned"
+        assert figures["measurements"]["single"]["all"] == figures["all"]
+        assert {row["measurement"] for row in table} == {"single"}
+        assert {row["alignment_doubt"] for row in table[1:]} == {"no texture"}
+        assert f"{COUNT - 1} frames not aligned: no texture" in capsys.readouterr().out
+        for name in ("measurements.png", "exposure.png"):
+            assert (tmp_path / "out" / name).stat().st_size > 5_000
+
+    def test_an_exposure_that_cannot_be_estimated_is_said(self, tmp_path, capsys):
+        recording = bags.moving_camera(tmp_path / "bag", COUNT)
+        options = ["--output", str(tmp_path / "out"), "--exposure", "estimate", "--measurement", "single"]
+        assert command_line.run("evaluate", [str(recording), *options]) == 2
+        assert "none of the frames on '/camera/image_raw/compressed' can be used: no texture" in capsys.readouterr().err
+
+    def test_the_truths_own_noise_widens_what_is_expected(self, tmp_path):
+        recording = bags.moving_camera(tmp_path / "bag", COUNT)
+        options = ("--exposure", "0.0105", "--direction", "oracle")
+        strict, _ = run(recording, tmp_path / "a", *options)
+        lenient, _ = run(recording, tmp_path / "b", *options, "--truth-std", "0.5")
+        assert lenient["covariance"]["nees_angular"] < 0.7 * strict["covariance"]["nees_angular"]
+
     def test_without_truth_there_are_estimates_and_no_errors(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT, truth="none")
         figures, table = run(recording, tmp_path / "out", "--exposure", "0.01")
@@ -153,6 +183,10 @@ class TestBadInput:
 
     def test_no_recording(self, tmp_path, tiny_model, capsys):
         assert "does not exist" in self.fails(capsys, tmp_path / "no", "--exposure", "0.01", "--model", str(tiny_model))
+
+    @pytest.mark.parametrize("option", ["--every=0", "--truth-std=-1"])
+    def test_impossible_numbers(self, recording, capsys, option):
+        assert option.split("=")[0] in self.fails(capsys, recording, "--exposure", "0.01", option)
 
     def test_no_exposure(self, recording, capsys):
         assert "--fit-exposure" in self.fails(capsys, recording)

@@ -112,6 +112,7 @@ class Run:
     Attributes:
         results: what the estimator answered, in the order of recording.
         single, aligned: what it would have answered with the one and the other measurement.
+        frames: how many the estimator took; with some it answers nothing.
         pictures: (mean flow, stamp, overlay) of the most blurred frames.
         refused: message → number of frames that could not be used because of it.
     """
@@ -119,6 +120,7 @@ class Run:
     results: list[Result] = field(default_factory=list)
     single: list[Result] = field(default_factory=list)
     aligned: list[Result] = field(default_factory=list)
+    frames: int = 0
     pictures: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -217,7 +219,7 @@ def run_recording(
     messages = recording.frames(topics["image"], topics["camera_info"], topics["depth"])
     progress = tqdm(messages, label, recording.count(topics["image"]), unit="frame", mininterval=0.5, leave=False)
     chosen = islice(progress, 0, None, every)
-    for frame, frame_id, decoding, estimate in _estimates(estimator, chosen, timing, run.refused):
+    for frame, frame_id, decoding, estimate in _estimates(estimator, chosen, timing, run):
         _keep_picture(run.pictures, frame, estimate)
         for results, one in (
             (run.results, estimate),
@@ -227,7 +229,8 @@ def run_recording(
             if one is not None:
                 results.append(_result(one, frame_id, decoding, timing, known_direction))
     if not run.results:
-        reason = next(iter(run.refused), "the topic has no messages")
+        unaligned = estimator.alignment.doubt if estimator.alignment else ""
+        reason = next(iter(run.refused), unaligned or "the topic has no messages")
         raise InputError(f"none of the frames on {topics['image']!r} can be used: {reason}")
     return run
 
@@ -256,7 +259,7 @@ def _result(estimate: MotionEstimate, frame_id: str, decoding: float, timing: Ti
 
 
 def _estimates(
-    estimator: MotionEstimator, messages: Iterator[CameraMessages], timing: Timing, refused: Counter[str]
+    estimator: MotionEstimator, messages: Iterator[CameraMessages], timing: Timing, run: Run
 ) -> Iterator[tuple[Frame, str, float, MotionEstimate]]:
     """(frame, its frame id, seconds to decode it, its estimate); frames that cannot be used are counted instead."""
     waiting: dict[int, tuple[Frame, str, float]] = {}  # `centered` answers one frame later
@@ -272,8 +275,9 @@ def _estimates(
             estimate = estimator.update(frame)
         except InputError as error:
             # The same complaint about other numbers is the same reason.
-            refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
+            run.refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
             continue
+        run.frames += 1
         waiting[frame.stamp] = frame, message.frame_id, decoding
         if estimate is not None:
             yield *waiting[estimate.frame_stamp], estimate
@@ -511,7 +515,9 @@ def _report(
         last = run.results[-1]
         origin = f" (estimated; at the end {1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%})"
     print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms{origin}")
-    print(", ".join(f"{count} {what}" for what, count in Counter(result.measurement for result in run.results).items()))
+    kinds = Counter(result.measurement for result in run.results)
+    kinds["without an answer"] = run.frames - len(run.results)
+    print(", ".join(f"{count} {what}" for what, count in kinds.items() if count))
     for doubt, count in _counted(result.doubt for result in run.results if result.doubt).items():
         print(f"{count} frames not aligned: {doubt}")
     if truth is None:
