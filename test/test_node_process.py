@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("image_as_imu_ros.nodes")
 rclpy = pytest.importorskip("rclpy")
 
-from camera_process import HEIGHT, WIDTH, CameraWithEars, node_process  # noqa: E402
+from camera_process import HEIGHT, PERIOD, WIDTH, CameraWithEars, node_process  # noqa: E402
 from conftest import TINY_MODEL_RATE  # noqa: E402
 from geometry_msgs.msg import Point, PointStamped  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
@@ -35,6 +35,7 @@ def plain_node(tiny_model):
         "exposure_time:=0.01",
         "stamp_reference:=start",
         "motion_model:=rotation",
+        "measurement:=single",
         "diagnostics_period:=0.2",
     ) as process:
         yield process
@@ -72,6 +73,19 @@ def test_images_become_imu_and_twist(camera):
         covariance = twist.twist.covariance.reshape(6, 6)
         assert np.linalg.eigvalsh(covariance).min() > 0
         np.testing.assert_array_equal(imu.angular_velocity_covariance.reshape(3, 3), covariance[3:, 3:])
+
+
+def test_aligned_answers_are_stamped_halfway_between_two_frames(camera):
+    assert camera.set_parameter("measurement", "aligned")[0]
+    camera.imus.clear()
+    camera.play_until(lambda: len(camera.imus) > 3, "aligned answers")
+    assert all((camera.stamp + 5 * MS - PERIOD // 2 - stamp) % PERIOD == 0 for stamp in camera.imus)
+    rates = [imu.angular_velocity.y for imu in camera.imus.values()]
+    assert np.median(rates) == pytest.approx(TINY_MODEL_RATE, rel=0.15), "the picture is shifted, not turned"
+    camera.wait_until(lambda: camera.diagnostic("measurement") == "aligned", "diagnostics")
+    assert camera.diagnostic("alignment").startswith("trusted")
+    assert int(camera.diagnostic("aligned")) > 3
+    assert camera.set_parameter("measurement", "single")[0]
 
 
 def bad_images(camera: CameraWithEars) -> dict[str, Image]:

@@ -348,7 +348,8 @@ class BlurImuNode(LifecycleNode):
             direction = "resolved" if estimate.resolved_direction else "unresolved"
             details |= {
                 "measurement": estimate.measurement,
-                "exposure (s)": f"{estimate.exposure:.4g} ± {estimate.exposure_log_std:.0%}",
+                "exposure (s)": f"{estimate.exposure:.4g}",
+                "exposure relative error": f"{estimate.exposure_log_std:.0%}",
                 "direction": f"{direction} (probability {estimate.direction_probability:.3f})",
                 "mean blur (px at 320 px width)": f"{estimate.mean_flow:.1f}",
                 "residual": f"{estimate.residual:.2f}",
