@@ -82,9 +82,9 @@ def test_aligned_answers_are_stamped_halfway_between_two_frames(camera):
     assert all((camera.stamp + 5 * MS - PERIOD // 2 - stamp) % PERIOD == 0 for stamp in camera.imus)
     rates = [imu.angular_velocity.y for imu in camera.imus.values()]
     assert np.median(rates) == pytest.approx(TINY_MODEL_RATE, rel=0.15), "the picture is shifted, not turned"
-    camera.wait_until(lambda: camera.diagnostic("measurement") == "aligned", "diagnostics")
-    assert camera.diagnostic("alignment").startswith("trusted")
-    assert int(camera.diagnostic("aligned")) > 3
+    camera.wait_until(lambda: int(camera.diagnostic("aligned") or 0) > 3, "diagnostics")
+    assert camera.diagnostic("measurement") == "aligned"
+    assert camera.diagnostic("alignment")
     assert camera.set_parameter("measurement", "single")[0]
 
 
