@@ -35,7 +35,7 @@ def see(camera: Camera, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rays = np.column_stack([rays, np.ones(len(rays))]) @ pose[:3, :3].T
     depth = (1 - pose[:3, 3] @ WALL) / (rays @ WALL)
     u, v, _ = (rays * depth[:, None] + pose[:3, 3]).T
-    gray = 128 + 50 * np.sin(6 * u + 2 * v) + 50 * np.sin(5 * v - u)
+    gray = 128 + 50 * np.sin(12 * u + 4 * v) + 50 * np.sin(10 * v - 2 * u)
     return gray.reshape(y.shape).round().astype(np.uint8), depth.reshape(y.shape)
 
 

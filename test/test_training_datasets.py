@@ -333,7 +333,7 @@ def test_reprojection_of_a_wall_is_what_the_camera_sees_in_between():
         expected = linear_luminance(frame_at(folders.START + 0.1 * time, SMALL).colour)
         inner = np.s_[8:-8, 8:-8]
         # Half a gray level of rounding, and linear interpolation of the stripes.
-        assert np.abs(seen - expected)[inner].max() < 0.012, time
+        assert np.abs(seen - expected)[inner].max() < 0.015, time
         assert np.abs(linear_luminance(first.colour) - expected)[inner].max() > (0.1 if time else -1)
 
 
@@ -473,7 +473,7 @@ def test_textures_of_different_cameras_are_seen_by_one(tmp_path):
     gray, depth = folders.see(camera, folders.pose_at(folders.START))
     inner = np.s_[20:-20, 20:-20]
     expected = linear_luminance(np.repeat(gray[..., None], 3, axis=2))
-    np.testing.assert_allclose(textures.texture[0, 0].numpy()[inner], expected[inner], atol=0.03)
+    np.testing.assert_allclose(textures.texture[0, 0].numpy()[inner], expected[inner], atol=0.04)
     np.testing.assert_allclose(
         1 / textures.inverse_depth[0, 0].numpy()[90:-20, 90:-20], depth[90:-20, 90:-20], rtol=0.02
     )

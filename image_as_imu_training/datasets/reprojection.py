@@ -12,7 +12,6 @@ from image_as_imu_training.datasets.rgbd import RgbdFrame, interpolate_pose, lin
 
 _AT_ONCE = 2  # sub-frames: what a processor's cache holds
 _SAME_SURFACE = 0.05  # relative difference of depth
-_REFINEMENTS = 2
 
 
 def subframes(first: RgbdFrame, second: RgbdFrame, times: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -77,14 +76,13 @@ def _blend(
     depth = _z_buffer(pixels(shown), shown[..., 2, :], height, width)
     found = depth.isfinite()
     depth = torch.where(found, depth, _background(depth, height, width))
-    # The z-buffer's depth belongs to the middle of some pixel. Follow each ray to where it meets the source's surface.
-    for _ in range(_REFINEMENTS):
-        place = pixels(rotation @ (rays * depth[:, :, None]) + position)
-        source_rays = torch.cat([(place - camera[1:, None]) / focal, torch.ones_like(place[:, :, :1])], 2)
-        surface = source_rays / look_up(inverse_depth, place)[:, :, None]
-        refined = (rotation.mT[..., 2:, :] @ (surface - position))[:, :, 0]
-        clean = found & ((refined / depth - 1).abs() < _SAME_SURFACE)
-        depth = torch.where(clean, refined, depth)
+    # The z-buffer's depth is that of a pixel nearby. Follow each ray to where it meets the source's surface.
+    place = pixels(rotation @ (rays * depth[:, :, None]) + position)
+    source_rays = torch.cat([(place - camera[1:, None]) / focal, torch.ones_like(place[:, :, :1])], 2)
+    surface = source_rays / look_up(inverse_depth, place)[:, :, None]
+    refined = (rotation.mT[..., 2:, :] @ (surface - position))[:, :, 0]
+    clean = found & ((refined / depth - 1).abs() < _SAME_SURFACE)
+    depth = torch.where(clean, refined, depth)
 
     place = pixels(rotation @ (rays * depth[:, :, None]) + position)
     limit = place.new_tensor([width - 0.5, height - 0.5])[:, None]
@@ -114,6 +112,6 @@ def _z_buffer(points: torch.Tensor, depth: torch.Tensor, height: int, width: int
 def _background(depth: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """The farthest depth nearby, for pixels that were hidden or out of sight: (…, height·width)."""
     known = torch.where(depth.isfinite(), depth, 0.0)
-    across = F.max_pool2d(known.unflatten(-1, (height, width)), (1, 17), 1, (0, 8))
-    nearby = F.max_pool2d(across, (17, 1), 1, (8, 0)).flatten(-2)
+    tiles = F.max_pool2d(known.unflatten(-1, (height, width)), 8, ceil_mode=True)
+    nearby = F.interpolate(F.max_pool2d(tiles, 3, 1, 1), size=(height, width)).flatten(-2)
     return torch.where(nearby > 0, nearby, known.amax(-1, keepdim=True))

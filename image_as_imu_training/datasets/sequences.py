@@ -27,7 +27,7 @@ _WIDTH, _HEIGHT = 336, 252
 _MOST_STEPS = 6  # frames on each side of the middle one
 _BLUR = (1.0, 40.0)  # px, mean over the frame
 _LEAST_KNOWN = 0.3  # share of a depth image
-_TRIES = 200  # exposures looked at for one that can be used
+_TRIES = 100  # exposures looked at for one that can be used
 
 Subframes = Callable[[RgbdFrame, RgbdFrame, np.ndarray, torch.device], torch.Tensor]
 
@@ -118,7 +118,7 @@ class RealMotion:
         if not (_BLUR[0] <= blur.mean() <= _BLUR[1] and blur.amax() <= MAX_BLUR_PX):
             return None
 
-        number = int(np.ceil(SUBFRAMES_PER_PX * 1.1 * float(blur.amax()))) + STRIDE
+        number = int(np.ceil(SUBFRAMES_PER_PX * float(blur.amax()))) + STRIDE
         times = stamp + half * ((2 * np.arange(number) + 1) / number - 1)
         before = np.searchsorted(sequence.stamps, times, side="right") - 1
         for i in {*before, *(before + 1)} - {middle}:
