@@ -14,14 +14,14 @@ import torch
 from tqdm import tqdm
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_training.dataset import render_samples as render_invented
 from image_as_imu_training.datasets import reprojection, shards
+from image_as_imu_training.datasets.invented_motion import render_invented_motion
 from image_as_imu_training.datasets.layouts import Recording, find_recordings
 from image_as_imu_training.datasets.photos import Photos, split_photos
 from image_as_imu_training.datasets.prompt_da import PromptDepth
+from image_as_imu_training.datasets.real_motion import RealMotion
 from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
 from image_as_imu_training.datasets.rife import Rife
-from image_as_imu_training.datasets.sequences import RealMotion
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.samples import Samples
 
@@ -57,23 +57,34 @@ class Material:
     sequences: RealMotion | None
 
 
+def find_material(sources: Sources, held_out: bool) -> tuple[list[Path], list[Recording], list[Recording]]:
+    """Photographs, RGB-D recordings and sequences for training, or those for validation.
+
+    Raises:
+        InputError: there are no photographs, or something is not where the sources say.
+    """
+    photos = split_photos(sources.photos)[held_out]
+    if not photos:
+        part = "validation" if held_out else "training"
+        raise InputError(f"{sources.photos} holds too few photographs: none is for {part}")
+    rgbd, sequences = (
+        [recording for source in kind for recording in find_recordings(source, held_out)]
+        for kind in (sources.rgbd, sources.sequences)
+    )
+    return photos, rgbd, sequences
+
+
 @lru_cache(maxsize=1)
 def load_material(sources: Sources, held_out: bool, device: str) -> Material:
     """The material for training, or that for validation."""
-    photos = Photos.load(split_photos(sources.photos)[held_out])
-    rgbd = _recordings(sources.rgbd, held_out)
-    recordings = _recordings(sources.sequences, held_out)
+    photos, rgbd, sequences = find_material(sources, held_out)
     subframes = Rife() if sources.subframes == "rife" else reprojection.subframes
     densify = PromptDepth(torch.device(device)) if sources.densify else None
     return Material(
-        photos,
+        Photos.load(photos),
         RgbdTextures.load(rgbd, _RGBD_FRAMES) if rgbd else None,
-        RealMotion(recordings, subframes, densify) if recordings else None,
+        RealMotion(sequences, subframes, densify) if sequences else None,
     )
-
-
-def _recordings(sources: tuple[str, ...], held_out: bool) -> list[Recording]:
-    return [recording for source in sources for recording in find_recordings(source, held_out)]
 
 
 def render_samples(
@@ -84,7 +95,7 @@ def render_samples(
     Where there are sequences, 30 % show real motion; that of the others is invented. `generator` must live on the CPU.
     """
     real = round(count * _SEQUENCE_SHARE) if material.sequences else 0
-    invented = render_invented(material.photos, material.rgbd, count - real, size, generator, device)
+    invented = render_invented_motion(material.photos, material.rgbd, count - real, size, generator, device)
     sources = ["invented"] * len(invented)
     if not real:
         return invented, sources
@@ -118,7 +129,6 @@ class Job:
 
 def render_shard(job: Job, part: Part, number: int) -> None:
     """Render and write one shard, in whatever process this is."""
-    torch.set_num_threads(1)  # there are as many processes as processors
     material = load_material(job.sources, part.held_out, job.device)
     digest = hashlib.sha256(f"{job.seed}/{part.name}/{number}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -147,7 +157,8 @@ def render_part(job: Job, part: Part, count: int, workers: int | None) -> None:
 
 def _on_this_machine(job: Job, part: Part, numbers: list[int], workers: int) -> Iterator[None]:
     """Render shards; yields whenever one is complete."""
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.map(partial(render_shard, job, part), numbers)
 
 
@@ -184,7 +195,10 @@ def render(
 
     Shards that are there already are kept, so an interrupted run continues, and a larger `samples` adds to it.
     """
-    job = Job(Sources(photos, tuple(rgbd), tuple(sequence), subframes, densify), output, seed, device)
+    sources = Sources(photos, tuple(rgbd), tuple(sequence), subframes, densify)
+    for held_out in (True, False):  # what is missing is said before anything is rendered
+        find_material(sources, held_out)
+    job = Job(sources, output, seed, device)
     for part, count in (
         (Part("validation", CROP, held_out=True), 3),
         (Part("frames", FRAME, held_out=True), 1),

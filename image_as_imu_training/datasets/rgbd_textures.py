@@ -33,7 +33,9 @@ class RgbdTextures:
     @classmethod
     def load(cls, recordings: list[Recording], count: int) -> RgbdTextures:
         """Read about `count` frames, spread evenly over all recordings. Frames almost without depth are left out."""
-        recordings = _spread(recordings, count)
+        recordings = [recording for recording in _spread(recordings, count) if len(recording.open())]
+        if not recordings:
+            raise InputError("the RGB-D recordings are too short: no frame is left")
         focal = max(_narrowest_focal(recording.open()[0].camera) for recording in recordings)
         camera = Camera(WIDTH, HEIGHT, focal, focal, (WIDTH - 1) / 2, (HEIGHT - 1) / 2)
         textures, inverse_depths = [], []

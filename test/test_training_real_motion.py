@@ -12,8 +12,8 @@ from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres  # noq
 from image_as_imu_ros.motion_field import axial_from_signed as runtime_axial  # noqa: E402
 from image_as_imu_training.datasets import reprojection  # noqa: E402
 from image_as_imu_training.datasets.layouts import find_recordings  # noqa: E402
+from image_as_imu_training.datasets.real_motion import Exposure, RealMotion, trusted_steps  # noqa: E402
 from image_as_imu_training.datasets.rgbd import RgbdSequence, find_jumps, linear_luminance  # noqa: E402
-from image_as_imu_training.datasets.sequences import Exposure, RealMotion, trusted_steps  # noqa: E402
 
 CPU = torch.device("cpu")
 CAMERA = Camera(168, 126, 155.0, 155.0, 82.0, 63.0)
