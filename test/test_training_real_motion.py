@@ -19,10 +19,11 @@ CPU = torch.device("cpu")
 CAMERA = Camera(168, 126, 155.0, 155.0, 82.0, 63.0)
 
 
-def walk(count: int = 7, rate: float = 60, unknown: slice = slice(0, 0)) -> RgbdSequence:
-    """The known path before the known wall; of each depth image, the `unknown` rows are missing."""
-    stamps = folders.START + np.arange(count) / rate
-    poses = np.array([folders.pose_at(stamp) for stamp in stamps])
+def walk(rate: float = 60, unknown: slice = slice(0, 0), turns_back: bool = False) -> RgbdSequence:
+    """The known path before the known wall, seven frames. Of each depth image, the `unknown` rows are missing."""
+    stamps = folders.START + np.arange(7) / rate
+    places = stamps if not turns_back else stamps[[0, 1, 2, 3, 3, 2, 2]]
+    poses = np.array([folders.pose_at(place) for place in places])
 
     def read(i: int):
         gray, depth = folders.see(CAMERA, poses[i])
@@ -90,8 +91,13 @@ def test_unknown_depth_is_no_label():
 
 @pytest.mark.parametrize(
     ("sequence", "half"),
-    [(walk(), 0.001), (walk(rate=10), 0.29), (walk(unknown=slice(0, 100)), 2 / 60)],
-    ids=["hardly blurred", "blurred too far", "depth mostly unknown"],
+    [
+        (walk(), 0.001),
+        (walk(rate=10), 0.29),
+        (walk(unknown=slice(0, 100)), 2 / 60),
+        (walk(turns_back=True), 2.5 / 60),
+    ],
+    ids=["hardly blurred", "blurred too far", "depth mostly unknown", "there and back"],
 )
 def test_exposures_that_teach_nothing_are_not_used(sequence, half):
     assert REAL.expose(sequence, 3, half, CPU) is None

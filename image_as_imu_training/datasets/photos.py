@@ -14,6 +14,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_training.rendering.sensor import linear_from_srgb
 
 TEXTURE_SIZE = 384
+_DECODE = linear_from_srgb(torch.arange(256) / 255)
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -49,17 +50,27 @@ class Photos:
         return cls(images)
 
     def random_textures(self, count: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-        """Random square patches in linear light: (count, 1, TEXTURE_SIZE, TEXTURE_SIZE) float32 0…1."""
-        decode = linear_from_srgb(torch.arange(256) / 255)
-        chosen = torch.randint(len(self.images), (count,), generator=generator)
-        place = torch.rand(count, 3, generator=generator)
-        patches = []
-        for index, (size, left, top) in zip(chosen.tolist(), place.tolist(), strict=True):
-            image = self.images[index]
-            height, width = image.shape
-            side = int(min(height, width) * (0.7 + 0.3 * size))
-            top, left = int((height - side) * top), int((width - side) * left)
-            patch = decode[image[top : top + side, left : left + side].long()].to(device)
-            size = (TEXTURE_SIZE, TEXTURE_SIZE)
-            patches.append(F.interpolate(patch[None, None], size, mode="bilinear", antialias=True))
-        return torch.cat(patches)
+        """Random square patches in linear light, half of them collages of four photographs, which show more detail.
+
+        Returns:
+            (count, 1, TEXTURE_SIZE, TEXTURE_SIZE) float32 0…1.
+        """
+        collage = (torch.rand(count, generator=generator) < 0.5).tolist()
+        textures = []
+        for four in collage:
+            if four:
+                a, b, c, d = (self._random_patch(TEXTURE_SIZE // 2, generator, device) for _ in range(4))
+                textures.append(torch.cat([torch.cat([a, b], 1), torch.cat([c, d], 1)]))
+            else:
+                textures.append(self._random_patch(TEXTURE_SIZE, generator, device))
+        return torch.stack(textures)[:, None]
+
+    def _random_patch(self, size: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+        """(size, size) linear light: at least half of a photograph's area."""
+        image = self.images[int(torch.randint(len(self.images), (1,), generator=generator))]
+        share, left, top = torch.rand(3, generator=generator).tolist()
+        height, width = image.shape
+        side = int(min(height, width) * (0.7 + 0.3 * share))
+        top, left = int((height - side) * top), int((width - side) * left)
+        patch = _DECODE[image[top : top + side, left : left + side].long()].to(device)
+        return F.interpolate(patch[None, None], (size, size), mode="bilinear", antialias=True)[0, 0]

@@ -26,6 +26,7 @@ from image_as_imu_training.samples import Samples
 _WIDTH, _HEIGHT = 336, 252
 _MOST_STEPS = 6  # frames on each side of the middle one
 _BLUR = (1.0, 40.0)  # px, mean over the frame
+_MOST_CHANGE = 0.5  # of the flow between the halves of an exposure, in whole exposures' flow
 _LEAST_KNOWN = 0.3  # share of a depth image
 _TRIES = 100  # exposures looked at for one that can be used
 
@@ -78,7 +79,7 @@ class RealMotion:
         while len(sources) < count:
             name, exposure = self._random_exposure(generator, device)
             crops = min(per_exposure, count - len(sources))
-            parts.append(_random_crops(exposure, crops, size, generator))
+            parts.append(_random_samples(exposure, crops, size, generator))
             sources += [name] * crops
         return Samples.concatenate(parts), sources
 
@@ -104,18 +105,24 @@ class RealMotion:
     def expose(self, sequence: RgbdSequence, middle: int, half: float, device: torch.device) -> Exposure | None:
         """The exposure from `half` seconds before the frame number `middle` to `half` seconds after it.
 
-        None where it cannot be used: the blur is too short or too long, or the depth of a frame is mostly unknown.
+        None where it cannot be used: the blur is too short or too long, the motion is no streak because it turns back
+        or stops, or the depth of a frame is mostly unknown.
         """
         raw = sequence[middle]
         camera = _working_camera(raw.camera)
         frames = {middle: self._prepare(raw, camera)}
-        stamp = sequence.stamps[middle]
-        linear, angular = mean_motion(sequence.pose_at(stamp - half), sequence.pose_at(stamp + half), raw.pose)
         if not _is_known(frames[middle]):
             return None
-        whole = _frame_corner(camera)[None], (FRAME_HEIGHT, FRAME_WIDTH)
-        blur = _labels(camera, frames[middle].depth, linear, angular, *whole)[0].norm(dim=1)
+        stamp = sequence.stamps[middle]
+        ends = sequence.pose_at(stamp - half), sequence.pose_at(stamp + half)
+        motion = mean_motion(*ends, raw.pose)
+        depth, crop = fill_holes(frames[middle].depth), _whole_frame(camera)
+        blur = crop.flow(depth, *motion).norm(dim=1)
         if not (_BLUR[0] <= blur.mean() <= _BLUR[1] and blur.amax() <= MAX_BLUR_PX):
+            return None
+        first = crop.flow(depth, *mean_motion(ends[0], raw.pose, raw.pose))
+        second = crop.flow(depth, *mean_motion(raw.pose, ends[1], raw.pose))
+        if (second - first).norm(dim=1).mean() > _MOST_CHANGE * blur.mean():
             return None
 
         number = int(np.ceil(SUBFRAMES_PER_PX * float(blur.amax()))) + STRIDE
@@ -131,7 +138,7 @@ class RealMotion:
             begin, end = sequence.stamps[i : i + 2]
             share = (times[before == i] - begin) / (end - begin)
             total += self.subframes(filled[i], filled[i + 1], share, device).sum(0)
-        return Exposure(total / number, frames[middle].depth, camera, linear, angular)
+        return Exposure(total / number, frames[middle].depth, camera, *motion)
 
     def _prepare(self, frame: RgbdFrame, camera: Camera) -> RgbdFrame:
         return (self.densify(frame) if self.densify else frame).seen_by(camera)
@@ -166,58 +173,62 @@ def _working_camera(camera: Camera) -> Camera:
     return Camera(camera.width, camera.height, focal, focal, camera.cx, camera.cy)
 
 
-def _frame_corner(camera: Camera) -> torch.Tensor:
-    """Left and top, px, of the 320×224 frame in the middle of a working camera's image."""
-    return torch.tensor([(camera.width - FRAME_WIDTH) // 2, (camera.height - FRAME_HEIGHT) // 2])
+@dataclass(frozen=True)
+class _Crops:
+    """B equally large parts of a working camera's image.
 
+    Attributes:
+        corners: (B, 2) left and top, px. size: (height, width), px.
+    """
 
-def _random_crops(exposure: Exposure, count: int, size: tuple[int, int], generator: torch.Generator) -> Samples:
-    """Samples from random places of the frame, with what a sensor adds."""
-    free = torch.tensor([FRAME_WIDTH - size[1], FRAME_HEIGHT - size[0]])
-    corners = _frame_corner(exposure.camera) + (torch.rand(count, 2, generator=generator) * (free + 1)).long()
-    camera, motion = exposure.camera, np.concatenate([exposure.linear, exposure.angular])
-    flow, depth = _labels(camera, exposure.depth, exposure.linear, exposure.angular, corners, size)
-    local = torch.Generator(exposure.light.device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-    image = photograph(_crops(exposure.light, corners, size, MARGIN)[:, None], local)
-    cameras = [(camera.fx, camera.cx - left, camera.cy - top) for left, top in corners.tolist()]
-    return Samples(
-        image.cpu().numpy(),
-        axial_from_signed(flow).half().numpy(),
-        depth.half().numpy(),
-        np.array(cameras, np.float32),
-        np.tile(motion.astype(np.float32), (count, 1)),
-        np.ones(count, bool),
-    )
+    camera: Camera
+    corners: torch.Tensor
+    size: tuple[int, int]
 
+    def of(self, image: torch.Tensor, margin: int = 0) -> torch.Tensor:
+        """(H, W) → (B, height + 2·margin, width + 2·margin)."""
+        (height, width), m = self.size, margin
+        return torch.stack([image[y - m : y + height + m, x - m : x + width + m] for x, y in self.corners.tolist()])
 
-def _crops(image: torch.Tensor, corners: torch.Tensor, size: tuple[int, int], margin: int = 0) -> torch.Tensor:
-    """Parts (B, h + 2·margin, w + 2·margin) of an image (H, W) whose left and top px are `corners` (B, 2)."""
-    (height, width), m = size, margin
-    return torch.stack([image[y - m : y + height + m, x - m : x + width + m] for x, y in corners.tolist()])
-
-
-def _labels(
-    camera: Camera,
-    depth: np.ndarray,
-    linear: np.ndarray,
-    angular: np.ndarray,
-    corners: torch.Tensor,
-    size: tuple[int, int],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Flow (B, 2, h/8, w/8) px over the exposure and depth (B, h/8, w/8) m, NaN where unknown, of B crops."""
-    height, width = size
-    batch, grid = len(corners), (height // STRIDE, width // STRIDE)
-    principal_point = torch.tensor([camera.cx, camera.cy]) - corners
-    views = Views(torch.full((batch,), camera.fx), principal_point.float(), torch.zeros(batch), height, width)
-
-    def at_cells(values: np.ndarray) -> torch.Tensor:
-        """Mean of the four pixels around each cell's centre."""
-        crops, middle = _crops(torch.from_numpy(values), corners, size), STRIDE // 2
+    def at_cells(self, image: np.ndarray) -> torch.Tensor:
+        """(H, W) → (B, height/8, width/8): the mean of the four pixels around each cell's centre."""
+        crops, middle = self.of(torch.from_numpy(image)), STRIDE // 2
         rows = crops[:, middle - 1 :: STRIDE] + crops[:, middle::STRIDE]
         return (rows[:, :, middle - 1 :: STRIDE] + rows[:, :, middle::STRIDE]) / 4
 
-    inverse_depth = at_cells(1 / fill_holes(depth)).flatten(1)
-    motion = (torch.from_numpy(velocity).float().expand(batch, 3) for velocity in (angular, linear))
-    flow = motion_field(views, views.cells(), inverse_depth, *motion)
+    def flow(self, depth: np.ndarray, linear: np.ndarray, angular: np.ndarray) -> torch.Tensor:
+        """Flow (B, 2, height/8, width/8) px that a motion, (3,) m and rad, causes at depth (H, W) m."""
+        batch = len(self.corners)
+        inverse_depth = self.at_cells(1 / depth)
+        principal_point = (torch.tensor([self.camera.cx, self.camera.cy]) - self.corners).float()
+        views = Views(torch.full((batch,), self.camera.fx), principal_point, torch.zeros(batch), *self.size)
+        motion = (torch.from_numpy(velocity).float().expand(batch, 3) for velocity in (angular, linear))
+        flow = motion_field(views, views.cells(), inverse_depth.flatten(1), *motion)
+        return flow.unflatten(2, inverse_depth.shape[1:])
+
+
+def _whole_frame(camera: Camera) -> _Crops:
+    """The 320×224 frame in the middle of a working camera's image."""
+    corner = [(camera.width - FRAME_WIDTH) // 2, (camera.height - FRAME_HEIGHT) // 2]
+    return _Crops(camera, torch.tensor([corner]), (FRAME_HEIGHT, FRAME_WIDTH))
+
+
+def _random_samples(exposure: Exposure, count: int, size: tuple[int, int], generator: torch.Generator) -> Samples:
+    """Samples from random places of the frame, with what a sensor adds."""
+    camera, depth = exposure.camera, exposure.depth
+    free = torch.tensor([FRAME_WIDTH - size[1], FRAME_HEIGHT - size[0]])
+    corners = _whole_frame(camera).corners + (torch.rand(count, 2, generator=generator) * (free + 1)).long()
+    crops = _Crops(camera, corners, size)
+    local = torch.Generator(exposure.light.device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+    flow = crops.flow(fill_holes(depth), exposure.linear, exposure.angular)
     known = np.where(known_depth(depth), depth, np.float32(np.nan))
-    return flow.unflatten(2, grid), 1 / at_cells(1 / known)
+    cameras = [(camera.fx, camera.cx - left, camera.cy - top) for left, top in corners.tolist()]
+    motion = np.concatenate([exposure.linear, exposure.angular]).astype(np.float32)
+    return Samples(
+        image=photograph(crops.of(exposure.light, MARGIN)[:, None], local).cpu().numpy(),
+        flow=axial_from_signed(flow).half().numpy(),
+        depth=(1 / crops.at_cells(1 / known)).half().numpy(),
+        camera=np.array(cameras, np.float32),
+        motion=np.tile(motion, (count, 1)),
+        depth_known=np.ones(count, bool),
+    )
