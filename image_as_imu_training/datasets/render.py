@@ -174,7 +174,10 @@ def _on_cluster(job: Job, part: Part, numbers: list[int]) -> Iterator[None]:
     running = [task.remote(job, part, number) for number in numbers]
     while running:
         finished, running = ray.wait(running)
-        ray.get(finished)
+        try:
+            ray.get(finished)
+        except InputError as error:
+            raise error.cause from error  # Ray's own tells the whole traceback
         yield
 
 
