@@ -19,6 +19,7 @@ setup(
     package_data={
         package: ["demo/assets/*"],
         "image_as_imu_training.training.config": ["*.yaml", "*/*.yaml"],
+        "image_as_imu_training.datasets": ["*.txt"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
@@ -46,13 +47,15 @@ setup(
             "ros-rosgraph-msgs",
         ],
         "train": [
-            "torch>=2.4",
+            "torch>=2.6",  # from here on torch.load runs no code unless asked to, in third-party loaders too
             "onnx>=1.15",
+            "lz4>=3",
             "accelerate>=1.0",
             "hydra-core>=1.3",
             "safetensors>=0.4",
             "tensorboard>=2.14",
         ],
+        "cluster": ["ray>=2.9"],
         # For engine tensorrt. TensorRT itself comes with JetPack, or as the package tensorrt.
         "tensorrt": ["onnx>=1.15", "pycuda>=2022.1"],
         "test": [
@@ -62,6 +65,7 @@ setup(
             "onnx>=1.15",
             "pyyaml>=6",
             "scipy>=1.8",
+            "webdataset>=0.2",
             # TensorRT's real interfaces, which can be imported without a GPU. 47 MB.
             *(
                 f'{name}; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'

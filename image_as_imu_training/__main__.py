@@ -18,13 +18,35 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     render = commands.add_parser("render", help="photographs and RGB-D frames → blurred samples with labels")
-    render.add_argument("--photos", type=Path, required=True, help="folder of sharp JPEG photographs")
-    render.add_argument("--rgbd", type=Path, required=True, help="folder of 7-Scenes style RGB-D frames")
+    render.add_argument("--photos", type=Path, required=True, help="folder of sharp photographs")
+    layouts = "LAYOUT is 7scenes, tum, stray or scannetpp; repeatable"
+    render.add_argument(
+        "--rgbd",
+        action="append",
+        default=[],
+        metavar="LAYOUT:FOLDER",
+        help=f"RGB-D frames to invent motions in ({layouts})",
+    )
+    render.add_argument(
+        "--sequence",
+        action="append",
+        default=[],
+        metavar="LAYOUT:FOLDER",
+        help=f"RGB-D recordings to blur by their own motion ({layouts})",
+    )
+    render.add_argument(
+        "--subframes",
+        choices=["reprojection", "rife"],
+        default="reprojection",
+        help="what fills in between two frames of a recording (default: %(default)s)",
+    )
+    render.add_argument("--densify", choices=["promptda"], help="what makes the depth of recordings dense")
     render.add_argument("--output", type=Path, default=DATA, help="folder for the shards (default: %(default)s)")
     render.add_argument("--samples", type=int, default=36_000, help="training crops (default: %(default)s)")
     render.add_argument("--seed", type=int, default=0)
     render.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     render.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    render.add_argument("--ray", action="store_true", help="render on a Ray cluster instead of in processes here")
 
     label = commands.add_parser("label", help="recording with ground truth → frames with velocity labels")
     label.add_argument("recording", type=Path, help="folder or file of a rosbag2, sqlite3 or MCAP")
@@ -59,9 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
     command = options.pop("command")
     try:
         if command == "render":
-            from image_as_imu_training.dataset import render_dataset
+            from image_as_imu_training.datasets.render import render
 
-            render_dataset(**options)
+            render(**options)
         elif command == "label":
             from image_as_imu_training.training.recordings import label
 

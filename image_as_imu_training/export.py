@@ -15,7 +15,7 @@ from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.calibration import calibrate
 from image_as_imu_training.checkpoint import load_network
-from image_as_imu_training.dataset import load
+from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.metrics import predict
 from image_as_imu_training.networks.blur_network import BlurNetwork
 from image_as_imu_training.rendering.motion import MAX_BLUR_PX

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from image_as_imu_training.calibration import calibrate
 from image_as_imu_training.checkpoint import load_network
-from image_as_imu_training.dataset import load
+from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.metrics import figures, predict
 
 

@@ -1,14 +1,11 @@
 """Rendered blur obeys its labels, and the material is split cleanly."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the training module needs torch")
 
 from image_as_imu_ros.camera import Camera  # noqa: E402
-from image_as_imu_ros.errors import InputError  # noqa: E402
 from image_as_imu_ros.motion_field import MotionFieldMatrix  # noqa: E402
 from image_as_imu_ros.motion_field import axial_from_signed as runtime_axial  # noqa: E402
 from image_as_imu_training.rendering.blur import render_blur  # noqa: E402
@@ -26,12 +23,6 @@ from image_as_imu_training.rendering.rgbd import random_rgbd  # noqa: E402
 from image_as_imu_training.rendering.rooms import TEXTURES, random_rooms  # noqa: E402
 from image_as_imu_training.rendering.sensor import MARGIN, linear_from_srgb, photograph  # noqa: E402
 from image_as_imu_training.rendering.views import Views, random_views  # noqa: E402
-from image_as_imu_training.sources import split_photos, split_rgbd  # noqa: E402
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-needs_material = pytest.mark.skipif(
-    not (SHARED / "photos").is_dir(), reason="the training photographs are not beside this repository"
-)
 
 
 def generator(seed=0):
@@ -190,15 +181,3 @@ def test_photograph_has_network_scale_and_keeps_order_of_brightness():
 
 def test_srgb_decoding_meets_the_standard():
     assert linear_from_srgb(torch.tensor(0.5)).item() == pytest.approx(0.21404, abs=1e-4)
-
-
-@needs_material
-def test_validation_material_is_never_trained_on():
-    for training, validation in (split_photos(SHARED / "photos"), split_rgbd(SHARED / "rgbd" / "redkitchen")):
-        assert not set(training) & set(validation)
-        assert 0.05 < len(validation) / (len(training) + len(validation)) < 0.25
-
-
-def test_missing_material_is_said_clearly(tmp_path):
-    with pytest.raises(InputError, match="no photographs"):
-        split_photos(tmp_path)

@@ -22,10 +22,12 @@ from image_as_imu_ros.view import View  # noqa: E402
 from image_as_imu_training.__main__ import main  # noqa: E402
 from image_as_imu_training.augmentation import Symmetry  # noqa: E402
 from image_as_imu_training.checkpoint import Checkpoint  # noqa: E402
-from image_as_imu_training.dataset import render_samples, save  # noqa: E402
+from image_as_imu_training.datasets import shards  # noqa: E402
+from image_as_imu_training.datasets.invented_motion import render_invented_motion  # noqa: E402
+from image_as_imu_training.datasets.photos import Photos  # noqa: E402
+from image_as_imu_training.datasets.rgbd_textures import RgbdTextures  # noqa: E402
 from image_as_imu_training.networks.blur_network import compress  # noqa: E402
 from image_as_imu_training.rendering.motion import axial_from_signed  # noqa: E402
-from image_as_imu_training.sources import Photos, RgbdFrames  # noqa: E402
 from image_as_imu_training.training import recordings  # noqa: E402
 from image_as_imu_training.training.data import RenderedSamples, motion_field_matrix  # noqa: E402
 from image_as_imu_training.training.losses import (  # noqa: E402
@@ -408,11 +410,12 @@ def rendered(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("rendered")
     photos = Photos([torch.from_numpy(texture(rng, 300, 400)) for _ in range(2)])
     light = torch.from_numpy(texture(rng, 336, 448)).float() / 255
-    frames = RgbdFrames(light[None, None], torch.full((1, 1, 336, 448), 0.5), 0.9)
+    frames = RgbdTextures(light[None, None], torch.full((1, 1, 336, 448), 0.5), 0.9)
     generator = torch.Generator().manual_seed(0)
     for part, size in (("train", (64, 64)), ("validation", (64, 64)), ("frames", (224, 320))):
         (folder / part).mkdir()
-        save(render_samples(photos, frames, 7, size, generator), folder / part / "shard_0000.npz")
+        samples = render_invented_motion(photos, frames, 7, size, generator)
+        shards.write(shards.shard_path(folder / part, 0), samples, ["invented"] * 7)
     return folder
 
 

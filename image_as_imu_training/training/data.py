@@ -15,7 +15,7 @@ from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres
 from image_as_imu_training.augmentation import Symmetry
-from image_as_imu_training.dataset import load
+from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.samples import Samples
 
 Batch = dict[str, torch.Tensor]

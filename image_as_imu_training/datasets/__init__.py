@@ -1,0 +1,1 @@
+"""Material for rendering, read from disk, and the shards that rendered samples are kept in."""

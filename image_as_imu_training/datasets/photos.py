@@ -1,0 +1,76 @@
+"""Plain folders of photographs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import torch
+from torch.nn import functional as F
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_training.rendering.sensor import linear_from_srgb
+
+TEXTURE_SIZE = 384
+_DECODE = linear_from_srgb(torch.arange(256) / 255)
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+def split_photos(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Photographs for training and for validation (about a tenth, by a hash of the file's name).
+
+    Raises:
+        InputError: the folder holds no photographs.
+    """
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise InputError(f"no photographs ({', '.join(sorted(_SUFFIXES))}) in {folder}")
+    held_out = [hashlib.sha256(path.name.encode()).digest()[0] < 26 for path in files]
+    training = [path for path, held in zip(files, held_out, strict=True) if not held]
+    validation = [path for path, held in zip(files, held_out, strict=True) if held]
+    return training, validation
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photographs as 8-bit sRGB luminance, each (h, w) uint8."""
+
+    images: list[torch.Tensor]
+
+    @classmethod
+    def load(cls, files: list[Path]) -> Photos:
+        images = []
+        for path in files:
+            image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            if image is None:
+                raise InputError(f"{path} is not a readable image")
+            images.append(torch.from_numpy(image))
+        return cls(images)
+
+    def random_textures(self, count: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+        """Random square patches in linear light, half of them collages of four photographs, which show more detail.
+
+        Returns:
+            (count, 1, TEXTURE_SIZE, TEXTURE_SIZE) float32 0…1.
+        """
+        collage = (torch.rand(count, generator=generator) < 0.5).tolist()
+        textures = []
+        for four in collage:
+            if four:
+                a, b, c, d = (self._random_patch(TEXTURE_SIZE // 2, generator, device) for _ in range(4))
+                textures.append(torch.cat([torch.cat([a, b], 1), torch.cat([c, d], 1)]))
+            else:
+                textures.append(self._random_patch(TEXTURE_SIZE, generator, device))
+        return torch.stack(textures)[:, None]
+
+    def _random_patch(self, size: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+        """(size, size) linear light: at least half of a photograph's area."""
+        image = self.images[int(torch.randint(len(self.images), (1,), generator=generator))]
+        share, left, top = torch.rand(3, generator=generator).tolist()
+        height, width = image.shape
+        side = int(min(height, width) * (0.7 + 0.3 * share))
+        top, left = int((height - side) * top), int((width - side) * left)
+        patch = _DECODE[image[top : top + side, left : left + side].long()].to(device)
+        return F.interpolate(patch[None, None], (size, size), mode="bilinear", antialias=True)[0, 0]

@@ -1,0 +1,210 @@
+"""The `render` command: material → shards, by processes on one machine or by tasks on a Ray cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_training.datasets import reprojection, shards
+from image_as_imu_training.datasets.invented_motion import render_invented_motion
+from image_as_imu_training.datasets.layouts import Recording, find_recordings
+from image_as_imu_training.datasets.photos import Photos, split_photos
+from image_as_imu_training.datasets.prompt_da import PromptDepth
+from image_as_imu_training.datasets.real_motion import RealMotion
+from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
+from image_as_imu_training.datasets.rife import Rife
+from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
+from image_as_imu_training.samples import Samples
+
+SHARD_SIZE = 512
+_AT_ONCE = 64  # samples
+_RGBD_FRAMES = 400
+_SEQUENCE_SHARE = 0.3
+CROP, FRAME = (128, 128), (FRAME_HEIGHT, FRAME_WIDTH)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where material comes from.
+
+    Attributes:
+        photos: folder. rgbd, sequences: LAYOUT:FOLDER each.
+        subframes: "reprojection" or "rife". densify: "promptda" or None.
+    """
+
+    photos: Path
+    rgbd: tuple[str, ...] = ()
+    sequences: tuple[str, ...] = ()
+    subframes: str = "reprojection"
+    densify: str | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """What scenes are made of, in memory. Kinds that there are no sources of are None."""
+
+    photos: Photos
+    rgbd: RgbdTextures | None
+    sequences: RealMotion | None
+
+
+def find_material(sources: Sources, held_out: bool) -> tuple[list[Path], list[Recording], list[Recording]]:
+    """Photographs, RGB-D recordings and sequences for training, or those for validation.
+
+    Raises:
+        InputError: there are no photographs, or something is not where the sources say.
+    """
+    photos = split_photos(sources.photos)[held_out]
+    if not photos:
+        part = "validation" if held_out else "training"
+        raise InputError(f"{sources.photos} holds too few photographs: none is for {part}")
+    rgbd, sequences = (
+        [recording for source in kind for recording in find_recordings(source, held_out)]
+        for kind in (sources.rgbd, sources.sequences)
+    )
+    return photos, rgbd, sequences
+
+
+@lru_cache(maxsize=1)
+def load_material(sources: Sources, held_out: bool, device: str) -> Material:
+    """The material for training, or that for validation."""
+    photos, rgbd, sequences = find_material(sources, held_out)
+    subframes = Rife() if sources.subframes == "rife" else reprojection.subframes
+    densify = PromptDepth(torch.device(device)) if sources.densify else None
+    return Material(
+        Photos.load(photos),
+        RgbdTextures.load(rgbd, _RGBD_FRAMES) if rgbd else None,
+        RealMotion(sequences, subframes, densify) if sequences else None,
+    )
+
+
+def render_samples(
+    material: Material, count: int, size: tuple[int, int], generator: torch.Generator, device: torch.device
+) -> tuple[Samples, list[str]]:
+    """`count` samples of `size` = (height, width), and for each what it was rendered from.
+
+    Where there are sequences, 30 % show real motion; that of the others is invented. `generator` must live on the CPU.
+    """
+    real = round(count * _SEQUENCE_SHARE) if material.sequences else 0
+    invented = render_invented_motion(material.photos, material.rgbd, count - real, size, generator, device)
+    sources = ["invented"] * len(invented)
+    if not real:
+        return invented, sources
+    recorded, names = material.sequences.render(real, size, generator, device)
+    return Samples.concatenate([invented, recorded]), sources + names
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the data set: a folder of shards.
+
+    Attributes:
+        size: (height, width) of its images. held_out: whether its material is never trained on.
+    """
+
+    name: str
+    size: tuple[int, int]
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is rendered where. A shard depends on the sources and on (seed, part, number) alone."""
+
+    sources: Sources
+    output: Path
+    seed: int
+    device: str
+    shard_size: int = SHARD_SIZE
+
+
+def render_shard(job: Job, part: Part, number: int) -> None:
+    """Render and write one shard, in whatever process this is."""
+    material = load_material(job.sources, part.held_out, job.device)
+    digest = hashlib.sha256(f"{job.seed}/{part.name}/{number}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    samples, sources = [], []
+    while len(sources) < job.shard_size:
+        count = min(_AT_ONCE, job.shard_size - len(sources))
+        some, names = render_samples(material, count, part.size, generator, torch.device(job.device))
+        samples.append(some)
+        sources += names
+    shards.write(shards.shard_path(job.output / part.name, number), Samples.concatenate(samples), sources)
+
+
+def render_part(job: Job, part: Part, count: int, workers: int | None) -> None:
+    """Render those of a part's first `count` shards that are not there yet.
+
+    Args:
+        workers: processes on this machine; None leaves it to a Ray cluster.
+    """
+    (job.output / part.name).mkdir(parents=True, exist_ok=True)
+    missing = [number for number in range(count) if not shards.shard_path(job.output / part.name, number).exists()]
+    done = _on_cluster(job, part, missing) if workers is None else _on_this_machine(job, part, missing, workers)
+    with tqdm(total=count, initial=count - len(missing), desc=f"render {part.name}", unit="shard") as bar:
+        for _ in done:
+            bar.update()
+
+
+def _on_this_machine(job: Job, part: Part, numbers: list[int], workers: int) -> Iterator[None]:
+    """Render shards; yields whenever one is complete."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.map(partial(render_shard, job, part), numbers)
+
+
+def _on_cluster(job: Job, part: Part, numbers: list[int]) -> Iterator[None]:
+    """The same, one task per shard. All machines of the cluster must see the same folders."""
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("--ray needs Ray; install it (pip install ray), or leave --ray away") from error
+    if not ray.is_initialized():
+        ray.init()
+    task = ray.remote(num_gpus=1 if job.device.startswith("cuda") else 0)(render_shard)
+    running = [task.remote(job, part, number) for number in numbers]
+    while running:
+        finished, running = ray.wait(running)
+        try:
+            ray.get(finished)
+        except InputError as error:
+            raise error.cause from error  # Ray's own tells the whole traceback
+        yield
+
+
+def render(
+    photos: Path,
+    rgbd: list[str],
+    sequence: list[str],
+    subframes: str,
+    densify: str | None,
+    output: Path,
+    samples: int,
+    seed: int,
+    workers: int,
+    device: str,
+    ray: bool,
+) -> None:
+    """Write OUTPUT/train (128×128 crops), OUTPUT/validation (the same) and OUTPUT/frames (320×224, validation).
+
+    Shards that are there already are kept, so an interrupted run continues, and a larger `samples` adds to it.
+    """
+    sources = Sources(photos, tuple(rgbd), tuple(sequence), subframes, densify)
+    for held_out in (True, False):  # what is missing is said before anything is rendered
+        find_material(sources, held_out)
+    job = Job(sources, output, seed, device)
+    for part, count in (
+        (Part("validation", CROP, held_out=True), 3),
+        (Part("frames", FRAME, held_out=True), 1),
+        (Part("train", CROP, held_out=False), -(-samples // SHARD_SIZE)),
+    ):
+        render_part(job, part, count, None if ray else workers)

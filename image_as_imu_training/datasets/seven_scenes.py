@@ -1,0 +1,42 @@
+"""7-Scenes (Shotton et al. 2013): frame-XXXXXX.color.{png,jpg}, .depth.png (mm) and .pose.txt (4×4, camera-to-world).
+
+Kinect frames at 30 Hz; the number in the name is the time. `camera-intrinsics.txt`, where there is one, holds the
+intrinsics; without it they are the data set's: 585 px for 640×480 with the principal point at (320, 240).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from image_as_imu_ros.camera import Camera
+from image_as_imu_ros.errors import InputError
+from image_as_imu_training.datasets.rgbd import RgbdSequence, find_jumps, read_camera, read_colour, read_depth
+
+MARKER = "frame-*.pose.txt"
+_RATE = 30.0  # Hz
+
+
+def read(folder: Path) -> RgbdSequence:
+    """The frames of one folder. Those whose pose is not finite (the tracker was lost) are left out."""
+    poses = {path: np.loadtxt(path) for path in sorted(folder.glob(MARKER))}
+    poses = {path: pose for path, pose in poses.items() if np.isfinite(pose).all()}
+    if not poses:
+        raise InputError(f"no 7-Scenes frames with poses ({MARKER}) in {folder}")
+    stems = [path.name.removesuffix(".pose.txt") for path in poses]
+    stamps = np.array([int(stem.split("-")[1]) for stem in stems]) / _RATE
+    pose_array = np.array(list(poses.values())).reshape(-1, 4, 4)
+    suffix = "png" if (folder / f"{stems[0]}.color.png").exists() else "jpg"
+    intrinsics = folder / "camera-intrinsics.txt"
+
+    def read_frame(i: int) -> tuple[np.ndarray, np.ndarray, Camera]:
+        colour = read_colour(folder / f"{stems[i]}.color.{suffix}")
+        height, width = colour.shape[:2]
+        if intrinsics.exists():
+            camera = read_camera(intrinsics, width, height)
+        else:
+            camera = Camera(640, 480, 585.0, 585.0, 320.0, 240.0).resize(width, height)
+        return colour, read_depth(folder / f"{stems[i]}.depth.png", 1000), camera
+
+    return RgbdSequence(stamps, pose_array, find_jumps(stamps, pose_array), read_frame)

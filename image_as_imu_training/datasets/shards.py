@@ -1,0 +1,104 @@
+"""Shards: tar files of samples in WebDataset's naming, read at random.
+
+`part/shard_0000.tar` holds, for each sample, KEY.image.npy, KEY.flow.npy, KEY.depth.npy and KEY.json. Nothing is
+compressed, so a member is read from where it lies; https://github.com/webdataset/webdataset reads the same files.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_training.samples import Samples
+
+_ARRAYS = ("image", "flow", "depth")
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    return folder / f"shard_{number:04d}.tar"
+
+
+def write(path: Path, samples: Samples, sources: Sequence[str]) -> None:
+    """Write a shard under a passing name and rename it when it is complete. The same samples give the same bytes.
+
+    Args:
+        sources: for each sample, what it was rendered from.
+    """
+    partial = path.with_suffix(".partial")
+    with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for i, source in enumerate(sources):
+            key = f"{path.stem.removeprefix('shard_')}{i:06d}"
+            for name in _ARRAYS:
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, np.ascontiguousarray(getattr(samples, name)[i]))
+                _add(tar, f"{key}.{name}.npy", buffer.getvalue())
+            record = {
+                "camera": samples.camera[i].tolist(),
+                "motion": [None if math.isnan(value) else value for value in samples.motion[i].tolist()],
+                "depth_known": bool(samples.depth_known[i]),
+                "source": source,
+            }
+            _add(tar, f"{key}.json", json.dumps(record).encode())
+    partial.rename(path)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # without time or owner: content alone decides the bytes
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+class Shards(Sequence):
+    """The samples of a folder's shards in a fixed order, each a dict: the fields of Samples, and `source`.
+
+    Raises:
+        InputError: the folder holds no shards.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        files = sorted(folder.glob("shard_*.tar"))
+        if not files:
+            raise InputError(f"no rendered samples (shard_*.tar) in {folder}; run `render` first")
+        self._members: list[tuple[Path, dict[str, tuple[int, int]]]] = []
+        for file in files:
+            of_key: dict[str, dict[str, tuple[int, int]]] = {}
+            with tarfile.open(file) as tar:
+                for member in tar:
+                    key, _, name = member.name.partition(".")
+                    of_key.setdefault(key, {})[name] = (member.offset_data, member.size)
+            self._members += [(file, members) for members in of_key.values()]
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray | bool | str]:
+        file, members = self._members[index]
+        with file.open("rb") as stream:
+
+            def content(name: str) -> bytes:
+                offset, size = members[name]
+                stream.seek(offset)
+                return stream.read(size)
+
+            sample = {name: np.lib.format.read_array(io.BytesIO(content(f"{name}.npy"))) for name in _ARRAYS}
+            record = json.loads(content("json"))
+        for name in ("camera", "motion"):
+            record[name] = np.array(record[name], np.float32)  # null becomes NaN
+        return sample | record
+
+
+def load(folder: Path) -> Samples:
+    """All samples of a folder, in memory.
+
+    Raises:
+        InputError: the folder holds no shards.
+    """
+    samples = list(Shards(folder))
+    return Samples(**{name: np.stack([sample[name] for sample in samples]) for name in Samples.__dataclass_fields__})
