@@ -1,4 +1,4 @@
-"""Command line: python -m image_as_imu_training render | label | train | validate | export."""
+"""Command line: python -m image_as_imu_training render | contact_sheet | label | train | validate | export."""
 
 from __future__ import annotations
 
@@ -43,10 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--densify", choices=["promptda"], help="what makes the depth of recordings dense")
     render.add_argument("--output", type=Path, default=DATA, help="folder for the shards (default: %(default)s)")
     render.add_argument("--samples", type=int, default=36_000, help="training crops (default: %(default)s)")
+    render.add_argument("--frames", type=int, default=4_096, help="whole training frames (default: %(default)s)")
     render.add_argument("--seed", type=int, default=0)
     render.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     render.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     render.add_argument("--ray", action="store_true", help="render on a Ray cluster instead of in processes here")
+
+    sheet = commands.add_parser("contact_sheet", help="rendered samples with their labels drawn in, as one picture")
+    sheet.add_argument("part", type=Path, help="folder of shards, for example DATA/train")
+    sheet.add_argument("--output", type=Path, required=True, help="picture to write")
+    sheet.add_argument("--samples", type=int, default=24, help="evenly spread over the folder (default: %(default)s)")
 
     label = commands.add_parser("label", help="recording with ground truth → frames with velocity labels")
     label.add_argument("recording", type=Path, help="folder or file of a rosbag2, sqlite3 or MCAP")
@@ -88,6 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
             from image_as_imu_training.training.recordings import label
 
             label(**options)
+        elif command == "contact_sheet":
+            from image_as_imu_training.rendering.contact_sheet import write_contact_sheet
+
+            write_contact_sheet(**options)
         elif command == "train":
             from image_as_imu_training.training.settings import read_settings
             from image_as_imu_training.training.train import train

@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import rgbd_folders as folders
@@ -91,3 +92,14 @@ def test_what_cannot_be_rendered_is_one_clear_line(options, message, material, t
     code = main(["render", "--photos", str(material / "photos"), "--output", str(tmp_path), "--workers", "1", *options])
     assert code == 2
     assert message in capsys.readouterr().err
+
+
+def test_contact_sheet_draws_every_sample_and_its_streaks(rendered, tmp_path, capsys):
+    picture = tmp_path / "sheet.png"
+    assert main(["contact_sheet", str(rendered / "train"), "--output", str(picture), "--samples", "3"]) == 0
+    sheet = cv2.imread(str(picture))
+    assert sheet.shape == (2 * 64 + 18, 6 * 2 * 64, 3)
+    colourful = np.ptp(sheet, axis=2) > 60
+    assert [bool(colourful[:, 128 * i : 128 * (i + 1)].any()) for i in range(6)] == 3 * [True] + 3 * [False]
+    assert main(["contact_sheet", str(rendered / "train"), "--output", str(tmp_path / "sheet.txt")]) == 2
+    assert "should end in" in capsys.readouterr().err

@@ -412,7 +412,12 @@ def rendered(tmp_path_factory) -> Path:
     light = torch.from_numpy(texture(rng, 336, 448)).float() / 255
     frames = RgbdTextures(light[None, None], torch.full((1, 1, 336, 448), 0.5), 0.9)
     generator = torch.Generator().manual_seed(0)
-    for part, size in (("train", (64, 64)), ("validation", (64, 64)), ("frames", (224, 320))):
+    for part, size in (
+        ("train", (64, 64)),
+        ("train_frames", (64, 96)),
+        ("validation", (64, 64)),
+        ("frames", (224, 320)),
+    ):
         (folder / part).mkdir()
         samples = render_invented_motion(photos, frames, 7, size, generator)
         shards.write(shards.shard_path(folder / part, 0), samples, ["invented"] * 7)

@@ -21,7 +21,7 @@ from image_as_imu_training.rendering.sensor import MARGIN, photograph
 from image_as_imu_training.rendering.views import FRAME_WIDTH, STRIDE, Views, random_views
 from image_as_imu_training.samples import Samples
 
-ROOM_SHARE, RGBD_SHARE = 0.1, 0.12
+ROOM_SHARE, RGBD_SHARE = 0.25, 0.15
 
 
 def render_invented_motion(

@@ -189,14 +189,16 @@ def render(
     densify: str | None,
     output: Path,
     samples: int,
+    frames: int,
     seed: int,
     workers: int,
     device: str,
     ray: bool,
 ) -> None:
-    """Write OUTPUT/train (128×128 crops), OUTPUT/validation (the same) and OUTPUT/frames (320×224, validation).
+    """Write OUTPUT/train (`samples` crops of 128×128) and OUTPUT/train_frames (`frames` of 320×224); from material that
+    is held out, OUTPUT/validation (crops) and OUTPUT/frames.
 
-    Shards that are there already are kept, so an interrupted run continues, and a larger `samples` adds to it.
+    Shards that are there already are kept, so an interrupted run continues, and larger numbers add to it.
     """
     sources = Sources(photos, tuple(rgbd), tuple(sequence), subframes, densify)
     for held_out in (True, False):  # what is missing is said before anything is rendered
@@ -206,5 +208,6 @@ def render(
         (Part("validation", CROP, held_out=True), 3),
         (Part("frames", FRAME, held_out=True), 1),
         (Part("train", CROP, held_out=False), -(-samples // SHARD_SIZE)),
+        (Part("train_frames", FRAME, held_out=False), -(-frames // SHARD_SIZE)),
     ):
         render_part(job, part, count, None if ray else workers)

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
+from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.motion_field import cell_centres, signed_from_axial
+from image_as_imu_training.datasets import shards
 from image_as_imu_training.rendering.views import STRIDE
 from image_as_imu_training.samples import Samples
 
+_COLUMNS = 6
 _SCALE = 2  # screen px per px
 _EVERY = 3  # cells
 _STREAK = (30, 170, 255)  # amber, BGR
 _SUBPIXEL_BITS = 4
+
+
+def write_contact_sheet(part: Path, output: Path, samples: int) -> None:
+    """Draw `samples` of a folder of shards into one picture.
+
+    Raises:
+        InputError: the folder holds no samples, or the picture cannot be written.
+    """
+    found = shards.load(part)
+    chosen = np.unique(np.linspace(0, len(found) - 1, min(samples, len(found))).round().astype(int))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        written = cv2.imwrite(str(output), contact_sheet(found[chosen], _COLUMNS))
+    except cv2.error:
+        written = False
+    if not written:
+        raise InputError(f"cannot write a picture to {output}; its name should end in .png or .jpg")
 
 
 def contact_sheet(samples: Samples, columns: int) -> np.ndarray:

@@ -99,9 +99,9 @@ class ValidationRecording:
         with _Subsampled(self._path, self._frames) as recording:
             if self._exposure is None:
                 timing = fitted(timing, recording, self._topics, self._truth, engine)
-            options = Options(direction="axial")
+            options = Options(measurement="single", direction="axial")
             run = run_recording(recording, self._topics, engine, options, timing, self.name, known_direction=True)
-        found = metrics(samples_of(run, self._truth, timing, "full"), timing.exposure, oracle=True)
+        found = metrics(samples_of(run.results, self._truth, "full"), timing.exposure, oracle=True)
         values = {}
         for group in ("all", "blurred"):
             part = found[group]

@@ -121,8 +121,9 @@ def topics_of(
 
 def fitted(timing: Timing, recording: Recording, topics: dict, truth: Truth, engine: Engine) -> Timing:
     """The timing with the exposure, s, that fits the truth best. Raises InputError: too little blur or truth."""
-    run = run_recording(recording, topics, engine, Options(direction="axial"), timing, "fitting the exposure")
-    exposure = fit_exposure(samples_of(run, truth, timing, "full"), timing.exposure)
+    options = Options(measurement="single", direction="axial")
+    run = run_recording(recording, topics, engine, options, timing, "fitting the exposure")
+    exposure = fit_exposure(samples_of(run.results, truth, "full"), timing.exposure)
     return Timing(exposure, timing.stamp_reference, timing.readout_time)
 
 
@@ -148,7 +149,7 @@ def _write_frames(
     window = timing.exposure + timing.readout_time
     for message in tqdm(messages, "labelling", recording.count(topics["image"]), unit="frame", leave=False):
         try:
-            linear, angular = truth.at(np.array([timing.middle(message.stamp)]), window)
+            linear, angular = truth.at(np.array([timing.middle(message.stamp, None)]), window)
             if not np.isfinite(angular).all():
                 continue
             view = View.of(message.camera(), FRAME_WIDTH, FRAME_HEIGHT)

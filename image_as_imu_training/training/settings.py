@@ -67,7 +67,8 @@ class Settings:
 
     Attributes:
         stage: "flow", "velocity" or "recordings". network: see `networks`.
-        data: folder written by `render` (its part `train` is used), or in stage "recordings" by `label`.
+        data: folder written by `render`, or in stage "recordings" by `label`.
+        part: which part of what `render` wrote: train (crops) or train_frames.
         init: checkpoint folder whose averaged weights the run starts from.
         checkpoint: folder to write, and to continue from if a checkpoint is there.
         steps: length of the schedule. batch: samples per step and process.
@@ -82,6 +83,7 @@ class Settings:
     stage: str = MISSING
     network: str = MISSING
     data: str = MISSING
+    part: str = MISSING
     init: str | None = MISSING
     checkpoint: str = MISSING
     steps: int = MISSING

@@ -274,7 +274,9 @@ def _accelerator(settings: Settings, folder: Path) -> Accelerator:
 def _training_data(settings: Settings, stride: int) -> RenderedSamples | LabelledFrames:
     folder = Path(settings.data).expanduser()
     dataset = (
-        LabelledFrames(folder, stride) if settings.stage == "recordings" else RenderedSamples(folder / "train", stride)
+        LabelledFrames(folder, stride)
+        if settings.stage == "recordings"
+        else RenderedSamples(folder / settings.part, stride)
     )
     shortest = min(dataset[0]["image"].shape[1:])
     if settings.window is not None and not (0 < settings.window <= shortest and settings.window % 32 == 0):
