@@ -26,7 +26,7 @@ MOTION_MODELS = ("full", "rotation")
 
 _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without texture must not give infinities
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
-_CELLS = 500  # about as many are used; neighbours repeat each other, for a network's output is smooth
+_CELLS = 400  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
 
 
