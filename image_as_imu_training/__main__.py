@@ -91,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"folder written by render, to calibrate on (default: {DATA}; segnext: none, cautious values instead)",
     )
     export.add_argument("--output", type=Path, required=True, help="ONNX file to write")
+    export.add_argument(
+        "--precision",
+        nargs="+",
+        choices=["fp16", "int8"],
+        default=[],
+        help="also write OUTPUT_fp16.onnx or OUTPUT_int8.onnx, beside the FP32 file",
+    )
     export.add_argument("--version", required=True, help="version of the weights, as in 0.1.0")
     return parser
 

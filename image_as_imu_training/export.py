@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from image_as_imu_training.checkpoint import load_network
 from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.metrics import predict
 from image_as_imu_training.published_weights import load_segnext
+from image_as_imu_training.quantization import write_precision
 from image_as_imu_training.rendering.motion import MAX_BLUR_PX
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.training.axial_network import AxialNetwork
@@ -39,16 +42,27 @@ _PUBLISHED = {
 }
 
 
-def export(data: Path | None, checkpoint: Path, output: Path, version: str, network_name: str = "blur") -> None:
+def export(
+    data: Path | None,
+    checkpoint: Path,
+    output: Path,
+    version: str,
+    network_name: str = "blur",
+    precision: Sequence[str] = (),
+) -> None:
     """Calibrate a checkpoint on DATA/frames and write it as an ONNX file.
 
     Args:
         data: folder written by render; None for cautious values in place of a calibration.
         checkpoint: folder written by train; of the network "segnext" the file that its authors published.
+        precision: "fp16", "int8" or both: files to write besides, see `write_precision`.
 
     Raises:
-        InputError: checkpoint or data are missing, or the exported file disagrees with PyTorch by more than 1e-3 px.
+        InputError: checkpoint or data are missing, the exported file disagrees with PyTorch by more than 1e-3 px, or
+            another precision costs too much accuracy.
     """
+    if precision and data is None:
+        raise InputError(f"precision {precision[0]} needs rendered frames to measure what it costs; give their --data")
     published = network_name == "segnext"
     network = load_segnext(checkpoint) if published else load_network(checkpoint)
     if data is None:
@@ -77,6 +91,8 @@ def export(data: Path | None, checkpoint: Path, output: Path, version: str, netw
     if not difference <= _TOLERANCE_PX:
         output.unlink()
         raise InputError(f"the exported file differs from PyTorch by {difference:.1e} px; it was removed")
+    for wanted in precision:
+        write_precision(output, wanted, frames)
 
 
 def write_onnx(network: torch.nn.Module, info: ModelInfo, output: Path) -> None:
@@ -92,11 +108,26 @@ def write_onnx(network: torch.nn.Module, info: ModelInfo, output: Path) -> None:
         output_names=list(_OUTPUTS),
         dynamo=False,
     )
-    model = onnx.load_from_string(buffer.getvalue())
+    model = _simplified(buffer.getvalue())
     onnx.helper.set_model_props(model, {METADATA_KEY: info.to_json()})
     onnx.checker.check_model(model, full_check=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, output)
+
+
+def _simplified(model: bytes) -> onnx.ModelProto:
+    """The same model with constants computed and normalisations merged into convolutions, as ONNX Runtime does it."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        # Standard operators only, and nothing that depends on this machine.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        simplified = onnx.load(options.optimized_model_filepath)
+    del simplified.opset_import[:]  # ONNX Runtime lists all operator sets that it knows
+    simplified.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    return simplified
 
 
 @torch.no_grad()
