@@ -73,10 +73,31 @@ def _parser() -> argparse.ArgumentParser:
 
     validate = commands.add_parser("validate", help="checkpoint → figures on held-out samples")
     export = commands.add_parser("export", help="checkpoint → calibrated ONNX file that explains itself")
-    for command in (validate, export):
-        command.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
-        command.add_argument("--checkpoint", type=Path, required=True, help="folder written by train")
+    validate.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
+    validate.add_argument("--checkpoint", type=Path, required=True, help="folder written by train")
+    export.add_argument(
+        "--network",
+        dest="network_name",
+        choices=["blur", "segnext"],
+        default="blur",
+        help="segnext: the network of Image as an IMU, with its authors' weights (default: %(default)s)",
+    )
+    export.add_argument(
+        "--checkpoint", type=Path, required=True, help="folder written by train; of segnext a .pth or .safetensors file"
+    )
+    export.add_argument(
+        "--data",
+        type=Path,
+        help=f"folder written by render, to calibrate on (default: {DATA}; segnext: none, cautious values instead)",
+    )
     export.add_argument("--output", type=Path, required=True, help="ONNX file to write")
+    export.add_argument(
+        "--precision",
+        nargs="+",
+        choices=["fp16", "int8"],
+        default=[],
+        help="also write OUTPUT_fp16.onnx or OUTPUT_int8.onnx, beside the FP32 file",
+    )
     export.add_argument("--version", required=True, help="version of the weights, as in 0.1.0")
     return parser
 
@@ -110,6 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             from image_as_imu_training.export import export
 
+            if options["data"] is None and options["network_name"] == "blur":
+                options["data"] = DATA
             export(**options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

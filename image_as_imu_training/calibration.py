@@ -41,6 +41,17 @@ class Calibration:
     depth_log_std: float
 
 
+# For weights that nobody held against truth: the small network's figures, on the cautious side.
+UNCALIBRATED = Calibration(
+    length_curve=(),
+    spread_scale=3.0,
+    spread_across=1.0,
+    correlated_cells=200.0,
+    flow_log_std=0.5,
+    depth_log_std=0.5,
+)
+
+
 def length_curve(frames: Samples, predictions: Predictions) -> tuple[tuple[float, float], ...]:
     """Median true length in bins of predicted length, over the surer half of the cells; ascending in both.
 

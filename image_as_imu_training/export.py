@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,14 +14,17 @@ import onnxruntime
 import torch
 
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
+from image_as_imu_ros.engine.tensors import INPUT, Tensors
 from image_as_imu_ros.errors import InputError
-from image_as_imu_training.calibration import calibrate
+from image_as_imu_training.calibration import UNCALIBRATED, calibrate
 from image_as_imu_training.checkpoint import load_network
 from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.metrics import predict
-from image_as_imu_training.networks.blur_network import BlurNetwork
+from image_as_imu_training.published_weights import load_segnext
+from image_as_imu_training.quantization import write_precision
 from image_as_imu_training.rendering.motion import MAX_BLUR_PX
-from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH, STRIDE
+from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
+from image_as_imu_training.training.axial_network import AxialNetwork
 
 OPSET = 17
 _OUTPUTS = ("flow", "spread", "depth")
@@ -31,40 +36,69 @@ _TRAINING = {
     ),
     "recipe": "image_as_imu_training: render, train, export; see models/README.md",
 }
+_PUBLISHED = {
+    "data": "published by the authors of Image as an IMU (Chen & Clark 2025): ScanNet++ renderings, real recordings",
+    "recipe": "github.com/jerredchen/image-as-an-imu; converted by image_as_imu_training export",
+}
 
 
-def export(data: Path, checkpoint: Path, output: Path, version: str) -> None:
+def export(
+    data: Path | None,
+    checkpoint: Path,
+    output: Path,
+    version: str,
+    network_name: str = "blur",
+    precision: Sequence[str] = (),
+) -> None:
     """Calibrate a checkpoint on DATA/frames and write it as an ONNX file.
 
+    Args:
+        data: folder written by render; None for cautious values in place of a calibration.
+        checkpoint: folder written by train; of the network "segnext" the file that its authors published.
+        precision: "fp16", "int8" or both: files to write besides, see `write_precision`.
+
     Raises:
-        InputError: checkpoint or data are missing, or the exported file disagrees with PyTorch by more than 1e-3 px.
+        InputError: checkpoint or data are missing, the exported file disagrees with PyTorch by more than 1e-3 px, or
+            another precision costs too much accuracy.
     """
-    network = load_network(checkpoint)
-    frames = load(data / "frames")
-    calibration = calibrate(frames, predict(network, frames))
+    if precision and data is None:
+        raise InputError(f"precision {precision[0]} needs rendered frames to measure what it costs; give their --data")
+    published = network_name == "segnext"
+    network = load_segnext(checkpoint) if published else load_network(checkpoint)
+    if data is None:
+        images, calibration = np.zeros((1, FRAME_HEIGHT, FRAME_WIDTH), np.uint8), UNCALIBRATED
+    else:
+        frames = load(data / "frames")
+        images, calibration = frames.image[:16], calibrate(frames, predict(AxialNetwork(network), frames))
     info = ModelInfo(
         name=output.stem,
         version=version,
         width=FRAME_WIDTH,
         height=FRAME_HEIGHT,
-        stride=STRIDE,
+        colour=network.colour,
+        mean=network.mean,
+        std=network.std,
+        stride=network.stride,
+        flow=network.flow,
         max_flow_px=MAX_BLUR_PX,
         **asdict(calibration),
-        training=_TRAINING,
+        training=_PUBLISHED if published else _TRAINING,
     )
     write_onnx(network, info, output)
-    difference = disagreement(network, output, frames.image[:16])
+    difference = disagreement(network, output, images)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {calibration}")
     print(f"largest difference between PyTorch and ONNX Runtime: {difference:.1e} px")
     if not difference <= _TOLERANCE_PX:
         output.unlink()
         raise InputError(f"the exported file differs from PyTorch by {difference:.1e} px; it was removed")
+    for wanted in precision:
+        write_precision(output, wanted, frames)
 
 
-def write_onnx(network: BlurNetwork, info: ModelInfo, output: Path) -> None:
+def write_onnx(network: torch.nn.Module, info: ModelInfo, output: Path) -> None:
     """Write `network` with fixed input size and with `info` as its metadata."""
     buffer = io.BytesIO()
-    image = torch.zeros(1, 1, info.height, info.width)
+    image = torch.zeros(1, len(info.mean), info.height, info.width)
     torch.onnx.export(
         network.eval(),
         (image,),
@@ -74,26 +108,43 @@ def write_onnx(network: BlurNetwork, info: ModelInfo, output: Path) -> None:
         output_names=list(_OUTPUTS),
         dynamo=False,
     )
-    model = onnx.load_from_string(buffer.getvalue())
+    model = _simplified(buffer.getvalue())
     onnx.helper.set_model_props(model, {METADATA_KEY: info.to_json()})
     onnx.checker.check_model(model, full_check=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, output)
 
 
+def _simplified(model: bytes) -> onnx.ModelProto:
+    """The same model with constants computed and normalisations merged into convolutions, as ONNX Runtime does it."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        # Standard operators only, and nothing that depends on this machine.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        simplified = onnx.load(options.optimized_model_filepath)
+    del simplified.opset_import[:]  # ONNX Runtime lists all operator sets that it knows
+    simplified.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    return simplified
+
+
 @torch.no_grad()
-def disagreement(network: BlurNetwork, model_file: Path, images: np.ndarray) -> float:
+def disagreement(network: torch.nn.Module, model_file: Path, images: np.ndarray) -> float:
     """Largest difference of any output between PyTorch and ONNX Runtime, px (m for depth).
 
     Args:
         images: (N, H, W) uint8 of the model's input size. Noise and a uniform image are tried besides.
     """
     session = onnxruntime.InferenceSession(model_file, providers=["CPUExecutionProvider"])
+    tensors = Tensors(ModelInfo.from_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY]))
+    image = np.zeros(tensors.shapes[INPUT], np.float32)
     noise = np.random.default_rng(0).integers(0, 256, images[:2].shape, np.uint8)
     worst = 0.0
     for picture in [*images, *noise, np.full_like(images[0], 128)]:
-        image = picture[None, None].astype(np.float32) / 255
-        exported = session.run(list(_OUTPUTS), {"image": image})
+        tensors.write_image(picture, image)
+        exported = session.run(list(_OUTPUTS), {INPUT: image})
         expected = network(torch.from_numpy(image))
         for ours, theirs in zip(exported, expected, strict=True):
             worst = max(worst, float(np.abs(ours - theirs.numpy()).max()))

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from image_as_imu_training.samples import Samples
+from image_as_imu_training.training.axial_network import AxialNetwork
 
 _MIN_BLUR_PX = 3.0  # below it a direction means little
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The network's outputs on N samples, float32: flow (N, 2, h, w), spread (N, h, w), depth (N, h, w)."""
+    """The network's outputs on N samples, float32: axial flow (N, 2, h, w), spread (N, h, w), depth (N, h, w)."""
 
     flow: np.ndarray
     spread: np.ndarray
@@ -23,12 +25,12 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(network: torch.nn.Module, samples: Samples, batch: int = 16) -> Predictions:
+def predict(network: AxialNetwork, samples: Samples, batch: int = 16) -> Predictions:
     """Run the network, in evaluation mode, over all samples."""
     network.eval()
     device = next(network.parameters()).device
     outputs = []
-    for start in range(0, len(samples), batch):
+    for start in tqdm(range(0, len(samples), batch), "predict", unit="batch", leave=False):
         image = torch.from_numpy(samples.image[start : start + batch, None]).to(device).float() / 255
         outputs.append([output.cpu().numpy() for output in network(image)])
     flow, spread, depth = (np.concatenate(parts) for parts in zip(*outputs, strict=True))

@@ -9,11 +9,12 @@ from image_as_imu_training.calibration import calibrate
 from image_as_imu_training.checkpoint import load_network
 from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.metrics import figures, predict
+from image_as_imu_training.training.axial_network import AxialNetwork
 
 
 def validate(data: Path, checkpoint: Path) -> None:
     """Figures on crops and on whole frames, and the calibration that an export would store."""
-    network = load_network(checkpoint)
+    network = AxialNetwork(load_network(checkpoint))
     frames = load(data / "frames")
     predictions = predict(network, frames)
     crops = load(data / "validation")

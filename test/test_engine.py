@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_as_imu_ros.engine import load_engine
+from image_as_imu_ros.engine.half import halved
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.onnx_runtime import execution_providers
-from image_as_imu_ros.engine.precision import halved
 from image_as_imu_ros.errors import InputError
 
 

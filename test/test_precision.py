@@ -5,7 +5,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from image_as_imu_ros.engine.precision import Recipe, choose_weights, halved, is_half, is_quantised, recipe
+from image_as_imu_ros.engine.half import halved
+from image_as_imu_ros.engine.precision import Recipe, choose_weights, is_half, is_quantised, recipe
 from image_as_imu_ros.errors import InputError
 
 

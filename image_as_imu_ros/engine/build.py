@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from image_as_imu_ros.engine import cuda, plans, precision
+from image_as_imu_ros.engine.half import halved
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.plans import Plan, PlanKey
 from image_as_imu_ros.errors import InputError
@@ -111,7 +112,7 @@ def build(target: Target, workspace: int | None = None) -> Plan:
         quantised=precision.is_quantised(model),
         half=precision.is_half(model),
     )
-    content = precision.halved(model).SerializeToString() if recipe.halve else target.content
+    content = halved(model).SerializeToString() if recipe.halve else target.content
     logger = tensorrt_logger()
     logger.lines.clear()
     builder = trt.Builder(logger)

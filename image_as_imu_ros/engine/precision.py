@@ -94,10 +94,3 @@ def is_quantised(model: onnx.ModelProto) -> bool:
 def is_half(model: onnx.ModelProto) -> bool:
     """Whether an ONNX model has FP16 weights."""
     return any(weights.data_type == weights.FLOAT16 for weights in model.graph.initializer)
-
-
-def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """An FP32 ONNX model in FP16, with inputs and outputs still float32."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    return convert_float_to_float16(model, keep_io_types=True)

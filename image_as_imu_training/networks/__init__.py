@@ -1,12 +1,19 @@
-"""Networks that map an image to flow, spread and depth."""
+"""The networks. Each maps an image (B, C, H, W) to flow (B, 2, h, w) px, spread (B, 1, h, w) px, depth (B, 1, h, w) m.
+
+They carry what `ModelInfo` says about them as attributes: stride, flow ("axial" or "signed"), colour ("gray" or "rgb"),
+mean and std.
+"""
 
 from __future__ import annotations
 
 import torch
 
 from image_as_imu_training.networks.blur_network import BlurNetwork
+from image_as_imu_training.networks.segnext import SegNeXt
+
+NETWORKS = {"blur": BlurNetwork, "segnext": SegNeXt}
 
 
 def create_network(name: str) -> torch.nn.Module:
-    """A network with initial weights, by its name."""
-    return {"blur": BlurNetwork}[name]()
+    """A network with initial weights, by its name in NETWORKS."""
+    return NETWORKS[name]()
