@@ -16,6 +16,7 @@ import yaml
 
 from image_as_imu_ros.nodes.parameters import Settings
 
+TOPICS = {"image", "camera_info", "depth", "exposure", "rate_hint"}
 REPOSITORY = Path(__file__).parents[1]
 LAUNCH_FILES = ("blur_imu.launch.py", "replay.launch.py")
 LAUNCH_MODULES = (
@@ -66,13 +67,13 @@ def test_every_launch_argument_is_forwarded(stand_ins):
     declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
     parameters = {parameter.name for parameter in fields(Settings)} - {"autostart"}
     others = {"namespace", "params_file", "use_sim_time", "ekf", "ekf_params_file"}
-    assert declared == {"image", "camera_info", "depth", "exposure"} | parameters | others
+    assert declared == TOPICS | parameters | others
     assert first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration) == declared
 
     node = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs
     _, given, _ = node["parameters"]
     assert given.keys() == parameters
-    assert {topic for topic, _ in node["remappings"]} == {"image", "camera_info", "depth", "exposure"}
+    assert {topic for topic, _ in node["remappings"]} == TOPICS
 
 
 def test_arguments_that_are_not_given_leave_the_parameter_file_alone(stand_ins):

@@ -24,20 +24,23 @@ def rate_hint_reader(kind: str) -> tuple[type, Callable[[object], np.ndarray | N
     if kind == "imu":
         from sensor_msgs.msg import Imu
 
-        return Imu, lambda message: (
-            None if message.angular_velocity_covariance[0] == _NOT_MEASURED else _vector(message.angular_velocity)
+        return (
+            Imu,
+            lambda message: (
+                None if message.angular_velocity_covariance[0] == _NOT_MEASURED else _vector(message.angular_velocity)
+            ),
         )
     if kind == "odometry":
         try:
             from nav_msgs.msg import Odometry
         except ImportError:
-            raise InputError("rate_hint 'odometry' needs the package nav_msgs, which is not installed") from None
+            raise InputError("rate_hint_type 'odometry' needs the package nav_msgs, which is not installed") from None
         return Odometry, lambda message: _vector(message.twist.twist.angular)
     if kind == "twist":
         from geometry_msgs.msg import TwistWithCovarianceStamped
 
         return TwistWithCovarianceStamped, lambda message: _vector(message.twist.twist.angular)
-    raise InputError(f"rate_hint {kind!r} has no topic")
+    raise InputError(f"rate_hint_type {kind!r} has no topic")
 
 
 def _vector(xyz: object) -> np.ndarray | None:
