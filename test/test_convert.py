@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import replay_bags
-from captures import CAMERA, EXPOSURE, FRAMES, frame_times, gyroscope_times, pictures, trajectory, write_csv
+from captures import CAMERA, EXPOSURE, FRAMES, frame_times, gyroscope_times, pictures
 
 from image_as_imu_ros.axes import rotation_of_axes
 from image_as_imu_ros.command_line import run
@@ -46,16 +46,12 @@ def frames_of(path: Path) -> list:
 def motion_at(path: Path, topic: str, times: np.ndarray, clock: float) -> tuple[np.ndarray, np.ndarray]:
     """(linear, angular) that a recording tells at times, s into the motion."""
     with Recording(path) as recording:
-        return read_truth(recording, topic).at(nanoseconds(clock + times), 1e-3)
-
-
-def nanoseconds(times: np.ndarray) -> np.ndarray:
-    return np.round(times * 1e9).astype(np.int64)
+        return read_truth(recording, topic).at(captures.nanoseconds(clock + times), 1e-3)
 
 
 def direct_recording(path: Path) -> Path:
     """What a ROS camera driver and a perfect tracker would have recorded of the very same frames."""
-    stamps = nanoseconds(captures.BOOT + frame_times()[1:])
+    stamps = captures.nanoseconds(captures.BOOT + frame_times()[1:])
     info = replay_bags._T["sensor_msgs/msg/CameraInfo"]
     image = replay_bags._T["sensor_msgs/msg/CompressedImage"]
     roi = replay_bags._T["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
@@ -87,7 +83,7 @@ def direct_recording(path: Path) -> Path:
             ],
             "/truth": [
                 replay_bags.twist(int(stamp), velocity)
-                for stamp, velocity in zip(nanoseconds(captures.BOOT + times), velocities, strict=True)
+                for stamp, velocity in zip(captures.nanoseconds(captures.BOOT + times), velocities, strict=True)
             ],
         },
     )
@@ -119,7 +115,9 @@ def test_the_phones_gyroscope_and_arkits_poses_tell_the_same_motion_in_the_optic
 
 def test_frames_keep_stamps_intrinsics_and_the_depth_that_the_lidar_is_sure_of(converted):
     frames = frames_of(converted)
-    assert [frame.stamp for frame in frames] == pytest.approx(nanoseconds(captures.BOOT + frame_times()[1:]), abs=10)
+    assert [frame.stamp for frame in frames] == pytest.approx(
+        captures.nanoseconds(captures.BOOT + frame_times()[1:]), abs=10
+    )
     assert frames[0].camera() == CAMERA
     depth = frames[0].decode_depth()
     assert depth[24, 40] == pytest.approx(2.0)
@@ -165,7 +163,7 @@ def test_only_frames_with_enough_blur_are_kept(stray, tmp_path):
     arguments = ["--exposure", str(EXPOSURE), "--min-blur", str(least)]
     assert convert(["stray", str(stray), str(tmp_path / "blurred"), *arguments]) == 0
     kept = {frame.stamp for frame in frames_of(tmp_path / "blurred")}
-    stamps = nanoseconds(captures.BOOT + frame_times()[1:]).tolist()
+    stamps = captures.nanoseconds(captures.BOOT + frame_times()[1:]).tolist()
     clear = [abs(b - least) > 0.1 for b in blur]
     expected = [b > least for b in blur]
     found = [any(abs(stamp - one) < 100 for one in kept) for stamp in stamps]
@@ -181,16 +179,13 @@ def test_mean_blur_is_the_focal_length_times_the_turn_for_a_narrow_camera():
 
 
 def test_a_video_with_a_gyroscope_whose_clock_and_axes_differ(tmp_path):
-    captures.write_video(tmp_path / "clip.mp4", pictures())
-    times = gyroscope_times()
-    rates = motion.angular_velocity(times) @ captures.OPTICAL_TO_PHONE.T
+    captures.write_video_and_gyroscope(tmp_path / "clip.mp4", tmp_path / "gyro.csv", offset=42.0)
     first = frame_times()[1]
-    write_csv(tmp_path / "gyro.csv", "t,x,y,z", np.column_stack([1e3 * (times - first + 42.0), rates]))
     arguments = ["--gyroscope", str(tmp_path / "gyro.csv"), "--time-unit", "ms", "--offset", "42", "--axes=-y,-x,-z"]
     assert convert(["video", str(tmp_path / "clip.mp4"), str(tmp_path / "recording"), *arguments, "--fx", "192"]) == 0
     frames = frames_of(tmp_path / "recording")
     assert [frame.stamp for frame in frames] == pytest.approx(
-        nanoseconds(1.0 + frame_times()[1:] - first), abs=1_000_000
+        captures.nanoseconds(1.0 + frame_times()[1:] - first), abs=1_000_000
     )
     assert frames[0].camera() == CAMERA
     _, angular = motion_at(tmp_path / "recording", "/imu/data_raw", frame_times()[1:-1], 1.0 - first)
@@ -199,36 +194,8 @@ def test_a_video_with_a_gyroscope_whose_clock_and_axes_differ(tmp_path):
 
 def test_an_euroc_sequence_is_turned_from_body_and_imu_into_the_cameras_frame(tmp_path):
     """The camera and the IMU sit askew in the body, and the gyroscope has a bias that the ground truth knows."""
-    root = tmp_path / "V1_01" / "mav0"
-    camera_to_body, imu_to_body = np.eye(4), np.eye(4)
-    camera_to_body[:3, :3], camera_to_body[:3, 3] = cv2.Rodrigues(np.array([0.3, -1.2, 0.5]))[0], (0.1, -0.2, 0.05)
-    imu_to_body[:3, :3] = cv2.Rodrigues(np.array([-0.7, 0.2, 1.1]))[0]
-    bias, times = np.array([0.05, -0.03, 0.08]), gyroscope_times()
-    stamps = nanoseconds(captures.BOOT + times)
-    for stamp, picture in zip(nanoseconds(captures.BOOT + frame_times()[1:]).tolist(), pictures(), strict=True):
-        (root / "cam0" / "data").mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / "cam0" / "data" / f"{stamp}.png"), cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
-    files = sorted((root / "cam0" / "data").iterdir())
-    listing = "\r\n".join(["#timestamp [ns],filename", *(f"{file.stem},{file.name}" for file in files)])
-    (root / "cam0" / "data.csv").write_text(listing + "\r\n")
-    (root / "cam0" / "sensor.yaml").write_text(
-        f"T_BS:\n  cols: 4\n  rows: 4\n  data: {camera_to_body.ravel().tolist()}\nresolution: [256, 192]\n"
-        "intrinsics: [192.0, 192.0, 127.5, 95.5]\ndistortion_model: radial-tangential\n"
-        "distortion_coefficients: [-0.28, 0.07, 0.0002, 1.7e-05]\n"
-    )
-    (root / "imu0").mkdir()
-    (root / "imu0" / "sensor.yaml").write_text(f"T_BS:\n  cols: 4\n  rows: 4\n  data: {imu_to_body.ravel().tolist()}\n")
-    rates = motion.angular_velocity(times) @ (imu_to_body[:3, :3].T @ camera_to_body[:3, :3]).T + bias
-    write_rows(root / "imu0" / "data.csv", stamps, np.column_stack([rates, np.zeros((len(times), 3))]))
-    states = []
-    for time in times:
-        pose = trajectory().pose(time)
-        body = pose.rotation @ camera_to_body[:3, :3].T
-        x, y, z, w = captures.quaternion(body)
-        states.append([*(pose.position - body @ camera_to_body[:3, 3]), w, x, y, z, 0, 0, 0, *bias, 0, 0, 0])
-    write_rows(root / "state_groundtruth_estimate0" / "data.csv", stamps, np.array(states))
-
-    assert convert(["euroc", str(root.parent), str(tmp_path / "recording")]) == 0
+    sequence = captures.write_euroc_sequence(tmp_path / "V1_01")
+    assert convert(["euroc", str(sequence), str(tmp_path / "recording")]) == 0
     frames = frames_of(tmp_path / "recording")
     assert len(frames) == FRAMES
     assert frames[0].camera().distortion == (-0.28, 0.07, 0.0002, 1.7e-05)
@@ -239,30 +206,8 @@ def test_an_euroc_sequence_is_turned_from_body_and_imu_into_the_cameras_frame(tm
     np.testing.assert_allclose(linear, motion.linear_velocity(inner), atol=0.03)
 
 
-def write_rows(path: Path, stamps: np.ndarray, values: np.ndarray) -> None:
-    path.parent.mkdir(exist_ok=True)
-    lines = [",".join([str(stamp), *(f"{v:.12f}" for v in row)]) for stamp, row in zip(stamps, values, strict=True)]
-    path.write_text("\n".join(["#timestamp [ns],...", *lines]) + "\n")
-
-
 def test_a_tum_sequence_knows_its_camera_by_name_and_its_depth_in_fifths_of_a_millimetre(tmp_path):
-    folder = tmp_path / "rgbd_dataset_freiburg1_small"
-    (folder / "rgb").mkdir(parents=True)
-    (folder / "depth").mkdir()
-    colour, depth = np.full((480, 640, 3), (10, 20, 200), np.uint8), np.full((480, 640), 10_000, np.uint16)
-    lists = {"rgb.txt": ["# colour images"], "depth.txt": ["# depth"], "groundtruth.txt": ["# poses"]}
-    for i in range(3):
-        stamp = f"13050312{i:02}.175304"
-        cv2.imwrite(str(folder / "rgb" / f"{stamp}.png"), colour)
-        lists["rgb.txt"].append(f"{stamp} rgb/{stamp}.png")
-    cv2.imwrite(str(folder / "depth" / "0.png"), depth)
-    lists["depth.txt"].append("1305031200.180000 depth/0.png")
-    for step in range(201):
-        turn = captures.quaternion(cv2.Rodrigues(np.array([0, 0.01 * step * 0.5, 0]))[0])
-        lists["groundtruth.txt"].append(f"{1305031200 + 0.01 * step:.6f} 0 0 0 " + " ".join(map(str, turn)))
-    for name, lines in lists.items():
-        (folder / name).write_text("\n".join(lines) + "\n")
-
+    folder = captures.write_tum_sequence(tmp_path / "rgbd_dataset_freiburg1_small")
     assert convert(["tum", str(folder), str(tmp_path / "recording")]) == 0
     frames = frames_of(tmp_path / "recording")
     assert [frame.stamp for frame in frames] == [1305031200175304000 + i * 1_000_000_000 for i in range(3)]
