@@ -110,12 +110,12 @@ def nanoseconds(times: np.ndarray) -> np.ndarray:
     return np.round(times * 1e9).astype(np.int64)
 
 
-def write_video_and_gyroscope(video: Path, gyroscope: Path, offset: float = 0.0) -> None:
-    """A phone's: its own axes, and a clock in ms that says `offset` s at the first frame."""
+def write_video_and_gyroscope(video: Path, gyroscope: Path, *, offset: float = 0.0, unit: float = 1.0) -> None:
+    """A phone's: its own axes, and a clock in units of so many s, at `offset` s when the video begins."""
     write_video(video, pictures())
     times = gyroscope_times()
     rates = motion.angular_velocity(times) @ OPTICAL_TO_PHONE.T
-    write_csv(gyroscope, "t,x,y,z", np.column_stack([1e3 * (times - frame_times()[1] + offset), rates]))
+    write_csv(gyroscope, "t,x,y,z", np.column_stack([(times - frame_times()[1] + offset) / unit, rates]))
 
 
 def write_euroc_sequence(folder: Path) -> Path:

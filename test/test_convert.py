@@ -179,7 +179,7 @@ def test_mean_blur_is_the_focal_length_times_the_turn_for_a_narrow_camera():
 
 
 def test_a_video_with_a_gyroscope_whose_clock_and_axes_differ(tmp_path):
-    captures.write_video_and_gyroscope(tmp_path / "clip.mp4", tmp_path / "gyro.csv", offset=42.0)
+    captures.write_video_and_gyroscope(tmp_path / "clip.mp4", tmp_path / "gyro.csv", offset=42.0, unit=1e-3)
     first = frame_times()[1]
     arguments = ["--gyroscope", str(tmp_path / "gyro.csv"), "--time-unit", "ms", "--offset", "42", "--axes=-y,-x,-z"]
     assert convert(["video", str(tmp_path / "clip.mp4"), str(tmp_path / "recording"), *arguments, "--fx", "192"]) == 0
@@ -190,6 +190,21 @@ def test_a_video_with_a_gyroscope_whose_clock_and_axes_differ(tmp_path):
     assert frames[0].camera() == CAMERA
     _, angular = motion_at(tmp_path / "recording", "/imu/data_raw", frame_times()[1:-1], 1.0 - first)
     np.testing.assert_allclose(angular, motion.angular_velocity(frame_times()[1:-1]), atol=0.02)
+
+
+def test_a_gyroscope_that_ran_long_before_the_video_is_cut_and_one_that_ended_before_is_refused(tmp_path):
+    video, gyroscope = tmp_path / "clip.mp4", tmp_path / "gyro.csv"
+    captures.write_video_and_gyroscope(video, gyroscope)
+    rows = gyroscope.read_text().splitlines()
+    gyroscope.write_text("\n".join([rows[0], "-3000, 9, 9, 9", *rows[1:]]))
+    assert (
+        convert(["video", str(video), str(tmp_path / "recording"), "--fx", "192", "--gyroscope", str(gyroscope)]) == 0
+    )
+    with Recording(tmp_path / "recording") as recording:
+        assert recording.count("/imu/data_raw") == len(rows) - 1
+    late = ["--fx", "192", "--gyroscope", str(gyroscope), "--offset", "100"]
+    with pytest.raises(InputError, match="ends before the video begins"):
+        convert(["video", str(video), str(tmp_path / "other"), *late])
 
 
 def test_an_euroc_sequence_is_turned_from_body_and_imu_into_the_cameras_frame(tmp_path):

@@ -35,14 +35,14 @@ def commands(*starts: str) -> list:
     for page in PAGES:
         for block in re.findall(r"^```(?:sh|bash|)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
-                words = " ".join(shlex.split(line, comments=True))
-                if words.startswith(starts):
-                    found.append(pytest.param(shlex.split(line, comments=True), id=f"{page.name}: {words}"))
+                if line.startswith(starts):
+                    words = shlex.split(line, comments=True)
+                    found.append(pytest.param(words, id=f"{page.name}: {' '.join(words)}"))
     return found
 
 
 def is_synopsis(words: list[str]) -> bool:
-    """ "[--option]" and "…" stand for something: such a line is not meant to be typed."""
+    """Whether "[--option]" or "…" stand for something, so that the line is not meant to be typed."""
     return any("…" in word or "[" in word for word in words)
 
 

@@ -43,7 +43,11 @@ def open_capture(
     if gyroscope is not None:
         times, angular = _read_gyroscope(gyroscope)
         stamps = _START + nanoseconds(times * TIME_UNITS[time_unit] - offset)
-        samples = Gyroscope(*ascending(stamps, angular if rotation is None else angular @ rotation.T))
+        recorded = stamps > 0  # not long before the video began
+        if recorded.sum() < 2:
+            raise InputError(f"{gyroscope} ends before the video begins: look at --offset and --time-unit")
+        angular = angular if rotation is None else angular @ rotation.T
+        samples = Gyroscope(*ascending(stamps[recorded], angular[recorded]))
     return Capture(_Frames(path, camera), frame_count(path), lossless=False, gyroscope=samples)
 
 
