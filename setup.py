@@ -5,7 +5,7 @@ from glob import glob
 from setuptools import find_packages, setup
 
 package = "image_as_imu_ros"
-commands = ["blur_imu_node", "demo", "build_engine", "evaluate", "estimate_image", "benchmark"]
+commands = ["blur_imu_node", "demo", "build_engine", "evaluate", "convert", "estimate_image", "benchmark"]
 
 setup(
     name=package,
@@ -32,6 +32,7 @@ setup(
         "numpy>=1.21",
         "opencv-python>=4.5",
         "onnxruntime>=1.16",
+        "pyyaml>=5.4",
         "rosbags>=0.10",
         "matplotlib>=3.5",
         "tqdm>=4.60",
@@ -42,6 +43,7 @@ setup(
             "ros-rclpy[fastrtps]",
             "ros-sensor-msgs",
             "ros-geometry-msgs",
+            "ros-nav-msgs",
             "ros-diagnostic-msgs",
             "ros-lifecycle-msgs",
             "ros-rosgraph-msgs",
@@ -63,7 +65,6 @@ setup(
             "hypothesis>=6",
             "ruff>=0.6",
             "onnx>=1.15",
-            "pyyaml>=6",
             "scipy>=1.8",
             "webdataset>=0.2",
             # TensorRT's real interfaces, which can be imported without a GPU. 47 MB.

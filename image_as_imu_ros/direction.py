@@ -16,6 +16,7 @@ DIRECTIONS = ("causal", "centered", "axial")
 
 _PHOTOMETRIC_GAIN = 15.0  # log-odds per unit of relative photometric error
 _PHOTOMETRIC_LIMIT = 7.0  # log-odds: the test fails once in a thousand times, however clear it looks
+_RATE_LIMIT = 7.0  # log-odds: another sensor may be stuck, late or mounted otherwise than was said
 _ANGULAR_ACCELERATION_STD = 60.0  # rad/s²
 _LINEAR_ACCELERATION_STD = 15.0  # m/s²
 _USUAL = 0.4  # how hard cameras mostly accelerate, as a fraction of that
@@ -158,6 +159,16 @@ def alignment_log_odds(blur: Velocity, length_log_std: float, aligned: Velocity,
     covariance = blur.covariance - length_log_std**2 * np.outer(velocity, velocity) + aligned.covariance
     weighted = np.linalg.solve(covariance + _change_covariance(_USUAL * seconds), aligned.vector)
     return float(np.clip(2 * velocity @ weighted, -_PHOTOMETRIC_LIMIT, _PHOTOMETRIC_LIMIT))
+
+
+def rate_log_odds(blur: Velocity, rate: np.ndarray, rate_std: float) -> float:
+    """Log-odds that a blur's turn rather than its reverse is the one that another sensor measured.
+
+    Args:
+        rate: (3,) rad/s, of the camera in its optical frame, with independent errors of `rate_std` rad/s per axis.
+    """
+    covariance = blur.covariance[3:, 3:] + rate_std**2 * np.eye(3)
+    return float(np.clip(2 * blur.angular @ np.linalg.solve(covariance, rate), -_RATE_LIMIT, _RATE_LIMIT))
 
 
 def contradicts(blur: Velocity, aligned: Velocity, seconds: float) -> bool:

@@ -20,6 +20,7 @@ from image_as_imu_ros.direction import (
     continuity_log_odds,
     contradicts,
     photometric_log_odds,
+    rate_log_odds,
     small_image,
 )
 from image_as_imu_ros.engine import Engine, load_engine
@@ -60,6 +61,7 @@ class Options:
         linear_prior_std: expected size of each component of v, m/s.
         exposure_log_std: relative error of the exposure times given with the frames.
         estimate_exposure: measure the exposure time from blur and alignment, starting from that of the first frame.
+        rate_hint_std: error of each component of the rates given with the frames, rad/s.
     """
 
     measurement: str = "auto"
@@ -68,6 +70,7 @@ class Options:
     linear_prior_std: float = 0.5
     exposure_log_std: float = 0.02
     estimate_exposure: bool = False
+    rate_hint_std: float = 0.5
 
     def __post_init__(self) -> None:
         if self.measurement not in MEASUREMENTS:
@@ -78,6 +81,8 @@ class Options:
             raise InputError(f"direction is {self.direction!r}, expected one of: {', '.join(DIRECTIONS)}")
         if not self.linear_prior_std > 0:
             raise InputError(f"linear_prior_std is {self.linear_prior_std} m/s; it must be positive")
+        if not self.rate_hint_std > 0:
+            raise InputError(f"rate_hint_std is {self.rate_hint_std} rad/s; it must be positive")
         if self.direction == "axial" and (self.measurement == "aligned" or self.estimate_exposure):
             asked = "measurement 'aligned'" if self.measurement == "aligned" else "an estimated exposure"
             raise InputError(f"{asked} needs the previous frame, which direction 'axial' does not look at")
@@ -93,6 +98,8 @@ class Frame:
         camera: intrinsics of this image.
         exposure: time that one row integrates light, s; None where not known, which takes Options.estimate_exposure.
         depth: (H', W') m registered to the image, 0 or NaN where unknown; None to use the network's.
+        rate_hint: (3,) rad/s, the camera's angular velocity in its optical frame as another sensor roughly knows it. It
+            helps to find the direction and changes nothing else.
     """
 
     image: np.ndarray
@@ -100,6 +107,7 @@ class Frame:
     camera: Camera
     exposure: float | None
     depth: np.ndarray | None = None
+    rate_hint: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.exposure is not None:
@@ -110,6 +118,8 @@ class Frame:
             )
         if self.stamp <= 0:
             raise InputError(f"image stamp is {self.stamp} ns; it must be positive (is the driver's clock running?)")
+        if self.rate_hint is not None and not np.isfinite(self.rate_hint).all():
+            raise InputError(f"rate_hint is {self.rate_hint} rad/s; it must be finite")
 
 
 @dataclass(frozen=True)
@@ -406,8 +416,10 @@ class MotionEstimator:
         if last is not None and self.options.direction != "axial":
             seen.alignment = self.alignment = self._align(seen, last)
         aligned = time.perf_counter()
+        if frame.rate_hint is not None and self.options.direction != "axial":
+            seen.log_odds = rate_log_odds(seen.solution.velocity, frame.rate_hint, self.options.rate_hint_std)
         if last is not None and self.options.direction != "axial":
-            seen.log_odds = self._log_odds(seen, last)
+            seen.log_odds += self._log_odds(seen, last)
             seen.measured_exposure = self._measure_exposure(seen, last)
         directed = time.perf_counter()
         seen.seconds.update(

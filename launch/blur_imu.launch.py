@@ -31,6 +31,7 @@ TOPICS = {
     "camera_info": "the camera's CameraInfo",
     "depth": "depth registered to the images, as depth_transport says",
     "exposure": "the images' exposure times, as exposure_source says",
+    "rate_hint": "another sensor's angular velocity, as rate_hint_type says",
 }
 PARAMETERS = [parameter for parameter in fields(Settings) if parameter.name != "autostart"]
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy's name, Kilted's name

@@ -7,7 +7,8 @@ from fields import camera, rough_depth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_as_imu_ros.direction import Grid, continuity_log_odds, photometric_log_odds, small_image
+from image_as_imu_ros.direction import Grid, continuity_log_odds, photometric_log_odds, rate_log_odds, small_image
+from image_as_imu_ros.solver import Velocity
 
 GRID = Grid.of(camera(), 4)
 SECONDS = 1 / 30
@@ -95,3 +96,24 @@ def test_the_last_velocity_speaks_for_its_own_direction_and_less_so_with_time():
     assert soon > late > 0
     assert continuity_log_odds(-velocity, covariance, velocity, 1 / 30) == pytest.approx(-soon)
     assert continuity_log_odds(velocity, covariance, velocity, 2.0) == 0
+
+
+@given(angular=angular_velocity, noise=st.tuples(*[st.floats(-0.2, 0.2)] * 3).map(np.array))
+def test_another_sensors_rate_speaks_for_its_own_direction(angular, noise):
+    blur = Velocity(np.zeros(3), angular, 0.01 * np.eye(6))
+    for_it = rate_log_odds(blur, angular + noise, 0.2)
+    assert for_it > 0
+    assert rate_log_odds(blur, -angular - noise, 0.2) == pytest.approx(-for_it)
+    assert rate_log_odds(blur.reversed(), angular + noise, 0.2) == pytest.approx(-for_it)
+
+
+def test_another_sensors_rate_says_less_when_it_is_coarse_and_nothing_about_an_axis_at_right_angles():
+    blur = Velocity(np.zeros(3), np.array([0.0, 0.5, 0.0]), 0.01 * np.eye(6))
+    assert rate_log_odds(blur, blur.angular, 0.3) > rate_log_odds(blur, blur.angular, 1.0) > 0
+    assert rate_log_odds(blur, np.array([1.0, 0.0, 0.0]), 0.3) == 0
+
+
+def test_another_sensors_rate_has_a_limited_vote():
+    """Pictures that are clear can outvote a sensor that is stuck or mounted otherwise than was said."""
+    blur = Velocity(np.zeros(3), np.array([0.0, 3.0, 0.0]), 1e-4 * np.eye(6))
+    assert rate_log_odds(blur, 100 * blur.angular, 0.01) == pytest.approx(7.0)

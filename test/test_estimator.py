@@ -298,3 +298,34 @@ def test_a_drivers_stamp_becomes_mid_exposure_of_the_middle_row(reference, shift
 
 def test_the_grid_of_the_stand_in_is_the_models():
     assert (KnownMotion.info.height // STRIDE, KnownMotion.info.width // STRIDE) == (ROWS, COLUMNS)
+
+
+@pytest.mark.parametrize("rate", [1.2, -1.2])
+def test_another_sensors_rate_settles_the_direction_of_the_very_first_frame(engine, rate):
+    engine.velocity = np.array([0, 0, 0, 0, rate, 0])
+    first = replace(panning_frames(1, rate)[0], rate_hint=np.array([0.1, 0.7 * rate, -0.1]))
+    estimate = MotionEstimator(engine, Options(rate_hint_std=0.3)).update(first)
+    assert estimate.resolved_direction
+    np.testing.assert_allclose(estimate.velocity.angular, [0, rate, 0], atol=1e-2)
+
+
+def test_pictures_without_texture_take_the_direction_that_another_sensor_says(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    blank = [replace(frame, image=np.full((224, 320), 90, np.uint8)) for frame in panning_frames(3)]
+    alone, helped = MotionEstimator(engine), MotionEstimator(engine)
+    assert not [alone.update(frame) for frame in blank][-1].resolved_direction
+    hint = np.array([0, -1.0, 0])
+    estimate = [helped.update(replace(frame, rate_hint=hint)) for frame in blank][-1]
+    assert estimate.resolved_direction
+    assert estimate.velocity.angular[1] < -1
+
+
+def test_a_rate_hint_is_ignored_where_directions_are_left_open(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    frame = replace(panning_frames(1)[0], rate_hint=np.array([0, -1.2, 0]))
+    assert not MotionEstimator(engine, Options(direction="axial")).update(frame).resolved_direction
+
+
+def test_a_rate_hint_that_is_not_a_number_is_refused():
+    with pytest.raises(InputError, match="rate_hint"):
+        replace(panning_frames(1)[0], rate_hint=np.array([0, np.nan, 0]))

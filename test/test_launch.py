@@ -16,8 +16,9 @@ import yaml
 
 from image_as_imu_ros.nodes.parameters import Settings
 
+TOPICS = {"image", "camera_info", "depth", "exposure", "rate_hint"}
 REPOSITORY = Path(__file__).parents[1]
-LAUNCH_FILES = ("blur_imu.launch.py", "replay.launch.py")
+LAUNCH_FILES = ("blur_imu.launch.py", "blur_imu_ekf.launch.py", "replay.launch.py")
 LAUNCH_MODULES = (
     "launch",
     "launch.actions",
@@ -66,13 +67,13 @@ def test_every_launch_argument_is_forwarded(stand_ins):
     declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
     parameters = {parameter.name for parameter in fields(Settings)} - {"autostart"}
     others = {"namespace", "params_file", "use_sim_time", "ekf", "ekf_params_file"}
-    assert declared == {"image", "camera_info", "depth", "exposure"} | parameters | others
+    assert declared == TOPICS | parameters | others
     assert first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration) == declared
 
     node = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs
     _, given, _ = node["parameters"]
     assert given.keys() == parameters
-    assert {topic for topic, _ in node["remappings"]} == {"image", "camera_info", "depth", "exposure"}
+    assert {topic for topic, _ in node["remappings"]} == TOPICS
 
 
 def test_arguments_that_are_not_given_leave_the_parameter_file_alone(stand_ins):
@@ -92,6 +93,14 @@ def test_replay_declares_and_uses_its_arguments(stand_ins):
     runpy.run_path(str(REPOSITORY / "launch" / "replay.launch.py"))["generate_launch_description"]()
     declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
     assert declared == {"bag", "rate"} == first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration)
+
+
+def test_the_ekf_launch_file_is_the_other_one_with_the_filter(stand_ins):
+    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu_ekf.launch.py"))["generate_launch_description"]()
+    include = stand_ins["launch.actions"].IncludeLaunchDescription.call_args.kwargs
+    assert dict(include["launch_arguments"]) == {"ekf": "true"}
+    source = stand_ins["launch.launch_description_sources"].PythonLaunchDescriptionSource.call_args.args[0]
+    assert Path(source).name == "blur_imu.launch.py"
 
 
 def test_the_dds_profile_holds_several_images():

@@ -21,6 +21,7 @@ from image_as_imu_ros.nodes.exposure import ExposureWatch, camera_ros_exposure, 
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.health import Health
 from image_as_imu_ros.nodes.parameters import Settings
+from image_as_imu_ros.nodes.rate_hint import RATE_HINTS, rate_hint_reader
 from image_as_imu_ros.resources import resource
 
 REPOSITORY = Path(__file__).parents[1]
@@ -111,6 +112,8 @@ def test_a_stuck_exposure_is_noticed_but_not_a_steady_scene():
         ({"exposure_time": -0.01}, "exposure_time is -0.01"),
         ({"exposure_time": float("nan")}, "exposure_time is nan"),
         ({"linear_velocity_std": 0.0}, "linear_velocity_std is 0.0"),
+        ({"rate_hint_type": "gps"}, "rate_hint_type is 'gps', expected one of: none, imu, odometry, twist"),
+        ({"rate_hint_axes": "x,y"}, "each of x, y and z must appear once"),
         ({"exposure_source": "realsense"}, "'100us' \\(colour\\)"),
     ],
 )
@@ -174,6 +177,35 @@ def test_measured_depth_goes_along(assembler):
     assembler.depths.add(1_000 * MS, depth)
     frame = assembler.assemble(image_message(), Settings(exposure_time=0.01, depth_transport="raw"), "gray")
     np.testing.assert_allclose(frame.depth, np.full((240, 320), 0x6464 * 1e-3))
+
+
+def test_a_rate_hint_is_turned_into_the_cameras_axes_and_found_within_a_tenth_of_a_second(assembler):
+    settings = Settings(exposure_time=0.01, rate_hint_type="odometry", rate_hint_axes="-y,-z,x")
+    assert assembler.assemble(image_message(), settings, "gray").rate_hint is None
+    assembler.rate_hints.add(880 * MS, np.array([9.0, 9.0, 9.0]))
+    assert assembler.assemble(image_message(), settings, "gray").rate_hint is None
+    assembler.rate_hints.add(920 * MS, np.array([0.1, 0.2, 1.5]))  # the robot turns left
+    np.testing.assert_array_equal(assembler.assemble(image_message(), settings, "gray").rate_hint, [-0.2, -1.5, 0.1])
+    assert assembler.rate_hint_found
+
+
+@pytest.mark.parametrize("kind", RATE_HINTS[1:])
+def test_rate_hints_are_read_from_each_type(kind):
+    pytest.importorskip("nav_msgs.msg" if kind == "odometry" else "sensor_msgs.msg")
+    message_type, read = rate_hint_reader(kind)
+    message = message_type()
+    angular = message.angular_velocity if kind == "imu" else message.twist.twist.angular
+    angular.x, angular.y, angular.z = 0.1, 0.2, 0.3
+    np.testing.assert_array_equal(read(message), [0.1, 0.2, 0.3])
+    angular.y = float("nan")
+    assert read(message) is None
+
+
+def test_an_imu_that_measures_no_rotation_gives_no_hint():
+    message_type, read = rate_hint_reader("imu")
+    message = message_type()
+    message.angular_velocity_covariance[0] = -1.0
+    assert read(message) is None
 
 
 @pytest.mark.parametrize(

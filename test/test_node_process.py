@@ -15,7 +15,7 @@ rclpy = pytest.importorskip("rclpy")
 from camera_process import HEIGHT, PERIOD, WIDTH, CameraWithEars, node_process  # noqa: E402
 from conftest import TINY_MODEL_RATE  # noqa: E402
 from geometry_msgs.msg import Point, PointStamped  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image, Imu  # noqa: E402
 
 MS = 1_000_000  # ns
 
@@ -201,6 +201,7 @@ def test_compressed_images_with_exposure_and_depth_of_their_own(tiny_model):
         "depth_transport:=raw",
         "stamp_reference:=end",
         "direction:=axial",
+        "rate_hint_type:=imu",
         "diagnostics_period:=0.2",
         namespace="/second",
     ):
@@ -208,9 +209,11 @@ def test_compressed_images_with_exposure_and_depth_of_their_own(tiny_model):
         camera.wait_for_node()
         camera.infos.publish(camera.info_message())
         camera.imus.clear()
+        gyroscope = camera.node.create_publisher(Imu, "rate_hint", 10)
 
         def publish_all() -> None:
             image = camera.compressed_message()
+            gyroscope.publish(camera.stamped(Imu()))
             camera.exposures.publish(camera.stamped(PointStamped(point=Point(x=8.0))))
             depth = Image(encoding="16UC1", width=4, height=3, step=8, data=list(range(24)))
             camera.depths.publish(camera.stamped(depth))
@@ -219,6 +222,7 @@ def test_compressed_images_with_exposure_and_depth_of_their_own(tiny_model):
         camera.wait_until(lambda: publish_all() or len(camera.imus) > 3, "answers")
         camera.wait_until(lambda: camera.diagnostic("depth from") == "topic", "measured depth to be used")
         assert camera.diagnostic("exposure from") == "topic"
+        assert camera.diagnostic("rate hint") == "used"
         assert camera.diagnostic("exposure (s)") == "0.008"
         assert all((camera.stamp - stamp - 4 * MS) % (33 * MS) == 0 for stamp in camera.imus)
         assert count(camera, "internal error") == 0

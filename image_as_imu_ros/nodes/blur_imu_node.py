@@ -40,6 +40,7 @@ from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
 from image_as_imu_ros.nodes.health import Health
 from image_as_imu_ros.nodes.messages import diagnostics_message, image_message, imu_message, twist_message
 from image_as_imu_ros.nodes.parameters import Settings, declare_settings
+from image_as_imu_ros.nodes.rate_hint import rate_hint_reader
 from image_as_imu_ros.overlay import draw_overlay
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 
@@ -178,6 +179,8 @@ class BlurImuNode(LifecycleNode):
                 )
             if settings.exposure_source in EXPOSURE_TOPICS:
                 exposure_reader(self.settings.exposure_source, self.settings.exposure_unit)
+            if settings.rate_hint_type != "none":
+                rate_hint_reader(settings.rate_hint_type)
             _warm_up(self._estimator)
         except InputError as error:
             self.get_logger().error(f"cannot be configured: {error}")
@@ -212,6 +215,11 @@ class BlurImuNode(LifecycleNode):
             message_type, self._read_exposure = exposure_reader(settings.exposure_source, settings.exposure_unit)
             self._subscriptions_while_active.append(
                 self.create_subscription(message_type, "exposure", self._on_exposure, _BESIDE)
+            )
+        if settings.rate_hint_type != "none":
+            message_type, self._read_rate_hint = rate_hint_reader(settings.rate_hint_type)
+            self._subscriptions_while_active.append(
+                self.create_subscription(message_type, "rate_hint", self._on_rate_hint, _BESIDE)
             )
         # A steady clock: diagnostics must also come when simulated time stands still.
         self._diagnostics_timer = self.create_timer(
@@ -297,6 +305,11 @@ class BlurImuNode(LifecycleNode):
         if exposure is not None:
             self._assembler.exposures.add(stamp_to_nanoseconds(message.header.stamp), exposure)
 
+    def _on_rate_hint(self, message) -> None:
+        hint = self._read_rate_hint(message)
+        if hint is not None:
+            self._assembler.rate_hints.add(stamp_to_nanoseconds(message.header.stamp), hint)
+
     def _change_settings(self, parameters) -> SetParametersResult:
         """Checks new parameter values and, if all are good, uses them from the next frame on."""
         values = {p.name: p.value for p in parameters if p.name in Settings.__dataclass_fields__}
@@ -343,6 +356,8 @@ class BlurImuNode(LifecycleNode):
         details = {"engine": self._estimator.engine.name, "exposure from": self._assembler.exposure_origin}
         if self.settings.motion_model == "full":
             details["depth from"] = self._assembler.depth_origin
+        if self.settings.rate_hint_type != "none":
+            details["rate hint"] = "used" if self._assembler.rate_hint_found else "none within 0.1 s"
         estimate = self._last_estimate
         if estimate is not None:
             direction = "resolved" if estimate.resolved_direction else "unresolved"
@@ -385,6 +400,8 @@ class BlurImuNode(LifecycleNode):
         frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour, estimator.exposure)
         if settings.exposure_source != self._assembler.exposure_origin == "parameter":
             self._health.count("exposure fallback")
+        if settings.rate_hint_type != "none" and not self._assembler.rate_hint_found:
+            self._health.count("without rate hint")
         with refusing("estimate"):
             estimate = estimator.update(frame)
         self._answered.append(_Answered(received, frame))

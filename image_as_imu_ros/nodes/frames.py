@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from image_as_imu_ros.axes import rotation_of_axes
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import FIRST_EXPOSURE, Frame, check_exposure, mid_exposure
 from image_as_imu_ros.images import (
@@ -53,6 +54,8 @@ class FrameAssembler:
         exposure_watch: notices exposures that do not move.
         exposure_origin: where the last frame's exposure came from: "topic", "parameter" or "estimate".
         depth_origin: where the last frame's depth came from: "topic" or "network".
+        rate_hints: (3,) rad/s by stamp, in the axes of the sensor that they come from.
+        rate_hint_found: whether the last frame had one.
     """
 
     def __init__(self) -> None:
@@ -62,6 +65,8 @@ class FrameAssembler:
         self.exposure_watch = ExposureWatch()
         self.exposure_origin = "parameter"
         self.depth_origin = "network"
+        self.rate_hints: StampCache[np.ndarray] = StampCache(depth=256, tolerance=0.1)
+        self.rate_hint_found = False
 
     def assemble(self, message, settings: Settings, colour: str, estimated_exposure: float | None = None) -> Frame:
         """The frame of an Image or CompressedImage message.
@@ -93,7 +98,7 @@ class FrameAssembler:
         with refusing("image"):
             shown = exposure or FIRST_EXPOSURE if estimated_exposure is None else estimated_exposure
             middle = mid_exposure(stamp, shown, settings.stamp_reference, settings.readout_time)
-            return Frame(image, middle, camera, exposure, depth)
+            return Frame(image, middle, camera, exposure, depth, self._rate_hint(middle, settings))
 
     def _exposure(self, stamp: int, settings: Settings) -> float | None:
         if settings.exposure_source == "estimate":
@@ -123,3 +128,8 @@ class FrameAssembler:
         if message is None:
             return None
         return (decode_compressed_depth if settings.depth_transport == "compressed" else decode_depth)(message)
+
+    def _rate_hint(self, middle: int, settings: Settings) -> np.ndarray | None:
+        hint = self.rate_hints.find(middle)
+        self.rate_hint_found = hint is not None
+        return None if hint is None else rotation_of_axes(settings.rate_hint_axes) @ hint

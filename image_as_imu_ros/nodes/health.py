@@ -35,7 +35,9 @@ class Health:
         self._since = time.monotonic()
 
     def count(self, what: str) -> None:
-        """One more of "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", or a measurement."""
+        """One more of "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
+        or a measurement.
+        """
         with self._lock:
             self._totals[what] += 1
 
@@ -104,4 +106,6 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
         problems.append(
             f"{recent['exposure fallback']} images without a value on the topic exposure: exposure_time used"
         )
+    if recent["without rate hint"]:
+        problems.append(f"{recent['without rate hint']} images without a message on the topic rate_hint within 0.1 s")
     return problems

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
+from image_as_imu_ros.axes import rotation_of_axes
 from image_as_imu_ros.direction import DIRECTIONS
 from image_as_imu_ros.engine import ENGINES
 from image_as_imu_ros.engine.precision import PRECISIONS
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import MEASUREMENTS, STAMP_REFERENCES, Options
 from image_as_imu_ros.nodes.exposure import EXPOSURE_SOURCES, EXPOSURE_UNITS
+from image_as_imu_ros.nodes.rate_hint import RATE_HINTS
 from image_as_imu_ros.solver import MOTION_MODELS
 
 
@@ -62,6 +64,13 @@ class Settings:
     exposure_unit: str = _parameter(
         "s", "unit of the values on the topic exposure", choices=tuple(EXPOSURE_UNITS), read_only=True
     )
+    rate_hint_type: str = _parameter(
+        "none",
+        "type on the topic rate_hint, another sensor's angular velocity, which helps to find the sign of motion: "
+        "Imu, Odometry or TwistWithCovarianceStamped; none: no such topic",
+        choices=RATE_HINTS,
+        read_only=True,
+    )
     exposure_time: float = _parameter(
         0.0,
         "exposure time of one row, s; 0: not known, then only frames with a value from the exposure topic are used",
@@ -89,6 +98,14 @@ class Settings:
         "axial: not at all, the largest component of ω is published positive",
         choices=DIRECTIONS,
     )
+    rate_hint_axes: str = _parameter(
+        "x,y,z",
+        "the camera's x (right), y (down), z (forward) in that sensor's axes; "
+        "-y,-z,x: a camera that looks forward, on a base whose x is forward and z up",
+    )
+    rate_hint_std: float = _parameter(
+        0.5, "error of that sensor per axis, its mounting and its age included, rad/s", limits=(0.001, 100.0)
+    )
     linear_velocity_std: float = _parameter(
         0.5, "expected size of each component of v, m/s: a prior that keeps the solution stable", limits=(0.001, 100.0)
     )
@@ -107,6 +124,7 @@ class Settings:
                 raise InputError(f"{parameter.name} is {value!r}, expected one of: {', '.join(choices)}")
             if limits and not (math.isfinite(value) and limits[0] <= value <= limits[1]):
                 raise InputError(f"{parameter.name} is {value}, expected {limits[0]:g} to {limits[1]:g}")
+        rotation_of_axes(self.rate_hint_axes)
         if self.exposure_source == "realsense" and self.exposure_unit not in ("us", "100us"):
             raise InputError(
                 f"exposure_unit is {self.exposure_unit!r}, but RealSense cameras report '100us' (colour) or "
@@ -123,6 +141,7 @@ class Settings:
             linear_prior_std=self.linear_velocity_std,
             exposure_log_std=self.exposure_relative_error,
             estimate_exposure=self.exposure_source == "estimate",
+            rate_hint_std=self.rate_hint_std,
         )
 
 

@@ -98,7 +98,6 @@ def _from_velocities(messages: Iterable[Any]) -> Truth:
 
 
 def _from_poses(messages: Iterable[Any]) -> Truth:
-    """Central differences: of position in the fixed frame, turned into the camera's, and of orientation."""
     samples = []
     for message in messages:
         # PoseWithCovarianceStamped holds a PoseWithCovariance.
@@ -107,7 +106,19 @@ def _from_poses(messages: Iterable[Any]) -> Truth:
         samples.append((stamp_to_nanoseconds(message.header.stamp), [*_vector(pose.position), q.w, q.x, q.y, q.z]))
     stamps, poses = _ascending(samples, 7)
     usable = np.isfinite(poses).all(1) & (np.linalg.norm(poses[:, 3:], axis=1) > 0.5)
-    stamps, poses = stamps[usable], poses[usable]
+    return velocities_of_poses(stamps[usable], rotation_matrices(poses[usable, 3:]), poses[usable, :3])
+
+
+def velocities_of_poses(stamps: np.ndarray, rotations: np.ndarray, positions: np.ndarray) -> Truth:
+    """The velocities of a body, in its own axes, from its poses in a fixed frame, by central differences over ±20 ms.
+
+    Args:
+        stamps: (N,) int64 ns, ascending.
+        rotations: (N, 3, 3) body → fixed frame. positions: (N, 3) m.
+
+    Returns:
+        A sample for every pose with a neighbour within 0.1 s on either side.
+    """
     window = round(_POSE_WINDOW * 1e9)
     here = np.arange(len(stamps))
     before = np.minimum(np.searchsorted(stamps, stamps - window), np.maximum(here - 1, 0))
@@ -119,10 +130,9 @@ def _from_poses(messages: Iterable[Any]) -> Truth:
     here, before, after = here[inner], before[inner], after[inner]
     seconds = (stamps[after] - stamps[before])[:, None] * 1e-9
 
-    rotations = _rotation_matrices(poses[:, 3:])
     turns = rotations[before].transpose(0, 2, 1) @ rotations[after]
     angular = np.array([cv2.Rodrigues(turn)[0][:, 0] for turn in turns]).reshape(-1, 3) / seconds
-    linear = np.einsum("nji,nj->ni", rotations[here], (poses[after, :3] - poses[before, :3]) / seconds)
+    linear = np.einsum("nji,nj->ni", rotations[here], (positions[after] - positions[before]) / seconds)
     return Truth(stamps[here], linear, angular, "")
 
 
@@ -148,7 +158,7 @@ def _vector(xyz: Any) -> list[float]:
     return [xyz.x, xyz.y, xyz.z]
 
 
-def _rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
+def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
     """(N, 4) w, x, y, z → (N, 3, 3)."""
     w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
     rows = [
