@@ -22,6 +22,7 @@ _LINEAR_ACCELERATION_STD = 15.0  # m/s²
 _USUAL = 0.4  # how hard cameras mostly accelerate, as a fraction of that
 _LONGEST_GAP = 0.5  # s; frames further apart say nothing about each other
 _LEAST_OVERLAP = 0.2
+_LENGTH_FACTOR = 4.0  # by which blur's velocity may be too short or too long
 _CHI2_999_3 = 16.266  # 99.9 % quantile of χ² with 3 degrees of freedom
 
 
@@ -172,15 +173,19 @@ def rate_log_odds(blur: Velocity, rate: np.ndarray, rate_std: float) -> float:
 
 
 def contradicts(blur: Velocity, aligned: Velocity, seconds: float) -> bool:
-    """Whether a turn seen in the blur, whatever its sign, cannot be the one that alignment found.
+    """Whether a turn seen in the blur cannot be the one that alignment found.
+
+    Its sign does not matter, and its length little: a wrong exposure time must not rule out what could put it right.
 
     Args:
         seconds: between the times that the two are about.
     """
-    covariance = blur.covariance + aligned.covariance + _change_covariance(seconds)
-    errors = np.stack([aligned.angular - blur.angular, aligned.angular + blur.angular])
-    squared = (errors * np.linalg.solve(covariance[3:, 3:], errors.T).T).sum(1)
-    return bool(squared.min() > _CHI2_999_3)
+    covariance = (blur.covariance + aligned.covariance + _change_covariance(seconds))[3:, 3:]
+    weighted = np.linalg.solve(covariance, blur.angular)
+    scale = aligned.angular @ weighted / max(blur.angular @ weighted, 1e-9)
+    scale = math.copysign(min(max(abs(scale), 1 / _LENGTH_FACTOR), _LENGTH_FACTOR), scale)
+    error = aligned.angular - scale * blur.angular
+    return bool(error @ np.linalg.solve(covariance, error) > _CHI2_999_3)
 
 
 def _change_covariance(seconds: float) -> np.ndarray:

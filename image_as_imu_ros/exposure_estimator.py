@@ -14,14 +14,14 @@ import numpy as np
 
 _RANGE = math.log(100)  # of the exposure, to either side of the first guess
 _STEP = 0.02  # of log exposure
-_DRIFT_STD = 0.01  # of log exposure, per frame
-_JUMP = 0.002  # probability per frame
-_LEAST_BLUR = 5.0  # px at 320 px image width; shorter blur tends to be read too short
+_DRIFT_STD = 0.02  # of log exposure, per frame
+_JUMP = 0.0005  # probability per frame
+_LEAST_BLUR = 7.0  # px at 320 px image width; shorter blur tends to be read too short
 _LENGTH_STD = 0.2  # relative error of one frame's blur length
 _BLUR_STD = 2.0  # px, error of any blur length
 _RATE_STD = 0.2  # error of the rate between two alignments, as a fraction of their difference
 _TAIL = 1e-4  # of the first belief, for a first guess that is far off
-_DEGREES = 4.0  # of freedom of Student's t: outliers happen
+_DEGREES = 2.0  # of freedom of Student's t: outliers happen
 
 
 @dataclass(frozen=True)

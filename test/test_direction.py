@@ -7,7 +7,15 @@ from fields import camera, rough_depth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_as_imu_ros.direction import Grid, continuity_log_odds, photometric_log_odds, rate_log_odds, small_image
+from image_as_imu_ros.direction import (
+    Grid,
+    alignment_log_odds,
+    continuity_log_odds,
+    contradicts,
+    photometric_log_odds,
+    rate_log_odds,
+    small_image,
+)
 from image_as_imu_ros.solver import Velocity
 
 GRID = Grid.of(camera(), 4)
@@ -117,3 +125,25 @@ def test_another_sensors_rate_has_a_limited_vote():
     """Pictures that are clear can outvote a sensor that is stuck or mounted otherwise than was said."""
     blur = Velocity(np.zeros(3), np.array([0.0, 3.0, 0.0]), 1e-4 * np.eye(6))
     assert rate_log_odds(blur, 100 * blur.angular, 0.01) == pytest.approx(7.0)
+
+
+def velocity(*angular: float, std: float = 0.2, length_log_std: float = 0.0) -> Velocity:
+    vector = np.r_[0, 0, 0, angular]
+    return Velocity(vector[:3], vector[3:], std**2 * np.eye(6) + length_log_std**2 * np.outer(vector, vector))
+
+
+def test_alignment_tells_the_sign_of_the_blur_however_uncertain_its_length():
+    aligned = velocity(0.1, 1.4, 0, std=0.05)
+    blur = velocity(0, 1.0, 0.1, length_log_std=0.8)
+    assert alignment_log_odds(blur, 0.8, aligned, 1 / 60) > 3
+    assert alignment_log_odds(blur.reversed(), 0.8, aligned, 1 / 60) < -3
+    assert abs(alignment_log_odds(velocity(0.05, 0, 0), 0.0, aligned, 1 / 60)) < 1
+
+
+def test_blur_contradicts_another_axis_and_standstill_but_not_another_length_or_sign():
+    blur = velocity(0, 6.0, 0)
+    for scale in (0.4, 1.0, 3.0, -1.0, -2.0):
+        assert not contradicts(blur, velocity(0.2, 6.0 * scale, 0), 1 / 60)
+    assert contradicts(blur, velocity(6.0, 1.5, 0), 1 / 60)
+    assert contradicts(velocity(0, 24.0, 0), velocity(0, 0, 0), 1 / 60)
+    assert not contradicts(velocity(0, 0.5, 0), velocity(0, 0, 0), 1 / 60)

@@ -139,7 +139,7 @@ def test_alignment_settles_the_direction_of_the_blur(engine):
 
 def test_an_alignment_that_contradicts_the_blur_is_not_trusted(engine):
     """Dirt on the lens, or the robot's own arm: the picture stands still while the blur says otherwise."""
-    engine.velocity = np.array([0, 0, 0, 0, 12.0, 0])
+    engine.velocity = np.array([0, 0, 0, 0, 24.0, 0])
     estimator = MotionEstimator(engine)
     frame = panning_frames(1)[0]
     estimator.update(frame)
