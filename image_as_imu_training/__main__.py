@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="checkpoint → calibrated ONNX file that explains itself")
     validate.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
     validate.add_argument("--checkpoint", type=Path, required=True, help="folder written by train")
+    validate.add_argument("--reliability-diagram", type=Path, metavar="PNG", help="picture to write: spread and errors")
     export.add_argument(
         "--network",
         dest="network_name",

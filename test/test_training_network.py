@@ -6,8 +6,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the training module needs torch")
 from safetensors.torch import save_file  # noqa: E402
 
+from image_as_imu_ros.camera import Camera  # noqa: E402
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo  # noqa: E402
 from image_as_imu_ros.errors import InputError  # noqa: E402
+from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres  # noqa: E402
+from image_as_imu_ros.motion_field import axial_from_signed as runtime_axial  # noqa: E402
 from image_as_imu_training.__main__ import main  # noqa: E402
 from image_as_imu_training.augmentation import Symmetry, photometric  # noqa: E402
 from image_as_imu_training.calibration import calibrate  # noqa: E402
@@ -15,11 +18,13 @@ from image_as_imu_training.checkpoint import Checkpoint, load_network  # noqa: E
 from image_as_imu_training.export import disagreement, write_onnx  # noqa: E402
 from image_as_imu_training.metrics import Predictions, figures  # noqa: E402
 from image_as_imu_training.networks.blur_network import BlurNetwork, LocalSpectrum, compress, expand  # noqa: E402
+from image_as_imu_training.reliability import plot_reliability, reliability  # noqa: E402
 from image_as_imu_training.rendering.motion import axial_from_signed, motion_field  # noqa: E402
 from image_as_imu_training.rendering.views import Views  # noqa: E402
 from image_as_imu_training.samples import Samples  # noqa: E402
 from image_as_imu_training.training.losses import rendered_terms  # noqa: E402
 from image_as_imu_training.training.train import learning_rate  # noqa: E402
+from image_as_imu_training.velocity_metrics import velocity_figures  # noqa: E402
 
 SYMMETRIES = [(m, f, t) for m in (False, True) for f in (False, True) for t in (False, True)]
 
@@ -229,3 +234,40 @@ def test_cell_centres_are_the_runtimes():
     flow = motion_field(views, views.cells(), torch.ones(1, 64), torch.zeros(1, 3), forward).norm(dim=1).view(8, 8)
     assert divmod(int(flow.argmin()), 8) == (2, 3)
     assert flow.min() == pytest.approx(0, abs=1e-6)
+
+
+def frames_that_move(count=8):
+    """Frames with exact flow of known velocities, depth known, as `Samples` and perfect `Predictions`."""
+    draw = np.random.default_rng(3)
+    rows, columns = 10, 14
+    matrix = MotionFieldMatrix.at(Camera(112, 80, 100, 100, 55.5, 39.5), cell_centres(rows, columns, 8))
+    depth = draw.uniform(1, 3, (count, rows, columns))
+    motion = draw.uniform(-0.1, 0.1, (count, 6))
+    flow = np.stack([matrix.flow(m, z.ravel()).T.reshape(2, rows, columns) for m, z in zip(motion, depth, strict=True)])
+    axial = np.stack([runtime_axial(f) for f in flow]).astype(np.float32)
+    samples = samples_of(axial, depth)
+    samples.camera[:] = (100, 55.5, 39.5)
+    samples.motion[:] = motion
+    return samples, Predictions(axial, np.full(depth.shape, 0.3, np.float32), depth)
+
+
+def test_velocity_figures_of_an_exact_field_are_zero_and_a_wrong_depth_scale_shows_in_v():
+    samples, exact = frames_that_move()
+    info = ModelInfo("", "", 112, 80, stride=8)
+    result = velocity_figures(samples, exact, info)
+    assert result.frames > 4
+    assert result.with_true_depth < 0.02
+    assert result.with_own_depth < 0.02
+    twice = Predictions(exact.flow, exact.spread, 2 * exact.depth)
+    assert velocity_figures(samples, twice, info).with_own_depth == pytest.approx(1, abs=0.1)
+
+
+def test_reliability_lies_on_the_diagonal_where_errors_are_as_predicted(tmp_path):
+    draw = np.random.default_rng(0)
+    samples, exact = frames_that_move(200)
+    spread = draw.uniform(0.05, 1, exact.spread.shape).astype(np.float32)
+    noisy = Predictions(exact.flow + spread[:, None] * draw.standard_normal(exact.flow.shape), spread, exact.depth)
+    predicted, actual = reliability(samples, noisy, ModelInfo("", "", 112, 80, stride=8))
+    np.testing.assert_allclose(actual, predicted, rtol=0.15)
+    plot_reliability(predicted, actual, tmp_path / "reliability.png")
+    assert (tmp_path / "reliability.png").stat().st_size > 1000
