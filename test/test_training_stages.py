@@ -369,6 +369,16 @@ def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
     return {f"{number} {name}": tensor for number, part in enumerate(parts) for name, tensor in part.items()}
 
 
+@pytest.fixture
+def one_thread():
+    """The order in which several threads add up is not determined."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_an_interrupted_run_continues_to_the_same_bits(rendered, tmp_path, monkeypatch, capsys):
     def train(folder, *overrides):
         return main(["train", f"data={rendered}", f"checkpoint={tmp_path / folder}", "steps=6", *TINY, *overrides])
