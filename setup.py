@@ -9,7 +9,7 @@ commands = ["blur_imu_node", "demo", "build_engine", "evaluate", "convert", "est
 
 setup(
     name=package,
-    version="0.1.0",
+    version="0.2.0",
     description="Angular and linear camera velocity from single motion-blurred images, as a real-time ROS 2 node",
     maintainer="image_as_imu_ros maintainers",
     maintainer_email="maintainers@image-as-imu-ros.invalid",
