@@ -33,7 +33,7 @@ _LENGTH_STEP = 1.5  # between the lengths of the blur's motion at which to start
 _ROBUST = 1.5  # residuals of this many times their mean size count a quarter
 _QUANTISATION = 0.25  # variance of a grey value that is always there
 _MEAN_SIZE_TO_STD = 1.25  # of a Gaussian
-_CORRELATED_POINTS = 20.0  # points that share one independent error: depth, blur and parallax are wrong together
+_CORRELATED_POINTS = 30.0  # points that share one independent error: depth, blur and parallax are wrong together
 _SCALE_STD = 0.04  # relative error of all of the motion: focal length, stamps
 _TURN_STD = 0.1  # px of the finest level, error of any turn: shutters that roll, blurs of different shape
 

@@ -32,7 +32,7 @@ _TOLERANCE_PX = 1e-3
 _TRAINING = {
     "data": (
         "rendered from 301 photographs (CID22, CC BY-SA 4.0; CLIC, Unsplash licence; Kodak suite, free use; gb82, CC0)"
-        " on tilted planes and in rooms, and from 160 frames of 7-Scenes redkitchen (research use), with invented motions"
+        " on planes and in rooms, and from 160 frames of 7-Scenes redkitchen (research use), with invented motions"
     ),
     "recipe": "image_as_imu_training: render, train, export; see models/README.md",
 }

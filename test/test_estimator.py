@@ -149,12 +149,12 @@ def test_an_alignment_that_contradicts_the_blur_is_not_trusted(engine):
 
 
 def swinging_frames(exposures: list[float], engine, estimator, given: float | None, stop: int | None = None):
-    """Estimates of a camera that swings, up to 5 rad/s, while its exposure changes; the engine misreads lengths."""
+    """Estimates of a camera that swings, up to 6 rad/s, while its exposure changes; the engine misreads lengths."""
     scene, rng = texture(3), np.random.default_rng(0)
     middle = np.array([[1, 0, 160], [0, 1, 112], [0, 0, 1]])
     times = np.arange(len(exposures)) * PERIOD * 1e-9
     for i, (t, exposure) in enumerate(zip(times, exposures, strict=True)):
-        angle, rate = -0.5 * np.cos(10 * t), 5 * np.sin(10 * t)
+        angle, rate = -0.6 * np.cos(10 * t), 6 * np.sin(10 * t)
         to_scene = middle @ CAMERA.matrix @ cv2.Rodrigues(np.array([0, angle, 0]))[0] @ np.linalg.inv(CAMERA.matrix)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         image = cv2.warpPerspective(scene, to_scene, (320, 224), flags=flags, borderMode=cv2.BORDER_REFLECT)
