@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,6 +17,8 @@ _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
 # Below these, the direction of a streak and the length that a frame shares mean little.
 _MIN_CELL_BLUR_PX = 1.0
 _MIN_FRAME_BLUR_PX = 3.0
+# One image tells the size of a scene only to who knows such scenes: in the demo's room, depth is read half as far.
+_UNSEEN_DEPTH_LOG_STD = 0.5
 _LENGTH_BINS_PX = (0, 0.5, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 60, 100)
 _FEWEST_IN_BIN = 1000  # cells
 
@@ -30,7 +33,8 @@ class Calibration:
         spread_across: the same for errors across q's direction, as a fraction of that.
         correlated_cells: how many cells share one independent error.
         flow_log_std: standard deviation over frames of the log of the length error that a whole frame shares.
-        depth_log_std: standard deviation over frames of the mean log depth error.
+        depth_log_std: standard deviation over frames of the mean log depth error, and as much again as scenes unlike
+            the rendered ones may add.
     """
 
     length_curve: tuple[tuple[float, float], ...]
@@ -110,5 +114,5 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
         spread_across=spread_across / spread_along,
         correlated_cells=max(1.0, correlated_cells),
         flow_log_std=flow_log_std,
-        depth_log_std=float(np.std(depth_log_error)),
+        depth_log_std=math.hypot(np.std(depth_log_error), _UNSEEN_DEPTH_LOG_STD),
     )
