@@ -17,7 +17,8 @@ _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
 # Below these, the direction of a streak and the length that a frame shares mean little.
 _MIN_CELL_BLUR_PX = 1.0
 _MIN_FRAME_BLUR_PX = 3.0
-# One image tells the size of a scene only to who knows such scenes: in the demo's room, depth is read half as far.
+# A guess: one image tells the size of a scene only to who knows such scenes, and the held-out ones are of a kind with
+# those trained on.
 _UNSEEN_DEPTH_LOG_STD = 0.5
 _LENGTH_BINS_PX = (0, 0.5, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 60, 100)
 _FEWEST_IN_BIN = 1000  # cells

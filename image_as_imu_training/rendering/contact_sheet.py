@@ -66,7 +66,7 @@ def _tile(samples: Samples, index: int) -> np.ndarray:
         cv2.line(tile, start, end, _STREAK, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
     text = f"{np.hypot(*flow).mean():.1f} px"
     if samples.depth_known[index]:
-        text += f"  {samples.depth[index].min():.1f}-{samples.depth[index].max():.1f} m"
+        text += f"  {np.nanmin(samples.depth[index]):.1f}-{np.nanmax(samples.depth[index]):.1f} m"
     strip = np.zeros((18, tile.shape[1], 3), np.uint8)
     cv2.putText(strip, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
     return np.vstack([tile, strip])
