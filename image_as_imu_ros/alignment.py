@@ -5,6 +5,9 @@ R·r + ρ·t; the right one makes both pictures equal up to gain and offset. It 
 pictures: many starts are rated on the coarsest level, the best of them refined there and on the finer levels by
 inverse-compositional Gauss–Newton (Baker & Matthews 2004) with robust weights. Blur tells the line of motion well and
 its length badly, so the starts lie along the blur's motion, either way.
+
+Most shutters roll. Where the rate of turn is another one than it was in the previous frame, the bottom rows have then
+turned further, or less far, than the top ones: a shear, which would pass for a roll. It is found with the motion.
 """
 
 from __future__ import annotations
@@ -28,20 +31,24 @@ _ITERATIONS = (4, 5, 6)  # at most, from the finest level to the coarsest
 _CONVERGED = 0.05  # px; a smaller step is the last one
 _REFINED = 3  # starts that are refined
 _APART = 1.5  # px of a level, mean, by which two motions differ if they are not the same
+_RIVAL = 2.0  # a motion whose 1 − similarity is less than this many times the best one's goes to the next level
 _LENGTH_STEP = 1.5  # between the lengths of the blur's motion at which to start
 
 _ROBUST = 1.5  # residuals of this many times their mean size count a quarter
 _QUANTISATION = 0.25  # variance of a grey value that is always there
 _MEAN_SIZE_TO_STD = 1.25  # of a Gaussian
+_OTHERS = 5  # unknowns besides the motion: shear, gain and offset
 _CORRELATED_POINTS = 30.0  # points that share one independent error: depth, blur and parallax are wrong together
 _SCALE_STD = 0.04  # relative error of all of the motion: focal length, stamps
-_TURN_STD = 0.1  # px of the finest level, error of any turn: shutters that roll, blurs of different shape
+_TURN_STD = 0.1  # px of the finest level, error of any turn: blurs of different shape
+_SHEAR_STD = 0.02  # rad: in the 20 ms or so for which shutters roll, while the rate of turn changes by 1 rad/s
 
 _LEAST_OVERLAP = 0.3
 _LEAST_POINTS = 100
 _LEAST_CONTRAST = 2.0  # grey levels, standard deviation
 _LEAST_SIMILARITY = 0.75  # correlation coefficient
-_AMBIGUOUS = 1.25  # a second alignment whose 1 − similarity is less than this many times the best one's
+_AMBIGUOUS = 1.5  # a second alignment whose 1 − similarity is less than this many times the best one's
+_ALIKE = 0.002  # 1 − similarity, which noise makes of equal pictures
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class _Level:
         camera: pinhole.
         index: (N,) of each point's pixel in the flattened picture.
         rays: (3, N) float32. linear, angular: (2, 3, N) float32, the motion field matrix.
+        place: (2, N) float32, from −1 to 1 across the picture and down it.
         cells: (N,) which cell of the motion field's grid sees the point.
     """
 
@@ -82,6 +90,7 @@ class _Level:
     rays: np.ndarray
     linear: np.ndarray
     angular: np.ndarray
+    place: np.ndarray
     cells: np.ndarray
 
     @classmethod
@@ -99,12 +108,14 @@ class _Level:
         seen = ((cell >= 0) & (cell < (grid_columns, grid_rows))).all(1)
         rays = camera.rays(pixels[seen])
         matrix = MotionFieldMatrix.at(camera, pixels[seen])
+        place = (2 * pixels[seen] + 1) / (camera.width, camera.height) - 1
         return cls(
             camera,
             index[seen],
             np.vstack([rays.T, np.ones(len(rays))]).astype(np.float32),
             np.ascontiguousarray(matrix.linear.transpose(1, 2, 0), np.float32),
             np.ascontiguousarray(matrix.angular.transpose(1, 2, 0), np.float32),
+            np.ascontiguousarray(place.T, np.float32),
             cell[seen, 1] * grid_columns + cell[seen, 0],
         )
 
@@ -174,7 +185,8 @@ class Aligner:
             motion_model: "full" solves for (v, ω) and needs depth; "rotation" for ω, leaving v at zero with its
                 prior's variance. If depth is known, the covariance of ω then includes what such a v would do to ω.
             linear_prior_std: of each component of v, m/s.
-            depth_log_std: standard deviation of the log of a scale error of the depth map.
+            depth_log_std: standard deviation of the log of the depth map's errors: of its scale, of the scale at the
+                sides against the middle, and of that at top and bottom.
         """
         if seconds > LONGEST_GAP:
             return Alignment.refused(f"the previous frame is {seconds:.2f} s old")
@@ -191,11 +203,16 @@ class Aligner:
                 return Alignment.refused("depth is not known")
             if number == _LEVELS - 1:
                 poses, _ = _best(points, before[number], poses, math.inf, _REFINED)
-            poses, information = _refine(points, before[number], poses, motion_model, prior_std, _ITERATIONS[number])
+            poses, fit = _refine(points, before[number], poses, motion_model, prior_std, _ITERATIONS[number])
             if len(poses) > 1 or number == 0:
-                poses, ratings = _best(points, before[number], poses, _AMBIGUOUS, _REFINED)
+                worse = _AMBIGUOUS if number == 0 else _RIVAL
+                poses, ratings = _best(points, before[number], poses, worse, _REFINED)
         motion = poses.motion()
-        covariance = _covariance(information[ratings.order[0]], motion, motion_model, prior_std, depth_log_std)
+        best = ratings.order[0]
+        covariance = _covariance(fit.information(best), motion, motion_model, prior_std, depth_log_std)
+        if motion_model == "full" and depth_log_std > 0:
+            pulled = depth_log_std * fit.pulled_by_depth(best, points, poses.turn[0].T @ poses.shift[0])
+            covariance += pulled @ pulled.T
         covariance[3:, 3:] += (_TURN_STD / self.levels[0].camera.fx) ** 2 * np.eye(3)
         velocity = Velocity(motion[:3] / seconds, motion[3:] / seconds, covariance / seconds**2)
         return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _doubt(ratings))
@@ -221,22 +238,24 @@ class _Poses:
 
     Attributes:
         turn: (S, 3, 3). shift: (S, 3) m.
+        shear: (S, 3) rad, by how much further the bottom row has turned than the top row.
     """
 
     turn: np.ndarray
     shift: np.ndarray
+    shear: np.ndarray
 
     @classmethod
     def of(cls, motions: np.ndarray) -> _Poses:
         """From (S, 6) motions (v, ω)·seconds. v is that of the frame halfway, in which nothing turns first."""
         half = _rotations(motions[:, 3:] / 2)
-        return cls(half @ half, np.einsum("sij,sj->si", half, motions[:, :3]))
+        return cls(half @ half, np.einsum("sij,sj->si", half, motions[:, :3]), np.zeros((len(motions), 3)))
 
     def __len__(self) -> int:
         return len(self.turn)
 
     def select(self, chosen: np.ndarray) -> _Poses:
-        return _Poses(self.turn[chosen], self.shift[chosen])
+        return _Poses(self.turn[chosen], self.shift[chosen], self.shear[chosen])
 
     def motion(self) -> np.ndarray:
         """(6,) the first one as (v, ω)·seconds."""
@@ -250,36 +269,42 @@ class _Points:
     """This frame at the points of a level.
 
     Attributes:
-        camera: of the level. rays: (3, N). inverse_depth: (N,) 1/m or None.
+        camera: of the level. rays: (3, N). inverse_depth: (N,) 1/m or None. place: (2, N).
+        by_shear: (3, 2·N) px, x of all points and then y, how far they are moved by a shear.
         grey: (N,).
-        design: (8, N) or, without depth, (5, N): how the grey value changes with (t, ω) or ω, gain and offset.
+        design: (11, N) or, without depth, (8, N): how the grey value changes with (t, ω) or ω, shear, gain and offset.
     """
 
     camera: Camera
     rays: np.ndarray
     inverse_depth: np.ndarray | None
+    place: np.ndarray
+    by_shear: np.ndarray
     grey: np.ndarray
     design: np.ndarray
 
     @classmethod
     def of(cls, level: _Level, image: np.ndarray, inverse_depth: np.ndarray | None) -> _Points:
         index, rays, linear, angular = level.index, level.rays, level.linear, level.angular
+        place = level.place
         if inverse_depth is not None:
             inverse_depth = inverse_depth[level.cells]
             known = np.isfinite(inverse_depth)
             if not known.all():
                 index, rays, inverse_depth = index[known], rays[:, known], inverse_depth[known]
-                linear, angular = linear[..., known], angular[..., known]
+                linear, angular, place = linear[..., known], angular[..., known], place[:, known]
         pixels, width = image.ravel(), image.shape[1]
         grey = pixels[index]
         slope_x = (pixels[index + 1] - pixels[index - 1]) / 2
         slope_y = (pixels[index + width] - pixels[index - width]) / 2
         # The motion field is how static points move, opposite to the camera.
-        by_motion = [-(slope_x * angular[0] + slope_y * angular[1])]
+        by_turn = -(slope_x * angular[0] + slope_y * angular[1])
+        by_motion = [by_turn, place[1] / 2 * by_turn]
         if inverse_depth is not None:
             by_motion.insert(0, -(slope_x * linear[0] + slope_y * linear[1]) * inverse_depth)
         design = np.concatenate([*by_motion, grey[None], np.ones_like(grey)[None]])
-        return cls(level.camera, rays, inverse_depth, grey, design)
+        by_shear = -(place[1] / 2 * angular).transpose(1, 0, 2).reshape(3, -1)
+        return cls(level.camera, rays, inverse_depth, place, by_shear, grey, design)
 
     def positions(self, poses: _Poses) -> np.ndarray:
         """Where the points were in the previous frame, (S, 2, N) float32 px."""
@@ -287,7 +312,10 @@ class _Points:
         points = ((matrix @ poses.turn).reshape(-1, 3).astype(np.float32) @ self.rays).reshape(len(poses), 3, -1)
         if self.inverse_depth is not None:
             points += (poses.shift @ matrix.T).astype(np.float32)[..., None] * self.inverse_depth
-        return points[:, :2] / np.maximum(points[:, 2:], 0.01)
+        positions = points[:, :2] / np.maximum(points[:, 2:], 0.01)
+        if poses.shear.any():
+            positions += (poses.shear.astype(np.float32) @ self.by_shear).reshape(positions.shape)
+        return positions
 
 
 def _look_up(image: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -315,7 +343,7 @@ def _best(points: _Points, before: np.ndarray, poses: _Poses, worse: float, most
     """The best of several poses, leaving out those about equal to a better one.
 
     Args:
-        worse: those whose 1 − similarity is more than so many times that of the best are dropped.
+        worse: those whose 1 − similarity, noise included, is more than so many times that of the best are dropped.
         most: to keep.
     """
     positions = points.positions(poses)
@@ -330,9 +358,10 @@ def _best(points: _Points, before: np.ndarray, poses: _Poses, worse: float, most
     overlap = seen.mean(1)
     similarity[overlap < _LEAST_OVERLAP] = -1
 
+    misfit = 1 - similarity + _ALIKE
     kept: list[int] = []
     for candidate in np.argsort(-similarity):
-        if kept and 1 - similarity[candidate] > worse * (1 - similarity[kept[0]]):
+        if kept and misfit[candidate] > worse * misfit[kept[0]]:
             break
         if all(np.abs(positions[candidate] - positions[other]).mean() > _APART for other in kept):
             kept.append(int(candidate))
@@ -341,23 +370,55 @@ def _best(points: _Points, before: np.ndarray, poses: _Poses, worse: float, most
     return poses.select(kept), _Ratings(kept, similarity[kept].tolist(), overlap[kept].tolist())
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """What the last step of `_refine` knew about each pose.
+
+    Attributes:
+        normal: (S, Q, Q) normal matrix of P motions, 3 of shear, gain and offset, with the priors that were used.
+        weights: (S, N) of the points.
+        variance: (S,) of a grey value.
+    """
+
+    normal: np.ndarray
+    weights: np.ndarray
+    variance: np.ndarray
+
+    def information(self, which: int) -> np.ndarray:
+        """(P, P) information matrix of a pose's motion, whatever shear, gain and offset are."""
+        normal = self.normal[which]
+        size = len(normal) - _OTHERS
+        by_motion, others = normal[:size, :size], normal[:size, size:]
+        return (by_motion - others @ np.linalg.solve(normal[size:, size:], others.T)) / self.variance[which]
+
+    def pulled_by_depth(self, which: int, points: _Points, shift: np.ndarray) -> np.ndarray:
+        """How a motion changes with errors of log depth that are ±1 at the sides, or at top and bottom: (P, 2).
+
+        Args:
+            shift: (3,) m, of the pose, in the axes of the present frame.
+        """
+        by_log_depth = self.weights[which] * (shift @ points.design[:3])
+        pull = points.design @ (by_log_depth * points.place).T
+        return np.linalg.solve(self.normal[which], pull)[:-_OTHERS]
+
+
 def _refine(
     points: _Points, before: np.ndarray, poses: _Poses, motion_model: str, prior_std: float, iterations: int
-) -> tuple[_Poses, np.ndarray]:
-    """Robust Gauss–Newton on motion, gain and offset, for all poses at once.
+) -> tuple[_Poses, _Fit]:
+    """Robust Gauss–Newton on motion, shear, gain and offset, for all poses at once.
 
     The previous frame, looked up where a pose puts the points, is this frame seen by a camera that is moved by what is
     still wrong with the pose. Its grey values are linear in that motion times gain, in gain and in offset.
 
     Args:
         prior_std: of each component of t, m.
-
-    Returns:
-        The poses, and the data's information matrix (S, P, P) about their last motion, P = 6 or without depth 3.
     """
-    size = len(points.design) - 2
+    size = len(points.design) - _OTHERS
     full = motion_model == "full"
-    unknowns = np.arange(0 if full else size - 3, size + 2)
+    unknowns = np.arange(0 if full else size - 3, size + _OTHERS)
+    # A turn by a radian is as good as unknown; this keeps a picture without texture from giving infinities.
+    precision = np.repeat([prior_std**-2, 1.0, _SHEAR_STD**-2], 3)[-size - 3 :]
+    diagonal = np.arange(size + 3)
     gain = offset = None
     for _ in range(iterations):
         grey, weights = _look_up(before, points.positions(poses))
@@ -371,23 +432,22 @@ def _refine(
         # Outliers count: where many points do not fit, the others are less to be trusted too.
         variance = _CORRELATED_POINTS * (_MEAN_SIZE_TO_STD * scale.astype(np.float64)) ** 2
 
-        # A turn by a radian is as good as unknown; this keeps a picture without texture from giving infinities.
-        normal[:, range(size), range(size)] += variance[:, None]
+        stiffness = (variance / gain**2)[:, None] * precision
+        normal[:, diagonal, diagonal] += stiffness
+        stiffness *= gain[:, None]
+        right[:, size:-2] += stiffness[:, size:] * poses.shear
         if full:
-            stiffness = (variance / prior_std**2)[:, None]
-            normal[:, range(3), range(3)] += stiffness / gain[:, None] ** 2
-            right[:, :3] += stiffness / gain[:, None] * np.einsum("sji,sj->si", poses.turn, poses.shift)
+            right[:, :3] += stiffness[:, :3] * np.einsum("sji,sj->si", poses.turn, poses.shift)
         step = np.linalg.solve(normal[:, unknowns[:, None], unknowns], right[:, unknowns, None])[..., 0]
         gain, offset = np.clip(step[:, -2], 0.2, 5.0).astype(np.float32), step[:, -1].astype(np.float32)
         moved = np.clip(step[:, :-2] / gain[:, None], -0.2, 0.2)
         if full:
             poses.shift = poses.shift - np.einsum("sij,sj->si", poses.turn, moved[:, :3])
-        poses.turn = poses.turn @ _rotations(-moved[:, -3:])
+        poses.turn = poses.turn @ _rotations(-moved[:, -6:-3])
+        poses.shear = poses.shear - moved[:, -3:]
         if np.abs(moved).max() * points.camera.fx < _CONVERGED:
             break
-    by_motion, others = normal[:, :size, :size], normal[:, :size, size:]
-    eliminated = others @ np.linalg.solve(normal[:, size:, size:], others.transpose(0, 2, 1))
-    return poses, (by_motion - eliminated) / variance[:, None, None]
+    return poses, _Fit(normal, weights, variance)
 
 
 def _gain_and_offset(now: np.ndarray, before: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

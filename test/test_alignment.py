@@ -97,6 +97,45 @@ def test_a_shift_that_the_rotation_model_leaves_out_is_inside_its_covariance():
     np.testing.assert_allclose(np.diag(alignment.velocity.covariance)[:3], 0.25)
 
 
+def rolled_picture(start: float, rate: np.ndarray, change: np.ndarray, readout: float) -> np.ndarray:
+    """(224, 320) uint8, taken at `start` s through a shutter that rolls, by a camera that turns faster and faster."""
+    times = start + readout * ((np.arange(224) + 0.5) / 224 - 0.5)
+    turns = np.array([cv2.Rodrigues(rate * t + change * t**2 / 2)[0] for t in times])
+    columns, rows = np.meshgrid(np.arange(320.0), np.arange(224.0))
+    rays = np.stack([(columns - CAMERA.cx) / CAMERA.fx, (rows - CAMERA.cy) / CAMERA.fy, np.ones_like(rows)])
+    x, y, z = np.einsum("rij,jrc->irc", turns, rays)
+    where = np.stack([CAMERA.fx * x / z + 160, CAMERA.fy * y / z + 112]).astype(np.float32)
+    return cv2.remap(texture(3), *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+
+@pytest.mark.parametrize("seconds", [SECONDS, 6 * SECONDS])
+def test_a_shutter_that_rolls_while_the_turn_speeds_up_is_not_taken_for_a_roll(seconds):
+    readout, mean = 0.02, np.array([0.0, 0.8, 0.0])
+    change = np.array([0.0, 0.6 / seconds, 0.0])
+    now, before = (rolled_picture(at, mean, change, readout) for at in (seconds / 2, -seconds / 2))
+    alignment = aligned(now, before, turn(*mean), seconds=seconds)
+    shear = readout * 0.6  # rad, of the bottom row against the top row: a third of it would look like a roll
+    error = seconds * (alignment.velocity.angular - mean)
+    assert not alignment.doubt
+    assert np.abs(error).max() < 0.12 * shear
+    assert error @ np.linalg.solve(seconds**2 * alignment.velocity.covariance[3:, 3:], error) < 7.8
+
+
+@pytest.mark.parametrize("times", [1, 3, 6])
+def test_depth_whose_tilt_is_wrong_widens_the_covariance_however_long_the_gap(times):
+    """Part of what the shift does is then taken for a turn: an error of the rate that no gap makes less."""
+    velocity, seconds = np.array([0.3, 0.0, 0.0, 0.0, 0.3, 0.0]), times * SECONDS
+    pair = pictures(velocity, seconds=seconds)
+    options = {"seconds": seconds, "motion_model": "full"}
+    options["depth"] = WALL_DEPTH * np.exp(0.5 * np.linspace(-1, 1, COLUMNS))
+    sure, unsure = (aligned(*pair, velocity, depth_log_std=std, **options).velocity for std in (0.0, 0.5))
+    error = sure.angular - velocity[3:]
+    assert np.linalg.norm(error) > 0.05
+    np.testing.assert_allclose(unsure.angular, sure.angular)
+    assert error @ np.linalg.solve(unsure.covariance[3:, 3:], error) < 7.8
+    assert (times == 1) == (error @ np.linalg.solve(sure.covariance[3:, 3:], error) < 7.8)
+
+
 def test_points_of_unknown_depth_are_left_out():
     velocity = np.array([0.5, -0.4, 0.6, 0.4, -0.8, 0.7])
     depth = WALL_DEPTH.copy()
@@ -181,16 +220,20 @@ def test_it_says_no_with_a_reason(case, doubt):
     assert doubt in aligned(now, before, turn(0, 1.0, 0), seconds=seconds).doubt
 
 
-def test_a_pattern_that_repeats_is_not_trusted():
+@pytest.mark.parametrize("shift", [16, 32, 64, -32])
+def test_a_pattern_that_repeats_is_not_trusted(shift):
+    """A camera that slides along it by half a period or by whole ones, after which the pictures are equal."""
     columns, rows = np.meshgrid(np.arange(320), np.arange(224))
 
-    def stripes(shift: float) -> np.ndarray:
-        return (128 + 60 * np.sin(2 * np.pi * (columns + shift) / 32) + 20 * np.sin(2 * np.pi * rows / 30)).astype(
-            np.uint8
-        )
+    def pattern(shift: float) -> np.ndarray:
+        grey = 128 + 60 * np.sin(2 * np.pi * (columns + shift) / 32) + 20 * np.sin(2 * np.pi * rows / 30)
+        return np.rint(grey).astype(np.uint8)
 
-    rate = 16 / CAMERA.fx / SECONDS  # half a period: either way fits
-    assert "two different motions" in aligned(stripes(16), stripes(0), turn(0, rate, 0)).doubt
+    rate = shift / CAMERA.fx / SECONDS
+    near = np.full((ROWS, COLUMNS), 0.1)
+    slide = np.array([0.1 * rate, 0, 0, 0, 0, 0])
+    alignment = aligned(pattern(shift), pattern(0), slide, depth=near, motion_model="full")
+    assert "two different motions" in alignment.doubt
 
 
 def test_frames_up_to_the_longest_gap_are_compared():
