@@ -100,6 +100,8 @@ class Frame:
         depth: (H', W') m registered to the image, 0 or NaN where unknown; None to use the network's.
         rate_hint: (3,) rad/s, the camera's angular velocity in its optical frame as another sensor roughly knows it. It
             helps to find the direction and changes nothing else.
+        driver_stamp: ns, what `stamp` was derived from; None if that is the same. While the exposure is estimated, gaps
+            between frames are measured on it: they must not change because the estimate does.
     """
 
     image: np.ndarray
@@ -108,6 +110,7 @@ class Frame:
     exposure: float | None
     depth: np.ndarray | None = None
     rate_hint: np.ndarray | None = None
+    driver_stamp: int | None = None
 
     def __post_init__(self) -> None:
         if self.exposure is not None:
@@ -120,6 +123,11 @@ class Frame:
             raise InputError(f"image stamp is {self.stamp} ns; it must be positive (is the driver's clock running?)")
         if self.rate_hint is not None and not np.isfinite(self.rate_hint).all():
             raise InputError(f"rate_hint is {self.rate_hint} rad/s; it must be finite")
+
+    @property
+    def clock(self) -> int:
+        """The driver's stamp, ns, as far as it is known."""
+        return self.stamp if self.driver_stamp is None else self.driver_stamp
 
 
 @dataclass(frozen=True)
@@ -261,7 +269,8 @@ class _Seen:
     """A frame and what has been found out about it so far; kept for the next one.
 
     Attributes:
-        image: the network's input. gap: from the frame before, ns; 0 without one.
+        clock: see `Frame`. gap: from the frame before, ns; 0 without one.
+        image: the network's input.
         exposure: s. exposure_log_std: standard deviation of its log.
         depth: (h, w) m, NaN where unknown; None if nothing is known.
         length_log_std, depth_log_std: see `Uncertainty.flow_log_std` and `depth_log_std`.
@@ -270,6 +279,7 @@ class _Seen:
     """
 
     stamp: int
+    clock: int
     gap: int
     geometry: _Geometry
     image: np.ndarray
@@ -399,9 +409,9 @@ class MotionEstimator:
         """
         if frame.exposure is None and not self.options.estimate_exposure:
             raise InputError("exposure time is not known: give it with the frame, or let it be estimated")
-        if self._last is not None and frame.stamp == self._last.stamp:
-            raise InputError(f"image stamp {frame.stamp} ns repeats: the frame is skipped")
-        if self._last is not None and frame.stamp < self._last.stamp:
+        if self._last is not None and frame.clock == self._last.clock:
+            raise InputError(f"image stamp {frame.clock} ns repeats: the frame is skipped")
+        if self._last is not None and (frame.clock < self._last.clock or frame.stamp <= self._last.stamp):
             self.reset()
         started = time.perf_counter()
         geometry = self._geometry_for(frame.camera)
@@ -473,7 +483,8 @@ class MotionEstimator:
         )
         return _Seen(
             stamp=frame.stamp,
-            gap=0 if last is None else frame.stamp - last.stamp,
+            clock=frame.clock,
+            gap=self._gap(frame),
             geometry=geometry,
             image=image,
             exposure=exposure,
@@ -484,6 +495,14 @@ class MotionEstimator:
             depth_log_std=depth_log_std,
             solution=solution,
         )
+
+    def _gap(self, frame: Frame) -> int:
+        """Time between two mid-exposures, ns; 0 without a previous frame."""
+        if self._last is None:
+            return 0
+        if self.options.estimate_exposure:
+            return frame.clock - self._last.clock
+        return frame.stamp - self._last.stamp
 
     def _exposure_of(self, frame: Frame) -> tuple[float, float]:
         """Exposure time, s, for this frame, and the standard deviation of its log."""

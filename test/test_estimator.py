@@ -177,6 +177,41 @@ def test_an_exposure_that_steps_is_followed_within_a_second(engine):
     assert estimator.exposure == pytest.approx(0.020, rel=0.1)
 
 
+def swept_pictures(count: int, velocity: np.ndarray, distance: float, readout: float) -> list[np.ndarray]:
+    """Pictures, through a shutter that rolls, of a wall that a camera sweeps along with (6,) (v, ω)."""
+    columns, rows = np.meshgrid(np.arange(320.0), np.arange(224.0))
+    rays = np.stack([(columns - CAMERA.cx) / CAMERA.fx, (rows - CAMERA.cy) / CAMERA.fy, np.ones_like(rows)])
+    pictures = []
+    for number in range(count):
+        middle = (number - (count - 1) / 2) * PERIOD * 1e-9
+        times = middle + readout * ((np.arange(224) + 0.5) / 224 - 0.5)
+        turns = np.array([cv2.Rodrigues(velocity[3:] * t)[0] for t in times])
+        x, y, z = np.einsum("rij,jrc->irc", turns, rays)
+        position = np.multiply.outer(velocity[:3], times)[..., None]
+        reach = (distance - position[2]) / z
+        on_wall = np.stack([reach * x + position[0], reach * y + position[1]]) * CAMERA.fx / distance
+        where = (on_wall + np.array([160, 112])[:, None, None]).astype(np.float32)
+        pictures.append(cv2.remap(texture(3), *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+    return pictures
+
+
+@pytest.mark.parametrize("motion_model", ["full", "rotation"])
+def test_a_camera_that_turns_and_slides_behind_a_rolling_shutter_gives_the_right_exposure(engine, motion_model):
+    """A fifth of the image motion is the slide's. Stamped at the start of an exposure that is only guessed at first."""
+    readout, exposure, distance = 0.0245, 0.020, 1.5
+    velocity = np.array([0.2 * 3.0 * distance, 0, 0, 0, 3.0, 0])
+    depth = np.full((ROWS, COLUMNS), distance)
+    engine.infer = lambda image: field_of(matrix_of(CAMERA), velocity, exposure, depth, 1.0)
+    estimator = MotionEstimator(engine, Options(estimate_exposure=True, motion_model=motion_model))
+    for number, picture in enumerate(swept_pictures(9, velocity, distance, readout)):
+        stamp = (number + 1) * PERIOD
+        middle = mid_exposure(stamp, estimator.exposure or 0.01, "start", readout)
+        estimate = estimator.update(Frame(picture, middle, CAMERA, None, driver_stamp=stamp))
+        if number:
+            assert estimate.gap == PERIOD
+    assert estimate.measured_exposure.seconds == pytest.approx(exposure, rel=0.05)
+
+
 def test_a_wrong_exposure_is_noticed(engine):
     estimator = MotionEstimator(engine, Options(motion_model="rotation"))
     *_, (estimate, _, _) = swinging_frames([0.010] * 40, engine, estimator, given=0.018)

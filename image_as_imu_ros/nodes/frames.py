@@ -98,7 +98,7 @@ class FrameAssembler:
         with refusing("image"):
             shown = exposure or FIRST_EXPOSURE if estimated_exposure is None else estimated_exposure
             middle = mid_exposure(stamp, shown, settings.stamp_reference, settings.readout_time)
-            return Frame(image, middle, camera, exposure, depth, self._rate_hint(middle, settings))
+            return Frame(image, middle, camera, exposure, depth, self._rate_hint(middle, settings), stamp)
 
     def _exposure(self, stamp: int, settings: Settings) -> float | None:
         if settings.exposure_source == "estimate":

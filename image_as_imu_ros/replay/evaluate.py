@@ -270,7 +270,7 @@ def _estimates(
             image = message.decode_image(estimator.engine.info.colour)
             depth = message.decode_depth()
             middle = timing.middle(message.stamp, estimator.exposure)
-            frame = Frame(image, middle, message.camera(), timing.exposure, depth)
+            frame = Frame(image, middle, message.camera(), timing.exposure, depth, driver_stamp=message.stamp)
             decoding = time.perf_counter() - started
             estimate = estimator.update(frame)
         except InputError as error:
