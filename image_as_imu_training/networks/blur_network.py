@@ -1,4 +1,4 @@
-"""The real-time network: local power spectra of a luminance image → axial flow, its spread, and depth."""
+"""The real-time network: local power spectra of a luminance image → axial flow, depth, and the spread of both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from image_as_imu_training.rendering.views import STRIDE
 OCTAVES = 5
 DIRECTIONS = 12
 _FREQUENCIES = (0.21, 0.265, 0.334, 0.42)  # cycles per px of each octave; the next octave continues below
-_WINDOW = 24  # px
+_WINDOW = 24  # px of each octave
+_STRIDES = (8, 4, 4, 2, 2)  # px of each octave
 _CONTRAST_SCALE = 64.0
 _QUANTISATION = 1e-4  # power of 8-bit rounding at that scale; below it nothing can be told
 KNEE = 0.3  # 1/px; blur is compressed logarithmically beyond about 1/KNEE
@@ -37,19 +38,20 @@ def expand(compressed: torch.Tensor) -> torch.Tensor:
 
 
 def _fourier_bank() -> torch.Tensor:
-    """Cosine and sine waves under a Hann window, direction by direction: (DIRECTIONS · frequencies · 2, 24, 24)."""
+    """Waves under a Hann window, direction by direction, first all cosines: (2 · DIRECTIONS · frequencies, 24, 24)."""
     offset = torch.arange(_WINDOW) - (_WINDOW - 1) / 2
     y, x = torch.meshgrid(offset, offset, indexing="ij")
     hann = torch.cos(math.pi * offset / _WINDOW) ** 2
     window = hann[:, None] * hann / hann.sum() ** 2
-    waves = []
+    cosines, sines = [], []
     for direction in range(DIRECTIONS):
         angle = math.pi * direction / DIRECTIONS
         for frequency in _FREQUENCIES:
             phase = 2 * math.pi * frequency * (x * math.cos(angle) + y * math.sin(angle))
             cosine = window * phase.cos()
-            waves += [cosine - window * cosine.sum(), window * phase.sin()]  # blind to brightness
-    return torch.stack(waves)
+            cosines.append(cosine - window * cosine.sum())  # blind to brightness, as sines are
+            sines.append(window * phase.sin())
+    return torch.stack(cosines + sines)
 
 
 class LocalSpectrum(nn.Module):
@@ -71,7 +73,7 @@ class LocalSpectrum(nn.Module):
         grid = (image.shape[-2] // STRIDE, image.shape[-1] // STRIDE)
         relative, means = [], []
         for octave in range(OCTAVES):
-            log_power = 0.5 * (self._power(image, max(2, STRIDE >> octave)) + _QUANTISATION).log()
+            log_power = 0.5 * (self._power(image, _STRIDES[octave]) + _QUANTISATION).log()
             mean = log_power.mean(1, keepdim=True)
             features = torch.cat([log_power - mean, 0.5 * mean], 1)
             if features.shape[-2:] != grid:
@@ -88,7 +90,7 @@ class LocalSpectrum(nn.Module):
         filters = blocks.permute(0, 2, 4, 1, 3).flatten(1, 2)
         padding = (_WINDOW - stride) // 2
         pixels = F.pixel_unshuffle(F.pad(image, (padding,) * 4, "replicate"), stride)
-        cosine, sine = F.conv2d(pixels, filters).unflatten(1, (-1, 2)).unbind(2)
+        cosine, sine = F.conv2d(pixels, filters).chunk(2, 1)
         return F.avg_pool2d(cosine.square() + sine.square(), 3, 1, 1, count_include_pad=False)
 
 
@@ -118,12 +120,19 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+def _convolutions(count: int, inputs: int, outputs: int) -> nn.Sequential:
+    """So many convolutions, the first of which halves the resolution."""
+    return nn.Sequential(
+        _convolution(inputs, outputs, stride=2), *(_convolution(outputs, outputs) for _ in range(count - 1))
+    )
+
+
 class BlurNetwork(nn.Module):
     """Encoder-decoder on local power spectra.
 
     Input: (B, 1, H, W) luminance 0…1, H and W multiples of 32.
-    Outputs at stride 8: flow (B, 2, h, w) axial q in px, spread (B, 1, h, w) standard deviation of each component
-    of q in px, depth (B, 1, h, w) in m.
+    Outputs at stride 8: flow (B, 2, h, w) axial q in px, spread (B, 2, h, w) standard deviation of q along itself and
+    across in px, depth (B, 1, h, w) in m, depth_spread (B, 1, h, w) standard deviation of its logarithm.
     """
 
     stride = STRIDE
@@ -132,7 +141,7 @@ class BlurNetwork(nn.Module):
     mean, std = (0.0,), (1.0,)
 
     def __init__(
-        self, widths: tuple[int, int, int] = (96, 128, 192), per_direction: tuple[int, int] = (16, 12)
+        self, widths: tuple[int, int, int] = (96, 128, 192), per_direction: tuple[int, int] = (24, 16)
     ) -> None:
         super().__init__()
         fine, middle, coarse = widths
@@ -146,17 +155,16 @@ class BlurNetwork(nn.Module):
         self.contrast = nn.Conv2d(OCTAVES, 16, 1)
         features = DIRECTIONS * second + 16
         self.encode8 = _convolution(features, fine)
-        self.encode16 = nn.Sequential(_convolution(fine, middle, stride=2), _convolution(middle, middle))
-        self.encode32 = nn.Sequential(
-            _convolution(middle, coarse, stride=2), _convolution(coarse, coarse), _convolution(coarse, coarse)
-        )
-        self.decode16 = _convolution(coarse + middle, fine)
+        self.encode16 = _convolutions(3, fine, middle)
+        # Deep where cells are few: one rigid motion explains the whole frame, so all of it tells about each cell.
+        self.encode32 = _convolutions(6, middle, coarse)
+        self.decode16 = nn.Sequential(_convolution(coarse + middle, fine), _convolution(fine, fine))
         self.decode8 = nn.Sequential(_convolution(fine + fine, fine), _convolution(fine, fine))
         # The head sees the directional features, too, so flow starts from a linear guess.
-        self.head = nn.Conv2d(fine + features, 4, 3, padding=1)
+        self.head = nn.Conv2d(fine + features, 6, 1)
         nn.init.zeros_(self.head.weight)
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """See the class."""
         # Squares and logarithms of power want more digits than half precision training has.
         with torch.autocast(image.device.type, enabled=False), torch.no_grad():
@@ -166,8 +174,13 @@ class BlurNetwork(nn.Module):
         skip16 = self.encode16(skip8)
         x = self.decode16(torch.cat([_double(self.encode32(skip16)), skip16], 1))
         x = self.decode8(torch.cat([_double(x), skip8], 1))
-        flow, spread, depth = self.head(torch.cat([x, features], 1)).float().split((2, 1, 1), 1)
-        return expand(4 * flow), 0.05 + F.softplus(spread + 1), torch.exp(depth.clamp(-3, 3))
+        flow, spread, depth, depth_spread = self.head(torch.cat([x, features], 1)).float().split((2, 2, 1, 1), 1)
+        return (
+            expand(4 * flow),
+            0.05 + F.softplus(spread + 1),
+            torch.exp(depth.clamp(-3, 3)),
+            0.05 + F.softplus(depth_spread),
+        )
 
 
 def _double(x: torch.Tensor) -> torch.Tensor:

@@ -34,47 +34,58 @@ def flow_term(flow: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
 def sure_flow_term(flow: torch.Tensor, spread: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
     """As `flow_term`, where cells that are surer weigh more: those are what the solver goes by.
 
-    A cell weighs σ^−0.7, relative to the batch's mean, with its spread (B, 1, h, w) σ in compressed px. The weights are
-    constants, so the spread does not excuse the flow from being right. For networks that predict a sensible spread.
+    A cell weighs σ^−0.7, relative to the batch's mean, with σ the geometric mean of its spreads (B, 2, h, w) in
+    compressed px. The weights are constants, so the spread does not excuse the flow from being right. For networks that
+    predict a sensible spread.
     """
-    compressed_spread = (spread / (1 + KNEE * flow.norm(dim=1, keepdim=True))).detach().clamp(0.05, 20)
-    weight = compressed_spread[:, 0] ** -0.7
+    compressed_spread = spread.prod(1).sqrt() / (1 + KNEE * flow.norm(dim=1))
+    weight = compressed_spread.detach().clamp(0.05, 20) ** -0.7
     return (weight * (compress(flow) - compress(true_flow)).norm(dim=1)).mean() / weight.mean()
 
 
 def spread_term(flow: torch.Tensor, spread: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood of the spread (B, 1, h, w) px, a Laplace distribution's standard deviation σ.
+    """How unlikely the errors of q along itself and across are, by the spreads (B, 2, h, w) px of these.
 
-    log σ + √2 |r| / σ per component, on detached residuals r: it does not excuse the flow from being right, and
-    forgives outliers.
+    On detached residuals: the spread does not excuse the flow from being right.
     """
-    residual = (flow - true_flow).detach().abs()
-    return (spread.log() + math.sqrt(2) * residual / spread).mean()
+    flow = flow.detach()
+    error = true_flow - flow
+    direction = flow / flow.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    along = (error * direction).sum(1)
+    across = direction[:, 0] * error[:, 1] - direction[:, 1] * error[:, 0]
+    return _unlikelihood(torch.stack([along, across], 1), spread).mean()
 
 
 def depth_term(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Mean |log Ẑ − log Z| over the `known` cells, all (B, 1, h, w)."""
-    log_ratio = depth.log() - torch.where(known, true_depth, 1.0).log()
-    return (log_ratio.abs() * known).sum() / known.sum().clamp(min=1)
+    return _mean(_log_ratio(depth, true_depth, known).abs(), known)
+
+
+def depth_spread_term(
+    depth: torch.Tensor, depth_spread: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor
+) -> torch.Tensor:
+    """How unlikely log Ẑ − log Z is by its spread, over the `known` cells, all (B, 1, h, w); as `spread_term`."""
+    return _mean(_unlikelihood(_log_ratio(depth.detach(), true_depth, known), depth_spread), known)
 
 
 def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
     """Terms of rendered samples; those named after velocities only if asked for.
 
-    - flow, sure_flow, spread, depth: see the functions above.
+    - flow, sure_flow, spread, depth, depth_spread: see the functions above.
     - velocity: flow that the velocity's error causes, solved with the true depth. angular: the same for ω alone.
     - own_depth: flow that the velocity's error causes when it is solved with the network's depth.
 
     Args:
         batch: flow, depth, depth_known, matrix and motion as `RenderedSamples` has them.
     """
-    flow, spread, depth = outputs
+    flow, spread, depth, depth_spread = outputs
     depth_known = batch["depth_known"][:, None, None, None] & batch["depth"].isfinite()
     terms = {
         "flow": flow_term(flow, batch["flow"]),
         "sure_flow": sure_flow_term(flow, spread, batch["flow"]),
         "spread": spread_term(flow, spread, batch["flow"]),
         "depth": depth_term(depth, batch["depth"], depth_known),
+        "depth_spread": depth_spread_term(depth, depth_spread, batch["depth"], depth_known),
     }
     if velocity:
         explained = batch["motion"].isfinite().all(1)
@@ -105,7 +116,7 @@ def recording_terms(outputs: Outputs, batch: Batch) -> Terms:
     Args:
         batch: matrix, motion and noise as `LabelledFrames` has them.
     """
-    flow, spread, depth = outputs
+    flow, spread, depth, _ = outputs
     cells = Cells.of(flow, spread, batch["matrix"], depth)
     about = completed(cells, batch["motion"])
     matrix = cells.matrix.detach()
@@ -125,6 +136,18 @@ def recording_terms(outputs: Outputs, batch: Batch) -> Terms:
     return {"velocity": beyond_noise(slice(0, 6)), "angular": beyond_noise(slice(3, 6))}
 
 
+def _unlikelihood(residual: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of residuals under Laplace distributions of standard deviation `spread`.
+
+    Less a constant. These distributions forgive outliers.
+    """
+    return spread.log() + math.sqrt(2) * residual.abs() / spread
+
+
+def _log_ratio(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    return depth.log() - torch.where(known, true_depth, 1.0).log()
+
+
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Mean of the chosen (B,) values; zero if there are none."""
+    """Mean of the chosen ones of values of the same shape; zero if there are none."""
     return (values * chosen).sum() / chosen.sum().clamp(min=1)

@@ -25,6 +25,7 @@ class Weights:
     sure_flow: float = MISSING
     spread: float = MISSING
     depth: float = MISSING
+    depth_spread: float = MISSING
     velocity: float = MISSING
     angular: float = MISSING
     own_depth: float = MISSING

@@ -38,7 +38,6 @@ _REWEIGHTINGS = 2
 _COMPLETING_STEPS = 5
 _SHORTEST_PX = 0.5  # cells with shorter true flow lose their weight
 _PRIOR = 1e-4  # of the information about an unknown that moves every cell
-_ACROSS = 0.4  # spread across q as a fraction of that along it, of calibrated networks that predict but one
 _KNEE = 0.3  # 1/px, as in the networks' `compress`
 
 
@@ -63,11 +62,9 @@ class Cells:
         """Cells with depth (B, 1, h, w) m; those without a depth, a ray or a prediction cannot be used.
 
         Args:
-            spread: (B, 1 or 2, h, w) px; the network's one spread, or that along q and that across it.
+            spread: (B, 2, h, w) px, along q and across it.
             rays: (B, 2, 6, h, w) motion field matrix for a depth of 1 m. See `MotionFieldMatrix`.
         """
-        if spread.shape[1] == 1:
-            spread = torch.cat([spread, _ACROSS * spread], 1)
         usable = axial_flow.isfinite().all(1) & rays.isfinite().all((1, 2)) & (depth[:, 0] > 0) & depth[:, 0].isfinite()
         known = usable[:, None]
         matrix = torch.where(known[:, None], rays, 0).double()
