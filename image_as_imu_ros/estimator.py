@@ -466,7 +466,7 @@ class MotionEstimator:
         info, options, last = self.engine.info, self.options, self._last
         exposure, exposure_log_std = self._exposure_of(frame)
         length_log_std = math.hypot(info.flow_log_std, exposure_log_std)
-        depth_log_std = info.depth_log_std if depth is None else 0.0
+        depth_log_std = field.depth_log_std if depth is None else 0.0
         solution = solve(
             field,
             geometry.matrix,

@@ -1,7 +1,8 @@
-"""What the network sees: axial flow, its spread and depth on a grid; and the matrix that links it to velocity."""
+"""What the network sees: axial flow and depth on a grid, and their spread; the matrix that links them to velocity."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,18 +17,27 @@ class MotionField:
     Attributes:
         axial_flow: (2, h, w) float, q = (‖f‖cos 2θ, ‖f‖sin 2θ) in px of the network's input image, where f is the
             flow over the exposure and θ its angle. q and the blur have no arrow: f and −f give the same q.
-        spread: (h, w) float, standard deviation of q's length, px, positive.
-        spread_across: that of q across its direction, as a fraction of `spread`: streaks show their direction better
-            than their length.
+        spread: (2, h, w) float, standard deviation of q along itself and across, px, positive. A streak's angle that is
+            off by δ moves q by 2‖f‖δ across.
         depth: (h, w) float, metric depth along z, m; NaN where unknown. None if the model predicts no depth.
+        depth_spread: (h, w) float, standard deviation of the log of the depth, as far as all cells err alike; None if
+            the model predicts no depth.
         stride: px of the input image per cell; the centre of cell (i, j) is ((j + ½)·stride − ½, (i + ½)·stride − ½).
     """
 
     axial_flow: np.ndarray
     spread: np.ndarray
     depth: np.ndarray | None
+    depth_spread: np.ndarray | None
     stride: int
-    spread_across: float = 1.0
+
+    @property
+    def depth_log_std(self) -> float:
+        """Standard deviation of the log of a scale error of the depth: root mean square over cells, 0 without depth."""
+        if self.depth is None:
+            return 0.0
+        known = self.depth_spread[np.isfinite(self.depth)]
+        return math.sqrt(np.square(known).mean()) if known.size else 0.0
 
 
 def axial_from_signed(flow: np.ndarray) -> np.ndarray:

@@ -35,13 +35,13 @@ def draw_overlay(image: np.ndarray, estimate: MotionEstimate) -> np.ndarray:
     canvas = cv2.convertScaleAbs(bgr, alpha=_BRIGHTNESS)
 
     view, field = estimate.view, estimate.field
-    rows, columns = field.spread.shape
+    rows, columns = field.axial_flow.shape[1:]
     shown = _shown_cells(field, view.width)
     to_source = np.array([view.width / view.camera.width, view.height / view.camera.height])
     centres = view.to_source(cell_centres(rows, columns, field.stride)[shown.ravel()])
     measured = signed_from_axial(field.axial_flow[:, shown]).T * to_source
     fitted = estimate.fitted_flow[:, shown].T * to_source
-    confidence = _confidence(field.axial_flow[:, shown], field.spread[shown])
+    confidence = _confidence(field.axial_flow[:, shown], field.spread[:, shown])
 
     thin = max(1, round(view.width / 640))
     backgrounds = canvas[np.clip(centres[:, 1].astype(int), 0, canvas.shape[0] - 1), centres[:, 0].astype(int)]
@@ -58,7 +58,7 @@ def draw_overlay(image: np.ndarray, estimate: MotionEstimate) -> np.ndarray:
 
 def _shown_cells(field: MotionField, width: int) -> np.ndarray:
     """(h, w) bool: every few cells of a view `width` px wide, rows staggered, further apart for long streaks."""
-    rows, columns = field.spread.shape
+    rows, columns = field.axial_flow.shape[1:]
     length = np.hypot(*field.axial_flow)
     typical = np.median(length[np.isfinite(length)]) if np.isfinite(length).any() else 0.0
     step = max(1, round(columns / min(_COLUMNS, width / _LEAST_SPACING)), round(_LENGTH_SHARE * typical / field.stride))
@@ -69,8 +69,8 @@ def _shown_cells(field: MotionField, width: int) -> np.ndarray:
 
 
 def _confidence(axial_flow: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """(2, N) and (N,) px → (N,) 0…1: how far a streak stands out of its own uncertainty."""
-    return 1 / (1 + np.square(spread / (0.3 * np.hypot(*axial_flow) + 0.5)))
+    """(2, N) px each → (N,) 0…1: how far a streak stands out of the larger one of its own uncertainties."""
+    return 1 / (1 + np.square(spread.max(0) / (0.3 * np.hypot(*axial_flow) + 0.5)))
 
 
 def _line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple | np.ndarray, thickness: int) -> None:

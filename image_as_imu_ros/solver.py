@@ -7,8 +7,10 @@ flow f = A·x and the axial flow q(f) = (‖f‖cos 2θ, ‖f‖sin 2θ), so x a
    and its leading eigenvector give x with no guess about signs. A dominant direction, a roll, a zoom and the last
    motion are further candidates; alternating between signs per cell and a linear solve improves them all at once.
 2. The best candidate is refined by Gauss–Newton on q itself. Working in q keeps noise in weak blur unbiased, where a
-   sign chosen per cell would turn noise into motion. Errors across q, of its direction, weigh by their own spread:
-   streaks show their direction better than their length.
+   sign chosen per cell would turn noise into motion.
+
+Errors of q along itself, of a streak's length, and across, of its direction, have a spread each: a streak may show the
+one and not the other.
 """
 
 from __future__ import annotations
@@ -90,19 +92,14 @@ class Solution:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The usable cells of a field, cells last: q (2, N) px, spread (N,) px, matrix A (2, P, N) px per unit of x.
-
-    `across` is the spread of q across its direction, as a fraction of `spread`, which is that along it.
-    """
+    """The usable cells of a field, cells last: q and its spread, both (2, N) px, matrix A (2, P, N) px per unit of x."""
 
     q: np.ndarray
     spread: np.ndarray
-    across: float
     matrix: np.ndarray
 
     def select(self, chosen: np.ndarray) -> _Cells:
-        matrix = np.ascontiguousarray(self.matrix[:, :, chosen])
-        return _Cells(self.q[:, chosen], self.spread[chosen], self.across, matrix)
+        return _Cells(self.q[:, chosen], self.spread[:, chosen], np.ascontiguousarray(self.matrix[:, :, chosen]))
 
     def flow(self, motions: np.ndarray) -> np.ndarray:
         """Flow (2, …, N) px of motions (…, P)."""
@@ -145,18 +142,19 @@ def solve(
     if full and depth is None:
         raise InputError("the full motion model needs depth: give a depth image or set motion_model to 'rotation'")
 
-    rows, columns = field.spread.shape
+    rows, columns = field.axial_flow.shape[1:]
     thinning, thinned, row, column = _thinned_grid(rows, columns)
     q = field.axial_flow.reshape(2, -1)[:, thinned].astype(np.float64)
-    spread = field.spread.ravel()[thinned].astype(np.float64)
+    spread = field.spread.reshape(2, -1)[:, thinned].astype(np.float64)
     rays = matrix.select(thinned)
     flow_per_motion = rays.velocity_to_flow(depth.ravel()[thinned]) if full else rays.angular
-    usable = np.isfinite(q).all(0) & (spread > 0) & (spread < math.inf) & np.isfinite(flow_per_motion).all((1, 2))
+    usable = np.isfinite(q).all(0) & ((spread > 0) & (spread < math.inf)).all(0)
+    usable &= np.isfinite(flow_per_motion).all((1, 2))
     if full:
         usable &= np.isfinite(depth.ravel()[thinned])
     if usable.sum() < _MIN_CELLS:
         raise InputError(f"only {usable.sum()} of {len(usable)} cells are usable: no measurement from this frame")
-    cells = _Cells(q, spread, field.spread_across, flow_per_motion.transpose(1, 2, 0)).select(usable)
+    cells = _Cells(q, spread, flow_per_motion.transpose(1, 2, 0)).select(usable)
 
     unknowns = slice(0, 6) if full else slice(3, 6)
     prior_std = exposure * np.repeat([uncertainty.linear_prior_std, _ANGULAR_PRIOR_STD], 3)
@@ -204,12 +202,20 @@ def _thinned_grid(rows: int, columns: int) -> tuple[int, np.ndarray, np.ndarray,
 
 
 def _best_candidate(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray, last: np.ndarray | None) -> np.ndarray:
-    """Step 1: the motion x (P,) with the least robust cost among all starts, before refinement."""
+    """Step 1: the motion x (P,) with the least robust cost among all starts, before refinement.
+
+    Flows are compared in units of q's spreads: x should give `length` along the measured flow of a cell, with the
+    cell's sign, and nothing across. Errors across count half of what they do for q: far from the answer, wrong
+    directions would outweigh right lengths.
+    """
     size = len(prior_std)
     flow = signed_from_axial(cells.q)
-    precision = cells.spread**-2.0
-    products = np.einsum("kin,kjn->nij", cells.matrix, cells.matrix).reshape(-1, size * size)
-    projections = np.einsum("kin,kn->ni", cells.matrix, flow)
+    along, across = _QAxes.of(flow, cells.spread).jacobian(cells.matrix)
+    across = across / 2
+    length = np.hypot(*cells.q) / cells.spread[0]
+    products = np.einsum("in,jn->nij", along, along) + np.einsum("in,jn->nij", across, across)
+    products = products.reshape(-1, size * size)
+    projections = (along * length).T
     prior = np.diag(prior_std**-2.0)
 
     def least_squares(signs: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -217,57 +223,59 @@ def _best_candidate(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray, l
         normal = (weights @ products).reshape(-1, size, size) + prior
         return np.linalg.solve(normal, ((weights * signs) @ projections)[..., None])[..., 0]
 
-    def agreeing_signs(predicted: np.ndarray) -> np.ndarray:
-        """(2, K, N) flows → (K, N) signs that turn the measured flow towards them."""
-        return np.where(predicted[0] * flow[0] + predicted[1] * flow[1] < 0, -1.0, 1.0)
-
     roll_u, roll_v = cells.matrix[:, -1]
     angle = 0.5 * math.atan2(cells.q[1].sum(), cells.q[0].sum())
     dominant = np.broadcast_to([[math.cos(angle)], [math.sin(angle)]], flow.shape)
     patterns = np.stack([dominant, [roll_u, roll_v], [-roll_v, roll_u]], axis=1)
-    signs = agreeing_signs(patterns)
-    starts = [least_squares(signs, np.broadcast_to(precision, signs.shape)), _lifted(cells, prior_std, regions)]
+    signs = _signs(np.einsum("ckn,cn->kn", patterns, flow))
+    starts = [least_squares(signs, np.ones_like(signs)), _lifted(along, across, length, prior_std, regions)]
     if last is not None:
         starts.append(last[None])
     motions = np.concatenate(starts)
-    confined = np.ones((len(motions), len(precision)))
+    confined = np.ones((len(motions), len(length)))
     confined[len(signs) : len(signs) + len(regions)] = regions
 
     for iteration in range(4):
-        predicted = cells.flow(motions)
-        signs = agreeing_signs(predicted)
-        squared = (np.square(signs * flow[0] - predicted[0]) + np.square(signs * flow[1] - predicted[1])) * precision
+        predicted = motions @ along
+        signs = _signs(predicted)
+        squared = np.square(signs * length - predicted) + np.square(motions @ across)
         limit = _inlier_limit(squared)
-        weights = precision * np.square(limit / np.maximum(squared, limit))
+        weights = np.square(limit / np.maximum(squared, limit))
         # A start from one region first settles there, before the rest of the image may pull at it.
         motions = least_squares(signs, weights * confined if iteration < 2 else weights)
     cost = _robust_cost(squared, limit.min()) + np.square(motions / prior_std).sum(1)
     return motions[np.argmin(cost)]
 
 
-def _lifted(cells: _Cells, prior_std: np.ndarray, regions: np.ndarray) -> np.ndarray:
+def _signs(along: np.ndarray) -> np.ndarray:
+    """Signs that turn measured flows towards predicted ones, given the part of these along those."""
+    return np.where(along < 0, -1.0, 1.0)
+
+
+def _lifted(
+    along: np.ndarray, across: np.ndarray, length: np.ndarray, prior_std: np.ndarray, regions: np.ndarray
+) -> np.ndarray:
     """x (K, P) from f·fᵀ = A·X·Aᵀ: linear least squares for X = x·xᵀ, then its leading eigenvector.
 
-    One x per region, given as (K, N) weights: where a large object moves on its own, some region is free of it. The
-    three equations of a cell are those for f₁², √2·f₁f₂ and f₂², so that all weigh the same.
+    One x per region, given as (K, N) weights: where a large object moves on its own, some region is free of it. f is
+    `length` along the measured flow and zero across, in units of spreads as A = (along, across). The three equations
+    of a cell are those for f₁², √2·f₁f₂ and f₂², so that all weigh the same.
     """
     size = len(prior_std)
-    scale = 1 / np.maximum(np.sqrt(np.square(cells.matrix).mean((0, 2))), 1e-9)
-    u, v = cells.matrix * scale[:, None]
+    scale = 1 / np.maximum(np.sqrt((np.square(along) + np.square(across)).mean(1) / 2), 1e-9)
+    u, v = along * scale[:, None], across * scale[:, None]
     i, j = np.triu_indices(size)
     root2 = math.sqrt(2)
     design = np.stack([u[i] * u[j], (u[i] * v[j] + u[j] * v[i]) / root2, v[i] * v[j]], axis=1)
     design *= np.where(i == j, 1.0, 2.0)[:, None, None]
-    length = np.hypot(*cells.q)
-    target = 0.5 * length * np.stack([length + cells.q[0], root2 * cells.q[1], length - cells.q[0]])
-    weights = regions / (np.square(cells.spread) * (2 * length**2 + np.square(cells.spread)))
+    weights = regions / (2 * length**2 + 1)
 
     rows = design.reshape(len(i), -1)
     normal = np.stack([(design * of_region).reshape(len(i), -1) @ rows.T for of_region in weights])
     diagonal = np.arange(len(i))
     prior = 1e-9 * (scale / prior_std)[i] * (scale / prior_std)[j]
     normal[:, diagonal, diagonal] += prior + 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None]
-    projections = np.einsum("pcn,cn->np", design, target)
+    projections = (design[:, 0] * length**2).T
     lifted = np.linalg.solve(normal, (weights @ projections)[..., None])[..., 0]
     symmetric = np.zeros((len(regions), size, size))
     symmetric[:, j, i] = lifted
@@ -300,15 +308,14 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
         motion (P,), information matrix of the data (P, P), residual and inliers as in `Solution`.
     """
     prior = prior_std**-2.0
-    precision = cells.spread**-2.0
     flow = cells.flow(motion)
     for _ in range(12):
-        axes = _QAxes.of(flow, cells.across)
+        axes = _QAxes.of(flow, cells.spread)
         along, across = axes.jacobian(cells.matrix)
         along_error, across_error = axes.resolve(cells.q - axial_from_signed(flow))
-        squared = (np.square(along_error) + np.square(across_error)) * precision
+        squared = np.square(along_error) + np.square(across_error)
         limit = _inlier_limit(squared)
-        weights = precision * np.square(limit / np.maximum(squared, limit))
+        weights = np.square(limit / np.maximum(squared, limit))
         weighted_along, weighted_across = along * weights, across * weights
         information = weighted_along @ along.T + weighted_across @ across.T
         gradient = weighted_along @ along_error + weighted_across @ across_error - prior * motion
@@ -318,7 +325,7 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
             trial = motion + step
             trial_flow = cells.flow(trial)
             trial_along, trial_across = axes.resolve(cells.q - axial_from_signed(trial_flow))
-            trial_squared = (np.square(trial_along) + np.square(trial_across)) * precision
+            trial_squared = np.square(trial_along) + np.square(trial_across)
             if _robust_cost(trial_squared, limit) + prior @ trial**2 <= cost:
                 break
             step = step / 2
@@ -335,40 +342,40 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
 
 def _leakage(cells: _Cells, motion: np.ndarray, linear: np.ndarray) -> np.ndarray:
     """How much a neglected translation is taken for rotation: ∂x̂_ω/∂x_v (3, 3), for its matrix `linear` (2, 3, N)."""
-    axes = _QAxes.of(cells.flow(motion), cells.across)
+    axes = _QAxes.of(cells.flow(motion), cells.spread)
     along, across = axes.jacobian(cells.matrix)
     along_linear, across_linear = axes.jacobian(linear)
-    weighted_along, weighted_across = along * cells.spread**-2.0, across * cells.spread**-2.0
-    information = weighted_along @ along.T + weighted_across @ across.T
-    return np.linalg.lstsq(
-        information, weighted_along @ along_linear.T + weighted_across @ across_linear.T, rcond=None
-    )[0]
+    information = along @ along.T + across @ across.T
+    return np.linalg.lstsq(information, along @ along_linear.T + across @ across_linear.T, rcond=None)[0]
 
 
 @dataclass(frozen=True)
 class _QAxes:
-    """Axes along and across the axial flow q(f) at each cell, with errors across scaled up to the spread along.
+    """Axes along and across the axial flow q(f) at each cell, in units of its spread along and across.
 
     Attributes:
-        cos, sin: (N,) of f's angle. across: see `_Cells`.
+        cos, sin: (N,) of f's angle. per_spread: (2, N) 1/px.
     """
 
     cos: np.ndarray
     sin: np.ndarray
-    across: float
+    per_spread: np.ndarray
 
     @classmethod
-    def of(cls, flow: np.ndarray, across: float) -> _QAxes:
+    def of(cls, flow: np.ndarray, spread: np.ndarray) -> _QAxes:
         length = np.maximum(np.hypot(flow[0], flow[1]), 1e-12)
-        return cls(flow[0] / length, flow[1] / length, across)
+        return cls(flow[0] / length, flow[1] / length, 1 / spread)
 
     def jacobian(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """∂q/∂x along and across, both (P, N): along f, q grows as f does; across it, its doubled angle turns twice."""
-        along = self.cos * matrix[0] + self.sin * matrix[1]
-        across = self.cos * matrix[1] - self.sin * matrix[0]
-        return along, across * (2 / self.across)
+        along, across = self.per_spread * [[1.0], [2.0]]
+        return (
+            self.cos * along * matrix[0] + self.sin * along * matrix[1],
+            self.cos * across * matrix[1] - self.sin * across * matrix[0],
+        )
 
     def resolve(self, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """An error (2, N) of q along and across, both (N,)."""
         cos2, sin2 = self.cos**2 - self.sin**2, 2 * self.cos * self.sin
-        return cos2 * error[0] + sin2 * error[1], (cos2 * error[1] - sin2 * error[0]) / self.across
+        along, across = self.per_spread
+        return (cos2 * error[0] + sin2 * error[1]) * along, (cos2 * error[1] - sin2 * error[0]) * across

@@ -30,14 +30,22 @@ def field_of(
     depth: np.ndarray,
     spread: float | np.ndarray = 1e-3,
     rng: np.random.Generator | None = None,
+    depth_spread: float = 0.0,
 ) -> MotionField:
-    """The axial field of (6,) velocity (v, ω); with `rng`, Gaussian noise of the given spread is added to q."""
+    """The axial field of (6,) velocity (v, ω); with `rng`, Gaussian noise of the given spread is added to q.
+
+    Args:
+        spread: px, along q and across; broadcast to (2, h, w).
+    """
     flow = exposure * matrix.flow(velocity, depth.ravel())
-    spread = np.broadcast_to(spread, depth.shape)
+    spread = np.broadcast_to(spread, (2, ROWS, COLUMNS))
     axial = axial_from_signed(flow.T).reshape(2, ROWS, COLUMNS)
     if rng is not None:
-        axial = axial + rng.normal(size=axial.shape) * spread
-    return MotionField(axial, spread, depth, STRIDE)
+        angle = np.arctan2(axial[1], axial[0])
+        along, across = rng.normal(size=axial.shape) * spread
+        cos, sin = np.cos(angle), np.sin(angle)
+        axial = axial + np.stack([cos * along - sin * across, sin * along + cos * across])
+    return MotionField(axial, spread, depth, np.full(depth.shape, depth_spread), STRIDE)
 
 
 def up_to_sign(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:

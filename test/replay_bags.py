@@ -37,7 +37,7 @@ class ExactEngine:
     name = "exact"
 
     def __init__(self, frame_stamps: list[int]) -> None:
-        self.info = ModelInfo("exact", "1", width=160, height=112, flow_log_std=0.02, depth_log_std=0.1)
+        self.info = ModelInfo("exact", "1", width=160, height=112, flow_log_std=0.02)
         self._stamps = frame_stamps
         matrix = MotionFieldMatrix.at(View.of(CAMERA, 160, 112).camera, cell_centres(28, 40, 4))
         self._depth = np.linspace(1.0, 4.0, 28 * 40)
@@ -46,7 +46,8 @@ class ExactEngine:
     def infer(self, image: np.ndarray) -> MotionField:
         velocity = motion(self._stamps[round(float(image.mean()) / _GREY_STEP)])
         flow = EXPOSURE * (self._velocity_to_flow @ velocity).T.reshape(2, 28, 40)
-        return MotionField(axial_from_signed(flow), np.full((28, 40), 0.05), self._depth.reshape(28, 40), 4)
+        spread, depth_spread = np.full((2, 28, 40), 0.05), np.full((28, 40), 0.1)
+        return MotionField(axial_from_signed(flow), spread, self._depth.reshape(28, 40), depth_spread, 4)
 
     def close(self) -> None:
         pass

@@ -47,7 +47,7 @@ def test_disagreement_is_a_distance_in_pixels(tiny_model):
     assert disagreement(engine, engine) == (0, 0)
     mean, largest = disagreement(Shifted(engine), engine)
     assert largest == pytest.approx(5)
-    assert mean == pytest.approx(5 / engine.infer(np.zeros((224, 320), np.uint8)).spread.size)
+    assert mean == pytest.approx(5 / engine.infer(np.zeros((224, 320), np.uint8)).depth.size)
 
 
 def test_frames_are_textured_and_move():

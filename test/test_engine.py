@@ -25,15 +25,20 @@ def changed_copy(tiny_model, tmp_path, change):
 def test_a_model_runs_and_its_calibration_is_applied(tiny_model, tmp_path):
     def widen(model):
         info = json.loads(model.metadata_props[0].value)
-        model.metadata_props[0].value = json.dumps(info | {"spread_scale": 3.0})
+        scales = {"spread_scale": [3.0, 2.0], "depth_spread_scale": 4.0}
+        model.metadata_props[0].value = json.dumps(info | scales)
 
-    for path, spread in ((tiny_model, 0.5), (changed_copy(tiny_model, tmp_path, widen), 1.5)):
+    for path, scales in ((tiny_model, (1, 1, 1)), (changed_copy(tiny_model, tmp_path, widen), (3, 2, 4))):
         engine = load_engine(path)
         field = engine.infer(np.zeros((224, 320), np.uint8))
         assert field.axial_flow.shape == (2, 56, 80)
         assert (field.axial_flow[0] > 5).all()
-        assert (field.spread == spread).all()
+        along, across, of_depth = 0.5 * np.array(scales)
+        assert (field.spread[0] == along).all()
+        assert (field.spread[1] == across).all()
         assert (field.depth == 2).all()
+        assert (field.depth_spread == of_depth).all()
+        assert field.depth_log_std == pytest.approx(of_depth)
         assert engine.name.startswith("onnxruntime (")
         engine.close()
 
@@ -57,7 +62,7 @@ def test_pixels_are_normalised_as_the_model_says(conv_model):
     blocks = ((image / 255 - 0.5) / 0.25).reshape(6, 8, 8, 8)
     expected = np.einsum("chw,ihjw->cij", weights[:, 0], blocks)
     np.testing.assert_allclose(engine.infer(image).axial_flow, expected[:2], atol=1e-4)
-    np.testing.assert_allclose(engine.infer(image).spread, 2 * expected[2], atol=1e-4)
+    np.testing.assert_allclose(engine.infer(image).spread, [2 * expected[2], 3 * expected[3]], atol=1e-4)
 
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -156,7 +161,7 @@ def test_an_unknown_engine_is_refused_by_name(tiny_model):
 
 
 @given(
-    spread=st.floats(0.1, 10),
+    spread=st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)),
     cells=st.floats(1, 1000),
     colour=st.sampled_from([("gray", 1), ("rgb", 3)]),
     name=st.text(),
@@ -184,18 +189,24 @@ def test_metadata_survives_the_round_trip(spread, cells, colour, name):
         ("[1, 2]", "not readable"),
         ('{"name": "x"}', "not readable"),
         ('{"format": 99, "name": "x"}', "format 99"),
-        ('{"format": 1, "name": "x"}', "incomplete"),
+        ('{"format": 1, "name": "x"}', "format 1, this program reads 2; update one of them"),
         (
-            '{"format": 1, "name": "x", "version": "1", "width": 320, "height": 224, "magic": 1}',
+            '{"format": 2, "name": "x", "version": "1", "width": 320, "height": 224, "spread_scale": [2]}',
+            "spread_scale needs a value for errors along and one for errors across",
+        ),
+        ('{"format": 2, "name": "x", "version": "1", "width": 320, "height": 224, "spread_scale": 2}', "incomplete"),
+        ('{"format": 2, "name": "x"}', "incomplete"),
+        (
+            '{"format": 2, "name": "x", "version": "1", "width": 320, "height": 224, "magic": 1}',
             "unknown fields: magic",
         ),
-        ('{"format": 1, "name": "x", "version": "1", "width": 320, "height": 224, "flow": "radial"}', "radial"),
-        ('{"format": 1, "name": "x", "version": "1", "width": "320", "height": 224}', "incomplete"),
+        ('{"format": 2, "name": "x", "version": "1", "width": 320, "height": 224, "flow": "radial"}', "radial"),
+        ('{"format": 2, "name": "x", "version": "1", "width": "320", "height": 224}', "incomplete"),
         (
-            '{"format": 1, "name": "x", "version": "1", "width": 32, "height": 32, "length_curve": [[5, 5], [4, 6]]}',
+            '{"format": 2, "name": "x", "version": "1", "width": 32, "height": 32, "length_curve": [[5, 5], [4, 6]]}',
             "ascend",
         ),
-        ('{"format": 1, "name": "x", "version": "1", "width": 32, "height": 32, "length_curve": [[5]]}', "incomplete"),
+        ('{"format": 2, "name": "x", "version": "1", "width": 32, "height": 32, "length_curve": [[5]]}', "incomplete"),
     ],
 )
 def test_unusable_metadata_is_refused_with_the_reason(text, message):

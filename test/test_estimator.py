@@ -5,7 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from fields import COLUMNS, ROWS, STRIDE, camera, field_of, matrix_of
+from fields import COLUMNS, ROWS, STRIDE, camera, field_of, matrix_of, rough_depth
 from test_direction import texture
 
 from image_as_imu_ros.camera import Camera
@@ -23,7 +23,7 @@ class KnownMotion:
     """Stands in for an engine: sees exactly the axial field of the velocity that it is told."""
 
     name = "known motion"
-    info = ModelInfo("known", "test", width=320, height=224, depth_log_std=0.0, flow_log_std=0.0)
+    info = ModelInfo("known", "test", width=320, height=224, flow_log_std=0.0)
 
     def __init__(self) -> None:
         self.velocity = np.zeros(6)
@@ -52,6 +52,25 @@ def panning_frames(count: int, rate: float = 1.2, seed: int = 0) -> list[Frame]:
         image = cv2.warpPerspective(scene, to_scene, (320, 224), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         frames.append(Frame(image, (i + 1) * PERIOD, CAMERA, EXPOSURE))
     return frames
+
+
+def test_the_spread_of_depth_is_a_doubt_about_the_size_of_v_unless_depth_is_measured(engine):
+    """In half of the frame the network is sure of its depth, in the other half it is not: cells err alike."""
+    depth, velocity = rough_depth(np.random.default_rng(0)), np.array([0.4, -0.2, 0.3, 0.2, -0.5, 0.4])
+    exact = field_of(matrix_of(CAMERA), velocity, EXPOSURE, depth, 0.1)
+
+    def measured(depth_spread: float, depth_image: np.ndarray | None = None):
+        spreads = np.where(np.arange(COLUMNS) < COLUMNS // 2, 0.0, depth_spread) * np.ones_like(depth)
+        engine.infer = lambda _: replace(exact, depth_spread=spreads)
+        frame = Frame(np.zeros((224, 320), np.uint8), 1, CAMERA, EXPOSURE, depth_image)
+        return MotionEstimator(engine, Options(direction="axial")).update(frame).single
+
+    sure, unsure = measured(0.0), measured(0.5)
+    expected = 0.5**2 / 2 * np.outer(sure.linear, sure.linear)
+    np.testing.assert_allclose(unsure.covariance[:3, :3] - sure.covariance[:3, :3], expected, rtol=1e-6)
+    np.testing.assert_allclose(unsure.covariance[3:, 3:], sure.covariance[3:, 3:])
+    image = np.kron(depth, np.ones((STRIDE, STRIDE))).astype(np.float32)
+    np.testing.assert_allclose(measured(0.5, image).covariance, measured(0.0, image).covariance)
 
 
 @pytest.mark.parametrize("rate", [1.2, -1.2])

@@ -1,5 +1,7 @@
 """The motion-field matrix is the derivative of where static points are seen; axial flow forgets the sign only."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_camera import LENSES, camera
 
-from image_as_imu_ros.motion_field import MotionFieldMatrix, axial_from_signed, signed_from_axial
+from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, axial_from_signed, signed_from_axial
 
 component = st.floats(-80, 80)
 
@@ -42,3 +44,11 @@ def test_the_matrix_predicts_how_static_points_move(lens):
 def test_far_away_or_unknown_points_show_rotation_only():
     matrix = MotionFieldMatrix.at(camera("none"), np.array([[100.0, 100.0], [300.0, 200.0]]))
     np.testing.assert_array_equal(matrix.flow(np.r_[1.0, 2, 3, 0, 0, 0], np.array([0.0, np.nan])), np.zeros((2, 2)))
+
+
+def test_the_depths_scale_is_as_uncertain_as_its_cells_in_the_root_mean_square():
+    spreads, nowhere = np.array([[0.3, 0.4, 9.0]]), np.full((1, 3), np.nan)
+    field = MotionField(np.ones((2, 1, 3)), np.ones((2, 1, 3)), np.array([[1.0, 2.0, np.nan]]), spreads, 8)
+    assert field.depth_log_std == pytest.approx(np.hypot(0.3, 0.4) / np.sqrt(2))
+    assert replace(field, depth=nowhere).depth_log_std == 0
+    assert replace(field, depth=None, depth_spread=None).depth_log_std == 0

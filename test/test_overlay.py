@@ -13,7 +13,7 @@ AMBER = np.array([30, 170, 255])
 
 
 class Streaks:
-    """Horizontal streaks of 12 px in all cells, certain or not."""
+    """Horizontal streaks of 12 px in all cells, of certain length and certain direction or not."""
 
     name = "streaks"
 
@@ -23,7 +23,8 @@ class Streaks:
 
     def infer(self, image):
         q = np.stack([np.full((56, 80), 12.0), np.zeros((56, 80))])
-        return MotionField(q, np.full((56, 80), self.spread), np.full((56, 80), 3.0), 4)
+        cells = np.ones((56, 80))
+        return MotionField(q, np.stack([0.1 * cells, self.spread * cells]), 3 * cells, 0.1 * cells, 4)
 
     def close(self):
         pass

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.motion_field import MotionField
 from image_as_imu_ros.solver import Uncertainty, solve
 
 EXPOSURE = 0.02
@@ -51,7 +50,7 @@ def test_the_rotation_model_needs_no_depth(seed):
     matrix = matrix_of(camera(rng.uniform(120, 400)))
     velocity = np.r_[0, 0, 0, rng.normal(size=3) * 2]
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
-    field = MotionField(field.axial_flow, field.spread, None, field.stride)
+    field = replace(field, depth=None, depth_spread=None)
     solution = solve(field, matrix, EXPOSURE, motion_model="rotation")
     np.testing.assert_allclose(up_to_sign(solution.velocity.vector, velocity), velocity, atol=1e-6)
     assert (np.diag(solution.velocity.covariance)[:3] >= 1.0).all(), "v is unknown and must say so"
@@ -64,7 +63,7 @@ def test_the_covariance_is_right_under_noise(model, pattern, unknowns):
     for _ in range(300):
         matrix = matrix_of(camera(rng.uniform(150, 350)))
         velocity = random_velocity(rng, pattern)
-        spread = rng.uniform(0.2, 1.0, (ROWS, COLUMNS))
+        spread = rng.uniform(0.2, 1.0, (2, ROWS, COLUMNS))
         field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), spread, rng)
         no_translation = Uncertainty(linear_prior_std=1e-6)
         uncertainty = WEAK_PRIOR if model == "full" else no_translation
@@ -84,26 +83,39 @@ def angular_error_with_wrong_cells(rng, spoil) -> float:
     return np.linalg.norm(up_to_sign(result, velocity)[3:] - velocity[3:]) / np.linalg.norm(velocity[3:])
 
 
-def test_directions_may_be_surer_than_lengths():
-    """Noise along q is four times that across it; told so, the solver is nearer and its covariance is right."""
+def roll_of(spread: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Error of ω_z and its standard deviation, of a noisy field of a camera that rolls and pans."""
+    matrix = matrix_of(camera())
+    velocity = np.array([0, 0, 0, 0, 1.5, 3.0])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), spread, rng)
+    result = solve(field, matrix, EXPOSURE, motion_model="rotation", uncertainty=Uncertainty(1e-6)).velocity
+    return up_to_sign(result.vector, velocity)[5] - velocity[5], np.sqrt(result.covariance[5, 5])
+
+
+def test_where_directions_mean_nothing_the_roll_comes_from_other_cells():
+    """The left half knows lengths but no directions: ω_z is nearly as good as if those had been told by the right."""
     rng = np.random.default_rng(3)
-    told, untold, normalised = [], [], []
-    for _ in range(300):
+    left = np.arange(COLUMNS) < COLUMNS // 2
+    unsure = np.stack([np.full((ROWS, COLUMNS), 0.3), np.broadcast_to(np.where(left, 30.0, 0.3), (ROWS, COLUMNS))])
+    errors, stds = np.array([roll_of(unsure, rng) for _ in range(200)]).T
+    assert np.std(errors) == pytest.approx(np.mean(stds), rel=0.15)
+    _, alike = roll_of(np.full((2, 1, 1), np.sqrt(0.3 * 30)), rng)
+    assert np.mean(stds) < 0.2 * alike
+
+
+@pytest.mark.parametrize("across", [0.2, 3.0], ids=["directions are surer", "lengths are surer"])
+def test_a_field_is_solved_better_by_who_knows_both_spreads(across):
+    rng = np.random.default_rng(3)
+    told, untold = [], []
+    for _ in range(200):
         matrix = matrix_of(camera(rng.uniform(150, 350)))
         velocity = random_velocity(rng, "mixed")
-        exact = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), 0.8)
-        direction = exact.axial_flow / np.hypot(*exact.axial_flow)
-        along, across = 0.8 * rng.normal(size=(ROWS, COLUMNS)), 0.2 * rng.normal(size=(ROWS, COLUMNS))
-        noise = along * direction + across * np.stack([-direction[1], direction[0]])
-        field = replace(exact, axial_flow=exact.axial_flow + noise)
-        result = solve(replace(field, spread_across=0.25), matrix, EXPOSURE, uncertainty=WEAK_PRIOR).velocity
-        error = up_to_sign(result.vector, velocity) - velocity
-        normalised.append(error @ np.linalg.solve(result.covariance, error))
-        told.append(np.linalg.norm(error[3:]))
-        other = solve(field, matrix, EXPOSURE, uncertainty=WEAK_PRIOR).velocity.vector
-        untold.append(np.linalg.norm(up_to_sign(other, velocity)[3:] - velocity[3:]))
-    assert np.mean(normalised) == pytest.approx(6, rel=0.15)
-    assert np.median(told) < 0.7 * np.median(untold)
+        field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), [[[0.8]], [[across]]], rng)
+        alike = replace(field, spread=np.full_like(field.spread, np.sqrt(0.8 * across)))
+        for errors, known in ((told, field), (untold, alike)):
+            result = solve(known, matrix, EXPOSURE, uncertainty=WEAK_PRIOR).velocity.vector
+            errors.append(np.linalg.norm(up_to_sign(result, velocity)[3:] - velocity[3:]))
+    assert np.median(told) < 0.8 * np.median(untold)
 
 
 def test_four_scattered_cells_in_ten_may_be_wrong():
@@ -199,7 +211,7 @@ def test_measured_depth_replaces_the_predicted_one_and_unknown_depth_is_left_out
     velocity = np.array([0.8, -0.3, 0.5, 0.3, 0.6, 0.2])
     truth = rough_depth(rng)
     field = field_of(matrix, velocity, EXPOSURE, truth)
-    wrong = MotionField(field.axial_flow, field.spread, np.full_like(truth, 0.1), field.stride)
+    wrong = replace(field, depth=np.full_like(truth, 0.1))
     measured = np.where(rng.random(truth.shape) < 0.5, np.nan, truth)
     result = solve(wrong, matrix, EXPOSURE, uncertainty=WEAK_PRIOR, depth=measured).velocity.vector
     np.testing.assert_allclose(up_to_sign(result, velocity), velocity, atol=1e-6)

@@ -10,7 +10,7 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 
 METADATA_KEY = "image_as_imu"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class ModelInfo:
     """Everything the runtime needs to know about a model; no second file repeats it.
 
     The network maps `image` (1, channels, height, width) float32, = (pixel / 255 − mean) / std, to `flow`
-    (1, 2, h, w) px over the exposure, `spread` (1, 1, h, w) px and, if `predicts_depth`, `depth` (1, 1, h, w) m, with
-    h = height / stride.
+    (1, 2, h, w) px over the exposure, `spread` (1, 2, h, w) px of q along itself and across, and, if `predicts_depth`,
+    `depth` (1, 1, h, w) m and `depth_spread` (1, 1, h, w) of its logarithm, with h = height / stride.
 
     Attributes:
         name, version: of the weights.
@@ -28,16 +28,16 @@ class ModelInfo:
         mean, std: normalisation, one value per channel, for pixels scaled to 0…1.
         stride: input px per output cell.
         flow: "axial" (q, see MotionField) or "signed" (f).
-        predicts_depth: whether there is an output `depth`.
+        predicts_depth: whether there are outputs `depth` and `depth_spread`.
         max_flow_px: longest blur the model was trained on, px; longer ones are read too short.
         length_curve: calibration; pairs (predicted, true) of streak lengths, px, ascending; lengths are corrected by
             linear interpolation between them, beyond the last by its ratio. Empty: lengths are right as they are.
-        spread_scale: calibration; the predicted spread times this is one standard deviation of q's length.
-        spread_across: calibration; the standard deviation of q across its direction, as a fraction of that.
+        spread_scale: calibration; the predicted spreads along q and across times these are one standard deviation.
+        depth_spread_scale: calibration; the predicted spread of depth, its root mean square over a frame, times this is
+            one standard deviation of the log of the depth's scale, which is wrong for the frame as a whole.
         correlated_cells: calibration; how many cells share one independent error (≥ 1).
         flow_log_std: calibration; standard deviation of the log of blur length that a whole frame shares: reading all
             streaks of a frame too long or too short does not average out.
-        depth_log_std: calibration; standard deviation of the log of the depth's scale, per frame.
         training: free text for people: data, licences, recipe.
     """
 
@@ -53,11 +53,10 @@ class ModelInfo:
     predicts_depth: bool = True
     max_flow_px: float = 80.0
     length_curve: tuple[tuple[float, float], ...] = ()
-    spread_scale: float = 1.0
-    spread_across: float = 1.0
+    spread_scale: tuple[float, float] = (1.0, 1.0)
+    depth_spread_scale: float = 1.0
     correlated_cells: float = 1.0
     flow_log_std: float = 0.05
-    depth_log_std: float = 0.5
     training: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,7 +71,11 @@ class ModelInfo:
             ),
             (min(self.width, self.height, self.stride) < 1, "width, height and stride must be positive"),
             (
-                min(self.spread_scale, self.spread_across) <= 0 or self.correlated_cells < 1,
+                len(self.spread_scale) != 2,
+                f"spread_scale needs a value for errors along and one for errors across, it is {self.spread_scale}",
+            ),
+            (
+                min(*self.spread_scale, self.depth_spread_scale) <= 0 or self.correlated_cells < 1,
                 "calibration must be positive",
             ),
             (
@@ -115,7 +118,7 @@ class ModelInfo:
         if unknown:
             raise InputError(f"model metadata has unknown fields: {', '.join(sorted(unknown))}")
         try:
-            values |= {key: tuple(values[key]) for key in ("mean", "std") if key in values}
+            values |= {key: tuple(values[key]) for key in ("mean", "std", "spread_scale") if key in values}
             values["length_curve"] = tuple((float(p), float(t)) for p, t in values.get("length_curve", ()))
             return cls(**values)
         except InputError:

@@ -27,13 +27,14 @@ class Tensors:
         self.shapes = {
             INPUT: (1, len(info.mean), info.height, info.width),
             "flow": (1, 2, height, width),
-            "spread": (1, 1, height, width),
+            "spread": (1, 2, height, width),
         }
         if info.predicts_depth:
-            self.shapes["depth"] = (1, 1, height, width)
+            self.shapes |= {"depth": (1, 1, height, width), "depth_spread": (1, 1, height, width)}
         self.outputs = [name for name in self.shapes if name != INPUT]
         self._mean = 255 * np.array(info.mean, np.float32)[:, None, None]
         self._scale = 1 / (255 * np.array(info.std, np.float32)[:, None, None])
+        self._spread_scale = np.array(info.spread_scale, np.float32)[:, None, None]
 
     def check(self, found: Mapping[str, tuple[list[int], str]], source: str) -> None:
         """Hold the tensors that a file has against its metadata.
@@ -66,8 +67,8 @@ class Tensors:
         flow = outputs["flow"][0]
         return MotionField(
             axial_flow=info.corrected(flow if info.flow == "axial" else axial_from_signed(flow)),
-            spread=outputs["spread"][0, 0] * info.spread_scale,
+            spread=outputs["spread"][0] * self._spread_scale,
             depth=outputs["depth"][0, 0] if info.predicts_depth else None,
+            depth_spread=outputs["depth_spread"][0, 0] * info.depth_spread_scale if info.predicts_depth else None,
             stride=info.stride,
-            spread_across=info.spread_across,
         )
