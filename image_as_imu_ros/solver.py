@@ -92,7 +92,10 @@ class Solution:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The usable cells of a field, cells last: q and its spread, both (2, N) px, matrix A (2, P, N) px per unit of x."""
+    """The usable cells of a field, cells last: q and its spread, (2, N) px each; matrix A (2, P, N) px per unit of x.
+
+    The spread is that of q along itself and across.
+    """
 
     q: np.ndarray
     spread: np.ndarray

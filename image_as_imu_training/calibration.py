@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from image_as_imu_ros.engine.model_info import ModelInfo
-from image_as_imu_training.metrics import Predictions
+from image_as_imu_training.metrics import Predictions, depth_log_errors
 from image_as_imu_training.samples import Samples
 
-_ONE_SIGMA = 0.6827  # share of a normal distribution within one standard deviation
+ONE_SIGMA = 0.6827  # share of a normal distribution within one standard deviation
 _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
 # Below these, the direction of a streak and the length that a frame shares mean little.
 _MIN_CELL_BLUR_PX = 1.0
 _MIN_FRAME_BLUR_PX = 3.0
-# A guess: one image tells the size of a scene only to who knows such scenes, and the held-out ones are of a kind with
-# those trained on.
+# A guess, for no rendered frame can tell: one image shows the size of a scene only to who knows such scenes, and the
+# held-out ones are of a kind with those trained on.
 _UNSEEN_DEPTH_LOG_STD = 0.5
 _LENGTH_BINS_PX = (0, 0.5, 1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 60, 100)
 _FEWEST_IN_BIN = 1000  # cells
@@ -30,30 +29,28 @@ class Calibration:
 
     Attributes:
         length_curve: pairs of predicted and true streak lengths, px.
-        spread_scale: the predicted spread times this holds 68 % of the errors of length, as one sigma does.
-        spread_across: the same for errors across q's direction, as a fraction of that.
+        spread_scale: the predicted spreads along q and across times these hold 68 % of the errors, as one sigma does.
+        depth_spread_scale: a frame's predicted spread of depth (root mean square) times this holds 68 % of the mean log
+            depth errors of frames, with an allowance for scenes unlike the rendered ones.
         correlated_cells: how many cells share one independent error.
         flow_log_std: standard deviation over frames of the log of the length error that a whole frame shares.
-        depth_log_std: standard deviation over frames of the mean log depth error, and as much again as scenes unlike
-            the rendered ones may add.
     """
 
     length_curve: tuple[tuple[float, float], ...]
-    spread_scale: float
-    spread_across: float
+    spread_scale: tuple[float, float]
+    depth_spread_scale: float
     correlated_cells: float
     flow_log_std: float
-    depth_log_std: float
 
 
-# For weights that nobody held against truth: the small network's figures, on the cautious side.
+# For weights that nobody held against truth and that predict spreads of 1: the small network's figures, on the cautious
+# side.
 UNCALIBRATED = Calibration(
     length_curve=(),
-    spread_scale=3.0,
-    spread_across=1.0,
+    spread_scale=(3.0, 3.0),
+    depth_spread_scale=0.5,
     correlated_cells=200.0,
     flow_log_std=0.5,
-    depth_log_std=0.5,
 )
 
 
@@ -63,7 +60,7 @@ def length_curve(frames: Samples, predictions: Predictions) -> tuple[tuple[float
     In held-out scenes the network reads long streaks too long and the shortest too short: a curve mends it.
     """
     predicted = np.linalg.norm(predictions.flow, axis=1)
-    doubt = predictions.spread / (1 + predicted)
+    doubt = predictions.spread[:, 0] / (1 + predicted)
     sure = doubt <= np.median(doubt)
     predicted, true = predicted[sure], np.linalg.norm(frames.flow.astype(np.float32), axis=1)[sure]
     pairs = []
@@ -73,6 +70,15 @@ def length_curve(frames: Samples, predictions: Predictions) -> tuple[tuple[float
             pairs.append((float(np.median(predicted[inside])), float(np.median(true[inside]))))
     ascending = np.maximum.accumulate([true for _, true in pairs])
     return tuple((p, float(t)) for (p, _), t in zip(pairs, ascending, strict=True))
+
+
+def flow_errors(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> np.ndarray:
+    """Errors of corrected predictions of q along true q and across, (N, 2, h, w) px."""
+    truth = frames.flow.astype(np.float32)
+    error = calibration.corrected(predictions.flow.swapaxes(0, 1)).swapaxes(0, 1) - truth
+    direction = truth / np.maximum(np.linalg.norm(truth, axis=1, keepdims=True), 1e-6)
+    across = error[:, 1] * direction[:, 0] - error[:, 0] * direction[:, 1]
+    return np.stack([(error * direction).sum(1), across], 1)
 
 
 def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
@@ -85,35 +91,39 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     business.
     """
     curve = length_curve(frames, predictions)
-    info = ModelInfo("", "", 1, 1, length_curve=curve)
-    truth = frames.flow.astype(np.float32)
-    error = info.corrected(predictions.flow.swapaxes(0, 1)).swapaxes(0, 1) - truth
-    length = np.linalg.norm(truth, axis=1)
-    direction = truth / np.maximum(length, 1e-6)[:, None]
-    along = (error * direction).sum(1)
-    across = error[:, 1] * direction[:, 0] - error[:, 0] * direction[:, 1]
-    moving = length >= _MIN_CELL_BLUR_PX
-    spread_along, spread_across = (
-        float(np.quantile((np.abs(part) / predictions.spread)[moving], _ONE_SIGMA)) for part in (along, across)
-    )
+    errors = flow_errors(frames, predictions, ModelInfo("", "", 1, 1, length_curve=curve))
+    length = np.linalg.norm(frames.flow.astype(np.float32), axis=1)
+    ratios = (np.abs(errors) / predictions.spread).swapaxes(0, 1)[:, length >= _MIN_CELL_BLUR_PX]
+    scale_along, scale_across = np.quantile(ratios, ONE_SIGMA, axis=1).tolist()
 
     blurred = length.mean((1, 2)) >= _MIN_FRAME_BLUR_PX
-    precision = predictions.spread[blurred] ** -2.0
-    length, along, across = length[blurred], along[blurred], across[blurred]
-    log_ratio = np.log(
-        ((precision * (length + along) * length).sum((1, 2)) / (precision * length**2).sum((1, 2))).clip(1e-3)
-    )
+    length, (along, across) = length[blurred], errors[blurred].swapaxes(0, 1)
+    precision_along, precision_across = predictions.spread[blurred].swapaxes(0, 1) ** -2.0
+    shared_ratio = (precision_along * (length + along) * length).sum((1, 2)) / (precision_along * length**2).sum((1, 2))
+    log_ratio = np.log(shared_ratio.clip(1e-3))
     flow_log_std = float(np.median(np.abs(log_ratio - np.median(log_ratio))) / np.sqrt(_MEDIAN_SQUARE))
-    mean_squared = (precision * across).sum((1, 2)) ** 2 / precision.sum((1, 2)) / spread_across**2
+    mean_squared = (precision_across * across).sum((1, 2)) ** 2 / precision_across.sum((1, 2)) / scale_across**2
     correlated_cells = float(np.median(mean_squared) / _MEDIAN_SQUARE)
-
-    known = frames.depth_known
-    depth_log_error = np.log(predictions.depth[known] / frames.depth[known].astype(np.float32)).mean((1, 2))
     return Calibration(
         length_curve=curve,
-        spread_scale=spread_along,
-        spread_across=spread_across / spread_along,
+        spread_scale=(scale_along, scale_across),
+        depth_spread_scale=_depth_spread_scale(frames, predictions),
         correlated_cells=max(1.0, correlated_cells),
         flow_log_std=flow_log_std,
-        depth_log_std=math.hypot(np.std(depth_log_error), _UNSEEN_DEPTH_LOG_STD),
     )
+
+
+def _depth_spread_scale(frames: Samples, predictions: Predictions) -> float:
+    """`Calibration.depth_spread_scale`.
+
+    The allowance is such that a frame of median spread is doubted by _UNSEEN_DEPTH_LOG_STD in quadrature with what was
+    measured, and others in proportion.
+    """
+    error = depth_log_errors(frames, predictions)
+    told = np.isfinite(error).any((1, 2))
+    spread = np.sqrt(np.square(predictions.depth_spread).mean((1, 2)))
+    if not told.any():
+        return float(_UNSEEN_DEPTH_LOG_STD / np.median(spread))
+    shared, spread = np.nanmean(error[told], axis=(1, 2)), spread[told]
+    measured = np.quantile(np.abs(shared) / spread, ONE_SIGMA)
+    return float(np.hypot(measured, _UNSEEN_DEPTH_LOG_STD / np.median(spread)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,23 @@ _MIN_BLUR_PX = 3.0  # below it a direction means little
 
 @dataclass(frozen=True)
 class Predictions:
-    """The network's outputs on N samples, float32: axial flow (N, 2, h, w), spread (N, h, w), depth (N, h, w)."""
+    """The network's outputs on N samples, float32.
+
+    Attributes:
+        flow: (N, 2, h, w) axial q, px. spread: (N, 2, h, w) of q along itself and across, px.
+        depth: (N, h, w) m. depth_spread: (N, h, w) of its logarithm.
+    """
 
     flow: np.ndarray
     spread: np.ndarray
     depth: np.ndarray
+    depth_spread: np.ndarray
+
+    @classmethod
+    def of(cls, batches: Sequence[Sequence[np.ndarray]]) -> Predictions:
+        """The four outputs of all batches."""
+        flow, spread, depth, depth_spread = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        return cls(flow, spread, depth[:, 0], depth_spread[:, 0])
 
 
 @torch.no_grad()
@@ -33,8 +46,13 @@ def predict(network: AxialNetwork, samples: Samples, batch: int = 16) -> Predict
     for start in tqdm(range(0, len(samples), batch), "predict", unit="batch", leave=False):
         image = torch.from_numpy(samples.image[start : start + batch, None]).to(device).float() / 255
         outputs.append([output.cpu().numpy() for output in network(image)])
-    flow, spread, depth = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-    return Predictions(flow, spread[:, 0], depth[:, 0])
+    return Predictions.of(outputs)
+
+
+def depth_log_errors(samples: Samples, predictions: Predictions) -> np.ndarray:
+    """log(Ẑ/Z), (N, h, w); NaN where the image does not tell the depth or nobody knows it."""
+    known = np.where(samples.depth_known[:, None, None], samples.depth.astype(np.float32), np.nan)
+    return np.log(predictions.depth / known)
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,7 @@ class Figures:
         flow_error: mean ‖q̂ − q‖, px. flow_error_of_zero: the same for always predicting zero.
         direction_error_deg: median error of the streak's direction line; length_error: median of |‖q̂‖/‖q‖ − 1|.
             Both where the true blur has at least 3 px, on the half of those cells with the lowest ratio of predicted
-            spread to predicted length.
+            spread along the streak to predicted length.
         depth_log_error: median |log(Ẑ/Z)| over cells with known depth.
     """
 
@@ -63,12 +81,11 @@ def figures(samples: Samples, predictions: Predictions) -> Figures:
     true_length = np.linalg.norm(truth, axis=1)
     length = np.linalg.norm(predictions.flow, axis=1)
     blurred = true_length >= _MIN_BLUR_PX
-    uncertainty = predictions.spread / np.maximum(length, 1e-3)
+    uncertainty = predictions.spread[:, 0] / np.maximum(length, 1e-3)
     confident = blurred & (uncertainty <= np.median(uncertainty[blurred]))
     turn = np.arctan2(predictions.flow[:, 1], predictions.flow[:, 0]) - np.arctan2(truth[:, 1], truth[:, 0])
     half_turn = 0.5 * np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
-    known_depth = np.where(samples.depth_known[:, None, None], samples.depth.astype(np.float32), np.nan)
-    depth_error = np.abs(np.log(predictions.depth / known_depth))
+    depth_error = np.abs(depth_log_errors(samples, predictions))
     return Figures(
         flow_error=float(error.mean()),
         flow_error_of_zero=float(true_length.mean()),

@@ -160,4 +160,5 @@ def _predict(model: Path, frames: Samples) -> Predictions:
         np.stack([field.axial_flow for field in answers]),
         np.stack([field.spread for field in answers]),
         np.stack([field.depth for field in answers]),
+        np.stack([field.depth_spread for field in answers]),
     )

@@ -1,48 +1,79 @@
-"""Reliability diagram: are errors of the flow as large as the calibrated spread says?"""
+"""Reliability diagram: are errors of flow and depth as large as the spreads say?"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from image_as_imu_ros.engine.model_info import ModelInfo
-from image_as_imu_training.metrics import Predictions
+from image_as_imu_training.calibration import ONE_SIGMA, flow_errors
+from image_as_imu_training.metrics import Predictions, depth_log_errors
 from image_as_imu_training.samples import Samples
 
 _BINS = 20
-_ONE_SIGMA = 0.6827  # share of a normal distribution within one standard deviation
 
 
-def reliability(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and actual standard deviations in bins of equally many cells.
+@dataclass(frozen=True)
+class Reliability:
+    """Standard deviations in bins of equally many cells.
 
-    Returns:
-        Both (2, bins) px, along the streaks and across them. Actual is the 68 % quantile of the errors' size, which
-        forgives outliers as the solver does.
+    Attributes:
+        predicted: (bins,) median of those that the network says.
+        actual: (bins,) 68 % quantile of the errors' size, which forgives outliers as the solver does.
     """
-    truth = frames.flow.astype(np.float32)
-    error = calibration.corrected(predictions.flow.swapaxes(0, 1)).swapaxes(0, 1) - truth
-    direction = truth / np.maximum(np.linalg.norm(truth, axis=1, keepdims=True), 1e-6)
-    along = np.abs((error * direction).sum(1)).ravel()
-    across = np.abs(error[:, 1] * direction[:, 0] - error[:, 0] * direction[:, 1]).ravel()
-    spread = predictions.spread.ravel() * calibration.spread_scale
-    bins = np.array_split(np.argsort(spread), _BINS)
-    predicted = np.array([np.median(spread[cells]) for cells in bins])
-    actual = [[np.quantile(part[cells], _ONE_SIGMA) for cells in bins] for part in (along, across)]
-    return np.array([predicted, calibration.spread_across * predicted]), np.array(actual)
+
+    predicted: np.ndarray
+    actual: np.ndarray
+
+    @classmethod
+    def of(cls, spread: np.ndarray, error: np.ndarray) -> Reliability:
+        """From spreads and errors of cells; those whose error is NaN are left out."""
+        known = np.isfinite(error)
+        spread, error = spread[known], np.abs(error[known])
+        bins = np.array_split(np.argsort(spread), _BINS)
+        return cls(
+            np.array([np.median(spread[cells]) for cells in bins]),
+            np.array([np.quantile(error[cells], ONE_SIGMA) for cells in bins]),
+        )
 
 
-def plot_reliability(predicted: np.ndarray, actual: np.ndarray, path: Path) -> None:
-    """Draw what `reliability` returns; on the diagonal, spreads are what they say."""
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.subplots()
-    for x, y, name in zip(predicted, actual, ("along the streak", "across it"), strict=True):
-        axes.loglog(x, y, ".-", label=name)
-    limits = [min(predicted.min(), actual.min()), max(predicted.max(), actual.max())]
-    axes.loglog(limits, limits, "k:", linewidth=1)
-    axes.set(xlabel="predicted standard deviation [px]", ylabel="actual: 68 % of errors are smaller [px]")
-    axes.legend()
+def flow_reliability(
+    frames: Samples, predictions: Predictions, calibration: ModelInfo
+) -> tuple[Reliability, Reliability]:
+    """Of axial flow along true streaks and across them, px, calibrated."""
+    errors = flow_errors(frames, predictions, calibration)
+    along, across = (
+        Reliability.of(scale * predictions.spread[:, part], errors[:, part])
+        for part, scale in enumerate(calibration.spread_scale)
+    )
+    return along, across
+
+
+def depth_reliability(frames: Samples, predictions: Predictions) -> Reliability | None:
+    """Of the log of depth, cell by cell as the network says it; None if no depth is known.
+
+    The calibrated spread is another thing: it is about the error that a whole frame shares, in scenes unlike these too.
+    """
+    errors = depth_log_errors(frames, predictions)
+    return Reliability.of(predictions.depth_spread, errors) if np.isfinite(errors).any() else None
+
+
+def plot_reliability(frames: Samples, predictions: Predictions, calibration: ModelInfo, path: Path) -> None:
+    """Draw flow and, if it is known, depth side by side; on the diagonal, spreads are what they say."""
+    along, across = flow_reliability(frames, predictions, calibration)
+    depth = depth_reliability(frames, predictions)
+    panels = [("px", {"along the streak": along, "across it": across})]
+    if depth is not None:
+        panels.append(("log", {"depth": depth}))
+    figure = Figure(figsize=(5 * len(panels), 5), layout="constrained")
+    for axes, (unit, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for name, curve in curves.items():
+            axes.loglog(curve.predicted, curve.actual, ".-", label=name)
+        axes.axline((1, 1), (2, 2), color="k", linestyle=":", linewidth=1)
+        axes.set(xlabel=f"predicted standard deviation [{unit}]", ylabel=f"actual: 68 % of errors are smaller [{unit}]")
+        axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -10,7 +10,7 @@ from image_as_imu_training.calibration import calibrate
 from image_as_imu_training.checkpoint import load_network
 from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.metrics import figures, predict
-from image_as_imu_training.reliability import plot_reliability, reliability
+from image_as_imu_training.reliability import plot_reliability
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.training.axial_network import AxialNetwork
 from image_as_imu_training.velocity_metrics import velocity_figures
@@ -38,4 +38,4 @@ def validate(data: Path, checkpoint: Path, reliability_diagram: Path | None) -> 
         for name, value in asdict(values).items():
             print(f"  {name:22} {format(value, '.3f') if isinstance(value, float) else value}")
     if reliability_diagram is not None:
-        plot_reliability(*reliability(frames, predictions, info), reliability_diagram)
+        plot_reliability(frames, predictions, info, reliability_diagram)

@@ -38,9 +38,8 @@ def velocity_figures(frames: Samples, predictions: Predictions, calibration: Mod
     Args:
         calibration: as the export stores it.
     """
-    uncertainty = Uncertainty(
-        _EXPECTED_TRANSLATION, calibration.correlated_cells, calibration.flow_log_std, calibration.depth_log_std
-    )
+    uncertainty = Uncertainty(_EXPECTED_TRANSLATION, calibration.correlated_cells)
+    spread_scale = np.array(calibration.spread_scale)[:, None, None]
     truths, errors = [], {"true": [], "own": []}
     for index in np.flatnonzero(frames.depth_known & np.isfinite(frames.motion).all(1)):
         motion, depth = frames.motion[index].astype(np.float64), frames.depth[index].astype(np.float64)
@@ -55,10 +54,10 @@ def velocity_figures(frames: Samples, predictions: Predictions, calibration: Mod
         true_flow = matrix.flow(motion, depth.ravel())
         field = MotionField(
             calibration.corrected(predictions.flow[index]),
-            predictions.spread[index] * calibration.spread_scale,
+            predictions.spread[index] * spread_scale,
             predictions.depth[index],
+            predictions.depth_spread[index],
             height // len(depth),
-            calibration.spread_across,
         )
         for kind, assumed in (("true", depth), ("own", None)):
             velocity = solve(field, matrix, 1.0, uncertainty=uncertainty, depth=assumed).velocity

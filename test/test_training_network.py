@@ -1,5 +1,7 @@
 """Augmentations are exact, the network keeps its interface, and the exported file says and does the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ from image_as_imu_training.checkpoint import Checkpoint, load_network  # noqa: E
 from image_as_imu_training.export import disagreement, write_onnx  # noqa: E402
 from image_as_imu_training.metrics import Predictions, figures  # noqa: E402
 from image_as_imu_training.networks.blur_network import BlurNetwork, LocalSpectrum, compress, expand  # noqa: E402
-from image_as_imu_training.reliability import plot_reliability, reliability  # noqa: E402
+from image_as_imu_training.reliability import depth_reliability, flow_reliability, plot_reliability  # noqa: E402
 from image_as_imu_training.rendering.motion import axial_from_signed, motion_field  # noqa: E402
 from image_as_imu_training.rendering.views import Views  # noqa: E402
 from image_as_imu_training.samples import Samples  # noqa: E402
@@ -80,13 +82,13 @@ def test_photometric_augmentation_stays_in_range():
 
 
 @pytest.mark.parametrize("size", [(224, 320), (128, 128)])
-def test_network_outputs_flow_spread_and_depth_at_stride_8(size):
+def test_network_outputs_flow_and_depth_and_their_spreads_at_stride_8(size):
     height, width = size
-    flow, spread, depth = BlurNetwork().eval()(torch.rand(2, 1, height, width))
-    assert flow.shape == (2, 2, height // 8, width // 8)
-    assert spread.shape == depth.shape == (2, 1, height // 8, width // 8)
-    assert (spread > 0).all()
-    assert (depth > 0).all()
+    flow, spread, depth, depth_spread = BlurNetwork().eval()(torch.rand(2, 1, height, width))
+    assert flow.shape == spread.shape == (2, 2, height // 8, width // 8)
+    assert depth.shape == depth_spread.shape == (2, 1, height // 8, width // 8)
+    for positive in (spread, depth, depth_spread):
+        assert (positive > 0).all()
 
 
 def test_compressed_flow_expands_to_itself():
@@ -105,7 +107,7 @@ def test_compression_weighs_errors_absolutely_when_short_and_relatively_when_lon
 
 
 def test_network_is_small():
-    assert sum(p.numel() for p in BlurNetwork().parameters()) < 2e6
+    assert sum(p.numel() for p in BlurNetwork().parameters()) < 3.5e6
 
 
 def test_a_few_steps_lower_the_loss():
@@ -138,31 +140,49 @@ def samples_of(flow, depth):
 
 
 def test_calibration_finds_what_errors_were_made_of():
-    """Known spreads along and across streaks, a length ratio per frame, errors shared by blocks, a depth scale."""
+    """Known spreads along and across streaks, a length ratio per frame, errors shared by blocks."""
     draw = np.random.default_rng(0)
-    spread = draw.uniform(0.05, 0.3, (300, 20, 30)).astype(np.float32)
+    spread = draw.uniform(0.05, 0.3, (300, 2, 20, 30)).astype(np.float32)
     flow = np.zeros((300, 2, 20, 30), np.float16)
     flow[:, 0] = np.exp(draw.uniform(np.log(3), np.log(50), (300, 20, 30)))
-    frames = samples_of(flow, np.ones_like(spread))
-    depth = np.exp(0.3 * draw.standard_normal((300, 1, 1))) * np.ones_like(spread)
-    error = spread[:, None] * draw.standard_normal(flow.shape) * np.array([2.0, 0.5])[:, None, None]
-    result = calibrate(frames, Predictions(flow + error, spread, depth))
-    assert result.spread_scale == pytest.approx(2, rel=0.05)
-    assert result.spread_across == pytest.approx(0.25, rel=0.05)
+    depth = np.ones((300, 20, 30), np.float32)
+    frames = samples_of(flow, depth)
+    error = spread * draw.standard_normal(flow.shape) * np.array([2.0, 0.5])[:, None, None]
+    result = calibrate(frames, Predictions(flow + error, spread, depth, depth))
+    assert result.spread_scale == pytest.approx((2, 0.5), rel=0.05)
     assert result.correlated_cells == pytest.approx(1, abs=0.4)
-    assert result.depth_log_std == pytest.approx(np.hypot(0.3, 0.5), abs=0.03)  # and what unseen scenes add
 
-    stretched = Predictions(1.5 * flow + 0.1 * error, spread, depth)
+    stretched = Predictions(1.5 * flow + 0.1 * error, spread, depth, depth)
     for predicted, true in calibrate(frames, stretched).length_curve:
         assert true == pytest.approx(predicted / 1.5, rel=0.02)
 
     ratio = np.exp(0.1 * draw.standard_normal((300, 1, 1, 1)))
-    result = calibrate(frames, Predictions(ratio * flow + 0.1 * error, spread, depth))
+    result = calibrate(frames, Predictions(ratio * flow + 0.1 * error, spread, depth, depth))
     assert result.flow_log_std == pytest.approx(0.1, rel=0.2)
 
     blocks = 0.1 * np.kron(draw.standard_normal((300, 2, 4, 6)), np.ones((5, 5)))
-    result = calibrate(frames, Predictions(flow + blocks, np.ones_like(spread), depth))
+    result = calibrate(frames, Predictions(flow + blocks, np.ones_like(spread), depth, depth))
     assert result.correlated_cells == pytest.approx(25, rel=0.4)
+
+
+def test_calibration_finds_how_far_the_scale_of_depth_is_off():
+    """The scale errs by three times what a frame's cells say; scenes unlike the rendered ones are allowed for."""
+    draw = np.random.default_rng(0)
+    flow = np.full((3000, 2, 2, 3), 4, np.float16)
+    depth = draw.uniform(1, 3, (3000, 2, 3)).astype(np.float16)
+    spread = np.exp(draw.normal(np.log(0.2), 0.3, (3000, 1, 1))) * np.ones_like(depth)
+    wrong = depth * np.exp(3 * spread * draw.standard_normal((3000, 1, 1)))
+    noise = draw.standard_normal(flow.shape)
+    predictions = Predictions(flow + noise, np.ones(flow.shape), wrong, spread)
+    depth[::2, 0, 0] = np.nan  # a hole
+    frames = samples_of(flow, depth)
+    expected = np.hypot(3, 0.5 / 0.2)
+    assert calibrate(frames, predictions).depth_spread_scale == pytest.approx(expected, rel=0.05)
+    frames.depth_known[:2000] = False
+    wrong[:2000] = 100
+    assert calibrate(frames, predictions).depth_spread_scale == pytest.approx(expected, rel=0.08)
+    frames.depth_known[:] = False
+    assert calibrate(frames, predictions).depth_spread_scale == pytest.approx(0.5 / 0.2, rel=0.05)
 
 
 def test_figures_of_a_known_error():
@@ -170,7 +190,7 @@ def test_figures_of_a_known_error():
     flow[:, 0] = 10  # horizontal streaks of 10 px
     turned = 9 * np.stack([np.full((1, 8, 8), np.cos(0.2)), np.full((1, 8, 8), np.sin(0.2))], 1)
     ones = np.ones((1, 8, 8), np.float32)
-    result = figures(samples_of(flow, 2 * ones), Predictions(turned, ones, ones))
+    result = figures(samples_of(flow, 2 * ones), Predictions(turned, np.ones_like(turned), ones, ones))
     assert result.direction_error_deg == pytest.approx(np.degrees(0.1), rel=1e-3)
     assert result.length_error == pytest.approx(0.1, rel=1e-3)
     assert result.flow_error_of_zero == pytest.approx(10)
@@ -210,7 +230,7 @@ def test_exported_file_agrees_and_explains_itself(tmp_path):
     torch.manual_seed(0)
     network = BlurNetwork((16, 16, 16), (4, 4)).eval()
     info = ModelInfo(
-        "tiny", "0.0.1", 96, 64, stride=8, spread_scale=1.5, correlated_cells=40.0, training={"data": "none"}
+        "tiny", "0.0.1", 96, 64, stride=8, spread_scale=(1.5, 0.7), correlated_cells=40.0, training={"data": "none"}
     )
     write_onnx(network, info, tmp_path / "tiny.onnx")
     images = np.random.default_rng(1).integers(0, 256, (3, 64, 96), np.uint8)
@@ -248,7 +268,7 @@ def frames_that_move(count=8):
     samples = samples_of(axial, depth)
     samples.camera[:] = (100, 55.5, 39.5)
     samples.motion[:] = motion
-    return samples, Predictions(axial, np.full(depth.shape, 0.3, np.float32), depth)
+    return samples, Predictions(axial, np.full(axial.shape, 0.3, np.float32), depth, np.full(depth.shape, 0.1))
 
 
 def test_velocity_figures_of_an_exact_field_are_zero_and_a_wrong_depth_scale_shows_in_v():
@@ -258,16 +278,27 @@ def test_velocity_figures_of_an_exact_field_are_zero_and_a_wrong_depth_scale_sho
     assert result.frames > 4
     assert result.with_true_depth < 0.02
     assert result.with_own_depth < 0.02
-    twice = Predictions(exact.flow, exact.spread, 2 * exact.depth)
+    twice = replace(exact, depth=2 * exact.depth)
     assert velocity_figures(samples, twice, info).with_own_depth == pytest.approx(1, abs=0.1)
 
 
 def test_reliability_lies_on_the_diagonal_where_errors_are_as_predicted(tmp_path):
     draw = np.random.default_rng(0)
     samples, exact = frames_that_move(200)
-    spread = draw.uniform(0.05, 1, exact.spread.shape).astype(np.float32)
-    noisy = Predictions(exact.flow + spread[:, None] * draw.standard_normal(exact.flow.shape), spread, exact.depth)
-    predicted, actual = reliability(samples, noisy, ModelInfo("", "", 112, 80, stride=8))
-    np.testing.assert_allclose(actual, predicted, rtol=0.15)
-    plot_reliability(predicted, actual, tmp_path / "reliability.png")
+    spread = draw.uniform(0.05, 1, exact.spread.shape) * np.array([1, 0.2])[:, None, None]
+    angle = np.arctan2(exact.flow[:, 1], exact.flow[:, 0])
+    along, across = (spread * draw.standard_normal(spread.shape)).swapaxes(0, 1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    noise = np.stack([cos * along - sin * across, sin * along + cos * across], 1)
+    depth_spread = draw.uniform(0.05, 0.5, exact.depth.shape)
+    depth = exact.depth * np.exp(depth_spread * draw.standard_normal(exact.depth.shape))
+    noisy = Predictions(exact.flow + noise, spread / np.array([2, 3])[:, None, None], depth, depth_spread)
+    info = ModelInfo("", "", 112, 80, stride=8, spread_scale=(2.0, 3.0))
+    curves = [*flow_reliability(samples, noisy, info), depth_reliability(samples, noisy)]
+    for curve, least in zip(curves, (0.05, 0.01, 0.05), strict=True):
+        np.testing.assert_allclose(curve.actual, curve.predicted, rtol=0.15)
+        assert curve.predicted[0] < 2 * least
+    plot_reliability(samples, noisy, info, tmp_path / "reliability.png")
     assert (tmp_path / "reliability.png").stat().st_size > 1000
+    samples.depth_known[:] = False
+    assert depth_reliability(samples, noisy) is None

@@ -21,7 +21,7 @@ from image_as_imu_training.networks.blur_network import BlurNetwork  # noqa: E40
 from image_as_imu_training.quantization import hidden_layers, write_int8, write_precision  # noqa: E402
 from image_as_imu_training.samples import Samples  # noqa: E402
 
-INFO = ModelInfo("tiny", "1", 96, 64, stride=8, spread_scale=1.5, training={"data": "none"})
+INFO = ModelInfo("tiny", "1", 96, 64, stride=8, spread_scale=(1.5, 0.7), training={"data": "none"})
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +86,12 @@ def test_metadata_and_interface_survive(file, request, full, frames):
     assert np.abs(field.axial_flow - expected.axial_flow).mean() < 0.05 * typical
     np.testing.assert_allclose(field.spread, expected.spread, rtol=0.1)
     np.testing.assert_allclose(field.depth, expected.depth, rtol=0.1)
+    np.testing.assert_allclose(field.depth_spread, expected.depth_spread, rtol=0.1)
 
 
 def test_hidden_layers_are_what_feeds_a_relu(full):
     layers = hidden_layers(onnx.load(full))
-    assert len(layers) == 2 * 11  # the network's convolutions, and their ReLUs
+    assert len(layers) == 2 * 16  # the network's convolutions, and their ReLUs
     assert not any(part in name for name in layers for part in ("spectrum", "contrast", "head"))
 
 

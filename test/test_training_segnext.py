@@ -95,7 +95,7 @@ def test_names_and_shapes_are_the_published_ones():
 @needs_contract
 @torch.no_grad()
 def test_outputs_are_the_published_networks(network):
-    flow, _, depth = network(waves())
+    flow, _, depth, _ = network(waves())
     assert_golden(flow[0].numpy(), depth[0, 0].numpy())
 
 
@@ -112,11 +112,11 @@ def test_two_loads_and_runs_give_the_same_bits(network, checkpoint):
 def test_cells_hold_the_mean_of_their_pixels(network, checkpoint):
     """Depth is averaged in its logarithm."""
     image = waves()[:, :, :64, :96]
-    flow, _, depth = (output.unfold(2, 8, 8).unfold(3, 8, 8) for output in network(image))
-    cell_flow, spread, cell_depth = load_segnext(checkpoint, stride=8)(image)
+    flow, _, depth, _ = (output.unfold(2, 8, 8).unfold(3, 8, 8) for output in network(image))
+    cell_flow, spread, cell_depth, depth_spread = load_segnext(checkpoint, stride=8)(image)
     torch.testing.assert_close(cell_flow, flow.mean((-1, -2)))
     torch.testing.assert_close(cell_depth, depth.log().mean((-1, -2)).exp())
-    assert spread.shape == cell_depth.shape
+    assert (spread.shape, depth_spread.shape) == (cell_flow.shape, cell_depth.shape)
 
 
 @needs_contract
@@ -145,7 +145,8 @@ def test_exported_checkpoint_reaches_the_estimator(checkpoint, tmp_path, capsys)
     assert field.axial_flow.shape == (2, HEIGHT // field.stride, WIDTH // field.stride)
     assert np.isfinite(field.axial_flow).all()
     assert (field.depth > 0).all()
-    assert (field.spread == engine.info.spread_scale).all()
+    assert (field.spread == np.array(engine.info.spread_scale)[:, None, None]).all()
+    assert (field.depth_spread == engine.info.depth_spread_scale).all()
     velocity = estimate.velocity
     assert np.isfinite(velocity.vector).all()
     assert np.linalg.eigvalsh(velocity.covariance).min() > 0

@@ -1,4 +1,4 @@
-"""The networks. Each maps an image (B, C, H, W) to flow (B, 2, h, w) px, spread (B, 1, h, w) px, depth (B, 1, h, w) m.
+"""The networks. Each maps an image (B, C, H, W) to flow, spread, depth and depth_spread, as `ModelInfo` describes them.
 
 They carry what `ModelInfo` says about them as attributes: stride, flow ("axial" or "signed"), colour ("gray" or "rgb"),
 mean and std.

@@ -26,14 +26,15 @@ class SegNeXt(nn.Module):
     """The published network.
 
     Input: (B, 3, H, W) RGB with ImageNet's normalisation, H and W multiples of 32.
-    Outputs: flow (B, 2, h, w) signed f over the exposure, px; spread (B, 1, h, w) px; depth (B, 1, h, w) m.
+    Outputs: flow (B, 2, h, w) signed f over the exposure, px; spread (B, 2, h, w) px of the axial flow along itself and
+    across; depth (B, 1, h, w) m; depth_spread (B, 1, h, w) of its logarithm.
 
     The authors' outputs have full resolution (`stride` 1), finer than what the decoders add up and far finer than what
     a solver needs: by default they are averaged over the cells of the grid that all networks here share, flow as it is
     and depth in its logarithm. The mean over a cell belongs to the cell's centre, as `MotionField` has it.
 
-    The network predicts no spread, and its authors weight all px alike. So `spread` is 1 px everywhere, and its
-    calibration, `ModelInfo.spread_scale`, is the standard deviation itself.
+    The network predicts no spreads, and its authors weight all px alike. So `spread` and `depth_spread` are 1
+    everywhere, and their calibration, `ModelInfo.spread_scale` and `depth_spread_scale`, is the standard deviation.
     """
 
     flow = "signed"
@@ -49,12 +50,12 @@ class SegNeXt(nn.Module):
         self.flow_decoder = _FlowDecoder()
         self.depth_decoder = _DepthDecoder()
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """See the class."""
         stages, low_level = self.backbone(image), self.ll_enc(image)
         flow = F.avg_pool2d(self.flow_decoder(stages, low_level), self.stride)
         depth = F.avg_pool2d(self.depth_decoder(stages, low_level), self.stride).exp().clamp(min=1e-8)
-        return flow, torch.ones_like(depth), depth
+        return flow, torch.ones_like(flow), depth, torch.ones_like(depth)
 
 
 class _ConvReLU(nn.Module):

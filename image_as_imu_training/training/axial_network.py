@@ -7,8 +7,9 @@ from torch import nn
 
 from image_as_imu_training.rendering.motion import axial_from_signed
 
-Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Axial flow (B, 2, h, w) px, spread (B, 1, h, w) px, depth (B, 1, h, w) m."""
+Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+"""Axial flow q (B, 2, h, w) px, its spread along itself and across (B, 2, h, w) px, depth (B, 1, h, w) m, spread of its
+logarithm (B, 1, h, w)."""
 
 
 class AxialNetwork(nn.Module):
@@ -25,5 +26,5 @@ class AxialNetwork(nn.Module):
 
     def forward(self, image: torch.Tensor) -> Outputs:
         """See the class."""
-        flow, spread, depth = self.network((image - self.mean) / self.std)
-        return (flow if self.network.flow == "axial" else axial_from_signed(flow)), spread, depth
+        flow, *others = self.network((image - self.mean) / self.std)
+        return (flow if self.network.flow == "axial" else axial_from_signed(flow)), *others

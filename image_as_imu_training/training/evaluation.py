@@ -43,8 +43,8 @@ class TorchEngine:
     def infer(self, image: np.ndarray) -> MotionField:
         """See `Engine.infer`."""
         tensor = torch.from_numpy(image)[None, None].to(self._network.mean.device).float() / 255
-        flow, spread, depth = (output[0].float().cpu().numpy() for output in self._network(tensor))
-        return MotionField(flow, spread[0], depth[0], self.info.stride)
+        flow, spread, depth, depth_spread = (output[0].float().cpu().numpy() for output in self._network(tensor))
+        return MotionField(flow, spread, depth[0], depth_spread[0], self.info.stride)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -62,11 +62,11 @@ def rendered_figures(
         found = network(labelled["image"].float() / 255)
         terms.append({name: len(found[0]) * float(value) for name, value in terms_of(found, labelled).items()})
         outputs.append([output.float().cpu().numpy() for output in found])
-    flow, spread, depth = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
+    predictions = Predictions.of(outputs)
     samples = dataset.first(count)
-    values = asdict(figures(samples, Predictions(flow, spread[:, 0], depth[:, 0])))
+    values = asdict(figures(samples, predictions))
     values |= {f"loss_{name}": sum(part[name] for part in terms) / count for name in terms[0]}
-    pictures = zip(samples.image[:_PICTURES], flow, samples.flow, strict=False)
+    pictures = zip(samples.image[:_PICTURES], predictions.flow, samples.flow, strict=False)
     return values, np.concatenate([draw_fields(*picture) for picture in pictures], axis=1)
 
 

@@ -22,12 +22,13 @@ class PseudoLabels:
         self._network = AxialNetwork(load_network(checkpoint)).to(device).requires_grad_(False)
 
     def terms(self, outputs: Outputs, image: torch.Tensor) -> Terms:
-        """Distances of flow, spread and depth from those predicted for the images (B, 1, H, W) 0…1."""
-        flow, spread, depth = outputs
+        """Distances of flow, depth and their spreads from those predicted for the images (B, 1, H, W) 0…1."""
+        flow, spread, depth, depth_spread = outputs
         with torch.no_grad():
-            start_flow, start_spread, start_depth = self._network(image)
+            start_flow, start_spread, start_depth, start_depth_spread = self._network(image)
         return {
             "flow": flow_term(flow, start_flow),
             "spread": (spread.log() - start_spread.log()).abs().mean(),
             "depth": depth_term(depth, start_depth, torch.ones_like(start_depth, dtype=torch.bool)),
+            "depth_spread": (depth_spread.log() - start_depth_spread.log()).abs().mean(),
         }
