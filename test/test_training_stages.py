@@ -32,9 +32,11 @@ from image_as_imu_training.training import recordings  # noqa: E402
 from image_as_imu_training.training.data import RenderedSamples, motion_field_matrix  # noqa: E402
 from image_as_imu_training.training.losses import (  # noqa: E402
     VELOCITY_TERMS,
+    depth_spread_term,
     flow_term,
     recording_terms,
     rendered_terms,
+    spread_term,
     sure_flow_term,
 )
 from image_as_imu_training.training.recordings import LabelledFrames, label_noise  # noqa: E402
@@ -42,7 +44,6 @@ from image_as_imu_training.training.velocity import Cells, completed, flow_of, m
 
 EXPOSURE = 0.01
 MOTION = np.array([0.02, -0.03, 0.01, 0.03, -0.05, 0.04])  # (v, ω) over the exposure, m and rad
-ACROSS = 0.4  # what the training assumes of networks with one spread
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
@@ -57,7 +58,7 @@ class TestVelocityError:
     thin = np.s_[..., 1::3, 1::3]
 
     def cells(self, field: MotionField, depth: np.ndarray) -> Cells:
-        parts = (field.axial_flow, field.spread[None], self.rays, depth[None])
+        parts = (field.axial_flow, field.spread, self.rays, depth[None])
         return Cells.of(*(tensor(part[self.thin]) for part in parts))
 
     def solved(self, field: MotionField) -> np.ndarray:
@@ -74,7 +75,9 @@ class TestVelocityError:
             [np.cos(angle) * flow[0] - np.sin(angle) * flow[1], np.sin(angle) * flow[0] + np.cos(angle) * flow[1]]
         )
         axial = length * turned + noise * rng.normal(size=flow.shape)
-        return MotionField(axial, np.full((ROWS, COLUMNS), 0.5), depth, STRIDE, ACROSS)
+        left = np.arange(COLUMNS) < COLUMNS // 2
+        spread = np.stack([np.where(left, 0.5, 1.0), np.where(left, 0.4, 0.8)])[:, None] * np.ones((ROWS, 1))
+        return MotionField(axial, spread, depth, np.zeros_like(depth), STRIDE)
 
     def error(self, field: MotionField, true_depth: np.ndarray) -> np.ndarray:
         flow = flow_of(self.cells(field, true_depth).matrix, tensor(MOTION))
@@ -111,8 +114,11 @@ class TestVelocityError:
         flow = flow_of(cells.matrix, tensor(MOTION))
         error = motion_error(cells, flow, tensor(MOTION))
         torch.testing.assert_close(motion_error(cells, -flow, -tensor(MOTION)), -error)
-        less_sure = dataclasses.replace(cells, spread=1.5 * cells.spread)
-        torch.testing.assert_close(motion_error(less_sure, flow, tensor(MOTION)), error)
+        once, twice = (
+            motion_error(dataclasses.replace(cells, spread=unit * cells.spread), flow, tensor(MOTION))
+            for unit in (5, 10)  # so large that no cell is an outlier
+        )
+        torch.testing.assert_close(once, twice)
 
     def test_derivatives_are_those_of_finite_differences(self):
         """Where no cell is an outlier, for robust weights count as constants."""
@@ -121,7 +127,7 @@ class TestVelocityError:
         field = self.wrong_field(rng, depth)
         few = np.s_[..., 4::14, 4::14]
         rays = tensor(self.rays[few])
-        parts = [tensor(part[few]).requires_grad_() for part in (field.axial_flow, 5 * field.spread[None], depth[None])]
+        parts = [tensor(part[few]).requires_grad_() for part in (field.axial_flow, 5 * field.spread, depth[None])]
         flow = flow_of(Cells.of(*parts[:2], rays, parts[2]).matrix, tensor(MOTION)).detach()
 
         def error(axial_flow, spread, own_depth):
@@ -158,7 +164,7 @@ class TestVelocityError:
     def test_a_frame_without_any_usable_cell_gives_no_error_and_no_gradient(self):
         axial = torch.ones(1, 2, 4, 4, requires_grad=True)
         unknown = torch.full((1, 1, 4, 4), torch.nan)
-        cells = Cells.of(axial, torch.ones(1, 1, 4, 4), torch.ones(1, 2, 6, 4, 4), unknown)
+        cells = Cells.of(axial, torch.ones(1, 2, 4, 4), torch.ones(1, 2, 6, 4, 4), unknown)
         error = motion_error(cells, torch.zeros(1, 2, 4, 4), torch.zeros(1, 6))
         mean_flow(cells.matrix, error, cells.usable).sum().backward()
         assert not error.any()
@@ -176,7 +182,7 @@ class TestVelocityError:
         depth = rough_depth(rng)
         field = self.wrong_field(rng, depth)
         axial = tensor(field.axial_flow).clone().requires_grad_()
-        spread, rays = tensor(field.spread[None]), tensor(self.rays)
+        spread, rays = tensor(field.spread), tensor(self.rays)
         optimizer = torch.optim.Adam([axial], lr=0.1)
         for _ in range(20):
             cells = Cells.of(axial, spread, rays, tensor(depth[None]))
@@ -199,26 +205,86 @@ def test_the_same_motion_causes_the_turned_field_through_the_turned_matrix(mirro
     torch.testing.assert_close(turned, symmetry.axial(axial_from_signed(flow_of(matrix, motion))))
 
 
-def test_a_loss_of_stage_1_is_what_it_always_was():
-    """The terms and weights with which the shipped networks were trained."""
+def test_terms_of_flow_and_depth_are_distances_and_those_of_spreads_are_likelihoods():
     torch.manual_seed(0)
     flow, true_flow = 10 * torch.randn(2, 2, 3, 4, 4).abs()[:, :, 0], 10 * torch.randn(2, 2, 4, 4)
-    spread, depth, true_depth = torch.rand(3, 2, 1, 4, 4) + 0.5
+    flow[:, 1] = 0  # along the first component, across is the second
+    spread = torch.rand(2, 2, 4, 4) + 0.5
+    depth, true_depth, depth_spread = torch.rand(3, 2, 1, 4, 4) + 0.5
     batch = {"flow": true_flow, "depth": true_depth, "depth_known": torch.tensor([True, False])}
-    terms = rendered_terms((flow, spread, depth), batch, velocity=False)
+    terms = rendered_terms((flow, spread, depth, depth_spread), batch, velocity=False)
     assert terms["flow"] == pytest.approx(float((compress(flow) - compress(true_flow)).norm(dim=1).mean()))
     likelihood = spread.log() + np.sqrt(2) * (flow - true_flow).abs() / spread
     assert terms["spread"] == pytest.approx(float(likelihood.mean()))
-    assert terms["depth"] == pytest.approx(float((depth[0] / true_depth[0]).log().abs().mean()))
+    log_ratio = (depth[0] / true_depth[0]).log().abs()
+    assert terms["depth"] == pytest.approx(float(log_ratio.mean()))
+    likelihood = depth_spread[0].log() + np.sqrt(2) * log_ratio / depth_spread[0]
+    assert terms["depth_spread"] == pytest.approx(float(likelihood.mean()))
+
+
+def laplace(std: float, *shape: int) -> torch.Tensor:
+    return torch.distributions.Laplace(0.0, std / 2**0.5).sample(shape)
+
+
+def learnt(term, spread: torch.Tensor) -> torch.Tensor:
+    """The spread that a term of the loss leads to."""
+    log_spread = spread.log().requires_grad_()
+    optimizer = torch.optim.Adam([log_spread], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        term(log_spread.exp()).backward()
+        optimizer.step()
+    return log_spread.exp().detach()
+
+
+def test_spreads_are_learnt_along_and_across_whatever_the_direction_of_the_streaks():
+    torch.manual_seed(0)
+    angle = 2 * torch.pi * torch.rand(1, 150, 150)
+    along, across = laplace(2.0, 1, 150, 150), laplace(0.5, 1, 150, 150)
+    cos, sin = angle.cos(), angle.sin()
+    flow = 10 * torch.stack([cos, sin], 1)
+    true_flow = flow + torch.stack([cos * along - sin * across, sin * along + cos * across], 1)
+    found = learnt(lambda spread: spread_term(flow, spread.expand_as(flow), true_flow), torch.ones(1, 2, 1, 1))
+    np.testing.assert_allclose(found.flatten(), [2.0, 0.5], rtol=0.03)
+
+
+def test_the_spread_of_depth_is_learnt_where_depth_is_known():
+    torch.manual_seed(0)
+    depth, known = torch.ones(2, 1, 200, 200), torch.tensor([True, False])[:, None, None, None]
+    true_depth = torch.where(known, laplace(0.3, 2, 1, 200, 200).exp(), torch.nan)
+    found = learnt(
+        lambda spread: depth_spread_term(depth, spread.expand_as(depth), true_depth, known.expand_as(depth)),
+        torch.ones(1, 1, 1, 1),
+    )
+    assert float(found) == pytest.approx(0.3, rel=0.02)
+
+
+def test_a_spread_does_not_excuse_the_flow_or_depth_from_being_right():
+    flow = torch.ones(1, 2, 4, 4, requires_grad=True)
+    depth = torch.ones(1, 1, 4, 4, requires_grad=True)
+    everywhere = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    spread, depth_spread = torch.ones(1, 2, 4, 4, requires_grad=True), torch.ones(1, 1, 4, 4, requires_grad=True)
+    of_flow = spread_term(flow, spread, 2 * flow.detach())
+    of_depth = depth_spread_term(depth, depth_spread, 2 * depth.detach(), everywhere)
+    (of_flow + of_depth).backward()
+    assert flow.grad is None
+    assert depth.grad is None
+    assert spread.grad.any()
+    assert depth_spread.grad.any()
 
 
 def test_surer_cells_weigh_more_in_the_flow_term_and_none_if_all_are_alike():
     error = torch.zeros(1, 2, 1, 2)
     error[0, 0, 0] = torch.tensor([1.0, 3.0])
-    zero, alike = torch.zeros_like(error), torch.ones(1, 1, 1, 2)
-    assert sure_flow_term(error, alike, zero) == pytest.approx(float(flow_term(error, zero)), rel=0.2)
-    assert sure_flow_term(error, torch.tensor([[[[0.1, 10.0]]]]), zero) < 0.75 * flow_term(error, zero)
-    assert sure_flow_term(error, torch.tensor([[[[10.0, 0.1]]]]), zero) > 1.1 * flow_term(error, zero)
+    zero = torch.zeros_like(error)
+
+    def term(left: float, right: float) -> torch.Tensor:
+        """Of cells with these spreads along; across, all are alike."""
+        return sure_flow_term(error, torch.tensor([[[[left, right]], [[1.0, 1.0]]]]), zero)
+
+    assert term(1.0, 1.0) == pytest.approx(float(flow_term(error, zero)), rel=0.2)
+    assert term(0.01, 100.0) < 0.75 * flow_term(error, zero)
+    assert term(100.0, 0.01) > 1.1 * flow_term(error, zero)
 
 
 def test_terms_about_velocity_vanish_at_the_truth_and_skip_what_is_not_explained():
@@ -238,27 +304,32 @@ def test_terms_about_velocity_vanish_at_the_truth_and_skip_what_is_not_explained
         "motion": motion,
         "depth_known": torch.tensor([True, False, True]),
     }
-    exact = rendered_terms((flow, torch.ones_like(depth), depth), batch, velocity=True)
-    assert all(exact[name] < 1e-4 for name in VELOCITY_TERMS)
-    deeper = depth * torch.tensor([1.0, 2.0, 2.0])[:, None, None, None]
-    assert rendered_terms((flow, torch.ones_like(depth), deeper), batch, velocity=True)["own_depth"] < 1e-4
-    longer = flow * torch.tensor([1.0, 1.0, 2.0])[:, None, None, None]
-    assert rendered_terms((longer, torch.ones_like(depth), depth), batch, velocity=True)["velocity"] < 1e-4
-    longer = flow * torch.tensor([1.0, 2.0, 1.0])[:, None, None, None]
-    assert rendered_terms((longer, torch.ones_like(depth), depth), batch, velocity=True)["velocity"] > 0.1
+
+    def terms(longer: list[float], deeper: list[float]) -> dict[str, torch.Tensor]:
+        """Of the exact outputs, with the flow and the depth of each frame multiplied."""
+        factors = (torch.tensor(each)[:, None, None, None] for each in (longer, deeper))
+        wrong_flow, wrong_depth = (exact * factor for exact, factor in zip((flow, depth), factors, strict=True))
+        outputs = (wrong_flow, torch.ones_like(flow), wrong_depth, torch.ones_like(depth))
+        return rendered_terms(outputs, batch, velocity=True)
+
+    assert all(terms([1.0, 1.0, 1.0], [1.0, 1.0, 1.0])[name] < 1e-4 for name in VELOCITY_TERMS)
+    assert terms([1.0, 1.0, 1.0], [1.0, 2.0, 2.0])["own_depth"] < 1e-4
+    assert terms([1.0, 1.0, 2.0], [1.0, 1.0, 1.0])["velocity"] < 1e-4
+    assert terms([1.0, 2.0, 1.0], [1.0, 1.0, 1.0])["velocity"] > 0.1
 
 
 class TestTermsOfRecordings:
     matrix = tensor(motion_field_matrix(camera(150.0), 16))
     depth = 1 + torch.rand(1, 1, *matrix.shape[-2:], generator=torch.Generator().manual_seed(0))
-    spread = torch.ones_like(depth)
+    spread = torch.ones(1, 2, *matrix.shape[-2:])
 
     def terms(self, motion, label, noise=0.0):
         """Of the exact field of a motion, held against a label."""
         cells = Cells.of(self.matrix[:, :, 0], self.spread, self.matrix, self.depth)
         flow = axial_from_signed(flow_of(cells.matrix, tensor(motion))).float()
         batch = {"matrix": self.matrix, "motion": tensor(label).float(), "noise": torch.full((1, 6), noise)}
-        return {name: float(term) for name, term in recording_terms((flow, self.spread, self.depth), batch).items()}
+        outputs = (flow, self.spread, self.depth, torch.ones_like(self.depth))
+        return {name: float(term) for name, term in recording_terms(outputs, batch).items()}
 
     def test_the_true_label_costs_nothing_whatever_its_sign(self):
         unknown = np.r_[np.full(3, np.nan), MOTION[3:]]
@@ -336,7 +407,7 @@ class TestLabels:
         (["steps"], "'steps'"),
         (["steps=0"], "at least 1"),
         (["learning_rate=0"], "must be positive"),
-        (["weights={flow: 0, spread: 0, depth: 0}"], "all weights are 0"),
+        (["weights={flow: 0, spread: 0, depth: 0, depth_spread: 0}"], "all weights are 0"),
         (["precision=int8"], "one of: no, bf16, fp16"),
         (["log=paper"], "one of: tensorboard, wandb, none"),
         (["data=/nowhere"], "no rendered samples"),
