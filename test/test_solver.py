@@ -93,7 +93,7 @@ def roll_of(spread: np.ndarray, rng: np.random.Generator) -> tuple[float, float]
 
 
 def test_where_directions_mean_nothing_the_roll_comes_from_other_cells():
-    """The left half knows lengths but no directions: ω_z is nearly as good as if those had been told by the right."""
+    """The left half knows lengths but no directions: ω_z is as sure as the right half makes it."""
     rng = np.random.default_rng(3)
     left = np.arange(COLUMNS) < COLUMNS // 2
     unsure = np.stack([np.full((ROWS, COLUMNS), 0.3), np.broadcast_to(np.where(left, 30.0, 0.3), (ROWS, COLUMNS))])
