@@ -20,7 +20,7 @@ from image_as_imu_training.samples import Samples
 
 Batch = dict[str, torch.Tensor]
 
-_COMMON_BLUR_PX = 6.0
+_COMMON_BLUR_PX = 12.0
 
 
 class RenderedSamples(Dataset):
