@@ -1,0 +1,246 @@
+"""Motion from the dark lines in the spectra of a blurred image.
+
+Blur along a straight streak f (px over the exposure) multiplies the spectrum at a frequency k by sinc(f·k): it is dark
+where f·k is a whole number other than zero, whatever the texture. These lines tell the length and direction of streaks
+to a few percent, but many motions darken some line by chance. So the network's answer is the start and the prior, and
+the lines refine it.
+
+Windows of 64 px are transformed; their log power, less a smooth function of the frequency, is compared with
+g·log sinc²(f·k), where f follows from the motion of the whole camera and the gain g from the image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.camera import Camera
+from image_as_imu_ros.motion_field import MotionFieldMatrix
+
+_WINDOW = 64  # px
+_STEP = 48  # px from one window to the next, at most
+_LOWEST, _HIGHEST = 3.5 / _WINDOW, 0.43  # cycles/px; below, windows leak, above, cameras show little
+_LONGEST_PX = 13.0  # mean streak; longer ones are seen at half the resolution
+_ROUNDING = 1 / 12  # variance of 8-bit values
+_FLOOR = 0.03  # power, relative to no blur, that noise and changes of speed leave in the lines
+_SMEAR = 0.6 / _WINDOW  # cycles/px by which a window smears the lines
+_LOG_POWER_VARIANCE = math.pi**2 / 6  # of a periodogram
+_REPEATED = 24.0  # values that share an independent error: windows overlap, frequencies correlate, textures have lines
+_NOISE = _LOG_POWER_VARIANCE * _REPEATED
+_FAINT = 0.1  # of the median window's power; windows with less do not count
+_SCALES = np.exp(0.115 * np.arange(-6, 8))  # lengths to start from, relative to the prior's
+_HIGHEST_GAIN = 1.5
+_ITERATIONS = 8
+_NEGLIGIBLE = 0.05  # of the cost
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A refined motion.
+
+    Attributes:
+        motion: (P,). covariance: (P, P).
+        evidence: by how much the lines speak for this motion rather than against any blur, as χ².
+    """
+
+    motion: np.ndarray
+    covariance: np.ndarray
+    evidence: float
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """Where the windows of an image lie.
+
+    Attributes:
+        shrink: 1, or 2 if the windows lie in the image at half its resolution.
+        corners: (W, 2) row and column of each window, px of the shrunk image.
+        matrix: at the windows' centres, px of the shrunk image.
+        cells: (W, C) network cells around each centre, by index, row by row.
+    """
+
+    shrink: int
+    corners: np.ndarray
+    matrix: MotionFieldMatrix
+    cells: np.ndarray
+
+    @classmethod
+    def of(cls, camera: Camera, stride: int, shrink: int) -> WindowGrid:
+        """For images of `camera`, of which a network predicts one cell per `stride` px."""
+        rows, columns = (_starts(side // shrink) for side in (camera.height, camera.width))
+        corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+        centres = (corners[:, ::-1] + _WINDOW / 2) * shrink - 0.5
+        matrix = MotionFieldMatrix.at(camera, centres)
+        offsets = np.arange(-1, 2) * shrink * _WINDOW // 8 // stride
+        grid = camera.height // stride, camera.width // stride
+        near = [
+            np.clip(centres[:, axis, None] // stride + offsets, 0, size - 1).astype(int)
+            for axis, size in ((1, grid[0]), (0, grid[1]))
+        ]
+        cells = (near[0][:, :, None] * grid[1] + near[1][:, None, :]).reshape(len(corners), -1)
+        return cls(shrink, corners, MotionFieldMatrix(matrix.linear / shrink, matrix.angular / shrink), cells)
+
+
+@dataclass(frozen=True)
+class BlurSpectra:
+    """Log power spectra of an image's windows.
+
+    Attributes:
+        matrix: (2, P, W) px per unit of motion, at the windows' centres.
+        log_power: (W, F) less its smooth part.
+        weights: (W,) 0 or 1.
+    """
+
+    matrix: np.ndarray
+    log_power: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray, grid: WindowGrid, depth: np.ndarray | None) -> BlurSpectra:
+        """Of a luminance image (H, W) uint8. Unknowns are (v, ω), given the depth (h, w) m of the cells, else ω."""
+        if grid.shrink > 1:
+            image = cv2.resize(image, None, fx=1 / grid.shrink, fy=1 / grid.shrink, interpolation=cv2.INTER_AREA)
+        windows = np.lib.stride_tricks.sliding_window_view(image, (_WINDOW, _WINDOW))[tuple(grid.corners.T)]
+        taper, frequencies = _taper(), _frequencies()
+        windows = windows.astype(np.float32)
+        windows -= (windows * taper).sum((1, 2), keepdims=True) / taper.sum()
+        power = np.square(np.abs(np.fft.rfft2(windows * taper))).reshape(len(windows), -1)[:, frequencies.index]
+        mean = power.mean(1)
+        weights = (mean > _FAINT * np.median(mean)).astype(np.float32)
+        log_power = np.log(power + np.float32(_ROUNDING * np.square(taper).sum()))
+        matrix = grid.matrix.angular
+        if depth is not None:
+            inverse = 1 / depth.reshape(-1)[grid.cells]
+            known = np.isfinite(inverse)
+            inverse = np.where(known, inverse, 0).sum(1) / np.maximum(known.sum(1), 1)
+            matrix = np.concatenate([grid.matrix.linear * inverse[:, None, None], matrix], 2)
+            weights *= known.any(1)
+        seen = np.isfinite(matrix).all((1, 2))
+        return cls(
+            np.where(seen[:, None, None], matrix, 0).transpose(1, 2, 0),
+            frequencies.without_smooth_part(log_power),
+            weights * seen,
+        )
+
+    def refine(self, motion: np.ndarray, covariance: np.ndarray) -> Refined:
+        """The most probable motion (P,), given one from elsewhere with its covariance (P, P), and the lines."""
+        prior = np.linalg.inv(covariance)
+        best = min((self._compare(scale * motion, motion, prior) for scale in _SCALES), key=lambda found: found.cost)
+        information, gradient = self._normal_equations(best, motion, prior)
+        damping = 1e-3
+        for _ in range(_ITERATIONS):
+            step = np.linalg.solve(information + damping * np.diag(np.diag(information)), gradient)[:-1]
+            found = self._compare(best.motion + step, motion, prior)
+            if found.cost >= best.cost:
+                damping *= 10
+                continue
+            gained, best, damping = best.cost - found.cost, found, damping / 3
+            information, gradient = self._normal_equations(best, motion, prior)
+            if gained < _NEGLIGIBLE:
+                break
+        return Refined(best.motion, np.linalg.inv(information)[:-1, :-1], best.evidence)
+
+    def _compare(self, motion: np.ndarray, start: np.ndarray, prior: np.ndarray) -> _Comparison:
+        """Expected spectra of a motion, with the gain that suits the image best."""
+        flow = (motion @ self.matrix).astype(np.float32)
+        phase = flow.T @ _frequencies().value
+        cycles = np.abs(phase) + np.float32(1e-6)
+        angle = np.float32(math.pi) * cycles
+        sinc = np.sin(angle) / angle
+        smear = np.float32(_SMEAR**2) * np.square(flow).sum(0)[:, None] / (1 + np.square(phase))
+        power = np.square(sinc) + smear + np.float32(_FLOOR)
+        expected = _frequencies().without_smooth_part(np.log(power))
+        weighted = self.weights[:, None] * expected
+        product, square = float(np.vdot(weighted, self.log_power)), float(np.vdot(weighted, expected))
+        gain = min(max(product / max(square, 1e-9), 0.0), _HIGHEST_GAIN)
+        evidence = (2 * gain * product - gain**2 * square) / _NOISE
+        moved = motion - start
+        slope = np.sign(phase) * (np.cos(angle) - sinc) / cycles
+        by_phase = 2 * (sinc * slope - smear * phase / (1 + np.square(phase))) / power
+        return _Comparison(motion, expected, by_phase, gain, evidence, moved @ prior @ moved - evidence)
+
+    def _normal_equations(self, at: _Comparison, start: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of Gauss–Newton in the motion and, last, the gain: information (P + 1, P + 1) and gradient (P + 1,)."""
+        frequencies, weights = _frequencies(), self.weights[:, None] / np.float32(_NOISE)
+        slopes = [frequencies.without_smooth_part(at.gain * at.by_phase * k) for k in frequencies.value] + [at.expected]
+        weighted = np.stack([weights * slope for slope in slopes])
+        residual = self.log_power - at.gain * at.expected
+        between = np.stack([(weighted * slope).sum(2) for slope in slopes])  # (3, 3, W) of flow x, y and gain
+        against = (weighted * residual).sum(2)
+        size = len(self.matrix[0])
+        jacobian = np.zeros((3, size + 1, len(weights)))
+        jacobian[:2, :size], jacobian[2, size] = self.matrix, 1
+        information = np.einsum("kpw,klw,lqw->pq", jacobian, between, jacobian, optimize=True)
+        gradient = np.einsum("kpw,kw->p", jacobian, against)
+        information[:size, :size] += prior
+        information[size, size] += 1e-9
+        gradient[:size] -= prior @ (at.motion - start)
+        return information, gradient
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Expected spectra of a motion beside those of an image.
+
+    Attributes:
+        expected: (W, F) log power, less its smooth part. by_phase: (W, F) its derivative by f·k.
+        gain: see the module. evidence: see `Refined`. cost: that of the prior, less the evidence.
+    """
+
+    motion: np.ndarray
+    expected: np.ndarray
+    by_phase: np.ndarray
+    gain: float
+    evidence: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class _Frequencies:
+    """The frequencies that are compared.
+
+    Attributes:
+        index: (F,) in a flattened rfft2 of a window. value: (2, F) x and y, cycles/px.
+        smooth: (F, S) orthonormal, what textures and optics make of a spectrum without blur.
+    """
+
+    index: np.ndarray
+    value: np.ndarray
+    smooth: np.ndarray
+
+    def without_smooth_part(self, values: np.ndarray) -> np.ndarray:
+        """(W, F) → (W, F)."""
+        return values - (values @ self.smooth) @ self.smooth.T
+
+
+@cache
+def _frequencies() -> _Frequencies:
+    y, x = np.meshgrid(np.fft.fftfreq(_WINDOW), np.fft.rfftfreq(_WINDOW), indexing="ij")
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    row, column = np.indices(x.shape)
+    # Every other one, as on a chequerboard: the taper makes neighbours repeat each other.
+    chosen = (radius >= _LOWEST) & (radius <= _HIGHEST) & ((x > 0) | (y > 0)) & ((row + column) % 2 == 0)
+    log_radius = np.log(np.where(chosen, radius, 1))
+    smooth = [log_radius**power for power in range(4)]
+    for wave in (np.cos, np.sin):
+        smooth += [turned for twice in (2, 4) for turned in (wave(twice * angle), log_radius * wave(twice * angle))]
+    basis, _ = np.linalg.qr(np.stack([values[chosen] for values in smooth], 1))
+    value = np.stack([x[chosen], y[chosen]])
+    return _Frequencies(np.flatnonzero(chosen), value.astype(np.float32), basis.astype(np.float32))
+
+
+@cache
+def _taper() -> np.ndarray:
+    """Hann window."""
+    hann = np.square(np.sin(np.pi * (np.arange(_WINDOW) + 0.5) / _WINDOW))
+    return (hann[:, None] * hann).astype(np.float32)
+
+
+def _starts(length: int) -> np.ndarray:
+    """Of windows that cover so many px."""
+    room = length - _WINDOW
+    return np.round(np.linspace(0, room, max(1, math.ceil(room / _STEP)) + 1)).astype(int)
