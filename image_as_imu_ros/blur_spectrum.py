@@ -24,12 +24,13 @@ from image_as_imu_ros.motion_field import MotionFieldMatrix
 _WINDOW = 64  # px
 _STEP = 48  # px from one window to the next, at most
 _LOWEST, _HIGHEST = 3.5 / _WINDOW, 0.43  # cycles/px; below, windows leak, above, cameras show little
+_SHORTEST_PX = 1.5  # mean streak; the first dark line of shorter ones is beyond what cameras show
 _LONGEST_PX = 13.0  # mean streak; longer ones are seen at half the resolution
 _ROUNDING = 1 / 12  # variance of 8-bit values
 _FLOOR = 0.03  # power, relative to no blur, that noise and changes of speed leave in the lines
 _SMEAR = 0.6 / _WINDOW  # cycles/px by which a window smears the lines
 _LOG_POWER_VARIANCE = math.pi**2 / 6  # of a periodogram
-_REPEATED = 24.0  # values that share an independent error: windows overlap, frequencies correlate, textures have lines
+_REPEATED = 48.0  # values that share an independent error: windows overlap, frequencies correlate, textures have lines
 _NOISE = _LOG_POWER_VARIANCE * _REPEATED
 _FAINT = 0.1  # of the median window's power; windows with less do not count
 _SCALES = np.exp(0.115 * np.arange(-6, 8))  # lengths to start from, relative to the prior's
@@ -83,6 +84,35 @@ class WindowGrid:
         ]
         cells = (near[0][:, :, None] * grid[1] + near[1][:, None, :]).reshape(len(corners), -1)
         return cls(shrink, corners, MotionFieldMatrix(matrix.linear / shrink, matrix.angular / shrink), cells)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a camera's images, at full and at half resolution as far as they fit in.
+
+    Attributes:
+        grids: by falling resolution; empty for images smaller than a window.
+    """
+
+    grids: tuple[WindowGrid, ...]
+
+    @classmethod
+    def of(cls, camera: Camera, stride: int) -> Windows:
+        """For images of `camera`, of which a network predicts one cell per `stride` px."""
+        smallest = min(camera.width, camera.height)
+        return cls(tuple(WindowGrid.of(camera, stride, shrink) for shrink in (1, 2) if smallest // shrink >= _WINDOW))
+
+    def spectra(self, image: np.ndarray, blur: float, depth: np.ndarray | None) -> BlurSpectra | None:
+        """Spectra that may show a blur, or None if it is too short or the image too small.
+
+        Args:
+            image: (H, W) or (H, W, 3) uint8. blur: mean length of the streaks, px.
+            depth: see `BlurSpectra.of`.
+        """
+        if not self.grids or blur < _SHORTEST_PX:
+            return None
+        luminance = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        return BlurSpectra.of(luminance, self.grids[-1 if blur > _LONGEST_PX else 0], depth)
 
 
 @dataclass(frozen=True)

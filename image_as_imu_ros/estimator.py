@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.alignment import Aligner, Alignment, starts_along
+from image_as_imu_ros.blur_spectrum import Windows
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.direction import (
     DIRECTIONS,
@@ -257,6 +258,7 @@ class _Geometry:
     matrix: MotionFieldMatrix
     grid: Grid
     aligner: Aligner
+    windows: Windows
 
     def flow(self, velocity: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
         """Image motion (2, h, w), input px/s, of a camera that moves with (6,) (v, ω)."""
@@ -273,7 +275,7 @@ class _Seen:
         image: the network's input.
         exposure: s. exposure_log_std: standard deviation of its log.
         depth: (h, w) m, NaN where unknown; None if nothing is known.
-        length_log_std, depth_log_std: see `Uncertainty.flow_log_std` and `depth_log_std`.
+        depth_log_std: see `Uncertainty`.
         solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
         alignment, measured_exposure, seconds: see `MotionEstimate`.
     """
@@ -287,7 +289,6 @@ class _Seen:
     exposure_log_std: float
     field: MotionField
     depth: np.ndarray | None
-    length_log_std: float
     depth_log_std: float
     solution: Solution
     alignment: Alignment | None = None
@@ -455,7 +456,9 @@ class MotionEstimator:
             view = View.of(camera, info.width, info.height)
             grid = Grid.of(view.camera, info.stride)
             matrix = MotionFieldMatrix.at(view.camera, grid.pixels.T)
-            self._geometry = _Geometry(camera, view, matrix, grid, Aligner.of(view.camera, info.stride))
+            self._geometry = _Geometry(
+                camera, view, matrix, grid, Aligner.of(view.camera, info.stride), Windows.of(view.camera, info.stride)
+            )
             self.reset()
         return self._geometry
 
@@ -465,8 +468,9 @@ class MotionEstimator:
         """Blur → velocity up to sign."""
         info, options, last = self.engine.info, self.options, self._last
         exposure, exposure_log_std = self._exposure_of(frame)
-        length_log_std = math.hypot(info.flow_log_std, exposure_log_std)
         depth_log_std = field.depth_log_std if depth is None else 0.0
+        blur = float(np.hypot(*field.axial_flow).mean())
+        known_depth = field.depth if depth is None else depth
         solution = solve(
             field,
             geometry.matrix,
@@ -474,10 +478,12 @@ class MotionEstimator:
             motion_model=options.motion_model,
             depth=depth,
             previous=None if last is None else last.solution.velocity.vector,
+            spectra=geometry.windows.spectra(image, blur, known_depth if options.motion_model == "full" else None),
             uncertainty=Uncertainty(
                 linear_prior_std=options.linear_prior_std,
                 correlated_cells=info.correlated_cells,
-                flow_log_std=length_log_std,
+                flow_log_std=info.flow_log_std,
+                exposure_log_std=exposure_log_std,
                 depth_log_std=depth_log_std,
             ),
         )
@@ -490,8 +496,7 @@ class MotionEstimator:
             exposure=exposure,
             exposure_log_std=exposure_log_std,
             field=field,
-            depth=field.depth if depth is None else depth,
-            length_log_std=length_log_std,
+            depth=known_depth,
             depth_log_std=depth_log_std,
             solution=solution,
         )
@@ -536,7 +541,7 @@ class MotionEstimator:
         """For the sign of the solution, from the previous frame."""
         velocity, seconds = seen.solution.velocity, seen.gap * 1e-9
         if seen.aligned_velocity is not None:
-            return alignment_log_odds(velocity, seen.length_log_std, seen.alignment.velocity, seconds / 2)
+            return alignment_log_odds(velocity, seen.solution.shared_log_std, seen.alignment.velocity, seconds / 2)
         log_odds = photometric_log_odds(
             seen.geometry.grid, velocity.vector, seen.depth, seen.small, last.small, seconds
         )
@@ -581,7 +586,7 @@ def _look_ahead(seen: _Seen, following: _Seen) -> MotionEstimate:
     velocity, seconds = seen.solution.velocity, following.gap * 1e-9
     if following.aligned_velocity is not None:
         aligned = following.alignment.velocity
-        return seen.estimate(alignment_log_odds(velocity, seen.length_log_std, aligned, seconds / 2))
+        return seen.estimate(alignment_log_odds(velocity, seen.solution.shared_log_std, aligned, seconds / 2))
     return seen.estimate(
         photometric_log_odds(seen.geometry.grid, velocity.vector, seen.depth, seen.small, following.small, -seconds)
     )

@@ -10,7 +10,7 @@ flow f = A·x and the axial flow q(f) = (‖f‖cos 2θ, ‖f‖sin 2θ), so x a
    sign chosen per cell would turn noise into motion.
 
 Errors of q along itself, of a streak's length, and across, of its direction, have a spread each: a streak may show the
-one and not the other.
+one and not the other. Where the image's own spectra speak clearly, they then correct the answer; see `blur_spectrum`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import cache
 
 import numpy as np
 
+from image_as_imu_ros.blur_spectrum import BlurSpectra
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, axial_from_signed, signed_from_axial
 
@@ -30,6 +31,7 @@ _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without 
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
 _CELLS = 400  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
+_CLEAR = 8.0  # evidence of dark lines, as χ², from which they are believed
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,15 @@ class Uncertainty:
     Attributes:
         linear_prior_std: standard deviation of a zero-mean prior on each component of v, m/s.
         correlated_cells: how many cells share one independent error (≥ 1).
-        flow_log_std: standard deviation of the log of a length error that all streaks share, the relative error of
-            the exposure time included.
+        flow_log_std: standard deviation of the log of a length error that all streaks share.
+        exposure_log_std: standard deviation of the log of the exposure time.
         depth_log_std: standard deviation of the log of a scale error of the depth map.
     """
 
     linear_prior_std: float = 1.0
     correlated_cells: float = 1.0
     flow_log_std: float = 0.0
+    exposure_log_std: float = 0.0
     depth_log_std: float = 0.0
 
 
@@ -82,12 +85,17 @@ class Solution:
         flow: (2, h, w) the fitted flow, px over the exposure; zero where a cell has no ray.
         residual: root mean square of the inliers' residuals in units of their spread; 1 is as good as expected.
         inliers: fraction of the usable cells that agree with the fit.
+        evidence: how clearly the image's spectra speak for this velocity, as χ²; 0 if they were not asked.
+        shared_log_std: standard deviation of the log of an error that the whole velocity shares, contained in its
+            covariance: of the exposure, and of the streaks' length where only the network read it.
     """
 
     velocity: Velocity
     flow: np.ndarray
     residual: float
     inliers: float
+    evidence: float
+    shared_log_std: float
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ def solve(
     uncertainty: Uncertainty | None = None,
     depth: np.ndarray | None = None,
     previous: np.ndarray | None = None,
+    spectra: BlurSpectra | None = None,
 ) -> Solution:
     """Velocity that explains an axial motion field, up to sign.
 
@@ -130,6 +139,7 @@ def solve(
         uncertainty: errors that do not average out over cells.
         depth: (h, w) m that replaces field.depth; cells where it is NaN are not used by the full model.
         previous: (6,) velocity (v, ω) of the last frame, a further starting point.
+        spectra: of the image, for the same unknowns; they refine the velocity where they speak clearly.
 
     Raises:
         InputError: exposure is not positive, the motion model is unknown, the full model has no depth, or fewer than
@@ -175,8 +185,16 @@ def solve(
     motion, information, residual, inliers = _refine(cells, strong_prior_std, candidate)
 
     scale = max(1.0, residual**2) * correlated
+    known = np.linalg.inv(information / scale + np.diag(prior_std[unknowns] ** -2.0))
+    known += uncertainty.flow_log_std**2 * np.outer(motion, motion)
+    evidence, shared_log_std = 0.0, math.hypot(uncertainty.flow_log_std, uncertainty.exposure_log_std)
+    if spectra is not None:
+        refined = spectra.refine(motion, known)
+        evidence = refined.evidence
+        if evidence > _CLEAR:
+            motion, known, shared_log_std = refined.motion, refined.covariance, uncertainty.exposure_log_std
     covariance = np.diag(prior_std**2)
-    covariance[unknowns, unknowns] = np.linalg.inv(information / scale + np.diag(prior_std[unknowns] ** -2.0))
+    covariance[unknowns, unknowns] = known
     if not full and depth is not None:
         linear = rays.velocity_to_flow(depth.ravel()[thinned])[usable, :, :3].transpose(1, 2, 0)
         # ω̂ is wrong by leakage·v, v̂ = 0 by −v.
@@ -186,13 +204,13 @@ def solve(
         covariance[:3, 3:] = -variance * leakage.T
     everything = np.zeros(6)
     everything[unknowns] = motion
-    covariance += uncertainty.flow_log_std**2 * np.outer(everything, everything)
+    covariance += uncertainty.exposure_log_std**2 * np.outer(everything, everything)
     covariance[:3, :3] += uncertainty.depth_log_std**2 * np.outer(everything[:3], everything[:3])
 
     velocity = Velocity(everything[:3] / exposure, everything[3:] / exposure, covariance / exposure**2)
     flow = matrix.flow(everything, depth.ravel() if full else None)
     flow = np.nan_to_num(flow).T.reshape(2, rows, columns)
-    return Solution(velocity, flow, residual, inliers)
+    return Solution(velocity, flow, residual, inliers, evidence, shared_log_std)
 
 
 @cache
