@@ -275,7 +275,10 @@ def test_velocity_figures_of_an_exact_field_are_zero_and_a_wrong_depth_scale_sho
     samples, exact = frames_that_move()
     info = ModelInfo("", "", 112, 80, stride=8)
     result = velocity_figures(samples, exact, info)
-    assert result.frames > 4
+    assert result.frames == len(samples)
+    assert result.direction_error_deg < 0.5
+    assert result.length_error < 0.02
+    assert result.translations > 4
     assert result.with_true_depth < 0.02
     assert result.with_own_depth < 0.02
     twice = replace(exact, depth=2 * exact.depth)
