@@ -19,6 +19,7 @@ _JUMP = 0.0005  # probability per frame
 _LEAST_BLUR = 7.0  # px at 320 px image width; shorter blur tends to be read too short
 _LENGTH_STD = 0.2  # relative error of one frame's blur length
 _BLUR_STD = 2.0  # px, error of any blur length
+_CLEAR_LENGTH_STD = 0.1  # the same where the image's spectra show the length
 _RATE_STD = 0.2  # error of the rate between two alignments, as a fraction of their difference
 _TAIL = 1e-4  # of the first belief, for a first guess that is far off
 _DEGREES = 2.0  # of freedom of Student's t: outliers happen
@@ -48,13 +49,14 @@ class ExposureEstimator:
         reach = np.arange(-4, 5) * _STEP
         self._drift = _normalised(np.exp(-0.5 * np.square(reach / _DRIFT_STD)))
 
-    def observe(self, blur: float, rate: float, rate_change: float) -> None:
+    def observe(self, blur: float, rate: float, rate_change: float, *, clear: bool = False) -> None:
         """One frame.
 
         Args:
             blur: length of its blur along the aligned motion, px.
             rate: image motion by alignment, px/s; for a ratio, px during the given exposure.
             rate_change: how much that changed about this frame, in the same unit.
+            clear: whether the length follows from the image's spectra, which show it far better than the network.
         """
         length = max(blur, rate * self.estimate.seconds)
         if length < _LEAST_BLUR:
@@ -62,7 +64,8 @@ class ExposureEstimator:
         belief = np.convolve(self._belief, self._drift, mode="same")
         belief = (1 - _JUMP) * _normalised(belief) + _JUMP / len(belief)
         change = _RATE_STD * rate_change / rate
-        variance = _LENGTH_STD**2 + (_BLUR_STD / length) ** 2 + change**2
+        error = _CLEAR_LENGTH_STD if clear else math.hypot(_LENGTH_STD, _BLUR_STD / length)
+        variance = error**2 + change**2
         squared = np.square(math.log(max(blur, 0.1) / rate) - self._logs) / variance
         self._belief = _normalised(belief * (1 + squared / _DEGREES) ** (-(_DEGREES + 1) / 2))
 

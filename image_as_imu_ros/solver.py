@@ -31,7 +31,7 @@ _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without 
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
 _CELLS = 400  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
-_CLEAR = 8.0  # evidence of dark lines, as χ², from which they are believed
+CLEAR = 8.0  # evidence of dark lines, as χ², from which they are believed
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Solution:
         flow: (2, h, w) the fitted flow, px over the exposure; zero where a cell has no ray.
         residual: root mean square of the inliers' residuals in units of their spread; 1 is as good as expected.
         inliers: fraction of the usable cells that agree with the fit.
-        evidence: how clearly the image's spectra speak for this velocity, as χ²; 0 if they were not asked.
+        evidence: how clearly the image's spectra speak for this velocity, as χ²; 0 if they were not asked. From CLEAR
+            on, they were believed.
         shared_log_std: standard deviation of the log of an error that the whole velocity shares, contained in its
             covariance: of the exposure, and of the streaks' length where only the network read it.
     """
@@ -191,7 +192,7 @@ def solve(
     if spectra is not None:
         refined = spectra.refine(motion, known)
         evidence = refined.evidence
-        if evidence > _CLEAR:
+        if evidence > CLEAR:
             motion, known, shared_log_std = refined.motion, refined.covariance, uncertainty.exposure_log_std
     covariance = np.diag(prior_std**2)
     covariance[unknowns, unknowns] = known
