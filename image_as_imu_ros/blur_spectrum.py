@@ -22,7 +22,7 @@ from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.motion_field import MotionFieldMatrix
 
 _WINDOW = 64  # px
-_STEP = 48  # px from one window to the next, at most
+_STEP = 32  # px from one window to the next, at most
 _LOWEST, _HIGHEST = 3.5 / _WINDOW, 0.43  # cycles/px; below, windows leak, above, cameras show little
 _SHORTEST_PX = 1.5  # mean streak; the first dark line of shorter ones is beyond what cameras show
 _LONGEST_PX = 13.0  # mean streak; longer ones are seen at half the resolution
@@ -30,13 +30,15 @@ _ROUNDING = 1 / 12  # variance of 8-bit values
 _FLOOR = 0.03  # power, relative to no blur, that noise and changes of speed leave in the lines
 _SMEAR = 0.6 / _WINDOW  # cycles/px by which a window smears the lines
 _LOG_POWER_VARIANCE = math.pi**2 / 6  # of a periodogram
-_REPEATED = 48.0  # values that share an independent error: windows overlap, frequencies correlate, textures have lines
+_REPEATED = 80.0  # values that share an independent error: windows overlap, frequencies correlate, textures have lines
 _NOISE = _LOG_POWER_VARIANCE * _REPEATED
 _FAINT = 0.1  # of the median window's power; windows with less do not count
 _SCALES = np.exp(0.115 * np.arange(-6, 8))  # lengths to start from, relative to the prior's
 _HIGHEST_GAIN = 1.5
+_SPARSE = 3  # of so many windows one decides where to start
 _ITERATIONS = 8
 _NEGLIGIBLE = 0.05  # of the cost
+_TINY = np.float32(1e-6)  # cycles
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,9 @@ class BlurSpectra:
     def refine(self, motion: np.ndarray, covariance: np.ndarray) -> Refined:
         """The most probable motion (P,), given one from elsewhere with its covariance (P, P), and the lines."""
         prior = np.linalg.inv(covariance)
-        best = min((self._compare(scale * motion, motion, prior) for scale in _SCALES), key=lambda found: found.cost)
+        some = BlurSpectra(self.matrix[:, :, ::_SPARSE], self.log_power[::_SPARSE], _SPARSE * self.weights[::_SPARSE])
+        scale = min(_SCALES, key=lambda scale: some._compare(scale * motion, motion, prior).cost)
+        best = min((self._compare(k * motion, motion, prior) for k in (1.0, scale)), key=lambda found: found.cost)
         information, gradient = self._normal_equations(best, motion, prior)
         damping = 1e-3
         for _ in range(_ITERATIONS):
@@ -178,8 +182,7 @@ class BlurSpectra:
         """Expected spectra of a motion, with the gain that suits the image best."""
         flow = (motion @ self.matrix).astype(np.float32)
         phase = flow.T @ _frequencies().value
-        cycles = np.abs(phase) + np.float32(1e-6)
-        angle = np.float32(math.pi) * cycles
+        angle = np.float32(math.pi) * (np.abs(phase) + _TINY)
         sinc = np.sin(angle) / angle
         smear = np.float32(_SMEAR**2) * np.square(flow).sum(0)[:, None] / (1 + np.square(phase))
         power = np.square(sinc) + smear + np.float32(_FLOOR)
@@ -189,14 +192,14 @@ class BlurSpectra:
         gain = min(max(product / max(square, 1e-9), 0.0), _HIGHEST_GAIN)
         evidence = (2 * gain * product - gain**2 * square) / _NOISE
         moved = motion - start
-        slope = np.sign(phase) * (np.cos(angle) - sinc) / cycles
-        by_phase = 2 * (sinc * slope - smear * phase / (1 + np.square(phase))) / power
-        return _Comparison(motion, expected, by_phase, gain, evidence, moved @ prior @ moved - evidence)
+        cost = moved @ prior @ moved - evidence
+        return _Comparison(motion, phase, sinc, smear, power, expected, gain, evidence, cost)
 
     def _normal_equations(self, at: _Comparison, start: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of Gauss–Newton in the motion and, last, the gain: information (P + 1, P + 1) and gradient (P + 1,)."""
         frequencies, weights = _frequencies(), self.weights[:, None] / np.float32(_NOISE)
-        slopes = [frequencies.without_smooth_part(at.gain * at.by_phase * k) for k in frequencies.value] + [at.expected]
+        by_phase = np.float32(at.gain) * at.slope()
+        slopes = [frequencies.without_smooth_part(by_phase * k) for k in frequencies.value] + [at.expected]
         weighted = np.stack([weights * slope for slope in slopes])
         residual = self.log_power - at.gain * at.expected
         between = np.stack([(weighted * slope).sum(2) for slope in slopes])  # (3, 3, W) of flow x, y and gain
@@ -217,16 +220,26 @@ class _Comparison:
     """Expected spectra of a motion beside those of an image.
 
     Attributes:
-        expected: (W, F) log power, less its smooth part. by_phase: (W, F) its derivative by f·k.
+        phase: (W, F) f·k. sinc: of that. smear: see _SMEAR. power: what all of it leaves, relative to no blur.
+        expected: (W, F) log power, less its smooth part.
         gain: see the module. evidence: see `Refined`. cost: that of the prior, less the evidence.
     """
 
     motion: np.ndarray
+    phase: np.ndarray
+    sinc: np.ndarray
+    smear: np.ndarray
+    power: np.ndarray
     expected: np.ndarray
-    by_phase: np.ndarray
     gain: float
     evidence: float
     cost: float
+
+    def slope(self) -> np.ndarray:
+        """(W, F) derivative of log power by f·k."""
+        cycles = np.abs(self.phase) + _TINY
+        slope = np.sign(self.phase) * (np.cos(np.float32(math.pi) * cycles) - self.sinc) / cycles
+        return 2 * (self.sinc * slope - self.smear * self.phase / (1 + np.square(self.phase))) / self.power
 
 
 @dataclass(frozen=True)
