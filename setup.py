@@ -57,6 +57,8 @@ setup(
             "safetensors>=0.4",
             "tensorboard>=2.14",
         ],
+        # For evaluate --baseline colmap. hloc, DROID-SLAM and MASt3R are not on PyPI: docs/evaluate.md.
+        "baselines": ["pycolmap>=4.0"],
         "cluster": ["ray>=2.9"],
         # For engine tensorrt. TensorRT itself comes with JetPack, or as the package tensorrt.
         "tensorrt": ["onnx>=1.15", "pycuda>=2022.1"],
@@ -65,6 +67,7 @@ setup(
             "hypothesis>=6",
             "ruff>=0.6",
             "onnx>=1.15",
+            'pycolmap>=4.0; python_version < "3.15"',
             "scipy>=1.8",
             "webdataset>=0.2",
             # TensorRT's real interfaces, which can be imported without a GPU. 47 MB.

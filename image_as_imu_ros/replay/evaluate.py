@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,13 @@ import numpy as np
 from image_as_imu_ros.engine import ENGINES, load_engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import MEASUREMENTS, STAMP_REFERENCES, Options, check_exposure
+from image_as_imu_ros.replay import comparison
 from image_as_imu_ros.replay.bag_writer import check_new, write_bag
+from image_as_imu_ros.replay.baselines import MODULES, TRAJECTORY, find_baseline
+from image_as_imu_ros.replay.baselines.frames import Frames
 from image_as_imu_ros.replay.metrics import metrics, with_true_direction
 from image_as_imu_ros.replay.plots import (
+    plot_comparison,
     plot_error_against_blur,
     plot_exposure,
     plot_measurements,
@@ -47,6 +52,7 @@ def main(argv: list[str]) -> int:
     name = Path(args.recording).resolve().stem
     output = _make_folder(args.output or Path("output") / name)
     model = args.model or resource(DEFAULT_MODEL)
+    baselines = [find_baseline(wanted) for wanted in args.baseline]
     oracle = args.direction == "oracle"
     estimated = args.exposure == "estimate"
     options = Options(
@@ -58,8 +64,8 @@ def main(argv: list[str]) -> int:
     with closing(load_engine(model, args.engine)) as engine, Recording(args.recording) as recording:
         topics = _choose_topics(recording, args)
         truth = read_truth(recording, topics["truth"]) if topics["truth"] else None
-        if truth is None and (oracle or args.fit_exposure):
-            asked = "--fit-exposure" if args.fit_exposure else "--direction oracle"
+        if truth is None and (oracle or args.fit_exposure or baselines):
+            asked = "--baseline" if baselines else "--fit-exposure" if args.fit_exposure else "--direction oracle"
             raise InputError(f"{asked} needs ground truth, but the recording has no topic that could be it")
         exposure = None if estimated else args.exposure
         if args.fit_exposure:
@@ -71,6 +77,21 @@ def main(argv: list[str]) -> int:
         run = run_recording(
             recording, topics, engine, options, timing, "estimating", every=args.every, known_direction=oracle
         )
+        if baselines:
+            frames = Frames.of(recording, topics, args.every)
+            motions = {baseline.name: baseline.run(frames) for baseline in baselines}
+            runs = {
+                direction: run_recording(
+                    recording,
+                    topics,
+                    engine,
+                    replace(options, measurement="auto", direction=direction),
+                    timing,
+                    f"estimating, {direction}",
+                    every=args.every,
+                )
+                for direction in ("causal", "centered")
+            }
     samples = samples_of(run.results, truth, args.motion_model)
     if truth is not None and not samples.has_truth.any():
         raise InputError(
@@ -90,6 +111,12 @@ def main(argv: list[str]) -> int:
         name: metrics(of_one, exposure, oracle=oracle, truth_std=args.truth_std)
         for name, of_one in by_measurement.items()
     }
+    if baselines:
+        known = Timing(exposure, args.stamp_reference, args.readout_time)
+        compared = comparison.compare(frames, runs, motions, truth, known, args.motion_model)
+        figures["baselines"] = comparison.figures(compared)
+        (output / "comparison.md").write_text(comparison.table(figures["baselines"]))
+        plot_comparison(compared, output / "comparison.png", name)
     if oracle:
         samples = with_true_direction(samples)
     (output / "metrics.json").write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
@@ -158,6 +185,13 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         metavar="RAD_S",
         help="the true ω's own noise, added to the covariances that errors are held against (default: 0)",
+    )
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"another system to compare with, can be repeated: {', '.join(MODULES)}, {TRAJECTORY}FILE",
     )
     parser.add_argument("--output", metavar="DIR", help="folder for the results (default: output/NAME)")
     parser.add_argument("--write-bag", metavar="DIR", help="write the estimates as Imu and Twist into a new MCAP bag")

@@ -53,6 +53,7 @@ class Result:
     """What is kept of one estimate: a recording's images and motion fields do not fit in memory.
 
     Attributes:
+        image_stamp: of the image's header, ns.
         span: s over which the velocity is a mean: the gap between two frames, or the time in which one gathered light.
         ambiguous: the node would not publish this one.
         doubt: why alignment could not be trusted; empty if it could, or was not tried.
@@ -60,6 +61,7 @@ class Result:
     """
 
     stamp: int
+    image_stamp: int
     frame_id: str
     measurement: str
     velocity: Velocity
@@ -124,7 +126,7 @@ def run_recording(
     messages = recording.frames(topics["image"], topics["camera_info"], topics["depth"])
     progress = tqdm(messages, label, recording.count(topics["image"]), unit="frame", mininterval=0.5, leave=False)
     chosen = islice(progress, 0, None, every)
-    for frame, frame_id, decoding, estimate in _estimates(estimator, chosen, timing, run):
+    for frame, message, decoding, estimate in _estimates(estimator, chosen, timing, run):
         _keep_picture(run.pictures, frame, estimate)
         for results, one in (
             (run.results, estimate),
@@ -132,7 +134,7 @@ def run_recording(
             (run.aligned, estimate.as_aligned()),
         ):
             if one is not None:
-                results.append(_result(one, frame_id, decoding, timing, known_direction))
+                results.append(_result(one, message, decoding, timing, known_direction))
     if not run.results:
         unaligned = estimator.alignment.doubt if estimator.alignment else ""
         reason = next(iter(run.refused), unaligned or "the topic has no messages")
@@ -140,12 +142,15 @@ def run_recording(
     return run
 
 
-def _result(estimate: MotionEstimate, frame_id: str, decoding: float, timing: Timing, known_direction: bool) -> Result:
+def _result(
+    estimate: MotionEstimate, message: CameraMessages, decoding: float, timing: Timing, known_direction: bool
+) -> Result:
     published = estimate.with_known_direction() if known_direction else estimate
     single = estimate.measurement == "single"
     return Result(
         stamp=estimate.stamp,
-        frame_id=frame_id,
+        image_stamp=message.stamp,
+        frame_id=message.frame_id,
         measurement=estimate.measurement,
         velocity=published.velocity,
         span=estimate.exposure + timing.readout_time if single else estimate.gap * 1e-9,
@@ -165,9 +170,9 @@ def _result(estimate: MotionEstimate, frame_id: str, decoding: float, timing: Ti
 
 def _estimates(
     estimator: MotionEstimator, messages: Iterator[CameraMessages], timing: Timing, run: Run
-) -> Iterator[tuple[Frame, str, float, MotionEstimate]]:
-    """(frame, its frame id, seconds to decode it, its estimate); frames that cannot be used are counted instead."""
-    waiting: dict[int, tuple[Frame, str, float]] = {}  # `centered` answers one frame later
+) -> Iterator[tuple[Frame, CameraMessages, float, MotionEstimate]]:
+    """(frame, its messages, seconds to decode it, its estimate); frames that cannot be used are counted instead."""
+    waiting: dict[int, tuple[Frame, CameraMessages, float]] = {}  # `centered` answers one frame later
     reasons: dict[str, str] = {}
     for message in messages:
         started = time.perf_counter()
@@ -183,7 +188,7 @@ def _estimates(
             run.refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
             continue
         run.frames += 1
-        waiting[frame.stamp] = frame, message.frame_id, decoding
+        waiting[frame.stamp] = frame, message, decoding
         if estimate is not None:
             yield *waiting[estimate.frame_stamp], estimate
         waiting = {frame.stamp: waiting[frame.stamp]}

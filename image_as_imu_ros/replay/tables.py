@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from image_as_imu_ros.replay import comparison
 from image_as_imu_ros.replay.metrics import Samples
 from image_as_imu_ros.replay.run import Run
 from image_as_imu_ros.replay.truth import Truth
@@ -105,6 +106,8 @@ def print_summary(
                 f"note: the truth is in frame {truth.frame_id!r}, the images in {', '.join(sorted(frame_ids))!r}; "
                 "it is compared as it is"
             )
+    if "baselines" in figures:
+        print(comparison.table(figures["baselines"]))
     print(f"time per frame: median {figures['time_ms']['p50']:.1f} ms, 95 % {figures['time_ms']['p95']:.1f} ms")
     print(f"results in {output}")
     for reason, count in run.refused.items():
