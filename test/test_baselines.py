@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import sys
+import types
+from pathlib import Path
 
 import baseline_scenes as scenes
 import cv2
@@ -15,9 +17,11 @@ from hypothesis import strategies as st
 from image_as_imu_ros import command_line
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.motion_field import cell_centres
 from image_as_imu_ros.replay import evaluate
-from image_as_imu_ros.replay.baselines import cache, colmap, find_baseline, klt, motion, trajectory
+from image_as_imu_ros.replay.baselines import cache, colmap, droid, find_baseline, hloc, klt, mast3r, motion, trajectory
 from image_as_imu_ros.replay.baselines.frames import Frames
+from image_as_imu_ros.replay.baselines.pinhole import undistorted_images
 from image_as_imu_ros.replay.recording import Recording
 
 TOPICS = {"image": "/camera/image_raw/compressed", "camera_info": "/camera/camera_info"}
@@ -37,6 +41,13 @@ def path_of(angular, linear, count: int, start=(0, 0, 0)) -> tuple[np.ndarray, n
         positions.append(positions[-1] + halfway @ np.multiply(linear, SECONDS))
         rotations.append(rotations[-1] @ rotation(np.multiply(angular, SECONDS)))
     return np.array(rotations), np.array(positions)
+
+
+def publish(monkeypatch, name: str, **content) -> None:
+    """Put a module where an import will find it."""
+    module = types.ModuleType(name)
+    vars(module).update(content)
+    monkeypatch.setitem(sys.modules, name, module)
 
 
 class TestKlt:
@@ -267,7 +278,10 @@ class TestChoosing:
         with pytest.raises(InputError, match=r"klt, colmap, .*trajectory:FILE"):
             find_baseline("orb_slam")
 
-    @pytest.mark.parametrize(("name", "package"), [("colmap", "pycolmap")])
+    @pytest.mark.parametrize(
+        ("name", "package"),
+        [("colmap", "pycolmap"), ("hloc", "hloc"), ("droid", "droid"), ("mast3r", "mast3r"), ("mast3r", "torch")],
+    )
     def test_a_missing_package_is_named_before_anything_runs(self, monkeypatch, name, package):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(InputError, match=rf"{name} needs.*{package}"):
@@ -276,6 +290,106 @@ class TestChoosing:
     def test_a_missing_file_is_said(self, tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             find_baseline(f"trajectory:{tmp_path / 'none.txt'}")
+
+
+class TestPinhole:
+    def test_straight_lines_are_straight_again(self):
+        """What a distorting lens makes of a picture is undone, except where it looked past the border."""
+        seen = scenes.picture(np.eye(3), np.zeros(3), PANORAMA)
+        lens = dataclasses.replace(scenes.CAMERA, distortion_model="plumb_bob", distortion=(-0.2, 0.05, 0.001, 0.0))
+        rays = lens.rays(cell_centres(lens.height, lens.width, 1))
+        bent = cv2.remap(
+            seen, scenes.CAMERA.project(rays).astype(np.float32).reshape(*seen.shape, 2), None, cv2.INTER_CUBIC
+        )
+        ((number, straight),) = undistorted_images(scenes.PicturesInMemory([bent], lens))
+        assert number == 0
+        inner = np.s_[40:-40, 40:-40]
+        assert np.abs(straight[inner].mean(2) - seen[inner]).mean() < 2
+        assert np.abs(bent[inner] - seen[inner].astype(float)).mean() > 5
+
+    def test_frames_that_cannot_be_decoded_are_left_out(self):
+        seen = scenes.picture(np.eye(3), np.zeros(3), PANORAMA)
+        assert [number for number, _ in undistorted_images(scenes.PicturesInMemory([seen, None, seen]))] == [0, 2]
+
+
+class TestLearnedSystems:
+    """They need a GPU and checkouts. Here stands the interface that they publish, with the true poses behind it."""
+
+    ANGULAR, LINEAR = (0.3, -0.5, 0.2), (0.5, 0.1, -0.3)
+
+    def frames(self) -> scenes.PicturesInMemory:
+        seen = scenes.picture(np.eye(3), np.zeros(3), PANORAMA)
+        return scenes.PicturesInMemory([seen, seen, None, seen, seen])
+
+    def agrees(self, found: motion.Motion) -> None:
+        assert list(found.answered) == [False, True, False, False, True]
+        assert found.angular[[1, 4]] == pytest.approx(np.array([self.ANGULAR] * 2), abs=1e-4)
+        assert found.linear[[1, 4]] == pytest.approx(np.array([self.LINEAR] * 2), abs=1e-4)
+        assert sum(found.failures.values()) == 2
+
+    def test_droid_slam_gets_pictures_of_its_size_and_its_poses_are_understood(self, tmp_path, monkeypatch):
+        pytest.importorskip("torch", reason="torch is not installed")
+        rotations, positions = path_of(self.ANGULAR, self.LINEAR, 5)
+        vectors = np.array([cv2.Rodrigues(r)[0][:, 0] for r in rotations])
+        angles = np.linalg.norm(vectors, axis=1, keepdims=True)
+        poses = np.hstack([positions, np.sinc(angles / 2 / np.pi) * vectors / 2, np.cos(angles / 2)])  # x, y, z, w last
+        tracked = []
+
+        class Droid:
+            def __init__(self, args):
+                assert args.image_size == [384, 512]
+                assert args.weights == str(tmp_path / "droid.pth")
+
+            def track(self, tstamp, image, depth=None, intrinsics=None):
+                assert tuple(image.shape) == (1, 3, 384, 512)
+                assert intrinsics.tolist() == pytest.approx([416, 412.8, 253.1, 193.9], abs=0.01)
+                tracked.append(tstamp)
+
+            def terminate(self, stream=None):
+                return np.array([poses[tstamp] for tstamp, _, _ in stream])
+
+        publish(monkeypatch, "droid", Droid=Droid, __file__=str(tmp_path / "droid_slam" / "droid.py"))
+        with pytest.raises(InputError, match=r"droid\.pth"):
+            droid.settings()
+        (tmp_path / "droid.pth").touch()
+        self.agrees(droid.run(self.frames(), droid.settings()))
+        assert tracked == [0, 1, 3, 4]
+
+    def test_mast3r_gets_files_and_its_poses_are_understood(self, monkeypatch):
+        torch = pytest.importorskip("torch", reason="torch is not installed")
+        rotations, positions = path_of(self.ANGULAR, self.LINEAR, 5)
+
+        class Scene:
+            def __init__(self, files):
+                self.files = files
+
+            def get_im_poses(self):
+                numbers = [int(Path(file).stem) for file in self.files]
+                poses = np.tile(np.eye(4), (len(numbers), 1, 1))
+                poses[:, :3, :3], poses[:, :3, 3] = rotations[numbers], positions[numbers]
+                return torch.as_tensor(poses)
+
+        def align(imgs, pairs_in, cache_path, model, device="cuda", shared_intrinsics=False, **options):
+            assert pairs_in == [("pairs of", "logwin-5-noncyclic")]
+            assert options.keys() == {"lr1", "niter1", "lr2", "niter2", "opt_depth", "matching_conf_thr"}
+            assert all(cv2.imread(file).shape == (240, 320, 3) for file in imgs)
+            return Scene(imgs)
+
+        class Network(torch.nn.Module):
+            @classmethod
+            def from_pretrained(cls, name):
+                return cls()
+
+        def make_pairs(imgs, scene_graph, prefilter=None, symmetrize=True):
+            return [("pairs of", scene_graph)]
+
+        publish(monkeypatch, "mast3r")
+        publish(monkeypatch, "mast3r.model", AsymmetricMASt3R=Network)
+        publish(monkeypatch, "mast3r.cloud_opt.sparse_ga", sparse_global_alignment=align)
+        publish(monkeypatch, "mast3r.utils.path_to_dust3r")
+        publish(monkeypatch, "dust3r.image_pairs", make_pairs=make_pairs)
+        publish(monkeypatch, "dust3r.utils.image", load_images=lambda files, size, verbose: files)
+        self.agrees(mast3r.run(self.frames(), mast3r.settings()))
 
 
 class TestColmap:
@@ -297,20 +411,59 @@ class TestColmap:
         points = np.column_stack([rays, np.ones(2)])
         assert np.array([theirs.img_from_cam(point) for point in points]) == pytest.approx(ours.project(rays) + 0.5)
 
-    def test_a_moving_camera_is_reconstructed(self):
-        pytest.importorskip("pycolmap", reason="pycolmap is not installed")
-        angular, linear = (0.1, -0.4, -0.2), (2.0, 0.4, 0.0)
-        rotations, positions = path_of(angular, linear, 12, start=(-0.7, 0, 0))
+    ANGULAR, LINEAR = (0.1, -0.4, -0.2), (2.0, 0.4, 0.0)
+
+    def frames(self) -> scenes.PicturesInMemory:
+        """Three planes one behind the other, passed by."""
         planes = [(4.0, 12.0, 1), (2.5, 2.0, 2), (2.0, 1.0, 3)]
-        pictures = [scenes.picture(r, p, planes) for r, p in zip(rotations, positions, strict=True)]
-        found = colmap.run(scenes.PicturesInMemory(pictures), colmap.settings())
-        truth = np.array([linear] * len(pictures))
+        poses = zip(*path_of(self.ANGULAR, self.LINEAR, 10, start=(-0.7, 0, 0)), strict=True)
+        return scenes.PicturesInMemory([scenes.picture(*pose, planes) for pose in poses])
+
+    def agrees(self, found: motion.Motion) -> None:
+        truth = np.array([self.LINEAR] * len(found.angular))
         scaled, scales = motion.with_scale(found, truth)
-        assert found.answered.sum() >= 9
-        assert found.answered.sum() + sum(found.failures.values()) == len(pictures) - 1
+        assert found.answered.sum() >= 7
+        assert found.answered.sum() + sum(found.failures.values()) == len(found.angular) - 1
         assert len(scales) == 1
-        assert scaled.angular[found.answered] == pytest.approx(np.array([angular] * found.answered.sum()), abs=0.05)
+        assert scaled.angular[found.answered] == pytest.approx(
+            np.array([self.ANGULAR] * found.answered.sum()), abs=0.05
+        )
         assert scaled.linear[found.answered] == pytest.approx(truth[found.answered], abs=0.15)
+
+    def test_a_camera_that_passes_by_is_reconstructed(self):
+        pytest.importorskip("pycolmap", reason="pycolmap is not installed")
+        self.agrees(colmap.run(self.frames(), colmap.settings()))
+
+    def test_features_and_matches_of_hloc_get_into_its_database(self, monkeypatch):
+        """Its functions have hloc's names and files; OpenCV's SIFT stands in for DISK and LightGlue."""
+        pytest.importorskip("pycolmap", reason="pycolmap is not installed")
+        found = {}
+
+        def extract(conf, image_dir, feature_path):
+            assert conf == "a network"
+            for file in image_dir.iterdir():
+                corners, descriptors = cv2.SIFT_create(800).detectAndCompute(cv2.imread(str(file), 0), None)
+                found[file.name] = np.array([corner.pt for corner in corners]), descriptors
+
+        def get_matches(path, name0, name1):
+            matches = cv2.BFMatcher(crossCheck=True).match(found[name0][1], found[name1][1])
+            return np.array([[match.queryIdx, match.trainIdx] for match in matches]), np.ones(len(matches))
+
+        def match(conf, pairs, features, matches):
+            assert conf == "a matcher"
+            first = pairs.read_text().splitlines()[0]
+            assert first == "000000.png 000001.png"
+
+        publish(monkeypatch, "hloc")
+        publish(monkeypatch, "hloc.extract_features", confs={"disk": "a network"}, main=extract)
+        publish(monkeypatch, "hloc.match_features", confs={"disk+lightglue": "a matcher"}, main=match)
+        keypoints = {"get_keypoints": lambda path, name: found[name][0]}
+        publish(monkeypatch, "hloc.utils.io", get_matches=get_matches, **keypoints)
+        self.agrees(hloc.run(self.frames(), hloc.settings()))
+
+    def test_pairs_are_those_of_a_sequence(self):
+        pairs = [first + second for first, second in hloc.sequential_pairs(list("abcdef"), 3)]
+        assert pairs == ["ab", "ac", "ad", "ae", "bc", "bd", "be", "bf", "cd", "ce", "cf", "de", "df", "ef"]
 
 
 @pytest.mark.usefixtures("own_cache")

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.replay.baselines import cache, colmap, klt, trajectory
+from image_as_imu_ros.replay.baselines import cache, colmap, droid, hloc, klt, mast3r, trajectory
 from image_as_imu_ros.replay.baselines.frames import Frames
 from image_as_imu_ros.replay.baselines.motion import Motion
 
-MODULES = {"klt": klt, "colmap": colmap}
+MODULES = {"klt": klt, "colmap": colmap, "hloc": hloc, "droid": droid, "mast3r": mast3r}
 TRAJECTORY = "trajectory:"
 
 

@@ -1,6 +1,6 @@
 """colmap: incremental structure from motion over all frames at once (Schönberger & Frahm 2016), with pycolmap.
 
-Features are COLMAP's own SIFT, or DISK with LightGlue where hloc is installed. The lens is given and stays as it is.
+Features are COLMAP's own SIFT; see `hloc` for learned ones. The lens is given and stays as it is.
 Frames are matched with their neighbours in the sequence. Frames that cannot be registered have no pose; where the
 reconstruction falls apart, each part has a scale of its own.
 """
@@ -22,6 +22,7 @@ from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.replay.baselines.frames import Frames
 from image_as_imu_ros.replay.baselines.motion import Motion, Poses, motion_of_poses
+from image_as_imu_ros.replay.baselines.optional import optional
 
 _COLMAP_MODELS = {"": "PINHOLE", "plumb_bob": "FULL_OPENCV", "rational_polynomial": "FULL_OPENCV"}
 _COLMAP_MODELS["equidistant"] = "OPENCV_FISHEYE"
@@ -44,10 +45,7 @@ class Settings:
 
 def load() -> ModuleType:
     """The package pycolmap. Raises InputError: it is not installed."""
-    try:
-        import pycolmap
-    except ImportError as error:
-        raise InputError(f"the baseline colmap needs pycolmap: pip install pycolmap ({error})") from None
+    pycolmap = optional("pycolmap", "colmap", "pip install pycolmap")
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
     return pycolmap
 
