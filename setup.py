@@ -57,6 +57,8 @@ setup(
             "safetensors>=0.4",
             "tensorboard>=2.14",
         ],
+        # For evaluate --baseline colmap. hloc, DROID-SLAM and MASt3R are not on PyPI: docs/evaluate.md.
+        "baselines": ["pycolmap>=4.0"],
         "cluster": ["ray>=2.9"],
         # For engine tensorrt. TensorRT itself comes with JetPack, or as the package tensorrt.
         "tensorrt": ["onnx>=1.15", "pycuda>=2022.1"],
@@ -67,10 +69,15 @@ setup(
             "onnx>=1.15",
             "scipy>=1.8",
             "webdataset>=0.2",
-            # TensorRT's real interfaces, which can be imported without a GPU. 47 MB.
+            # TensorRT's real interfaces, which can be imported without a GPU (47 MB), and COLMAP (38 MB).
             *(
                 f'{name}; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
-                for name in ("tensorrt-lean-cu13-bindings", "tensorrt-lean-cu13-libs", "nvidia-cuda-runtime>=13,<14")
+                for name in (
+                    "tensorrt-lean-cu13-bindings",
+                    "tensorrt-lean-cu13-libs",
+                    "nvidia-cuda-runtime>=13,<14",
+                    "pycolmap>=4.0",
+                )
             ),
         ],
     },

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from image_as_imu_ros.replay.comparison import AT_THE_FRAME, PUBLISHED, SINCE_LAST, Comparison
 from image_as_imu_ros.replay.metrics import BLURRED_PX, Samples, axis_error_deg
 
 _ESTIMATE = "#d1495b"
 _TRUTH = "#222222"
 _AXES = "xyz"
+_MARKERS = {AT_THE_FRAME: ".", SINCE_LAST: "+", PUBLISHED: "x"}
 _GAP = 4.0  # median frame intervals after which a line is interrupted
 
 
@@ -160,6 +162,61 @@ def plot_exposure(
     panel.set_ylim(0, 2e3 * np.median(known))
     panel.set_xlabel("time [s]")
     panel.set_ylabel("exposure time [ms]")
+    panel.grid(alpha=0.25)
+    panel.legend(fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_comparison(comparison: Comparison, path: str | Path, title: str = "") -> None:
+    """Write ω by ours, causal, and by every baseline: over time against the truth, and its error over the true blur."""
+    chosen = [answers for answers in comparison.answers if not answers.method.endswith(("centered", "oracle"))]
+    colours = {method: f"C{number}" for number, method in enumerate(dict.fromkeys(one.method for one in chosen))}
+    errors = [np.linalg.norm(answers.angular - answers.truth_angular, axis=1) for answers in chosen]
+    seconds = (comparison.stamps - comparison.stamps[0]) * 1e-9
+    breaks = _breaks(seconds)
+    figure = Figure(figsize=(15, 7.5), layout="constrained")
+    grid = figure.add_gridspec(3, 2, width_ratios=(1.6, 1))
+    for axis in range(3):
+        panel = figure.add_subplot(grid[axis, 0])
+        truth = next(answers.truth_angular for answers in chosen if answers.velocity == AT_THE_FRAME)[:, axis]
+        panel.plot(
+            np.insert(seconds, breaks, np.nan),
+            np.insert(truth, breaks, np.nan),
+            color=_TRUTH,
+            linewidth=1.0,
+            label="truth",
+        )
+        for answers in chosen:
+            panel.scatter(
+                (answers.stamps - comparison.stamps[0]) * 1e-9,
+                answers.angular[:, axis],
+                s=9,
+                marker=_MARKERS[answers.velocity],
+                color=colours[answers.method],
+                linewidths=0.8,
+                label=f"{answers.method}, {answers.velocity}",
+                zorder=3,
+            )
+        # A baseline that has lost its way must not flatten everything else.
+        extent = 1.5 * np.nanmax(np.abs(truth), initial=0.1)
+        panel.set_ylim(-extent, extent)
+        panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
+        panel.grid(alpha=0.25)
+    panel.set_xlabel("time [s]")
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    panel = figure.add_subplot(grid[:, 1])
+    for answers, error in zip(chosen, errors, strict=True):
+        marker, colour = _MARKERS[answers.velocity], colours[answers.method]
+        panel.scatter(comparison.true_blur, error, s=9, marker=marker, color=colour, alpha=0.3, linewidths=0.8)
+        known = np.isfinite(comparison.true_blur)
+        median = _running_median(comparison.true_blur[known], error[known])
+        panel.plot(*median, color=colour, linewidth=1.8, linestyle="-" if marker == "." else "--")
+    panel.axvline(comparison.least_blur, color="gray", linestyle=":", label="most blurred fifth")
+    known = np.concatenate([error[np.isfinite(error)] for error in errors])
+    panel.set_ylim(0, 1.2 * np.quantile(known, 0.98) if len(known) else 1)
+    panel.set_title("error of ω [rad/s]; lines: medians, dashed where not at the frame", fontsize="small")
+    panel.set_xlabel("mean blur by the true rotation [px at 320 px width]")
     panel.grid(alpha=0.25)
     panel.legend(fontsize="small")
     figure.suptitle(title)

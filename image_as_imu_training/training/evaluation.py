@@ -14,9 +14,9 @@ import torch
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.estimator import Options
 from image_as_imu_ros.motion_field import MotionField, cell_centres, signed_from_axial
-from image_as_imu_ros.replay.evaluate import run_recording, samples_of
 from image_as_imu_ros.replay.metrics import metrics
 from image_as_imu_ros.replay.recording import CameraMessages, Recording
+from image_as_imu_ros.replay.run import run_recording, samples_of
 from image_as_imu_ros.replay.truth import read_truth
 from image_as_imu_training.metrics import Predictions, figures
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH

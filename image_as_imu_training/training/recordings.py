@@ -29,8 +29,8 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import STAMP_REFERENCES, Options, check_exposure
 from image_as_imu_ros.images import stamp_to_nanoseconds
-from image_as_imu_ros.replay.evaluate import Timing, fit_exposure, run_recording, samples_of
 from image_as_imu_ros.replay.recording import Recording
+from image_as_imu_ros.replay.run import Timing, fit_exposure, run_recording, samples_of
 from image_as_imu_ros.replay.truth import Truth, read_truth
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 from image_as_imu_ros.view import View

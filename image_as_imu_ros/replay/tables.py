@@ -1,0 +1,122 @@
+"""What evaluate says in figures: a table of frames in a file, and a summary on the screen."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from image_as_imu_ros.replay import comparison
+from image_as_imu_ros.replay.metrics import Samples
+from image_as_imu_ros.replay.run import Run
+from image_as_imu_ros.replay.truth import Truth
+
+_STAGES = ("decode", "prepare", "network", "solve", "align", "direction")
+
+
+def write_frames(path: Path, run: Run, samples: Samples) -> None:
+    """One row per frame: SI units, camera's optical frame, standard deviations as sigma_*, empty where not known."""
+    sigma = np.sqrt(np.einsum("nii->ni", samples.covariance))
+    vectors = {
+        "angular": samples.angular,
+        "linear": samples.linear,
+        "sigma_angular": sigma[:, 3:],
+        "sigma_linear": sigma[:, :3],
+        "truth_angular": samples.truth_angular,
+        "truth_linear": samples.truth_linear,
+    }
+    names = [f"{name}_{axis}" for name in vectors for axis in "xyz"]
+    quality = ("mean_flow_px", "residual", "inliers", "direction_resolved", "direction_probability", "exposure_s")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        stages = [f"{stage}_ms" for stage in _STAGES]
+        writer.writerow(["stamp_ns", "measurement", "alignment_doubt", *names, *quality, *stages])
+        for result, values in zip(run.results, np.concatenate(list(vectors.values()), axis=1), strict=True):
+            numbers = [
+                *values,
+                result.mean_flow,
+                result.residual,
+                result.inliers,
+                int(result.resolved),
+                result.direction_probability,
+                result.exposure,
+                *(1e3 * result.seconds[stage] for stage in _STAGES),
+            ]
+            texts = ("" if np.isnan(number) else f"{number:.6g}" for number in numbers)
+            writer.writerow([result.stamp, result.measurement, result.doubt, *texts])
+
+
+def print_summary(
+    figures: dict, run: Run, samples: Samples, truth: Truth | None, args: argparse.Namespace, output: Path
+) -> None:
+    def row(name: str, *values: str) -> None:
+        print(f"{name:<30}" + "".join(f"{value:>22}" for value in values))
+
+    def numbers(values: list[float] | None) -> str:
+        return "–" if values is None else " ".join(f"{value:.3f}" for value in values)
+
+    def figure(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    groups = figures["all"], figures["blurred"]
+    origin = " (fitted)" if args.fit_exposure else ""
+    if args.exposure == "estimate":
+        last = run.results[-1]
+        origin = f" (estimated; at the end {1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%})"
+    print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms{origin}")
+    kinds = Counter(result.measurement for result in run.results)
+    kinds["without an answer"] = run.frames - len(run.results)
+    print(", ".join(f"{count} {what}" for what, count in kinds.items() if count))
+    for doubt, count in _counted(result.doubt for result in run.results if result.doubt).items():
+        print(f"{count} frames not aligned: {doubt}")
+    if truth is None:
+        print("no ground truth in the recording: nothing to compare with")
+    else:
+        row("", "frames with truth", "with ≥ 4 px of blur")
+        row("frames", *(str(group["frames"]) for group in groups))
+        row("RMSE ω x y z [rad/s]", *(numbers(group["rmse_angular"]) for group in groups))
+        row("RMSE v x y z [m/s]", *(numbers(group["rmse_linear"]) for group in groups))
+        for key, name, form in (
+            ("axis_error_deg", "rotation axis [°]", ".1f"),
+            ("magnitude_ratio", "|ω| estimate / truth", ".2f"),
+        ):
+            for part in groups[0][key]:
+                row(f"{name} {part}", *(figure(group[key][part], form) for group in groups))
+        row("direction correct", *(figure(group["direction_correct"], ".1%") for group in groups))
+        chosen = samples.has_truth, samples.has_truth & samples.blurred
+        known = (samples.resolved[mask] for mask in chosen)
+        row("direction known on", *(f"{mask.mean():.1%}" if len(mask) else "–" for mask in known))
+        for name, of_one in (("published", figures), *figures["measurements"].items()):
+            covariance = of_one["covariance"]
+            print(
+                f"{name}: RMSE ω {numbers(of_one['all']['rmse_angular'])} rad/s on {of_one['all']['frames']} frames; "
+                f"mean normalised error squared ω {figure(covariance['nees_angular'], '.2f')}, "
+                f"v {figure(covariance['nees_linear'], '.2f')} (3 is honest); "
+                f"ω inside its 95 % ellipsoid {figure(covariance['coverage95_angular'], '.1%')}"
+            )
+        frame_ids = {result.frame_id for result in run.results}
+        if truth.frame_id and frame_ids != {truth.frame_id}:
+            print(
+                f"note: the truth is in frame {truth.frame_id!r}, the images in {', '.join(sorted(frame_ids))!r}; "
+                "it is compared as it is"
+            )
+    if "baselines" in figures:
+        print(comparison.table(figures["baselines"]))
+    print(f"time per frame: median {figures['time_ms']['p50']:.1f} ms, 95 % {figures['time_ms']['p95']:.1f} ms")
+    print(f"results in {output}")
+    for reason, count in run.refused.items():
+        print(f"{count} frames were not used: {reason}", file=sys.stderr)
+
+
+def _counted(texts: Iterable[str]) -> Counter[str]:
+    """How often each text comes; those that differ in numbers only count as the first of them."""
+    counts, first = Counter(), {}
+    for text in texts:
+        counts[first.setdefault(re.sub(r"[\d.]+", "#", text), text)] += 1
+    return counts
