@@ -78,6 +78,17 @@ def raw_picture(stamp: int, number: int):
     )
 
 
+def exposure(stamp: int, value: float):
+    return _T["geometry_msgs/msg/PointStamped"](header(stamp), _T["geometry_msgs/msg/Point"](value, 0.0, 0.0))
+
+
+def diagnostics(stamp: int, **values: str):
+    """As drivers publish them; camera_ros tells its settings so."""
+    entries = [_T["diagnostic_msgs/msg/KeyValue"](key, value) for key, value in values.items()]
+    status = _T["diagnostic_msgs/msg/DiagnosticStatus"](0, "camera", "", "", entries)
+    return _T["diagnostic_msgs/msg/DiagnosticArray"](header(stamp), [status])
+
+
 def depth_picture(stamp: int, metres: float):
     data = np.full((CAMERA.height // 2, CAMERA.width // 2), round(1e3 * metres), np.uint16)
     return _T["sensor_msgs/msg/Image"](

@@ -90,10 +90,14 @@ def direct_recording(path: Path) -> Path:
 
 
 def test_a_stray_scanner_capture_gives_the_errors_of_the_direct_recording(converted, tmp_path, capsys):
+    """The converted recording tells its exposure itself."""
     errors = []
-    for recording in (converted, direct_recording(tmp_path / "direct")):
+    for recording, exposure in (
+        (converted, []),
+        (direct_recording(tmp_path / "direct"), ["--exposure", str(EXPOSURE)]),
+    ):
         output = tmp_path / f"of_{recording.name}"
-        arguments = ["--exposure", str(EXPOSURE), "--output", str(output), "--measurement", "single"]
+        arguments = [*exposure, "--output", str(output), "--measurement", "single"]
         assert run("evaluate", [str(recording), *arguments]) == 0
         errors.append(json.loads((output / "metrics.json").read_text())["all"])
     ours, direct = errors
@@ -128,8 +132,7 @@ def test_an_unknown_exposure_is_taken_for_10_ms_and_said_aloud(stray, tmp_path, 
     assert convert(["stray", str(stray), str(tmp_path / "recording")]) == 0
     said = capsys.readouterr().out
     assert "10 ms is assumed" in said
-    assert "evaluate" in said
-    assert "--exposure 0.01" in said
+    assert "give --exposure" in said
 
 
 def test_an_exposure_column_is_used_and_nothing_is_assumed(tmp_path, capsys):
@@ -137,7 +140,6 @@ def test_an_exposure_column_is_used_and_nothing_is_assumed(tmp_path, capsys):
     assert convert(["stray", str(capture), str(tmp_path / "recording")]) == 0
     said = capsys.readouterr().out
     assert "assumed" not in said
-    assert "--exposure 0.016" in said
     with Recording(tmp_path / "recording") as recording:
         values = [message.point.x for _, message in recording.messages("/camera/exposure")]
     assert values == pytest.approx([EXPOSURE] * FRAMES)

@@ -16,8 +16,9 @@ import yaml
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.exposure_estimator import MeasuredExposure
+from image_as_imu_ros.exposure_messages import camera_ros_exposure, realsense_exposure
 from image_as_imu_ros.nodes.buffers import Slot, StampCache
-from image_as_imu_ros.nodes.exposure import ExposureWatch, camera_ros_exposure, contradiction, realsense_exposure
+from image_as_imu_ros.nodes.exposure import ExposureWatch, contradiction
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.health import Health
 from image_as_imu_ros.nodes.parameters import Settings

@@ -58,6 +58,59 @@ class TestWithAnExactEngine:
         assert figures["all"]["magnitude_ratio"]["median"] == pytest.approx(1, abs=0.01)
         assert figures["all"]["rmse_linear"] is None
 
+    def test_each_frames_exposure_is_taken_from_the_recording(self, tmp_path, capsys):
+        """The engine sees the blur of 10 ms: a frame that says 20 ms turned half as fast."""
+        exposures = [bags.exposure(stamp, 0.01 + 0.01 * (i % 2)) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/exposure": exposures})
+        figures, table = run(recording, tmp_path / "out", "--direction", "oracle")
+        for row, factor in zip(table, [1, 2] * (COUNT // 2), strict=True):
+            assert float(row["exposure_s"]) == 0.01 * factor
+            assert float(row["angular_y"]) == pytest.approx(-4 / factor, abs=0.02)
+        assert figures["exposure_s"] == 0.015
+        assert "15.00 ms (median of /camera/exposure)" in capsys.readouterr().out
+        given, _ = run(recording, tmp_path / "given", "--exposure", "0.01", "--direction", "oracle")
+        assert max(given["all"]["rmse_angular"]) < 0.01, "what is given wins"
+
+    def test_a_frames_exposure_moves_its_stamp_to_mid_exposure(self, tmp_path):
+        """A frame that says its exposure in µs and is stamped when it begins."""
+        exposures = [bags.exposure(stamp - 5_000_000, 1e4) for stamp in bags.frame_stamps(COUNT)]
+        pictures = [bags.picture(stamp - 5_000_000, i) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
+        topics = {"/camera/image_raw/compressed": pictures, "/a": exposures, "/exposure_of_others": exposures[:1]}
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **topics)
+        options = (
+            "--exposure",
+            "topic",
+            "--exposure-topic",
+            "/a",
+            "--exposure-unit",
+            "us",
+            "--stamp-reference",
+            "start",
+        )
+        _, table = run(recording, tmp_path / "out", *options)
+        assert [int(row["stamp_ns"]) for row in table] == bags.frame_stamps(COUNT)
+
+    def test_exposures_of_camera_ros_stand_in_its_diagnostics(self, tmp_path):
+        told = [bags.diagnostics(stamp, ExposureTime="10000") for stamp in bags.frame_stamps(COUNT)]
+        others = [bags.diagnostics(stamp + 1, temperature="40") for stamp in bags.frame_stamps(COUNT)]
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/diagnostics": told + others})
+        figures, _ = run(recording, tmp_path / "out", "--exposure", "camera_ros")
+        assert figures["exposure_s"] == pytest.approx(0.01)
+
+    def test_frames_whose_exposure_is_missing_or_impossible_are_left_out(self, tmp_path, capsys):
+        values = [0.01, 0.01, 0.0, float("nan"), 10.0, *[0.01] * 6]
+        exposures = [bags.exposure(*one) for one in zip(bags.frame_stamps(COUNT - 1), values, strict=True)]
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/exposure": exposures})
+        figures, _ = run(recording, tmp_path / "out")
+        assert figures["frames"] == COUNT - 4
+        said = capsys.readouterr().err
+        for reason in (
+            "1 frames were not used: the recording tells no exposure with this image's stamp",
+            "2 frames were not used: exposure time is 0.0 s",
+            "1 frames were not used: exposure time is nan s",
+        ):
+            assert reason in said
+
     @pytest.mark.parametrize(("reference", "offset"), [("start", -15_000_000), ("end", 15_000_000)])
     def test_stamps_and_readout_move_to_mid_exposure(self, tmp_path, reference, offset):
         pictures = [bags.picture(stamp + offset, i) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
@@ -190,6 +243,20 @@ class TestBadInput:
 
     def test_no_exposure(self, recording, capsys):
         assert "--fit-exposure" in self.fails(capsys, recording)
+
+    def test_no_exposure_of_that_kind(self, recording, capsys):
+        said = self.fails(capsys, recording, "--exposure", "camera_ros")
+        assert "no topic of type diagnostic_msgs/msg/DiagnosticArray in the recording tells it" in said
+
+    @pytest.mark.usefixtures("exact_engine")
+    def test_diagnostics_of_something_else(self, tmp_path, capsys):
+        others = [bags.diagnostics(bags.FIRST_STAMP, temperature="40")]
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/diagnostics": others})
+        said = self.fails(capsys, recording, "--exposure", "camera_ros")
+        assert "'/diagnostics' tells no exposure times" in said
+
+    def test_two_exposures_for_one_run(self, recording, capsys):
+        assert "--exposure-topic" in self.fails(capsys, recording, "--exposure", "0.01", "--exposure-topic", "/x")
 
     @pytest.mark.parametrize("value", ["0", "-0.01", "nan", "inf", "20"])
     def test_impossible_exposure(self, recording, capsys, value):

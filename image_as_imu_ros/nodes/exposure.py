@@ -1,16 +1,16 @@
-"""Where a frame's exposure time comes from: message types, units, and watches for values that cannot be true."""
+"""Where a frame's exposure time comes from, and watches for values that cannot be true."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
+from functools import partial
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.exposure_estimator import MeasuredExposure
+from image_as_imu_ros.exposure_messages import EXPOSURE_TYPES, exposure_of_message
 
-EXPOSURE_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "100us": 1e-4}  # → seconds
-EXPOSURE_TOPICS = ("topic", "realsense", "camera_ros")
+EXPOSURE_TOPICS = tuple(EXPOSURE_TYPES)
 EXPOSURE_SOURCES = ("parameter", *EXPOSURE_TOPICS, "estimate")
 
 _SUSPECT_RATIO = 1.5  # given exposure over measured one, or the reverse
@@ -23,16 +23,16 @@ def exposure_reader(source: str, unit: str) -> tuple[type, Callable[[object], fl
     """The message type of an exposure source, and a function from such a message to seconds.
 
     The function returns None for a message that says nothing about exposure, and raises InputError for one that is
-    damaged. All types have a header whose stamp is that of the image.
+    damaged.
 
     Raises:
         InputError: the message type is not installed.
     """
-    scale = EXPOSURE_UNITS[unit]
+    read = partial(exposure_of_message, source, unit)
     if source == "topic":
         from geometry_msgs.msg import PointStamped
 
-        return PointStamped, lambda message: message.point.x * scale
+        return PointStamped, read
     if source == "realsense":
         try:
             from realsense2_camera_msgs.msg import Metadata
@@ -40,35 +40,12 @@ def exposure_reader(source: str, unit: str) -> tuple[type, Callable[[object], fl
             raise InputError(
                 "exposure_source 'realsense' needs the package realsense2_camera_msgs, which is not installed"
             ) from None
-        return Metadata, lambda message: realsense_exposure(message.json_data) * scale
+        return Metadata, read
     if source == "camera_ros":
         from diagnostic_msgs.msg import DiagnosticArray
 
-        return DiagnosticArray, camera_ros_exposure
+        return DiagnosticArray, read
     raise InputError(f"exposure_source {source!r} has no topic")
-
-
-def realsense_exposure(json_data: str) -> float:
-    """`actual_exposure` of realsense2_camera's metadata, in the camera's unit."""
-    try:
-        return float(json.loads(json_data)["actual_exposure"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"RealSense metadata without a number 'actual_exposure': {json_data[:80]!r} "
-            "(does the kernel driver support metadata?)"
-        ) from None
-
-
-def camera_ros_exposure(message) -> float | None:
-    """`ExposureTime` (µs) of camera_ros's diagnostics → s; None in diagnostics of others."""
-    for status in message.status:
-        for entry in status.values:
-            if entry.key == "ExposureTime":
-                try:
-                    return float(entry.value) * 1e-6
-                except ValueError:
-                    raise InputError(f"camera_ros reports ExposureTime {entry.value!r}, not a number of µs") from None
-    return None
 
 
 def contradiction(given: float, measured: MeasuredExposure) -> str:

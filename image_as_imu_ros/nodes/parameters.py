@@ -12,7 +12,8 @@ from image_as_imu_ros.engine import ENGINES
 from image_as_imu_ros.engine.precision import PRECISIONS
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import MEASUREMENTS, STAMP_REFERENCES, Options
-from image_as_imu_ros.nodes.exposure import EXPOSURE_SOURCES, EXPOSURE_UNITS
+from image_as_imu_ros.exposure_messages import EXPOSURE_UNITS
+from image_as_imu_ros.nodes.exposure import EXPOSURE_SOURCES
 from image_as_imu_ros.nodes.rate_hint import RATE_HINTS
 from image_as_imu_ros.solver import MOTION_MODELS
 

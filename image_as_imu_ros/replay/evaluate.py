@@ -15,10 +15,12 @@ import numpy as np
 from image_as_imu_ros.engine import ENGINES, load_engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import MEASUREMENTS, STAMP_REFERENCES, Options, check_exposure
+from image_as_imu_ros.exposure_messages import EXPOSURE_TYPES, EXPOSURE_UNITS
 from image_as_imu_ros.replay import comparison
 from image_as_imu_ros.replay.bag_writer import check_new, write_bag
 from image_as_imu_ros.replay.baselines import MODULES, TRAJECTORY, find_baseline
 from image_as_imu_ros.replay.baselines.frames import Frames
+from image_as_imu_ros.replay.exposures import read_exposures
 from image_as_imu_ros.replay.metrics import metrics, with_true_direction
 from image_as_imu_ros.replay.plots import (
     plot_comparison,
@@ -29,6 +31,7 @@ from image_as_imu_ros.replay.plots import (
 )
 from image_as_imu_ros.replay.recording import Recording
 from image_as_imu_ros.replay.run import (
+    Run,
     Timing,
     exposures_of,
     fit_exposure,
@@ -67,12 +70,15 @@ def main(argv: list[str]) -> int:
         if truth is None and (oracle or args.fit_exposure or baselines):
             asked = "--baseline" if baselines else "--fit-exposure" if args.fit_exposure else "--direction oracle"
             raise InputError(f"{asked} needs ground truth, but the recording has no topic that could be it")
-        exposure = None if estimated else args.exposure
         if args.fit_exposure:
             first = Timing(_FIRST_EXPOSURE, args.stamp_reference, args.readout_time)
             open_direction = Options(motion_model=args.motion_model, direction="axial")
             run = run_recording(recording, topics, engine, open_direction, first, "fitting the exposure")
             exposure = fit_exposure(samples_of(run.results, truth, args.motion_model), _FIRST_EXPOSURE)
+        elif topics["exposure"]:
+            exposure = read_exposures(recording, topics["exposure"], args.exposure or "topic", args.exposure_unit)
+        else:
+            exposure = None if estimated else args.exposure
         timing = Timing(exposure, args.stamp_reference, args.readout_time)
         run = run_recording(
             recording, topics, engine, options, timing, "estimating", every=args.every, known_direction=oracle
@@ -99,8 +105,7 @@ def main(argv: list[str]) -> int:
             "are both stamped by the same clock?"
         )
 
-    if estimated:
-        exposure = settled_exposure(run)
+    exposure = settled_exposure(run)
     figures = metrics(samples, exposure, oracle=oracle, truth_std=args.truth_std)
     by_measurement = {
         name: samples_of(results, truth, args.motion_model)
@@ -130,7 +135,7 @@ def main(argv: list[str]) -> int:
         cv2.imwrite(str(output / f"frame_{stamp}.png"), picture)
     if args.write_bag:
         write_bag(args.write_bag, published(run, samples, args.motion_model))
-    print_summary(figures, run, samples, truth, args, output)
+    print_summary(figures, run, samples, truth, _exposure_origin(args, topics["exposure"], run), output)
     return 0
 
 
@@ -154,9 +159,12 @@ def _parser() -> argparse.ArgumentParser:
         "--exposure",
         type=_exposure,
         metavar="S",
-        help='exposure time of all frames, s, or "estimate": measured from blur and alignment',
+        help='exposure time of all frames, s; "topic", "realsense" or "camera_ros": that of each frame, as recorded; '
+        '"estimate": measured from blur and alignment (default: topic, where there is one)',
     )
     exposure.add_argument("--fit-exposure", action="store_true", help="fit one exposure time to the truth")
+    parser.add_argument("--exposure-topic", metavar="TOPIC", help="of each frame's exposure (default: the only one)")
+    parser.add_argument("--exposure-unit", choices=tuple(EXPOSURE_UNITS), default="s", help="on it (default: s)")
     parser.add_argument("--stamp-reference", choices=STAMP_REFERENCES, default="middle", help="(default: middle)")
     parser.add_argument(
         "--readout-time",
@@ -199,15 +207,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _exposure(text: str) -> float | str:
-    return text if text == "estimate" else float(text)
+    return text if text in ("estimate", *EXPOSURE_TYPES) else float(text)
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.exposure is None and not args.fit_exposure:
-        raise InputError(
-            "the exposure time is needed: give it with --exposure SECONDS, measure it with --exposure estimate, "
-            "or fit it to the truth with --fit-exposure"
-        )
     if isinstance(args.exposure, float):
         check_exposure(args.exposure)
     if args.every < 1:
@@ -234,8 +237,36 @@ def _choose_topics(recording: Recording, args: argparse.Namespace) -> dict[str, 
         "image": image,
         "camera_info": recording.camera_info_topic(image, args.camera_info_topic),
         "depth": recording.depth_topic(args.depth_topic) if args.depth_topic else None,
+        "exposure": _choose_exposure_topic(recording, args),
         "truth": recording.truth_topic(args.truth_topic),
     }
+
+
+def _choose_exposure_topic(recording: Recording, args: argparse.Namespace) -> str | None:
+    """The topic of per-frame exposures; None where the exposure comes from elsewhere."""
+    source = args.exposure or "topic"
+    if args.fit_exposure or source not in EXPOSURE_TYPES:
+        if args.exposure_topic:
+            raise InputError("--exposure-topic is of no use with --exposure SECONDS or estimate, or --fit-exposure")
+        return None
+    topic = recording.exposure_topic(source, args.exposure_topic)
+    if topic is None:
+        raise InputError(
+            f"the exposure time is needed, and no topic of type {EXPOSURE_TYPES[source]} in the recording tells it: "
+            "give it with --exposure SECONDS, measure it with --exposure estimate, or fit it to the truth with "
+            "--fit-exposure"
+        )
+    return topic
+
+
+def _exposure_origin(args: argparse.Namespace, topic: str | None, run: Run) -> str:
+    """Where the exposure came from, for people."""
+    if args.fit_exposure:
+        return "fitted to the truth"
+    if args.exposure == "estimate":
+        last = run.results[-1]
+        return f"estimated; at the end {1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%}"
+    return f"median of {topic}" if topic else "given"
 
 
 def _span(stamps: np.ndarray) -> str:

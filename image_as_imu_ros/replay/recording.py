@@ -15,6 +15,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.exposure_messages import EXPOSURE_TYPES
 from image_as_imu_ros.images import (
     camera_from_info,
     decode_compressed,
@@ -166,6 +167,23 @@ class Recording(AbstractContextManager):
             return self._named(name, TRUTH_TYPES, "--truth-topic")
         found = next(filter(None, (self._of_type(*kind) for kind in TRUTH_KINDS)), None)
         return self._only(found, "truth", "--truth-topic") if found else None
+
+    def exposure_topic(self, source: str, name: str | None = None) -> str | None:
+        """The topic that tells each frame's exposure: `name`, or the only one of that kind, or None if there is none.
+
+        Points tell many things: only a topic that is called exposure is taken for one.
+
+        Args:
+            source: key of EXPOSURE_TYPES.
+
+        Raises:
+            InputError: no topic `name` of that type, or several to choose from.
+        """
+        type_name = EXPOSURE_TYPES[source]
+        if name is not None:
+            return self._named(name, (type_name,), "--exposure-topic")
+        found = [topic for topic in self._of_type(type_name) if source != "topic" or "exposure" in topic.lower()]
+        return self._only(found, "exposure", "--exposure-topic") if found else None
 
     def frames(self, image_topic: str, info_topic: str, depth_topic: str | None = None) -> Iterator[CameraMessages]:
         """Images in the order of recording, each with the latest camera_info and the depth image nearest in time.

@@ -14,9 +14,18 @@ from tqdm import tqdm
 
 from image_as_imu_ros.engine import Engine
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimator import FIRST_EXPOSURE, Frame, MotionEstimate, MotionEstimator, Options, mid_exposure
+from image_as_imu_ros.estimator import (
+    FIRST_EXPOSURE,
+    Frame,
+    MotionEstimate,
+    MotionEstimator,
+    Options,
+    check_exposure,
+    mid_exposure,
+)
 from image_as_imu_ros.exposure_estimator import MeasuredExposure
 from image_as_imu_ros.overlay import draw_overlay
+from image_as_imu_ros.replay.exposures import Exposures
 from image_as_imu_ros.replay.metrics import Samples, with_true_direction
 from image_as_imu_ros.replay.recording import CameraMessages, Recording
 from image_as_imu_ros.replay.truth import Truth
@@ -33,18 +42,23 @@ class Timing:
     """What the stamps of a recording mean. See `estimator.mid_exposure`.
 
     Attributes:
-        exposure: s; None if it is to be estimated.
+        exposure: s, of all frames or of each; None if it is to be estimated.
     """
 
-    exposure: float | None
+    exposure: float | Exposures | None
     stamp_reference: str
     readout_time: float
 
+    def exposure_of(self, stamp: int) -> float | None:
+        """Exposure time, s, of a frame stamped `stamp`. Raises InputError: it is told for other frames only."""
+        return self.exposure.of(stamp) if isinstance(self.exposure, Exposures) else self.exposure
+
     def middle(self, stamp: int, estimated_exposure: float | None) -> int:
-        """Mid-exposure, ns, of a frame stamped `stamp`. Raises InputError: the stamp is not positive."""
+        """Mid-exposure, ns, of a frame stamped `stamp`. Raises InputError: stamp or exposure cannot be used."""
         if stamp <= 0:
             raise InputError(f"image stamp is {stamp} ns; it must be positive (was the driver's clock running?)")
-        exposure = self.exposure or estimated_exposure or FIRST_EXPOSURE
+        exposure = self.exposure_of(stamp) or estimated_exposure or FIRST_EXPOSURE
+        check_exposure(exposure)
         return mid_exposure(stamp, exposure, self.stamp_reference, self.readout_time)
 
 
@@ -180,7 +194,8 @@ def _estimates(
             image = message.decode_image(estimator.engine.info.colour)
             depth = message.decode_depth()
             middle = timing.middle(message.stamp, estimator.exposure)
-            frame = Frame(image, middle, message.camera(), timing.exposure, depth, driver_stamp=message.stamp)
+            exposure = timing.exposure_of(message.stamp)
+            frame = Frame(image, middle, message.camera(), exposure, depth, driver_stamp=message.stamp)
             decoding = time.perf_counter() - started
             estimate = estimator.update(frame)
         except InputError as error:
@@ -264,7 +279,7 @@ def exposures_of(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
 
 
 def settled_exposure(run: Run) -> float:
-    """Median of the estimated exposure times, s, without those that still were little more than a guess."""
+    """Median of the frames' exposure times, s, without estimates that still were little more than a guess."""
     used = np.array([[result.exposure, result.exposure_log_std] for result in run.results])
     settled = used[:, 1] <= max(_SETTLED_LOG_STD, used[:, 1].min())
     return float(np.median(used[settled, 0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 import sys
@@ -53,8 +52,10 @@ def write_frames(path: Path, run: Run, samples: Samples) -> None:
 
 
 def print_summary(
-    figures: dict, run: Run, samples: Samples, truth: Truth | None, args: argparse.Namespace, output: Path
+    figures: dict, run: Run, samples: Samples, truth: Truth | None, exposure_origin: str, output: Path
 ) -> None:
+    """Print what metrics.json holds, and what became of all frames. `exposure_origin`: where the exposure is from."""
+
     def row(name: str, *values: str) -> None:
         print(f"{name:<30}" + "".join(f"{value:>22}" for value in values))
 
@@ -65,11 +66,7 @@ def print_summary(
         return "–" if value is None else format(value, form)
 
     groups = figures["all"], figures["blurred"]
-    origin = " (fitted)" if args.fit_exposure else ""
-    if args.exposure == "estimate":
-        last = run.results[-1]
-        origin = f" (estimated; at the end {1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%})"
-    print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms{origin}")
+    print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms ({exposure_origin})")
     kinds = Counter(result.measurement for result in run.results)
     kinds["without an answer"] = run.frames - len(run.results)
     print(", ".join(f"{count} {what}" for what, count in kinds.items() if count))

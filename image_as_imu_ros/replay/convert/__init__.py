@@ -73,7 +73,7 @@ class _Wanted:
 
     Attributes:
         default_exposure: of frames that do not say theirs, s.
-        exposures: s, of the frames so far.
+        kept: how many there were so far.
         assumed: whether nobody said what the exposure was.
     """
 
@@ -83,7 +83,7 @@ class _Wanted:
         if args.min_blur and self._turning is None:
             raise InputError("--min-blur needs a gyroscope or poses in the capture")
         self.default_exposure = args.exposure or DEFAULT_EXPOSURE
-        self.exposures: list[float] = []
+        self.kept = 0
         self.assumed = False
 
     def __iter__(self) -> Iterator[CapturedFrame]:
@@ -98,10 +98,10 @@ class _Wanted:
             if self._turning is not None and not self._is_blurred(frame, exposure):
                 continue
             self.assumed |= self._args.exposure is None and frame.exposure is None
-            self.exposures.append(exposure)
+            self.kept += 1
             frame = frame.resized(*self._args.resize) if self._args.resize else frame
             yield frame.cropped(*self._args.crop) if self._args.crop else frame
-        if not self.exposures:
+        if not self.kept:
             raise InputError(f"none of the {self._capture.count} frames is left: --min-blur is too much")
 
     def _is_blurred(self, frame: CapturedFrame, exposure: float) -> bool:
@@ -110,17 +110,16 @@ class _Wanted:
 
 
 def _report(args: argparse.Namespace, capture: Capture, frames: _Wanted) -> None:
-    exposure = float(np.median(frames.exposures))
     if frames.assumed:
         print(
-            f"The capture does not say its exposure time: {1e3 * exposure:g} ms is assumed. Every velocity is wrong by "
-            "the factor by which that is wrong; give --exposure if you know better"
+            f"The capture does not say its exposure time: {1e3 * frames.default_exposure:g} ms is assumed. "
+            "Every velocity is wrong by the factor by which that is wrong; give --exposure if you know better"
         )
     truth = [name for name, part in (("gyroscope", capture.gyroscope), ("poses", capture.poses)) if part is not None]
     print(
-        f"{len(frames.exposures)} of {capture.count} frames, "
+        f"{frames.kept} of {capture.count} frames, "
         f"{' and '.join(truth) if truth else 'nothing to compare with'} → {args.output}\n"
-        f"python -m image_as_imu_ros evaluate {args.output} --exposure {exposure:g}"
+        f"python -m image_as_imu_ros evaluate {args.output}"
     )
 
 

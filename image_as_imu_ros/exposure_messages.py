@@ -1,0 +1,57 @@
+"""Messages in which drivers tell a frame's exposure time, and what they say in seconds.
+
+All have a header whose stamp is that of the image.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from image_as_imu_ros.errors import InputError
+
+EXPOSURE_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "100us": 1e-4}  # → seconds
+EXPOSURE_TYPES = {  # source → type of its messages
+    "topic": "geometry_msgs/msg/PointStamped",
+    "realsense": "realsense2_camera_msgs/msg/Metadata",
+    "camera_ros": "diagnostic_msgs/msg/DiagnosticArray",
+}
+
+
+def exposure_of_message(source: str, unit: str, message: Any) -> float | None:
+    """The exposure time, s, that a message of one of EXPOSURE_TYPES tells; None if it says nothing about exposure.
+
+    Args:
+        source: key of EXPOSURE_TYPES.
+        unit: key of EXPOSURE_UNITS; camera_ros always tells µs.
+
+    Raises:
+        InputError: the message is damaged.
+    """
+    if source == "camera_ros":
+        return camera_ros_exposure(message)
+    value = message.point.x if source == "topic" else realsense_exposure(message.json_data)
+    return value * EXPOSURE_UNITS[unit]
+
+
+def realsense_exposure(json_data: str) -> float:
+    """`actual_exposure` of realsense2_camera's metadata, in the camera's unit."""
+    try:
+        return float(json.loads(json_data)["actual_exposure"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"RealSense metadata without a number 'actual_exposure': {json_data[:80]!r} "
+            "(does the kernel driver support metadata?)"
+        ) from None
+
+
+def camera_ros_exposure(message: Any) -> float | None:
+    """`ExposureTime` (µs) of camera_ros's diagnostics → s; None in diagnostics of others."""
+    for status in message.status:
+        for entry in status.values:
+            if entry.key == "ExposureTime":
+                try:
+                    return float(entry.value) * 1e-6
+                except ValueError:
+                    raise InputError(f"camera_ros reports ExposureTime {entry.value!r}, not a number of µs") from None
+    return None
