@@ -17,7 +17,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[f"{package}*", "image_as_imu_training*"]),
     package_data={
-        package: ["demo/assets/*"],
+        package: ["demo/assets/*", "replay/*.html"],
         "image_as_imu_training.training.config": ["*.yaml", "*/*.yaml"],
         "image_as_imu_training.datasets": ["*.txt"],
     },
@@ -36,6 +36,7 @@ setup(
         "rosbags>=0.10",
         "matplotlib>=3.5",
         "tqdm>=4.60",
+        "jinja2>=3.0",
     ],
     extras_require={
         # The PyPI builds of ROS 2, for machines without a ROS installation.

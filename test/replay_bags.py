@@ -12,10 +12,12 @@ from rosbags.typesys import Stores, get_typestore
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, axial_from_signed, cell_centres
+from image_as_imu_ros.replay import evaluate
 from image_as_imu_ros.view import View
 
 CAMERA = Camera(160, 112, 130.0, 128.0, 80.0, 55.0)
 EXPOSURE = 0.01
+COUNT = 12  # frames
 FRAME_ID = "camera_optical"
 FIRST_STAMP = 1_700_000_000_000_000_000
 FRAME_INTERVAL = 40_000_000  # ns
@@ -51,6 +53,12 @@ class ExactEngine:
 
     def close(self) -> None:
         pass
+
+
+def let_evaluate_see_exactly(monkeypatch) -> None:
+    """Give the command ExactEngine for its model."""
+    monkeypatch.setattr(evaluate, "resource", lambda name: name)
+    monkeypatch.setattr(evaluate, "load_engine", lambda *_: ExactEngine(frame_stamps(COUNT)))
 
 
 def frame_stamps(count: int) -> list[int]:
@@ -166,7 +174,7 @@ def write_recording(
     return path
 
 
-def moving_camera(path: Path, count: int = 12, *, truth: str = "twist", **topics: list) -> Path:
+def moving_camera(path: Path, count: int = COUNT, *, truth: str = "twist", **topics: list) -> Path:
     """A recording of `motion`: pictures stamped in mid-exposure, intrinsics, and the truth at 200 Hz."""
     stamps = frame_stamps(count)
     times = range(stamps[0] - 20_000_000, stamps[-1] + 20_000_000, 5_000_000)

@@ -5,8 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from image_as_imu_ros.replay.metrics import Samples, direction_agrees, metrics, with_true_direction
-from image_as_imu_ros.replay.plots import plot_error_against_blur, plot_time_series
+from image_as_imu_ros.replay.metrics import (
+    Samples,
+    direction_agrees,
+    ellipsoid_levels,
+    metrics,
+    with_true_direction,
+)
+from image_as_imu_ros.replay.plots import (
+    plot_directions,
+    plot_error_against_blur,
+    plot_reliability,
+    plot_time_series,
+)
 
 
 def samples(truth_angular, angular=None, truth_linear=None, linear=None, **changes) -> Samples:
@@ -128,6 +139,19 @@ def test_errors_drawn_from_the_covariance_are_found_honest():
     assert found["nees_angular"] == pytest.approx(3, rel=0.03)
     assert found["nees_linear"] == pytest.approx(3, rel=0.03)
     assert found["coverage95_angular"] == pytest.approx(0.95, abs=0.005)
+    for levels in ellipsoid_levels(run):
+        np.testing.assert_allclose(np.quantile(levels, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.015)
+
+
+def test_an_ellipsoid_reaches_as_far_as_chi_squared_says():
+    """Quantiles of χ² with 3 degrees of freedom, from tables."""
+    quantiles = {0.05: 0.3518, 0.5: 2.3660, 0.95: 7.8147, 0.99: 11.3449}
+    run = samples(np.zeros((4, 3)), angular=[[np.sqrt(value), 0, 0] for value in quantiles.values()])
+    angular, linear = ellipsoid_levels(run)
+    assert angular == pytest.approx(list(quantiles), abs=1e-4)
+    assert np.isnan(linear).all()
+    wider, _ = ellipsoid_levels(run, truth_std=1.0)
+    assert (wider < angular).all()
 
 
 def test_where_only_the_linear_velocity_is_known_it_tells_the_direction():
@@ -143,5 +167,8 @@ def test_plots_are_drawn_whatever_is_missing(tmp_path):
     for name, run in {"turning": turning, "moving": moving}.items():
         plot_time_series(run, tmp_path / f"{name}.png", name)
         plot_error_against_blur(run, tmp_path / f"{name}_error.png", name)
+        plot_reliability({"single": run, "none": run.select([])}, tmp_path / f"{name}_reliability.png", name)
+        plot_directions(run, tmp_path / f"{name}_directions.png", name)
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
-        assert (tmp_path / f"{name}_error.png").stat().st_size > 5_000
+        for plot in ("error", "reliability", "directions"):
+            assert (tmp_path / f"{name}_{plot}.png").stat().st_size > 5_000

@@ -9,18 +9,16 @@ import pytest
 import replay_bags as bags
 
 from image_as_imu_ros import command_line
-from image_as_imu_ros.replay import evaluate
 from image_as_imu_ros.replay.recording import Recording
 from image_as_imu_ros.resources import DEFAULT_MODEL
 
-COUNT = 12
+COUNT = bags.COUNT
 RECORDINGS = Path(__file__).resolve().parents[1] / ".." / "shared" / "recordings"
 
 
 @pytest.fixture
 def exact_engine(monkeypatch):
-    monkeypatch.setattr(evaluate, "resource", lambda name: name)
-    monkeypatch.setattr(evaluate, "load_engine", lambda *_: bags.ExactEngine(bags.frame_stamps(COUNT)))
+    bags.let_evaluate_see_exactly(monkeypatch)
 
 
 def run(recording: Path, output: Path, *options: str) -> tuple[dict, list[dict]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 from contextlib import closing
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from image_as_imu_ros.engine import ENGINES, load_engine
+from image_as_imu_ros.engine import ENGINES, Engine, load_engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import MEASUREMENTS, STAMP_REFERENCES, Options, check_exposure
 from image_as_imu_ros.exposure_messages import EXPOSURE_TYPES, EXPOSURE_UNITS
@@ -20,16 +22,20 @@ from image_as_imu_ros.replay import comparison
 from image_as_imu_ros.replay.bag_writer import check_new, write_bag
 from image_as_imu_ros.replay.baselines import MODULES, TRAJECTORY, find_baseline
 from image_as_imu_ros.replay.baselines.frames import Frames
+from image_as_imu_ros.replay.evaluation import Evaluation
 from image_as_imu_ros.replay.exposures import read_exposures
 from image_as_imu_ros.replay.metrics import metrics, with_true_direction
 from image_as_imu_ros.replay.plots import (
     plot_comparison,
+    plot_directions,
     plot_error_against_blur,
     plot_exposure,
     plot_measurements,
+    plot_reliability,
     plot_time_series,
 )
 from image_as_imu_ros.replay.recording import Recording
+from image_as_imu_ros.replay.report import write_report
 from image_as_imu_ros.replay.run import (
     Run,
     Timing,
@@ -50,11 +56,22 @@ _FIRST_EXPOSURE = 0.02  # s, the guess that --fit-exposure starts from
 
 def main(argv: list[str]) -> int:
     """Run the command. Raises InputError: see `docs/evaluate.md` for what a recording must hold."""
-    args = _parser().parse_args(argv)
-    _check(args)
-    name = Path(args.recording).resolve().stem
-    output = _make_folder(args.output or Path("output") / name)
-    model = args.model or resource(DEFAULT_MODEL)
+    args = parse(argv, parser())
+    output = _make_folder(args.output or Path("output") / Path(args.recording).resolve().stem)
+    evaluation = evaluate(args)
+    write_results(evaluation, output)
+    if args.write_bag:
+        write_bag(args.write_bag, published(evaluation.run, evaluation.samples, args.motion_model))
+    print_summary(evaluation, output)
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> Evaluation:
+    """Run the estimator over a recording and compare it with the truth. `args`: see `parse`.
+
+    Raises:
+        InputError: the recording or the model cannot be used.
+    """
     baselines = [find_baseline(wanted) for wanted in args.baseline]
     oracle = args.direction == "oracle"
     estimated = args.exposure == "estimate"
@@ -64,6 +81,7 @@ def main(argv: list[str]) -> int:
         direction="causal" if oracle else args.direction,
         estimate_exposure=estimated,
     )
+    model = args.model or resource(DEFAULT_MODEL)
     with closing(load_engine(model, args.engine)) as engine, Recording(args.recording) as recording:
         topics = _choose_topics(recording, args)
         truth = read_truth(recording, topics["truth"]) if topics["truth"] else None
@@ -81,7 +99,15 @@ def main(argv: list[str]) -> int:
             exposure = None if estimated else args.exposure
         timing = Timing(exposure, args.stamp_reference, args.readout_time)
         run = run_recording(
-            recording, topics, engine, options, timing, "estimating", every=args.every, known_direction=oracle
+            recording,
+            topics,
+            engine,
+            options,
+            timing,
+            "estimating",
+            truth=truth,
+            every=args.every,
+            known_direction=oracle,
         )
         if baselines:
             frames = Frames.of(recording, topics, args.every)
@@ -98,48 +124,90 @@ def main(argv: list[str]) -> int:
                 )
                 for direction in ("causal", "centered")
             }
-    samples = samples_of(run.results, truth, args.motion_model)
-    if truth is not None and not samples.has_truth.any():
+    decided = samples_of(run.results, truth, args.motion_model)
+    if truth is not None and not decided.has_truth.any():
         raise InputError(
-            f"the truth, {_span(truth.stamps)}, does not overlap with the frames, {_span(samples.stamps)}: "
+            f"the truth, {_span(truth.stamps)}, does not overlap with the frames, {_span(decided.stamps)}: "
             "are both stamped by the same clock?"
         )
-
-    exposure = settled_exposure(run)
-    figures = metrics(samples, exposure, oracle=oracle, truth_std=args.truth_std)
-    by_measurement = {
+    of_measurement = {
         name: samples_of(results, truth, args.motion_model)
         for name, results in (("single", run.single), ("aligned", run.aligned))
         if results
     }
+    exposure = settled_exposure(run)
+    figures = metrics(decided, exposure, oracle=oracle, truth_std=args.truth_std)
     figures["measurements"] = {
-        name: metrics(of_one, exposure, oracle=oracle, truth_std=args.truth_std)
-        for name, of_one in by_measurement.items()
+        name: metrics(samples, exposure, oracle=oracle, truth_std=args.truth_std)
+        for name, samples in of_measurement.items()
     }
+    compared = None
     if baselines:
         known = Timing(exposure, args.stamp_reference, args.readout_time)
         compared = comparison.compare(frames, runs, motions, truth, known, args.motion_model)
         figures["baselines"] = comparison.figures(compared)
-        (output / "comparison.md").write_text(comparison.table(figures["baselines"]))
-        plot_comparison(compared, output / "comparison.png", name)
-    if oracle:
-        samples = with_true_direction(samples)
-    (output / "metrics.json").write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
-    write_frames(output / "frames.csv", run, samples)
-    plot_time_series(samples, output / "time_series.png", name)
-    plot_measurements(by_measurement, output / "measurements.png", name)
-    plot_exposure(*exposures_of(run), output / "exposure.png", name)
+    return Evaluation(
+        name=Path(args.recording).resolve().stem,
+        run=run,
+        truth=truth,
+        decided=decided,
+        samples=with_true_direction(decided) if oracle else decided,
+        by_measurement={
+            name: with_true_direction(samples) if oracle else samples for name, samples in of_measurement.items()
+        },
+        comparison=compared,
+        figures=figures,
+        truth_std=args.truth_std,
+        exposure_origin=_exposure_origin(args, topics["exposure"], run),
+        settings=_settings(args, topics, engine),
+    )
+
+
+def write_results(evaluation: Evaluation, folder: Path) -> None:
+    """Write metrics.json, frames.csv, plots, pictures of telling frames and report.html."""
+    name, run, samples = evaluation.name, evaluation.run, evaluation.samples
+    (folder / "metrics.json").write_text(json.dumps(evaluation.figures, indent=1, allow_nan=False) + "\n")
+    write_frames(folder / "frames.csv", run, samples)
+    plot_time_series(samples, folder / "time_series.png", name)
+    plot_measurements(evaluation.by_measurement, folder / "measurements.png", name)
+    plot_exposure(*exposures_of(run), folder / "exposure.png", name)
+    plot_directions(evaluation.decided, folder / "directions.png", name)
     if samples.has_truth.any():
-        plot_error_against_blur(samples, output / "error_by_blur.png", name)
-    for _, stamp, picture in run.pictures:
-        cv2.imwrite(str(output / f"frame_{stamp}.png"), picture)
+        plot_error_against_blur(samples.select(samples.signed), folder / "error_by_blur.png", name)
+        plot_reliability(evaluation.by_measurement, folder / "reliability.png", name, evaluation.truth_std)
+    if evaluation.comparison:
+        (folder / "comparison.md").write_text(comparison.table(evaluation.figures["baselines"]))
+        plot_comparison(evaluation.comparison, folder / "comparison.png", name)
+    for picture in (*run.most_blurred.pictures, *run.worst.pictures, *run.best.pictures):
+        cv2.imwrite(str(folder / f"frame_{picture.stamp}.png"), picture.overlay)
+    write_report(evaluation, folder)
+
+
+def parse(argv: list[str], parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Options of the command line, checked. `command` among them is the line itself.
+
+    Args:
+        parser: see `parser`.
+
+    Raises:
+        InputError: a value is impossible.
+    """
+    args = parser.parse_args(argv, argparse.Namespace(command=shlex.join(["evaluate", *argv])))
+    if isinstance(args.exposure, float):
+        check_exposure(args.exposure)
+    if args.every < 1:
+        raise InputError(f"--every is {args.every}; expected 1 or more")
+    if not 0 <= args.truth_std < math.inf:
+        raise InputError(f"--truth-std is {args.truth_std} rad/s; expected 0 or more")
+    if not 0 <= args.readout_time <= 1:
+        raise InputError(f"readout time is {args.readout_time} s; expected 0 to 1 s (check the unit)")
     if args.write_bag:
-        write_bag(args.write_bag, published(run, samples, args.motion_model))
-    print_summary(figures, run, samples, truth, _exposure_origin(args, topics["exposure"], run), output)
-    return 0
+        check_new(args.write_bag)
+    return args
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
     parser = argparse.ArgumentParser(
         prog="evaluate", description="Run the estimator over a rosbag2 recording and compare it with its ground truth."
     )
@@ -210,19 +278,6 @@ def _exposure(text: str) -> float | str:
     return text if text in ("estimate", *EXPOSURE_TYPES) else float(text)
 
 
-def _check(args: argparse.Namespace) -> None:
-    if isinstance(args.exposure, float):
-        check_exposure(args.exposure)
-    if args.every < 1:
-        raise InputError(f"--every is {args.every}; expected 1 or more")
-    if not 0 <= args.truth_std < math.inf:
-        raise InputError(f"--truth-std is {args.truth_std} rad/s; expected 0 or more")
-    if not 0 <= args.readout_time <= 1:
-        raise InputError(f"readout time is {args.readout_time} s; expected 0 to 1 s (check the unit)")
-    if args.write_bag:
-        check_new(args.write_bag)
-
-
 def _make_folder(path: str | Path) -> Path:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
@@ -267,6 +322,36 @@ def _exposure_origin(args: argparse.Namespace, topic: str | None, run: Run) -> s
         last = run.results[-1]
         return f"estimated; at the end {1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%}"
     return f"median of {topic}" if topic else "given"
+
+
+def _settings(args: argparse.Namespace, topics: dict[str, str | None], engine: Engine) -> dict[str, str]:
+    """All that it takes to do it again, for people."""
+    info = engine.info
+    depth = f"measured: {topics['depth']}" if topics["depth"] else "the network's own"
+    return {
+        "command": args.command,
+        "package": f"image_as_imu_ros {_package_version()}",
+        "model": f"{info.name} {info.version} ({info.width}×{info.height} px), {args.model or DEFAULT_MODEL}",
+        "engine": engine.name,
+        "images": topics["image"],
+        "camera_info": topics["camera_info"],
+        "truth": topics["truth"] or "none",
+        "depth": depth if args.motion_model == "full" else "not used",
+        "frames": "all" if args.every == 1 else f"every {args.every}th",
+        "measurement": args.measurement,
+        "motion model": args.motion_model,
+        "direction": args.direction,
+        "stamps mean": f"{args.stamp_reference} of the exposure",
+        "readout time": f"{1e3 * args.readout_time:g} ms" if args.readout_time else "0 (global shutter)",
+        "truth's own noise": f"{args.truth_std:g} rad/s",
+    }
+
+
+def _package_version() -> str:
+    try:
+        return version("image_as_imu_ros")
+    except PackageNotFoundError:
+        return "(source tree, not installed)"
 
 
 def _span(stamps: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -92,8 +93,9 @@ def metrics(samples: Samples, exposure: float | None, *, oracle: bool = False, t
         samples = replace(with_true_direction(samples), resolved=np.ones(len(samples), bool))
     known = samples.has_truth
     angular_covariance = samples.covariance[:, 3:, 3:] + truth_std**2 * np.eye(3)
-    angular_nees = _normalised_error_squared(samples.angular - samples.truth_angular, angular_covariance, known)
-    linear_nees = _normalised_error_squared(samples.linear - samples.truth_linear, samples.covariance[:, :3, :3], known)
+    angular_nees = _normalised_error_squared(samples.angular - samples.truth_angular, angular_covariance)
+    linear_nees = _normalised_error_squared(samples.linear - samples.truth_linear, samples.covariance[:, :3, :3])
+    angular_nees, linear_nees = (nees[np.isfinite(nees)] for nees in (angular_nees, linear_nees))
     return {
         "frames": len(samples),
         "exposure_s": exposure,
@@ -146,6 +148,24 @@ def magnitude_ratio(samples: Samples) -> np.ndarray:
     return np.divide(estimate, truth, out=np.full(len(samples), np.nan), where=truth >= _LEAST_TURN)
 
 
+def ellipsoid_levels(samples: Samples, truth_std: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """How large a confidence ellipsoid must be to reach the truth, as the probability that it claims to hold it.
+
+    If covariances are honest, these are uniform between 0 and 1: of the 90 % ellipsoids, 90 % hold the truth.
+
+    Args:
+        truth_std: see `metrics`.
+
+    Returns:
+        (N,) of ω and (N,) of v; NaN where either the truth or the estimate is not known.
+    """
+    angular_covariance = samples.covariance[:, 3:, 3:] + truth_std**2 * np.eye(3)
+    return (
+        _chi2_3(_normalised_error_squared(samples.angular - samples.truth_angular, angular_covariance)),
+        _chi2_3(_normalised_error_squared(samples.linear - samples.truth_linear, samples.covariance[:, :3, :3])),
+    )
+
+
 def _group(samples: Samples, agrees: np.ndarray) -> dict:
     return {
         "frames": len(samples),
@@ -164,11 +184,15 @@ def _sign_agrees(estimate: np.ndarray, truth: np.ndarray, least: float) -> np.nd
     return np.where(tells, (product > 0).astype(float), np.nan)
 
 
-def _normalised_error_squared(error: np.ndarray, covariance: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """eᵀC⁻¹e (M,) of the (N, 3) errors that are known."""
-    known = known & np.isfinite(error).all(1)
-    error = error[known]
-    return np.einsum("ni,ni->n", error, np.linalg.solve(covariance[known], error[..., None])[..., 0])
+def _normalised_error_squared(error: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """(N, 3) errors → eᵀC⁻¹e (N,); NaN where they are not known."""
+    return np.einsum("ni,ni->n", error, np.linalg.solve(covariance, error[..., None])[..., 0])
+
+
+def _chi2_3(values: np.ndarray) -> np.ndarray:
+    """Cumulative distribution function of χ² with 3 degrees of freedom: erf(√(x/2)) − √(2x/π)·exp(−x/2)."""
+    error_function = np.array([math.erf(root) for root in np.sqrt(values / 2)])
+    return error_function - np.sqrt(2 / np.pi * values) * np.exp(-values / 2)
 
 
 def _rmse(error: np.ndarray) -> list[float] | None:

@@ -1,4 +1,4 @@
-"""Pictures of a run: velocities over time, and errors over the amount of blur."""
+"""Pictures of a run: velocities, directions and exposures over time, errors over blur, reliability of covariances."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from image_as_imu_ros.replay.comparison import AT_THE_FRAME, PUBLISHED, SINCE_LAST, Comparison
-from image_as_imu_ros.replay.metrics import BLURRED_PX, Samples, axis_error_deg
+from image_as_imu_ros.replay.metrics import BLURRED_PX, Samples, axis_error_deg, direction_agrees, ellipsoid_levels
 
 _ESTIMATE = "#d1495b"
 _TRUTH = "#222222"
+_RIGHT, _WRONG, _OPEN, _NOT_JUDGED = "#30638e", "#d1495b", "#edae49", "#b8b8b8"
 _AXES = "xyz"
 _MARKERS = {AT_THE_FRAME: ".", SINCE_LAST: "+", PUBLISHED: "x"}
 _GAP = 4.0  # median frame intervals after which a line is interrupted
@@ -125,6 +126,64 @@ def plot_measurements(by_measurement: dict[str, Samples], path: str | Path, titl
         grid[0, column].set_title(name)
         grid[-1, column].set_xlabel("time [s]")
     grid[0, 0].legend(loc="upper right", fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_reliability(
+    by_measurement: dict[str, Samples], path: str | Path, title: str = "", truth_std: float = 0.0
+) -> None:
+    """Write how many confidence ellipsoids hold the truth over how many claim to; on the diagonal they are honest.
+
+    Samples with their published signs. `truth_std`: see `metrics`.
+    """
+    levels = {name: ellipsoid_levels(samples, truth_std) for name, samples in by_measurement.items()}
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    for number, (panel, symbol) in enumerate(zip(figure.subplots(1, 2), "ωv", strict=True)):
+        panel.fill_between([0, 1], [0, 1], [1, 1], color="#f2f6f2", linewidth=0)
+        panel.plot([0, 1], [0, 1], color="gray", linestyle=":")
+        panel.text(0.03, 0.95, "too cautious", color="gray", fontsize="small")
+        panel.text(0.97, 0.04, "too sure", color="gray", fontsize="small", ha="right")
+        for name, of_one in levels.items():
+            claimed = np.sort(of_one[number][np.isfinite(of_one[number])])
+            if len(claimed):
+                held = np.arange(1, len(claimed) + 1) / len(claimed)
+                panel.step(
+                    np.r_[0, claimed, 1], np.r_[0, held, 1], where="post", label=f"{name}, {len(claimed)} frames"
+                )
+        panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=symbol)
+        panel.set_xlabel("ellipsoids that should hold the truth (χ²)")
+        panel.set_ylabel("ellipsoids that hold it")
+        panel.grid(alpha=0.25)
+        if len(panel.lines) > 1:
+            panel.legend(fontsize="small", loc="center right")
+        else:
+            panel.text(0.5, 0.5, "nothing to compare", ha="center", color="gray")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_directions(samples: Samples, path: str | Path, title: str = "") -> None:
+    """Write for each frame over time how blurred it is and whether its direction was known and right.
+
+    Samples with their published signs, before any oracle.
+    """
+    seconds = (samples.stamps - samples.stamps[0]) * 1e-9
+    agrees = direction_agrees(samples)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panel = figure.subplots()
+    for chosen, colour, name in (
+        (samples.resolved & np.isnan(agrees), _NOT_JUDGED, "known, truth does not tell"),
+        (samples.resolved & (agrees == 1), _RIGHT, "known, right"),
+        (~samples.resolved, _OPEN, "open"),
+        (samples.resolved & (agrees == 0), _WRONG, "known, wrong"),
+    ):
+        panel.scatter(seconds[chosen], samples.mean_flow[chosen], s=14, color=colour, label=f"{name}: {chosen.sum()}")
+    panel.set_ylim(bottom=0)
+    panel.set_xlabel("time [s]")
+    panel.set_ylabel("mean blur [px at 320 px width]")
+    panel.grid(alpha=0.25)
+    panel.legend(fontsize="small")
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
 

@@ -7,11 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import numpy as np
 from tqdm import tqdm
 
+from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.engine import Engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import (
@@ -26,15 +28,14 @@ from image_as_imu_ros.estimator import (
 from image_as_imu_ros.exposure_estimator import MeasuredExposure
 from image_as_imu_ros.overlay import draw_overlay
 from image_as_imu_ros.replay.exposures import Exposures
-from image_as_imu_ros.replay.metrics import Samples, with_true_direction
+from image_as_imu_ros.replay.metrics import BLURRED_PX, Samples, with_true_direction
+from image_as_imu_ros.replay.pictures import Gallery
 from image_as_imu_ros.replay.recording import CameraMessages, Recording
 from image_as_imu_ros.replay.truth import Truth
 from image_as_imu_ros.solver import Velocity
 
 _FEWEST_TO_FIT = 5  # blurred frames with truth
 _SETTLED_LOG_STD = 0.2  # of an estimated exposure
-_PICTURES = 4
-_PICTURES_APART = 1.0  # s
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ class Run:
         results: what the estimator answered, in the order of recording.
         single, aligned: what it would have answered with the one and the other measurement.
         frames: how many the estimator took; with some it answers nothing.
-        pictures: (mean flow, stamp, overlay) of the most blurred frames.
+        camera: of the last frame; None before any.
+        most_blurred, worst, best: overlays of frames with the longest mean blur; with the largest error of ω; and with
+            the smallest, among blurred frames.
         refused: message → number of frames that could not be used because of it.
     """
 
@@ -109,7 +112,10 @@ class Run:
     single: list[Result] = field(default_factory=list)
     aligned: list[Result] = field(default_factory=list)
     frames: int = 0
-    pictures: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
+    camera: Camera | None = None
+    most_blurred: Gallery = field(default_factory=Gallery)
+    worst: Gallery = field(default_factory=Gallery)
+    best: Gallery = field(default_factory=Gallery)
     refused: Counter[str] = field(default_factory=Counter)
 
 
@@ -121,6 +127,7 @@ def run_recording(
     timing: Timing,
     label: str,
     *,
+    truth: Truth | None = None,
     every: int = 1,
     known_direction: bool = False,
 ) -> Run:
@@ -129,6 +136,7 @@ def run_recording(
     Args:
         topics: "image", "camera_info" and "depth".
         label: of the progress bar.
+        truth: tells which frames are the worst and the best.
         every: take every so many-th frame only.
         known_direction: somebody will choose the right sign, so the covariances hold no doubt about it.
 
@@ -141,7 +149,6 @@ def run_recording(
     progress = tqdm(messages, label, recording.count(topics["image"]), unit="frame", mininterval=0.5, leave=False)
     chosen = islice(progress, 0, None, every)
     for frame, message, decoding, estimate in _estimates(estimator, chosen, timing, run):
-        _keep_picture(run.pictures, frame, estimate)
         for results, one in (
             (run.results, estimate),
             (run.single, estimate.as_single()),
@@ -149,6 +156,7 @@ def run_recording(
         ):
             if one is not None:
                 results.append(_result(one, message, decoding, timing, known_direction))
+        _keep_pictures(run, frame, estimate, truth, known_direction)
     if not run.results:
         unaligned = estimator.alignment.doubt if estimator.alignment else ""
         reason = next(iter(run.refused), unaligned or "the topic has no messages")
@@ -203,6 +211,7 @@ def _estimates(
             run.refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
             continue
         run.frames += 1
+        run.camera = frame.camera
         waiting[frame.stamp] = frame, message, decoding
         if estimate is not None:
             yield *waiting[estimate.frame_stamp], estimate
@@ -211,16 +220,20 @@ def _estimates(
         yield *waiting[estimate.frame_stamp], estimate
 
 
-def _keep_picture(pictures: list[tuple[float, int, np.ndarray]], frame: Frame, estimate: MotionEstimate) -> None:
-    """Keep overlays of the most blurred frames, well apart: neighbours look alike."""
-    near = [kept for kept in pictures if abs(kept[1] - estimate.stamp) < _PICTURES_APART * 1e9]
-    if any(kept[0] >= estimate.mean_flow for kept in near):
+def _keep_pictures(
+    run: Run, frame: Frame, estimate: MotionEstimate, truth: Truth | None, known_direction: bool
+) -> None:
+    """Offer the overlay of the last result to the galleries."""
+    draw = partial(draw_overlay, frame.image, estimate)
+    last = run.results[-1]
+    run.most_blurred.offer(last.mean_flow, last.stamp, draw)
+    if truth is None or last.ambiguous:
         return
-    others = [kept for kept in pictures if all(kept is not one for one in near)]
-    if len(others) == _PICTURES and others[-1][0] >= estimate.mean_flow:
-        return
-    others.append((estimate.mean_flow, estimate.stamp, draw_overlay(frame.image, estimate)))
-    pictures[:] = sorted(others, key=lambda kept: -kept[0])[:_PICTURES]
+    (turning,) = truth.at(np.array([last.stamp]), last.span)[1]
+    errors = [np.linalg.norm(sign * last.velocity.angular - turning) for sign in ((1, -1) if known_direction else (1,))]
+    run.worst.offer(min(errors), last.stamp, draw)
+    if last.mean_flow >= BLURRED_PX:
+        run.best.offer(-min(errors), last.stamp, draw)
 
 
 def samples_of(results: list[Result], truth: Truth | None, motion_model: str) -> Samples:

@@ -6,15 +6,14 @@ import csv
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from image_as_imu_ros.replay import comparison
+from image_as_imu_ros.replay.evaluation import Evaluation
 from image_as_imu_ros.replay.metrics import Samples
 from image_as_imu_ros.replay.run import Run
-from image_as_imu_ros.replay.truth import Truth
 
 _STAGES = ("decode", "prepare", "network", "solve", "align", "direction")
 
@@ -51,51 +50,25 @@ def write_frames(path: Path, run: Run, samples: Samples) -> None:
             writer.writerow([result.stamp, result.measurement, result.doubt, *texts])
 
 
-def print_summary(
-    figures: dict, run: Run, samples: Samples, truth: Truth | None, exposure_origin: str, output: Path
-) -> None:
-    """Print what metrics.json holds, and what became of all frames. `exposure_origin`: where the exposure is from."""
-
-    def row(name: str, *values: str) -> None:
-        print(f"{name:<30}" + "".join(f"{value:>22}" for value in values))
-
-    def numbers(values: list[float] | None) -> str:
-        return "–" if values is None else " ".join(f"{value:.3f}" for value in values)
-
-    def figure(value: float | None, form: str) -> str:
-        return "–" if value is None else format(value, form)
-
-    groups = figures["all"], figures["blurred"]
-    print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms ({exposure_origin})")
-    kinds = Counter(result.measurement for result in run.results)
-    kinds["without an answer"] = run.frames - len(run.results)
-    print(", ".join(f"{count} {what}" for what, count in kinds.items() if count))
-    for doubt, count in _counted(result.doubt for result in run.results if result.doubt).items():
+def print_summary(evaluation: Evaluation, output: Path) -> None:
+    """Print what metrics.json holds, and what became of all frames, whose results are in `output`."""
+    figures, run, truth = evaluation.figures, evaluation.run, evaluation.truth
+    print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms ({evaluation.exposure_origin})")
+    print(", ".join(f"{count} {what}" for what, count in answers(run).items()))
+    for doubt, count in doubts(run).items():
         print(f"{count} frames not aligned: {doubt}")
     if truth is None:
         print("no ground truth in the recording: nothing to compare with")
     else:
-        row("", "frames with truth", "with ≥ 4 px of blur")
-        row("frames", *(str(group["frames"]) for group in groups))
-        row("RMSE ω x y z [rad/s]", *(numbers(group["rmse_angular"]) for group in groups))
-        row("RMSE v x y z [m/s]", *(numbers(group["rmse_linear"]) for group in groups))
-        for key, name, form in (
-            ("axis_error_deg", "rotation axis [°]", ".1f"),
-            ("magnitude_ratio", "|ω| estimate / truth", ".2f"),
-        ):
-            for part in groups[0][key]:
-                row(f"{name} {part}", *(figure(group[key][part], form) for group in groups))
-        row("direction correct", *(figure(group["direction_correct"], ".1%") for group in groups))
-        chosen = samples.has_truth, samples.has_truth & samples.blurred
-        known = (samples.resolved[mask] for mask in chosen)
-        row("direction known on", *(f"{mask.mean():.1%}" if len(mask) else "–" for mask in known))
+        for name, *values in summary(evaluation):
+            print(f"{name:<30}" + "".join(f"{value:>22}" for value in values))
         for name, of_one in (("published", figures), *figures["measurements"].items()):
             covariance = of_one["covariance"]
             print(
-                f"{name}: RMSE ω {numbers(of_one['all']['rmse_angular'])} rad/s on {of_one['all']['frames']} frames; "
-                f"mean normalised error squared ω {figure(covariance['nees_angular'], '.2f')}, "
-                f"v {figure(covariance['nees_linear'], '.2f')} (3 is honest); "
-                f"ω inside its 95 % ellipsoid {figure(covariance['coverage95_angular'], '.1%')}"
+                f"{name}: RMSE ω {vector(of_one['all']['rmse_angular'])} rad/s on {of_one['all']['frames']} frames; "
+                f"mean normalised error squared ω {number(covariance['nees_angular'], '.2f')}, "
+                f"v {number(covariance['nees_linear'], '.2f')} (3 is honest); "
+                f"ω inside its 95 % ellipsoid {number(covariance['coverage95_angular'], '.1%')}"
             )
         frame_ids = {result.frame_id for result in run.results}
         if truth.frame_id and frame_ids != {truth.frame_id}:
@@ -106,14 +79,54 @@ def print_summary(
     if "baselines" in figures:
         print(comparison.table(figures["baselines"]))
     print(f"time per frame: median {figures['time_ms']['p50']:.1f} ms, 95 % {figures['time_ms']['p95']:.1f} ms")
-    print(f"results in {output}")
+    print(f"results in {output}, to be looked at: {output / 'report.html'}")
     for reason, count in run.refused.items():
         print(f"{count} frames were not used: {reason}", file=sys.stderr)
 
 
-def _counted(texts: Iterable[str]) -> Counter[str]:
-    """How often each text comes; those that differ in numbers only count as the first of them."""
+def summary(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Rows of (figure, over all frames with truth, over the blurred ones), the first one being the head."""
+    figures, samples = evaluation.figures, evaluation.decided
+    groups = figures["all"], figures["blurred"]
+    chosen = samples.has_truth, samples.has_truth & samples.blurred
+    rows = [
+        ("", "frames with truth", "with ≥ 4 px of blur"),
+        ("frames", *(str(group["frames"]) for group in groups)),
+        ("RMSE ω x y z [rad/s]", *(vector(group["rmse_angular"]) for group in groups)),
+        ("RMSE v x y z [m/s]", *(vector(group["rmse_linear"]) for group in groups)),
+    ]
+    for key, name, form in (
+        ("axis_error_deg", "rotation axis [°]", ".1f"),
+        ("magnitude_ratio", "|ω| estimate / truth", ".2f"),
+    ):
+        rows += [(f"{name} {part}", *(number(group[key][part], form) for group in groups)) for part in groups[0][key]]
+    known = (samples.resolved[mask] for mask in chosen)
+    return [
+        *rows,
+        ("direction correct", *(number(group["direction_correct"], ".1%") for group in groups)),
+        ("direction known on", *(number(mask.mean() if len(mask) else None, ".1%") for mask in known)),
+    ]
+
+
+def answers(run: Run) -> Counter[str]:
+    """How many frames were answered by which measurement, and how many were not."""
+    kinds = Counter(result.measurement for result in run.results)
+    kinds["without an answer"] = run.frames - len(run.results)
+    return +kinds
+
+
+def doubts(run: Run) -> Counter[str]:
+    """How many frames could not be aligned, by reason; reasons that differ in numbers only count as the first."""
     counts, first = Counter(), {}
-    for text in texts:
-        counts[first.setdefault(re.sub(r"[\d.]+", "#", text), text)] += 1
+    for doubt in (result.doubt for result in run.results if result.doubt):
+        counts[first.setdefault(re.sub(r"[\d.]+", "#", doubt), doubt)] += 1
     return counts
+
+
+def number(value: float | None, form: str) -> str:
+    """A figure in a format, or a dash."""
+    return "–" if value is None else format(value, form)
+
+
+def vector(values: list[float] | None) -> str:
+    return "–" if values is None else " ".join(f"{value:.3f}" for value in values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -44,24 +45,48 @@ class Truth:
             (linear, angular), both (M, 3). NaN where the window touches a gap of more than 0.1 s between samples, or
             lies more than 20 ms before the first or after the last.
         """
-        origin = self.stamps[0]
-        times = (self.stamps - origin) * 1e-9
-        middle = (np.asarray(stamps, np.int64) - origin) * 1e-9
-        times = np.r_[times[0] - _HOLD, times, times[-1] + _HOLD]
-        values = np.concatenate([self.linear, self.angular], axis=1)
-        values = np.concatenate([values[:1], values, values[-1:]])
-
+        times = self._times
+        middle = (np.asarray(stamps, np.int64) - self.stamps[0]) * 1e-9
         start = np.clip(middle - window / 2, times[0], times[-1])
         end = np.clip(middle + window / 2, times[0], times[-1])
         known = (middle >= times[0]) & (middle <= times[-1]) & (end > start)
-        gaps_before = np.r_[0, np.cumsum(np.diff(times) > _LONGEST_GAP)]
         first = np.searchsorted(times, start, side="right") - 1
         last = np.searchsorted(times, end, side="left")
-        known &= gaps_before[last] == gaps_before[np.maximum(first, 0)]
+        known &= self._gaps_before[last] == self._gaps_before[np.maximum(first, 0)]
         mean = np.full((len(middle), 6), np.nan)
-        travelled = _integral(times, values, end[known]) - _integral(times, values, start[known])
-        mean[known] = travelled / (end - start)[known, None]
+        mean[known] = (self._travelled(end[known]) - self._travelled(start[known])) / (end - start)[known, None]
         return mean[:, :3], mean[:, 3:]
+
+    @cached_property
+    def _times(self) -> np.ndarray:
+        """(N + 2,) s since the first sample, with the ends of the time for which anything is known."""
+        times = (self.stamps - self.stamps[0]) * 1e-9
+        return np.r_[times[0] - _HOLD, times, times[-1] + _HOLD]
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """(N + 2, 6) (v, ω) at `_times`."""
+        values = np.concatenate([self.linear, self.angular], axis=1)
+        return np.concatenate([values[:1], values, values[-1:]])
+
+    @cached_property
+    def _gaps_before(self) -> np.ndarray:
+        """(N + 2,) how many gaps there are before each of `_times`."""
+        return np.r_[0, np.cumsum(np.diff(self._times) > _LONGEST_GAP)]
+
+    @cached_property
+    def _integral(self) -> np.ndarray:
+        """(N + 2, 6) ∫ (v, ω) from the first of `_times` to each."""
+        steps = np.diff(self._times)[:, None]
+        areas = steps * (self._values[1:] + self._values[:-1]) / 2
+        return np.concatenate([np.zeros((1, 6)), np.cumsum(areas, 0)])
+
+    def _travelled(self, until: np.ndarray) -> np.ndarray:
+        """(M,) s → (M, 6) ∫ (v, ω) from the first of `_times`, v and ω being linear between samples."""
+        i = np.clip(np.searchsorted(self._times, until, side="right") - 1, 0, len(self._times) - 2)
+        elapsed = (until - self._times[i])[:, None]
+        slope = (self._values[i + 1] - self._values[i]) / (self._times[i + 1] - self._times[i])[:, None]
+        return self._integral[i] + elapsed * self._values[i] + elapsed**2 / 2 * slope
 
 
 def read_truth(recording: Recording, topic: str) -> Truth:
@@ -134,16 +159,6 @@ def velocities_of_poses(stamps: np.ndarray, rotations: np.ndarray, positions: np
     angular = np.array([cv2.Rodrigues(turn)[0][:, 0] for turn in turns]).reshape(-1, 3) / seconds
     linear = np.einsum("nji,nj->ni", rotations[here], (positions[after] - positions[before]) / seconds)
     return Truth(stamps[here], linear, angular, "")
-
-
-def _integral(times: np.ndarray, values: np.ndarray, until: np.ndarray) -> np.ndarray:
-    """∫ from times[0] to `until` (M,) of the piecewise linear function through values (N, C) → (M, C)."""
-    steps = np.diff(times)[:, None]
-    cumulative = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(steps * (values[1:] + values[:-1]) / 2, 0)])
-    i = np.clip(np.searchsorted(times, until, side="right") - 1, 0, len(times) - 2)
-    elapsed = (until - times[i])[:, None]
-    slope = (values[i + 1] - values[i]) / steps[i]
-    return cumulative[i] + elapsed * values[i] + elapsed**2 / 2 * slope
 
 
 def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np.ndarray, np.ndarray]:
