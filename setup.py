@@ -5,7 +5,16 @@ from glob import glob
 from setuptools import find_packages, setup
 
 package = "image_as_imu_ros"
-commands = ["blur_imu_node", "demo", "build_engine", "evaluate", "convert", "estimate_image", "benchmark"]
+commands = [
+    "blur_imu_node",
+    "demo",
+    "build_engine",
+    "evaluate",
+    "benchmark_recordings",
+    "convert",
+    "estimate_image",
+    "benchmark",
+]
 
 setup(
     name=package,

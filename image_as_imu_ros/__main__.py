@@ -9,5 +9,5 @@ if __name__ == "__main__":  # benchmark starts processes, which import this
         sys.exit(run(sys.argv[1], sys.argv[2:]))
     print("usage: python -m image_as_imu_ros COMMAND [--help]\n\ncommands:")
     for name, (_, summary) in COMMANDS.items():
-        print(f"  {name:15} {summary}")
+        print(f"  {name:20} {summary}")
     sys.exit(0 if sys.argv[1:] in ([], ["-h"], ["--help"]) else 2)

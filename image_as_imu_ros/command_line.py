@@ -18,6 +18,10 @@ COMMANDS = {
     "demo": ("image_as_imu_ros.demo", "a camera, the node and a comparison with truth, without a robot"),
     "build_engine": ("image_as_imu_ros.engine.build", "the TensorRT plan of a model, for a GPU or Jetson"),
     "evaluate": ("image_as_imu_ros.replay.evaluate", "a recording → errors against truth, plots, a bag of estimates"),
+    "benchmark_recordings": (
+        "image_as_imu_ros.replay.benchmark_recordings",
+        "many recordings → one table per sequence and method",
+    ),
     "convert": ("image_as_imu_ros.replay.convert", "phone captures, videos and data sets → a recording"),
     "estimate_image": ("image_as_imu_ros.replay.estimate_image", "one picture → velocity and a picture of its streaks"),
     "benchmark": ("image_as_imu_ros.benchmark", "time and memory per stage on this machine"),
@@ -40,6 +44,7 @@ blur_imu_node = partial(run, "blur_imu_node")
 demo = partial(run, "demo")
 build_engine = partial(run, "build_engine")
 evaluate = partial(run, "evaluate")
+benchmark_recordings = partial(run, "benchmark_recordings")
 convert = partial(run, "convert")
 estimate_image = partial(run, "estimate_image")
 benchmark = partial(run, "benchmark")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import captures
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import replay_bags
+import yaml
 
 from image_as_imu_ros import command_line
 from image_as_imu_ros.nodes.parameters import Settings
@@ -24,21 +26,21 @@ from image_as_imu_ros.replay import estimate_image, evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-QUICK = ("evaluate", "convert", "estimate_image")
+QUICK = ("evaluate", "benchmark_recordings", "convert", "estimate_image")
 LAUNCH_ARGUMENTS = {"namespace", "params_file", "use_sim_time", "ekf", "ekf_params_file", "bag", "rate"}
 TOPICS = {"image", "camera_info", "depth", "exposure", "rate_hint"}
 
 
 def commands(*starts: str) -> list:
-    """Command lines in the pages' code blocks that start so, as pytest parameters named after their page."""
-    found = []
+    """Different command lines in the pages' code blocks that start so, as pytest parameters named after a page."""
+    found = {}
     for page in PAGES:
         for block in re.findall(r"^```(?:sh|bash|)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 if line.startswith(starts):
                     words = shlex.split(line, comments=True)
-                    found.append(pytest.param(words, id=f"{page.name}: {' '.join(words)}"))
-    return found
+                    found.setdefault(" ".join(words), pytest.param(words, id=f"{page.name}: {' '.join(words)}"))
+    return list(found.values())
 
 
 def is_synopsis(words: list[str]) -> bool:
@@ -55,8 +57,17 @@ def folder(tmp_path, monkeypatch, own_cache, tiny_model) -> Path:
     return tmp_path
 
 
+def write_list_of_recordings(path: Path) -> None:
+    """The example, with recordings where it looks for them."""
+    shutil.copy(ROOT / "config" / "benchmark_recordings.yaml", path)
+    for recording in {entry["path"] for entry in yaml.safe_load(path.read_text())["recordings"]}:
+        (path.parent / recording).parent.mkdir(exist_ok=True)
+        replay_bags.moving_camera(path.parent / recording)
+
+
 def lay_out(folder: Path, words: list[str]) -> None:
     makers = {
+        "recordings.yaml": write_list_of_recordings,
         "BAG": replay_bags.moving_camera,
         "trajectory:slam.txt": lambda path: path.with_name("slam.txt").write_text(_still_poses()),
         "photo.jpg": lambda path: cv2.imwrite(str(path), np.full((480, 640), 90, np.uint8)),

@@ -57,7 +57,7 @@ _FIRST_EXPOSURE = 0.02  # s, the guess that --fit-exposure starts from
 def main(argv: list[str]) -> int:
     """Run the command. Raises InputError: see `docs/evaluate.md` for what a recording must hold."""
     args = parse(argv, parser())
-    output = _make_folder(args.output or Path("output") / Path(args.recording).resolve().stem)
+    output = make_folder(args.output or Path("output") / Path(args.recording).resolve().stem)
     evaluation = evaluate(args)
     write_results(evaluation, output)
     if args.write_bag:
@@ -278,7 +278,8 @@ def _exposure(text: str) -> float | str:
     return text if text in ("estimate", *EXPOSURE_TYPES) else float(text)
 
 
-def _make_folder(path: str | Path) -> Path:
+def make_folder(path: str | Path) -> Path:
+    """Raises InputError: there is a file of that name, or it is not allowed."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:

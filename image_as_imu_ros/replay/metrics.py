@@ -90,7 +90,7 @@ def metrics(samples: Samples, exposure: float | None, *, oracle: bool = False, t
     agrees = direction_agrees(samples)
     agrees[~samples.resolved] = np.nan
     if oracle:
-        samples = replace(with_true_direction(samples), resolved=np.ones(len(samples), bool))
+        samples = with_true_direction(samples)
     known = samples.has_truth
     angular_covariance = samples.covariance[:, 3:, 3:] + truth_std**2 * np.eye(3)
     angular_nees = _normalised_error_squared(samples.angular - samples.truth_angular, angular_covariance)
@@ -121,12 +121,13 @@ def direction_agrees(samples: Samples) -> np.ndarray:
 
 
 def with_true_direction(samples: Samples) -> Samples:
-    """The samples with the sign that agrees with the truth; where that does not tell, as they are."""
+    """The samples with the sign that agrees with the truth, as known; where that does not tell, they keep theirs."""
     by_turn = _sign_agrees(samples.angular, samples.truth_angular, 0.0)
     by_speed = _sign_agrees(samples.linear, samples.truth_linear, 0.0)
     agrees = np.where(np.isfinite(samples.truth_angular).all(1), by_turn, by_speed)
     sign = np.where(agrees == 0, -1.0, 1.0)[:, None]
-    return replace(samples, linear=sign * samples.linear, angular=sign * samples.angular)
+    resolved = np.ones(len(samples), bool)
+    return replace(samples, linear=sign * samples.linear, angular=sign * samples.angular, resolved=resolved)
 
 
 def axis_error_deg(samples: Samples) -> np.ndarray:
