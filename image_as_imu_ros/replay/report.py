@@ -14,7 +14,7 @@ from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.replay.evaluation import Evaluation
 from image_as_imu_ros.replay.metrics import direction_agrees
 from image_as_imu_ros.replay.pictures import Picture
-from image_as_imu_ros.replay.tables import answers, doubts, number, summary
+from image_as_imu_ros.replay.tables import answers, doubts, number, summary, vector
 
 _TEMPLATE = "report.html"
 _PICTURE_WIDTH = 480  # px
@@ -51,7 +51,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "vector": _vector}
+    environment.filters |= {"number": number, "rmse": vector, "vector": _vector}
     page = environment.get_template(_TEMPLATE).render(
         evaluation=evaluation,
         figures=evaluation.figures,
@@ -61,6 +61,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
         summary=summary(evaluation),
         answers=answers(evaluation.run),
         doubts=doubts(evaluation.run),
+        unanswered=_unanswered(evaluation.figures),
         directions=_directions(evaluation),
         exposure_varies=_exposure_varies(evaluation),
         galleries=_galleries(evaluation),
@@ -78,6 +79,13 @@ class _Plots:
 
     def __call__(self, name: str, text: str) -> _Plot:
         return _Plot(_data_uri("png", (self._folder / f"{name}.png").read_bytes()), text)
+
+
+def _unanswered(figures: dict) -> list[tuple[str, str, int]]:
+    """(method, reason, number of frames) of what the compared methods did not answer."""
+    rows = figures["baselines"]["rows"] if "baselines" in figures else []
+    # A method may stand there twice, with two kinds of velocity.
+    return list(dict.fromkeys((row["method"], *failure) for row in rows for failure in row["failures"].items()))
 
 
 def _directions(evaluation: Evaluation) -> list[tuple[str, int, int, int, int]]:
