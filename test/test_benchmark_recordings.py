@@ -77,7 +77,7 @@ def test_latex_is_a_booktabs_table_whose_rows_are_all_as_wide_as_it_says():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, monkeypatch, own_cache) -> Path:
     """An empty working folder; models see exactly."""
     monkeypatch.chdir(tmp_path)
     bags.let_evaluate_see_exactly(monkeypatch)
@@ -116,11 +116,41 @@ def test_recordings_become_a_table_and_one_that_fails_does_not_stop_the_others(f
     assert "missing: recording" in captured.err
 
 
+def test_baselines_stand_beside_ours_and_a_trajectory_goes_by_its_files_name(folder):
+    bags.moving_camera(folder / "bag")
+    poses = [f"{stamp * 1e-9:.9f} 0 0 {number} 0 0 0 1" for number, stamp in enumerate(bags.frame_stamps(bags.COUNT))]
+    (folder / "slam.txt").write_text("\n".join(poses))
+    recording = {
+        "path": "../bag",
+        "exposure": 0.01,
+        "direction": "oracle",
+        "baselines": ["klt", "trajectory:../slam.txt"],
+    }
+    assert command_line.run("benchmark_recordings", [str(write_list(folder, {"recordings": [recording]}))]) == 0
+    lines = Path("output/list/table.md").read_text().splitlines()[2:]
+    assert [cells(line)[1] for line in lines] == [
+        "ours, single",
+        "ours, auto",
+        "klt, at the frame",
+        "klt, since the frame before",
+        "slam, at the frame",
+        "slam, since the frame before",
+    ]
+    assert [cells(line)[2] for line in lines] == [
+        "**100.0 %**",
+        "**100.0 %**",
+        "0.0 %",
+        "0.0 %",
+        "83.3 %",
+        "**100.0 %**",
+    ]
+
+
 def test_the_example_shows_options_that_exist():
     first, second, third = read_list(EXAMPLE).values()
     assert first.fit_exposure
     assert Path(first.recording) == EXAMPLE.parent / "recordings" / "desk_rpy_a"
-    assert second.every == 6
+    assert (second.every, second.baseline) == (6, ["klt"])
     assert (third.exposure, third.stamp_reference, third.direction) == (0.02, "start", "causal")
 
 

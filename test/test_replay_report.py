@@ -72,8 +72,10 @@ def report(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     recording = bags.moving_camera(folder / "R&D <1>")
     with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         bags.let_evaluate_see_exactly(monkeypatch)
-        return evaluate(folder, recording, "--exposure", "0.01", "--direction", "oracle", "--truth-std", "0.03")
+        options = ("--exposure", "0.01", "--direction", "oracle", "--truth-std", "0.03", "--baseline", "klt")
+        return evaluate(folder, recording, *options)
 
 
 def test_it_holds_every_section_and_the_figures_of_metrics_json(report):
@@ -91,6 +93,18 @@ def test_it_holds_every_section_and_the_figures_of_metrics_json(report):
         assert setting in page.text
     assert "before the truth was asked" in page.text
     assert "nan" not in page.text.lower()
+
+
+def test_other_systems_stand_beside_ours(report):
+    """KLT finds nothing in pictures of one grey."""
+    rows = re.findall(r"<tr>(.*?)</tr>", report.read_text(encoding="utf-8"), re.DOTALL)
+    (ours,) = (row for row in rows if "ours, single, oracle" in row)
+    (klt,) = (row for row in rows if "klt" in row and "at the frame" in row)
+    cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in (ours, klt)]
+    assert [len(row) for row in cells] == [9, 9]
+    assert cells[0][2] == "100%"
+    assert cells[1][2:5] == ["0%", "–", "–"]
+    assert "klt: 11 frames without an answer: fewer than 15 corners could be tracked" in Page(report).text
 
 
 def test_it_needs_nothing_but_itself(report):
@@ -116,6 +130,7 @@ def test_without_truth_there_is_a_report_that_says_so(tmp_path, exact_engine):
     page = Page(evaluate(tmp_path / "out", recording, "--exposure", "0.01"))
     assert page.sections == SECTIONS
     assert "holds no truth" in page.text
+    assert "No other system was run" in page.text
     assert "Largest error" not in page.text
     assert "nan" not in page.text.lower()
 

@@ -127,6 +127,30 @@ def _folder_name(name: str) -> str:
 
 
 def _rows(evaluation: Evaluation) -> list[Row]:
+    """Ours, by the direction that was asked for, and the baselines."""
+    if evaluation.comparison is None:
+        return _own_rows(evaluation)
+    direction = f", {evaluation.settings['direction']}"
+    rows = []
+    for row in evaluation.figures["baselines"]["rows"]:
+        if row["method"].endswith(direction):
+            method = row["method"].removesuffix(direction)
+        elif row["method"].startswith("ours, "):
+            continue
+        else:
+            method = f"{_short(row['method'])}, {row['velocity']}"
+        group = row["all"]
+        answered = group["answered"] / max(group["frames"], 1)
+        rows.append(Row(method, answered, _rmse(group["rmse_angular"]), _rmse(group["rmse_linear"])))
+    return rows
+
+
+def _short(baseline: str) -> str:
+    """A trajectory goes by its file's name, so that the same method has the same name on all sequences."""
+    return Path(baseline).stem if ":" in baseline else baseline
+
+
+def _own_rows(evaluation: Evaluation) -> list[Row]:
     run, measurements = evaluation.run, evaluation.figures["measurements"]
     frames = run.frames + sum(run.refused.values())
     named = {evaluation.settings["measurement"]: (evaluation.samples, evaluation.figures)}
