@@ -9,6 +9,7 @@ import pytest
 import replay_bags as bags
 
 from image_as_imu_ros import command_line
+from image_as_imu_ros.replay import evaluate
 from image_as_imu_ros.replay.recording import Recording
 from image_as_imu_ros.resources import DEFAULT_MODEL
 
@@ -22,7 +23,19 @@ def exact_engine(monkeypatch):
 
 
 def run(recording: Path, output: Path, *options: str) -> tuple[dict, list[dict]]:
+    """The whole command → metrics.json and frames.csv."""
     assert command_line.run("evaluate", [str(recording), "--output", str(output), *options]) == 0
+    return read(output)
+
+
+def run_without_pictures(recording: Path, output: Path, *options: str) -> tuple[dict, list[dict]]:
+    """The same figures without the time that plots take."""
+    output.mkdir(exist_ok=True)
+    evaluate.write_figures(evaluate.evaluate(evaluate.parse([str(recording), *options], evaluate.parser())), output)
+    return read(output)
+
+
+def read(output: Path) -> tuple[dict, list[dict]]:
     figures = json.loads((output / "metrics.json").read_text())
     with (output / "frames.csv").open() as file:
         return figures, list(csv.DictReader(file))
@@ -51,7 +64,7 @@ class TestWithAnExactEngine:
 
     def test_the_exposure_is_found(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT, truth="imu")
-        figures, _ = run(recording, tmp_path / "out", "--fit-exposure", "--direction", "oracle")
+        figures, _ = run_without_pictures(recording, tmp_path / "out", "--fit-exposure", "--direction", "oracle")
         assert figures["exposure_s"] == pytest.approx(bags.EXPOSURE, rel=0.01)
         assert figures["all"]["magnitude_ratio"]["median"] == pytest.approx(1, abs=0.01)
         assert figures["all"]["rmse_linear"] is None
@@ -66,7 +79,7 @@ class TestWithAnExactEngine:
             assert float(row["angular_y"]) == pytest.approx(-4 / factor, abs=0.02)
         assert figures["exposure_s"] == 0.015
         assert "15.00 ms (median of /camera/exposure)" in capsys.readouterr().out
-        given, _ = run(recording, tmp_path / "given", "--exposure", "0.01", "--direction", "oracle")
+        given, _ = run_without_pictures(recording, tmp_path / "given", "--exposure", "0.01", "--direction", "oracle")
         assert max(given["all"]["rmse_angular"]) < 0.01, "what is given wins"
 
     def test_a_frames_exposure_moves_its_stamp_to_mid_exposure(self, tmp_path):
@@ -85,14 +98,14 @@ class TestWithAnExactEngine:
             "--stamp-reference",
             "start",
         )
-        _, table = run(recording, tmp_path / "out", *options)
+        _, table = run_without_pictures(recording, tmp_path / "out", *options)
         assert [int(row["stamp_ns"]) for row in table] == bags.frame_stamps(COUNT)
 
     def test_exposures_of_camera_ros_stand_in_its_diagnostics(self, tmp_path):
         told = [bags.diagnostics(stamp, ExposureTime="10000") for stamp in bags.frame_stamps(COUNT)]
         others = [bags.diagnostics(stamp + 1, temperature="40") for stamp in bags.frame_stamps(COUNT)]
         recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/diagnostics": told + others})
-        figures, _ = run(recording, tmp_path / "out", "--exposure", "camera_ros")
+        figures, _ = run_without_pictures(recording, tmp_path / "out", "--exposure", "camera_ros")
         assert figures["exposure_s"] == pytest.approx(0.01)
 
     def test_frames_whose_exposure_is_missing_or_impossible_are_left_out(self, tmp_path, capsys):
@@ -114,28 +127,30 @@ class TestWithAnExactEngine:
         pictures = [bags.picture(stamp + offset, i) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
         recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/image_raw/compressed": pictures})
         options = ("--exposure", "0.01", "--stamp-reference", reference, "--readout-time", "0.02")
-        figures, table = run(recording, tmp_path / "out", *options, "--direction", "oracle")
+        figures, table = run_without_pictures(recording, tmp_path / "out", *options, "--direction", "oracle")
         assert [int(row["stamp_ns"]) for row in table] == bags.frame_stamps(COUNT)
         assert max(figures["all"]["rmse_angular"]) < 0.02
 
     def test_rotation_only_says_nothing_about_linear_velocity(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
         options = ("--exposure", "0.01", "--motion-model", "rotation")
-        figures, table = run(recording, tmp_path / "out", *options)
+        figures, table = run_without_pictures(recording, tmp_path / "out", *options)
         assert figures["all"]["rmse_linear"] is None
         assert figures["covariance"]["nees_linear"] is None
         assert table[0]["linear_x"] == ""
 
     def test_pictures_without_texture_leave_the_direction_open(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
-        figures, table = run(recording, tmp_path / "out", "--exposure", "0.01", "--direction", "centered")
+        figures, table = run_without_pictures(
+            recording, tmp_path / "out", "--exposure", "0.01", "--direction", "centered"
+        )
         assert figures["frames"] == COUNT
         assert figures["all"]["direction_correct"] is None
         assert {row["direction_resolved"] for row in table} == {"0"}
 
     def test_every_nth_frame(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
-        figures, table = run(recording, tmp_path / "out", "--exposure", "0.01", "--every", "5")
+        figures, table = run_without_pictures(recording, tmp_path / "out", "--exposure", "0.01", "--every", "5")
         assert figures["frames"] == 3
         assert [int(row["stamp_ns"]) for row in table] == bags.frame_stamps(COUNT)[::5]
 
@@ -159,8 +174,8 @@ class TestWithAnExactEngine:
     def test_the_truths_own_noise_widens_what_is_expected(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
         options = ("--exposure", "0.0105", "--direction", "oracle")
-        strict, _ = run(recording, tmp_path / "a", *options)
-        lenient, _ = run(recording, tmp_path / "b", *options, "--truth-std", "0.5")
+        strict, _ = run_without_pictures(recording, tmp_path / "a", *options)
+        lenient, _ = run_without_pictures(recording, tmp_path / "b", *options, "--truth-std", "0.5")
         assert lenient["covariance"]["nees_angular"] < 0.7 * strict["covariance"]["nees_angular"]
 
     def test_without_truth_there_are_estimates_and_no_errors(self, tmp_path):
@@ -198,8 +213,8 @@ class TestWithAnExactEngine:
         depth = [bags.depth_picture(stamp, 7.5) for stamp in bags.frame_stamps(COUNT)]
         recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/depth": depth})
         options = ("--exposure", "0.01", "--direction", "oracle")
-        network, _ = run(recording, tmp_path / "a", *options)
-        measured, _ = run(recording, tmp_path / "b", *options, "--depth-topic", "auto")
+        network, _ = run_without_pictures(recording, tmp_path / "a", *options)
+        measured, _ = run_without_pictures(recording, tmp_path / "b", *options, "--depth-topic", "auto")
         assert measured["all"]["rmse_linear"][1] > 5 * network["all"]["rmse_linear"][1]
 
     def test_bad_frames_are_counted_and_left_out(self, tmp_path, capsys):
@@ -329,7 +344,7 @@ def recorded(name: str) -> Path:
 
 def test_burst_of_a_hand_held_camera(tmp_path):
     options = ("--exposure", "0.02", "--stamp-reference", "start")
-    figures, table = run(recorded("handheld_burst"), tmp_path, *options)
+    figures, table = run_without_pictures(recorded("handheld_burst"), tmp_path, *options)
     estimate, truth = (
         np.array([[float(row[f"{name}_{axis}"]) for axis in "xyz"] for row in table])
         for name in ("angular", "truth_angular")
@@ -344,7 +359,7 @@ def test_burst_of_a_hand_held_camera(tmp_path):
 
 
 def test_camera_turned_by_hand_over_a_desk(tmp_path):
-    figures, _ = run(recorded("desk_rpy_a"), tmp_path, "--fit-exposure", "--direction", "oracle")
+    figures, _ = run_without_pictures(recorded("desk_rpy_a"), tmp_path, "--fit-exposure", "--direction", "oracle")
     assert figures["frames"] == 361
     assert figures["blurred"]["frames"] >= 100
     assert figures["blurred"]["axis_error_deg"]["median"] <= 8

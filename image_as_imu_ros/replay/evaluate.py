@@ -164,10 +164,22 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
 
 
 def write_results(evaluation: Evaluation, folder: Path) -> None:
-    """Write metrics.json, frames.csv, plots, pictures of telling frames and report.html."""
-    name, run, samples = evaluation.name, evaluation.run, evaluation.samples
+    """Write all that docs/evaluate.md tells of, but the bag."""
+    write_figures(evaluation, folder)
+    _draw(evaluation, folder)
+    write_report(evaluation, folder)
+
+
+def write_figures(evaluation: Evaluation, folder: Path) -> None:
+    """Write metrics.json, frames.csv and, with baselines, comparison.md."""
     (folder / "metrics.json").write_text(json.dumps(evaluation.figures, indent=1, allow_nan=False) + "\n")
-    write_frames(folder / "frames.csv", run, samples)
+    write_frames(folder / "frames.csv", evaluation.run, evaluation.samples)
+    if evaluation.comparison:
+        (folder / "comparison.md").write_text(comparison.table(evaluation.figures["baselines"]))
+
+
+def _draw(evaluation: Evaluation, folder: Path) -> None:
+    name, run, samples = evaluation.name, evaluation.run, evaluation.samples
     plot_time_series(samples, folder / "time_series.png", name)
     plot_measurements(evaluation.by_measurement, folder / "measurements.png", name)
     plot_exposure(*exposures_of(run), folder / "exposure.png", name)
@@ -176,11 +188,9 @@ def write_results(evaluation: Evaluation, folder: Path) -> None:
         plot_error_against_blur(samples.select(samples.signed), folder / "error_by_blur.png", name)
         plot_reliability(evaluation.by_measurement, folder / "reliability.png", name, evaluation.truth_std)
     if evaluation.comparison:
-        (folder / "comparison.md").write_text(comparison.table(evaluation.figures["baselines"]))
         plot_comparison(evaluation.comparison, folder / "comparison.png", name)
     for picture in (*run.most_blurred.pictures, *run.worst.pictures, *run.best.pictures):
         cv2.imwrite(str(folder / f"frame_{picture.stamp}.png"), picture.overlay)
-    write_report(evaluation, folder)
 
 
 def parse(argv: list[str], parser: argparse.ArgumentParser) -> argparse.Namespace:

@@ -110,9 +110,8 @@ class ValidationRecording:
             for kind in ("angular", "linear"):
                 rmse = part[f"rmse_{kind}"] or (None, None, None)
                 values |= {f"{group}/rmse_{kind}_{axis}": value for axis, value in zip("xyz", rmse, strict=True)}
-        return {name: value for name, value in values.items() if value is not None}, run.most_blurred.pictures[
-            0
-        ].overlay
+        most_blurred = run.most_blurred.pictures[0]
+        return {name: value for name, value in values.items() if value is not None}, most_blurred.overlay
 
 
 class _Subsampled(Recording):
