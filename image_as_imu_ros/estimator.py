@@ -148,7 +148,8 @@ class MotionEstimate:
         mean_flow: mean predicted blur length, px at 320 px image width.
         residual: misfit of the blur in units of the predicted spread; about 1 if the scene is static and the model is
             right.
-        inliers: fraction of grid cells that agree with `single`.
+        inliers: fraction of grid cells that agree with the network's part of it.
+        evidence: how clearly the image's spectra speak for `single`, as χ²; see `Solution`.
         exposure: s, that `single` was computed with. exposure_log_std: standard deviation of its log.
         measured_exposure: what blur and alignment say about the exposure time so far; None before they have met.
         field: what the network saw. fitted_flow: (2, h, w) the flow that `single` explains, input px.
@@ -168,6 +169,7 @@ class MotionEstimate:
     mean_flow: float
     residual: float
     inliers: float
+    evidence: float
     exposure: float
     exposure_log_std: float
     measured_exposure: MeasuredExposure | None
@@ -340,6 +342,7 @@ class _Seen:
             mean_flow=float(np.hypot(*self.field.axial_flow).mean()) * self.geometry.view.px_at_320,
             residual=self.solution.residual,
             inliers=self.solution.inliers,
+            evidence=self.solution.evidence,
             exposure=self.exposure,
             exposure_log_std=self.exposure_log_std,
             measured_exposure=self.measured_exposure,

@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 from fields import COLUMNS, ROWS, STRIDE, camera, field_of, matrix_of, rough_depth
+from test_blur_spectrum import blurred
 from test_direction import texture
 
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import Frame, MotionEstimator, Options, mid_exposure
+from image_as_imu_ros.solver import CLEAR
 
 EXPOSURE = 0.015
 PERIOD = 33_000_000  # ns
@@ -71,6 +73,19 @@ def test_the_spread_of_depth_is_a_doubt_about_the_size_of_v_unless_depth_is_meas
     np.testing.assert_allclose(unsure.covariance[3:, 3:], sure.covariance[3:, 3:])
     image = np.kron(depth, np.ones((STRIDE, STRIDE))).astype(np.float32)
     np.testing.assert_allclose(measured(0.5, image).covariance, measured(0.0, image).covariance)
+
+
+def test_streaks_that_the_network_reads_too_long_are_put_right_by_the_picture(engine):
+    angular = np.array([0.0, 2.0, 0.3])
+    engine.info, engine.velocity = replace(engine.info, flow_log_std=0.25), 1.3 * np.r_[0, 0, 0, angular]
+    estimator = MotionEstimator(engine, Options(direction="axial", motion_model="rotation"))
+    estimate = estimator.update(Frame(blurred(np.r_[0, 0, 0, EXPOSURE * angular]), 1, CAMERA, EXPOSURE))
+    assert estimate.evidence > CLEAR
+    assert np.abs(estimate.velocity.angular) == pytest.approx(angular, abs=0.1)
+
+    flat = estimator.update(Frame(np.full((224, 320), 128, np.uint8), 2, CAMERA, EXPOSURE))
+    assert flat.evidence < CLEAR
+    assert np.abs(flat.velocity.angular) == pytest.approx(1.3 * angular, abs=0.1)
 
 
 @pytest.mark.parametrize("rate", [1.2, -1.2])

@@ -369,6 +369,7 @@ class BlurImuNode(LifecycleNode):
                 "mean blur (px at 320 px width)": f"{estimate.mean_flow:.1f}",
                 "residual": f"{estimate.residual:.2f}",
                 "inliers": f"{estimate.inliers:.2f}",
+                "evidence": f"{estimate.evidence:.0f}",
             }
             if (measured := estimate.measured_exposure) is not None:
                 details["exposure by blur (s)"] = f"{measured.seconds:.4g} ± {measured.log_std:.0%}"

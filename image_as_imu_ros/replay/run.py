@@ -84,6 +84,7 @@ class Result:
     mean_flow: float
     residual: float
     inliers: float
+    evidence: float
     resolved: bool
     ambiguous: bool
     direction_probability: float
@@ -179,6 +180,7 @@ def _result(
         mean_flow=estimate.mean_flow,
         residual=estimate.residual,
         inliers=estimate.inliers,
+        evidence=estimate.evidence,
         resolved=estimate.resolved_direction,
         ambiguous=published.ambiguous,
         direction_probability=estimate.direction_probability,

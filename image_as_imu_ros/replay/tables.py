@@ -30,7 +30,8 @@ def write_frames(path: Path, run: Run, samples: Samples) -> None:
         "truth_linear": samples.truth_linear,
     }
     names = [f"{name}_{axis}" for name in vectors for axis in "xyz"]
-    quality = ("mean_flow_px", "residual", "inliers", "direction_resolved", "direction_probability", "exposure_s")
+    quality = ("mean_flow_px", "residual", "inliers", "evidence")
+    quality += ("direction_resolved", "direction_probability", "exposure_s")
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         stages = [f"{stage}_ms" for stage in _STAGES]
@@ -41,6 +42,7 @@ def write_frames(path: Path, run: Run, samples: Samples) -> None:
                 result.mean_flow,
                 result.residual,
                 result.inliers,
+                result.evidence,
                 int(result.resolved),
                 result.direction_probability,
                 result.exposure,
