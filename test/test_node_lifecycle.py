@@ -138,7 +138,7 @@ def test_tensorrt_answers_from_the_worker_and_every_cleanup_frees_the_gpu(
     camera = CameraWithEars(namespace="/lifecycle")
     for _ in range(3):
         assert node.start()
-        assert len(gpu.memory) == 8
+        assert len(gpu.memory) == 10
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         spinning = threading.Thread(target=executor.spin, daemon=True)
