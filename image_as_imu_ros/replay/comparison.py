@@ -153,7 +153,8 @@ def _ours(
     for name, velocity in (("single", AT_THE_FRAME), ("auto", PUBLISHED)):
         for direction in ("causal", "centered", "oracle"):
             run = runs["causal" if direction == "oracle" else direction]
-            results = run.single if name == "single" else run.results
+            by_stamp = {result.image_stamp: result for result in (run.single if name == "single" else run.results)}
+            results = [by_stamp[stamp] for stamp in frames.stamps.tolist() if stamp in by_stamp]
             samples = samples_of(results, truth, motion_model)
             if direction == "oracle":
                 samples = with_true_direction(samples)
@@ -163,7 +164,7 @@ def _ours(
             failures = {"direction open": int((~signed).sum())} if not signed.all() else {}
             if missing := len(frames) - len(samples):
                 failures["no estimate"] = missing
-            rows = np.searchsorted(frames.stamps, [result.image_stamp for result in results])
+            rows = np.flatnonzero(np.isin(frames.stamps, list(by_stamp)))
             yield Answers(
                 f"ours, {name}, {direction}",
                 velocity,

@@ -109,27 +109,20 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
             every=args.every,
             known_direction=oracle,
         )
+        decided = samples_of(run.results, truth, args.motion_model)
+        if truth is not None and not decided.has_truth.any():
+            raise InputError(
+                f"the truth, {_span(truth.stamps)}, does not overlap with the frames, {_span(decided.stamps)}: "
+                "are both stamped by the same clock?"
+            )
         if baselines:
             frames = Frames.of(recording, topics, args.every)
             motions = {baseline.name: baseline.run(frames) for baseline in baselines}
-            runs = {
-                direction: run_recording(
-                    recording,
-                    topics,
-                    engine,
-                    replace(options, measurement="auto", direction=direction),
-                    timing,
-                    f"estimating, {direction}",
-                    every=args.every,
-                )
-                for direction in ("causal", "centered")
-            }
-    decided = samples_of(run.results, truth, args.motion_model)
-    if truth is not None and not decided.has_truth.any():
-        raise InputError(
-            f"the truth, {_span(truth.stamps)}, does not overlap with the frames, {_span(decided.stamps)}: "
-            "are both stamped by the same clock?"
-        )
+            runs = {options.direction: run} if options.measurement == "auto" else {}
+            for direction in {"causal", "centered"} - runs.keys():
+                wanted = replace(options, measurement="auto", direction=direction)
+                label = f"estimating, {direction}"
+                runs[direction] = run_recording(recording, topics, engine, wanted, timing, label, every=args.every)
     of_measurement = {
         name: samples_of(results, truth, args.motion_model)
         for name, results in (("single", run.single), ("aligned", run.aligned))
