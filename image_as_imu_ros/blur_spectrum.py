@@ -22,6 +22,7 @@ from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.motion_field import MotionFieldMatrix
 
 _WINDOW = 64  # px
+_FOLDED = _WINDOW // 2
 _STEP = 32  # px from one window to the next, at most
 _LOWEST, _HIGHEST = 3.5 / _WINDOW, 0.43  # cycles/px; below, windows leak, above, cameras show little
 _SHORTEST_PX = 1.5  # mean streak; the first dark line of shorter ones is beyond what cameras show
@@ -30,7 +31,7 @@ _ROUNDING = 1 / 12  # variance of 8-bit values
 _FLOOR = 0.03  # power, relative to no blur, that noise and changes of speed leave in the lines
 _SMEAR = 0.6 / _WINDOW  # cycles/px by which a window smears the lines
 _LOG_POWER_VARIANCE = math.pi**2 / 6  # of a periodogram
-_REPEATED = 140.0  # values that share an error: windows overlap, textures have lines; by rendered frames
+_REPEATED = 60.0  # values that share an error: windows overlap, textures have lines; by rendered frames
 _NOISE = _LOG_POWER_VARIANCE * _REPEATED
 _FAINT = 0.1  # of the median window's power; windows with less do not count
 _SCALES = np.exp(0.115 * np.arange(-6, 8))  # lengths to start from, relative to the prior's
@@ -140,7 +141,9 @@ class BlurSpectra:
         taper, frequencies = _taper(), _frequencies()
         windows = windows.astype(np.float32)
         windows -= (windows * taper).sum((1, 2), keepdims=True) / taper.sum()
-        power = np.square(np.abs(np.fft.rfft2(windows * taper))).reshape(len(windows), -1)[:, frequencies.index]
+        power = np.square(np.abs(np.fft.rfft2(_folded(windows * taper)))).reshape(len(windows), -1)[
+            :, frequencies.index
+        ]
         mean = power.mean(1)
         weights = (mean > _FAINT * np.median(mean)).astype(np.float32)
         log_power = np.log(power + np.float32(_ROUNDING * np.square(taper).sum()))
@@ -247,7 +250,7 @@ class _Frequencies:
     """The frequencies that are compared.
 
     Attributes:
-        index: (F,) in a flattened rfft2 of a window. value: (2, F) x and y, cycles/px.
+        index: (F,) in the flattened rfft2 of a folded window. value: (2, F) x and y, cycles/px.
         smooth: (F, S) orthonormal, what textures and optics make of a spectrum without blur.
     """
 
@@ -262,11 +265,9 @@ class _Frequencies:
 
 @cache
 def _frequencies() -> _Frequencies:
-    y, x = np.meshgrid(np.fft.fftfreq(_WINDOW), np.fft.rfftfreq(_WINDOW), indexing="ij")
+    y, x = np.meshgrid(np.fft.fftfreq(_FOLDED), np.fft.rfftfreq(_FOLDED), indexing="ij")
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    row, column = np.indices(x.shape)
-    # Every other one, as on a chequerboard: the taper makes neighbours repeat each other.
-    chosen = (radius >= _LOWEST) & (radius <= _HIGHEST) & ((x > 0) | (y > 0)) & ((row + column) % 2 == 0)
+    chosen = (radius >= _LOWEST) & (radius <= _HIGHEST) & ((x > 0) | (y > 0))
     log_radius = np.log(np.where(chosen, radius, 1))
     smooth = [log_radius**power for power in range(4)]
     for wave in (np.cos, np.sin):
@@ -274,6 +275,15 @@ def _frequencies() -> _Frequencies:
     basis, _ = np.linalg.qr(np.stack([values[chosen] for values in smooth], 1))
     value = np.stack([x[chosen], y[chosen]])
     return _Frequencies(np.flatnonzero(chosen), value.astype(np.float32), basis.astype(np.float32))
+
+
+def _folded(windows: np.ndarray) -> np.ndarray:
+    """(W, 64, 64) → (W, 32, 32), whose transform is every other frequency of the windows' own.
+
+    That is enough, for the taper makes neighbouring frequencies repeat each other.
+    """
+    rows = windows[:, :_FOLDED] + windows[:, _FOLDED:]
+    return rows[:, :, :_FOLDED] + rows[:, :, _FOLDED:]
 
 
 @cache

@@ -31,7 +31,7 @@ _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without 
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
 _CELLS = 400  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
-CLEAR = 5.0  # evidence of dark lines, as χ², from which they are believed
+CLEAR = 6.0  # evidence of dark lines, as χ², from which they are believed
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ turns = (
 def test_a_rotation_read_too_long_or_too_short_is_put_right(angular, wrong, seed):
     start = angular * np.exp(ROUGH * wrong)
     refined = BlurSpectra.of(blurred(turn(*angular), seed=seed), GRID, None).refine(start, uncertain(start))
-    assert refined.evidence > 5
+    assert refined.evidence > 6
     assert np.linalg.norm(refined.motion - angular) < 0.08 * np.linalg.norm(angular)
 
 
@@ -69,7 +69,7 @@ def test_so_is_one_read_in_a_wrong_direction(axis):
     angular = 0.035 * np.eye(3)[axis]
     start = cv2.Rodrigues(np.array([0, 0, np.radians(12)]))[0] @ angular
     refined = BlurSpectra.of(blurred(turn(*angular)), GRID, None).refine(start, uncertain(start))
-    assert np.linalg.norm(refined.motion - angular) < 0.03 * np.linalg.norm(angular)
+    assert np.linalg.norm(refined.motion - angular) < 0.05 * np.linalg.norm(angular)
 
 
 def test_a_translation_is_refined_with_the_depth_of_the_cells():
@@ -101,7 +101,7 @@ def test_long_streaks_are_measured_at_half_the_resolution():
 @given(st.integers(0, 10_000))
 def test_a_sharp_picture_gives_no_evidence_for_a_blur(seed):
     start = np.array([0.0, 0.03, 0.0])
-    assert BlurSpectra.of(blurred(turn(0, 0, 0), seed=seed), GRID, None).refine(start, uncertain(start)).evidence < 5
+    assert BlurSpectra.of(blurred(turn(0, 0, 0), seed=seed), GRID, None).refine(start, uncertain(start)).evidence < 6
 
 
 def test_nor_does_noise_or_a_lens_cap():
@@ -109,7 +109,7 @@ def test_nor_does_noise_or_a_lens_cap():
     noise = np.random.default_rng(0).integers(0, 256, (224, 320), np.uint8)
     for image in (noise, np.full((224, 320), 16, np.uint8)):
         refined = BlurSpectra.of(image, GRID, None).refine(start, uncertain(start))
-        assert refined.evidence < 5
+        assert refined.evidence < 6
         assert np.isfinite(refined.motion).all()
 
 
@@ -129,7 +129,7 @@ def test_the_covariance_is_not_too_small():
         start = rng.multivariate_normal(angular, uncertain(angular))
         refined = BlurSpectra.of(blurred(turn(*angular), seed=seed), GRID, None).refine(start, uncertain(start))
         error = refined.motion - angular
-        if refined.evidence > 5:
+        if refined.evidence > 6:
             squared.append(error @ np.linalg.solve(refined.covariance, error))
     assert len(squared) > 20
     assert np.mean(squared) < 4
