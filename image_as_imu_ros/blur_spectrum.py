@@ -35,7 +35,7 @@ _REPEATED = 60.0  # values that share an error: windows overlap, textures have l
 _NOISE = _LOG_POWER_VARIANCE * _REPEATED
 _FAINT = 0.1  # of the median window's power; windows with less do not count
 _SCALES = np.exp(0.115 * np.arange(-6, 8))  # lengths to start from, relative to the prior's
-_HIGHEST_GAIN = 1.5
+_LOWEST_GAIN, _HIGHEST_GAIN = 0.1, 1.5  # without any gain, nothing would show where to go
 _SPARSE = 3  # of so many windows one decides where to start
 _ITERATIONS = 8
 _NEGLIGIBLE = 0.05  # of the cost
@@ -192,7 +192,7 @@ class BlurSpectra:
         expected = _frequencies().without_smooth_part(np.log(power))
         weighted = self.weights[:, None] * expected
         product, square = float(np.vdot(weighted, self.log_power)), float(np.vdot(weighted, expected))
-        gain = min(max(product / max(square, 1e-9), 0.0), _HIGHEST_GAIN)
+        gain = min(max(product / max(square, 1e-9), _LOWEST_GAIN), _HIGHEST_GAIN)
         evidence = (2 * gain * product - gain**2 * square) / _NOISE
         moved = motion - start
         cost = moved @ prior @ moved - evidence
