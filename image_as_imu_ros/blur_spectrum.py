@@ -125,7 +125,7 @@ class BlurSpectra:
     Attributes:
         matrix: (2, P, W) px per unit of motion, at the windows' centres.
         log_power: (W, F) less its smooth part.
-        weights: (W,) 0 or 1.
+        weights: (W,) how much each counts.
     """
 
     matrix: np.ndarray
@@ -141,9 +141,8 @@ class BlurSpectra:
         taper, frequencies = _taper(), _frequencies()
         windows = windows.astype(np.float32)
         windows -= (windows * taper).sum((1, 2), keepdims=True) / taper.sum()
-        power = np.square(np.abs(np.fft.rfft2(_folded(windows * taper)))).reshape(len(windows), -1)[
-            :, frequencies.index
-        ]
+        power = np.square(np.abs(np.fft.rfft2(_folded(windows * taper))))
+        power = power.reshape(len(windows), -1)[:, frequencies.index]
         mean = power.mean(1)
         weights = (mean > _FAINT * np.median(mean)).astype(np.float32)
         log_power = np.log(power + np.float32(_ROUNDING * np.square(taper).sum()))
