@@ -50,8 +50,8 @@ def test_dihedral_symmetry_is_the_motion_field_of_the_turned_camera(mirror, flip
 
 
 def spectrum_of(image):
-    """(B, 12 directions, frequencies, h, w)."""
-    return LocalSpectrum()(image)[0].unflatten(1, (12, -1))
+    """(B, 12 directions, 5 octaves, 4 frequencies, h, w)."""
+    return LocalSpectrum()(image)[0].unflatten(1, (5, 12, 4)).transpose(1, 2)
 
 
 def test_spectrum_turns_with_the_image():
@@ -70,7 +70,7 @@ def test_spectrum_sees_the_frequency_and_direction_of_a_wave():
     """A wave of 0.265 cycles per px at 45° is brightest in the first octave at the second frequency, direction 3."""
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
     wave = 0.5 + 0.4 * torch.sin(2 * torch.pi * 0.265 * (x + y) / 2**0.5)
-    first_octave = spectrum_of(wave[None, None])[0, :, :4, 4:-4, 4:-4].mean((2, 3))
+    first_octave = spectrum_of(wave[None, None])[0, :, 0, :, 4:-4, 4:-4].mean((2, 3))
     assert divmod(int(first_octave.argmax()), 4) == (3, 1)
 
 

@@ -68,20 +68,19 @@ class LocalSpectrum(nn.Module):
         self.register_buffer("filters", _fourier_bank() * _CONTRAST_SCALE, persistent=False)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 1, H, W) 0…1 → at stride 8: log power relative to its octave's mean (B, channels, h, w), direction by
-        direction, and the octaves' mean log power (B, OCTAVES, h, w)."""
+        """(B, 1, H, W) 0…1 → at stride 8: log power relative to its octave's mean (B, channels, h, w), octave by octave
+        and in it direction by direction, and the octaves' mean log power (B, OCTAVES, h, w)."""
         grid = (image.shape[-2] // STRIDE, image.shape[-1] // STRIDE)
         relative, means = [], []
         for octave in range(OCTAVES):
             log_power = 0.5 * (self._power(image, _STRIDES[octave]) + _QUANTISATION).log()
+            if log_power.shape[-2:] != grid:
+                log_power = F.interpolate(log_power, grid, mode="bilinear", align_corners=False)
             mean = log_power.mean(1, keepdim=True)
-            features = torch.cat([log_power - mean, 0.5 * mean], 1)
-            if features.shape[-2:] != grid:
-                features = F.interpolate(features, grid, mode="bilinear", align_corners=False)
-            relative.append(features[:, :-1].unflatten(1, (DIRECTIONS, -1)))
-            means.append(features[:, -1:])
+            relative.append(log_power - mean)
+            means.append(0.5 * mean)
             image = F.avg_pool2d(image, 2)
-        return torch.cat(relative, 2).flatten(1, 2), torch.cat(means, 1)
+        return torch.cat(relative, 1), torch.cat(means, 1)
 
     def _power(self, image: torch.Tensor, stride: int) -> torch.Tensor:
         """Power (B, directions · frequencies, H/stride, W/stride), averaged over 3×3 windows."""
@@ -99,10 +98,15 @@ class DirectionalConvolution(nn.Module):
 
     Channels are grouped by direction; the weights depend on the difference between two directions only, so what is
     learned about one direction holds for all.
+
+    Args:
+        inputs, outputs: channels per direction.
+        blocks: in so many blocks do the inputs come, each grouped by direction.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, blocks: int = 1) -> None:
         super().__init__()
+        self.blocks = blocks
         self.weight = nn.Parameter(torch.randn(outputs, DIRECTIONS, inputs) * math.sqrt(2 / (DIRECTIONS * inputs)))
         self.norm = nn.BatchNorm2d(DIRECTIONS * outputs)
 
@@ -110,7 +114,7 @@ class DirectionalConvolution(nn.Module):
         """(B, DIRECTIONS · inputs, h, w) → (B, DIRECTIONS · outputs, h, w)."""
         direction = torch.arange(DIRECTIONS, device=x.device)
         difference = (direction - direction[:, None]) % DIRECTIONS
-        weight = self.weight[:, difference].transpose(0, 1)
+        weight = self.weight[:, difference].unflatten(3, (self.blocks, -1)).permute(1, 0, 3, 2, 4)
         return F.relu(self.norm(F.conv2d(x, weight.reshape(self.norm.num_features, -1, 1, 1))))
 
 
@@ -148,7 +152,7 @@ class BlurNetwork(nn.Module):
         first, second = per_direction
         self.spectrum = LocalSpectrum()
         self.directional = nn.Sequential(
-            DirectionalConvolution(LocalSpectrum.channels // DIRECTIONS, first),
+            DirectionalConvolution(LocalSpectrum.channels // DIRECTIONS, first, blocks=OCTAVES),
             DirectionalConvolution(first, second),
         )
         # Sixteen channels, since convolutions are fastest on multiples of that.
@@ -174,7 +178,10 @@ class BlurNetwork(nn.Module):
         skip16 = self.encode16(skip8)
         x = self.decode16(torch.cat([_double(self.encode32(skip16)), skip16], 1))
         x = self.decode8(torch.cat([_double(x), skip8], 1))
-        flow, spread, depth, depth_spread = self.head(torch.cat([x, features], 1)).float().split((2, 2, 1, 1), 1)
+        # As `head` would do with both together; putting them together takes longer than this layer.
+        weight, width = self.head.weight, x.shape[1]
+        head = F.conv2d(x, weight[:, :width], self.head.bias) + F.conv2d(features, weight[:, width:])
+        flow, spread, depth, depth_spread = head.float().split((2, 2, 1, 1), 1)
         return (
             expand(4 * flow),
             0.05 + F.softplus(spread + 1),
