@@ -20,7 +20,7 @@ import numpy as np
 
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres
-from image_as_imu_ros.solver import Velocity
+from image_as_imu_ros.solver import Velocity, camera_from_pivot
 
 LONGEST_GAP = 0.5  # s; frames further apart are not compared
 
@@ -173,6 +173,7 @@ class Aligner:
         *,
         motion_model: str,
         linear_prior_std: float,
+        lever_arm: float = 0.0,
         depth_log_std: float = 0.0,
     ) -> Alignment:
         """The motion from the previous frame to this one.
@@ -184,7 +185,7 @@ class Aligner:
             depth: (h, w) m on the grid, for this frame; points where it is NaN are left out. None if not known.
             motion_model: "full" solves for (v, ω) and needs depth; "rotation" for ω, leaving v at zero with its
                 prior's variance. If depth is known, the covariance of ω then includes what such a v would do to ω.
-            linear_prior_std: of each component of v, m/s.
+            linear_prior_std, lever_arm: see `Uncertainty`.
             depth_log_std: standard deviation of the log of the depth map's errors: of its scale, of the scale at the
                 sides against the middle, and of that at top and bottom.
         """
@@ -193,7 +194,7 @@ class Aligner:
         if min(now[-1].std(), before[-1].std()) < _LEAST_CONTRAST:
             return Alignment.refused("no texture")
         inverse_depth = None if depth is None else (1 / depth.ravel()).astype(np.float32)
-        prior_std = linear_prior_std * seconds
+        prior = _Prior(linear_prior_std * seconds, lever_arm if motion_model == "full" else 0.0)
         poses = _Poses.of(starts * seconds)
         if motion_model == "rotation":
             poses.shift[:] = 0
@@ -203,13 +204,13 @@ class Aligner:
                 return Alignment.refused("depth is not known")
             if number == _LEVELS - 1:
                 poses, _ = _best(points, before[number], poses, math.inf, _REFINED)
-            poses, fit = _refine(points, before[number], poses, motion_model, prior_std, _ITERATIONS[number])
+            poses, fit = _refine(points, before[number], poses, motion_model, prior, _ITERATIONS[number])
             if len(poses) > 1 or number == 0:
                 worse = _AMBIGUOUS if number == 0 else _RIVAL
                 poses, ratings = _best(points, before[number], poses, worse, _REFINED)
         motion = poses.motion()
         best = ratings.order[0]
-        covariance = _covariance(fit.information(best), motion, motion_model, prior_std, depth_log_std)
+        covariance = _covariance(fit.information(best), motion, motion_model, prior.std)
         if motion_model == "full" and depth_log_std > 0:
             pulled = depth_log_std * fit.pulled_by_depth(best, points, poses.turn[0].T @ poses.shift[0])
             covariance += pulled @ pulled.T
@@ -230,6 +231,29 @@ def starts_along(blur: np.ndarray, last: np.ndarray | None, reach: float) -> np.
     if last is None:
         return along
     return np.concatenate([along, [last, (last + blur) / 2, (last - blur) / 2]])
+
+
+@dataclass(frozen=True)
+class _Prior:
+    """What is expected of a motion.
+
+    Attributes:
+        std: of each component of the way of the point that the camera is turned about, m.
+        lever_arm: see `Uncertainty`.
+    """
+
+    std: float
+    lever_arm: float
+
+    @property
+    def pivot_from_camera(self) -> np.ndarray:
+        """(3, 6): a small motion (t, ω) of the camera → the way of that point."""
+        return np.linalg.inv(camera_from_pivot(self.lever_arm))[:3]
+
+    def way(self, poses: _Poses) -> np.ndarray:
+        """(S, 3) m, in the axes of this frame, that the point goes in each pose."""
+        pivot = np.array([0.0, 0.0, -self.lever_arm])
+        return np.einsum("sji,sj->si", poses.turn, poses.shift - pivot) + pivot
 
 
 @dataclass
@@ -392,33 +416,32 @@ class _Fit:
         return (by_motion - others @ np.linalg.solve(normal[size:, size:], others.T)) / self.variance[which]
 
     def pulled_by_depth(self, which: int, points: _Points, shift: np.ndarray) -> np.ndarray:
-        """How a motion changes with errors of log depth that are ±1 at the sides, or at top and bottom: (P, 2).
+        """How a motion changes with errors of log depth: 1 everywhere, ±1 at the sides, ±1 at top and bottom: (P, 3).
 
         Args:
             shift: (3,) m, of the pose, in the axes of the present frame.
         """
         by_log_depth = self.weights[which] * (shift @ points.design[:3])
-        pull = points.design @ (by_log_depth * points.place).T
+        pull = points.design @ (by_log_depth * np.vstack([np.ones_like(by_log_depth), points.place])).T
         return np.linalg.solve(self.normal[which], pull)[:-_OTHERS]
 
 
 def _refine(
-    points: _Points, before: np.ndarray, poses: _Poses, motion_model: str, prior_std: float, iterations: int
+    points: _Points, before: np.ndarray, poses: _Poses, motion_model: str, prior: _Prior, iterations: int
 ) -> tuple[_Poses, _Fit]:
     """Robust Gauss–Newton on motion, shear, gain and offset, for all poses at once.
 
     The previous frame, looked up where a pose puts the points, is this frame seen by a camera that is moved by what is
     still wrong with the pose. Its grey values are linear in that motion times gain, in gain and in offset.
-
-    Args:
-        prior_std: of each component of t, m.
     """
     size = len(points.design) - _OTHERS
     full = motion_model == "full"
     unknowns = np.arange(0 if full else size - 3, size + _OTHERS)
     # A turn by a radian is as good as unknown; this keeps a picture without texture from giving infinities.
-    precision = np.repeat([prior_std**-2, 1.0, _SHEAR_STD**-2], 3)[-size - 3 :]
-    diagonal = np.arange(size + 3)
+    precision = np.diag(np.repeat([0.0, 1.0, _SHEAR_STD**-2], 3)[-size - 3 :])
+    if size == 6:
+        by_motion = prior.pivot_from_camera
+        precision[:6, :6] += prior.std**-2 * by_motion.T @ by_motion
     gain = offset = None
     for _ in range(iterations):
         grey, weights = _look_up(before, points.positions(poses))
@@ -432,12 +455,12 @@ def _refine(
         # Outliers count: where many points do not fit, the others are less to be trusted too.
         variance = _CORRELATED_POINTS * (_MEAN_SIZE_TO_STD * scale.astype(np.float64)) ** 2
 
-        stiffness = (variance / gain**2)[:, None] * precision
-        normal[:, diagonal, diagonal] += stiffness
+        stiffness = (variance / gain**2)[:, None]
+        normal[:, :-2, :-2] += stiffness[..., None] * precision
         stiffness *= gain[:, None]
-        right[:, size:-2] += stiffness[:, size:] * poses.shear
+        right[:, size:-2] += stiffness * _SHEAR_STD**-2 * poses.shear
         if full:
-            right[:, :3] += stiffness[:, :3] * np.einsum("sji,sj->si", poses.turn, poses.shift)
+            right[:, :6] += stiffness * prior.std**-2 * (prior.way(poses) @ by_motion)
         step = np.linalg.solve(normal[:, unknowns[:, None], unknowns], right[:, unknowns, None])[..., 0]
         gain, offset = np.clip(step[:, -2], 0.2, 5.0).astype(np.float32), step[:, -1].astype(np.float32)
         moved = np.clip(step[:, :-2] / gain[:, None], -0.2, 0.2)
@@ -460,13 +483,10 @@ def _gain_and_offset(now: np.ndarray, before: np.ndarray, seen: np.ndarray) -> t
     return gain, mean_before - gain * mean_now
 
 
-def _covariance(
-    information: np.ndarray, motion: np.ndarray, motion_model: str, prior_std: float, depth_log_std: float
-) -> np.ndarray:
+def _covariance(information: np.ndarray, motion: np.ndarray, motion_model: str, prior_std: float) -> np.ndarray:
     """(6, 6) of a motion (v, ω)·seconds from its information matrix, which includes the prior if v was solved for."""
     if motion_model == "full":
         covariance = np.linalg.inv(information)
-        covariance[:3, :3] += depth_log_std**2 * np.outer(motion[:3], motion[:3])
     else:
         covariance = prior_std**2 * np.eye(6)
         covariance[3:, 3:] = np.linalg.inv(information[-3:, -3:])

@@ -59,7 +59,10 @@ class Options:
         motion_model: "full" (v, ω) or "rotation" (ω only).
         direction: "causal" looks at the previous frame; "centered" at the next one too and answers one frame later;
             "axial" leaves the direction open (ω's largest component is positive).
-        linear_prior_std: expected size of each component of v, m/s.
+        linear_prior_std: expected size of each component of the velocity of the point that the camera is turned about,
+            m/s.
+        lever_arm: how far behind the camera that point lies, m: about 0.15 for a hand; for a camera that looks ahead
+            from a robot, how far it is in front of the robot's centre. The full motion model needs it.
         exposure_log_std: relative error of the exposure times given with the frames.
         estimate_exposure: measure the exposure time from blur and alignment, starting from that of the first frame.
         rate_hint_std: error of each component of the rates given with the frames, rad/s.
@@ -68,7 +71,8 @@ class Options:
     measurement: str = "auto"
     motion_model: str = "full"
     direction: str = "causal"
-    linear_prior_std: float = 0.5
+    linear_prior_std: float = 0.3
+    lever_arm: float = 0.15
     exposure_log_std: float = 0.02
     estimate_exposure: bool = False
     rate_hint_std: float = 0.5
@@ -82,6 +86,8 @@ class Options:
             raise InputError(f"direction is {self.direction!r}, expected one of: {', '.join(DIRECTIONS)}")
         if not self.linear_prior_std > 0:
             raise InputError(f"linear_prior_std is {self.linear_prior_std} m/s; it must be positive")
+        if not math.isfinite(self.lever_arm):
+            raise InputError(f"lever_arm is {self.lever_arm} m; it must be finite")
         if not self.rate_hint_std > 0:
             raise InputError(f"rate_hint_std is {self.rate_hint_std} rad/s; it must be positive")
         if self.direction == "axial" and (self.measurement == "aligned" or self.estimate_exposure):
@@ -484,6 +490,7 @@ class MotionEstimator:
             spectra=geometry.windows.spectra(image, blur, known_depth if options.motion_model == "full" else None),
             uncertainty=Uncertainty(
                 linear_prior_std=options.linear_prior_std,
+                lever_arm=options.lever_arm,
                 correlated_cells=info.correlated_cells,
                 flow_log_std=info.flow_log_std,
                 exposure_log_std=exposure_log_std,
@@ -534,6 +541,7 @@ class MotionEstimator:
             seen.depth,
             motion_model=self.options.motion_model,
             linear_prior_std=self.options.linear_prior_std,
+            lever_arm=self.options.lever_arm,
             depth_log_std=seen.depth_log_std,
         )
         if not alignment.doubt and contradicts(blur, alignment.velocity, seconds / 2):

@@ -14,7 +14,7 @@ import numpy as np
 
 _RANGE = math.log(100)  # of the exposure, to either side of the first guess
 _STEP = 0.02  # of log exposure
-_DRIFT_STD = 0.03  # of log exposure, per frame
+_DRIFT_STD = 0.01  # of log exposure, per frame; auto-exposure that moves faster is a row of jumps
 _JUMP = 0.0005  # probability per frame
 _LEAST_BLUR = 7.0  # px at 320 px image width; shorter blur tends to be read too short
 _LENGTH_STD = 0.2  # relative error of one frame's blur length

@@ -31,7 +31,7 @@ _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without 
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
 _CELLS = 400  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
-CLEAR = 6.0  # evidence of dark lines, as χ², from which they are believed
+CLEAR = 9.0  # evidence of dark lines, as χ², from which they are believed
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,10 @@ class Uncertainty:
     """What the solver must be told about errors that the cells of one frame share.
 
     Attributes:
-        linear_prior_std: standard deviation of a zero-mean prior on each component of v, m/s.
+        linear_prior_std: standard deviation of a zero-mean prior on each component of the velocity, m/s, of the point
+            that the camera is turned about.
+        lever_arm: how far behind the camera that point lies, m. Hands and vehicles do not turn about the camera; in a
+            blur, the sideways motion that this gives it looks like a faster turn.
         correlated_cells: how many cells share one independent error (≥ 1).
         flow_log_std: standard deviation of the log of a length error that all streaks share.
         exposure_log_std: standard deviation of the log of the exposure time.
@@ -70,10 +73,21 @@ class Uncertainty:
     """
 
     linear_prior_std: float = 1.0
+    lever_arm: float = 0.0
     correlated_cells: float = 1.0
     flow_log_std: float = 0.0
     exposure_log_std: float = 0.0
     depth_log_std: float = 0.0
+
+
+def camera_from_pivot(lever_arm: float) -> np.ndarray:
+    """(6, 6) matrix: (v, ω) of the point that the camera is turned about → (v, ω) of the camera.
+
+    Both in the camera's axes. The point lies `lever_arm` m behind the camera: v_camera = v + ω × (0, 0, lever_arm).
+    """
+    matrix = np.eye(6)
+    matrix[0, 4], matrix[1, 3] = lever_arm, -lever_arm
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -161,7 +175,9 @@ def solve(
     q = field.axial_flow.reshape(2, -1)[:, thinned].astype(np.float64)
     spread = field.spread.reshape(2, -1)[:, thinned].astype(np.float64)
     rays = matrix.select(thinned)
-    flow_per_motion = rays.velocity_to_flow(depth.ravel()[thinned]) if full else rays.angular
+    # The unknowns are those that the prior is about: the motion of the point that the camera is turned about.
+    camera = camera_from_pivot(uncertainty.lever_arm) if full else np.eye(3)
+    flow_per_motion = rays.velocity_to_flow(depth.ravel()[thinned]) @ camera if full else rays.angular
     usable = np.isfinite(q).all(0) & ((spread > 0) & (spread < math.inf)).all(0)
     usable &= np.isfinite(flow_per_motion).all((1, 2))
     if full:
@@ -175,7 +191,7 @@ def solve(
     correlated = max(1.0, uncertainty.correlated_cells / thinning**2)
     # Errors shared by n cells make the data n times weaker; against the prior, that is a prior n times stronger.
     strong_prior_std = prior_std[unknowns] / math.sqrt(correlated)
-    last = None if previous is None else exposure * np.asarray(previous, np.float64)[unknowns]
+    last = None if previous is None else np.linalg.solve(camera, exposure * np.asarray(previous, np.float64)[unknowns])
 
     row, column = row[usable], column[usable]
     coarse = (row // thinning + column // thinning) % 2 == 0
@@ -186,7 +202,8 @@ def solve(
     motion, information, residual, inliers = _refine(cells, strong_prior_std, candidate)
 
     scale = max(1.0, residual**2) * correlated
-    known = np.linalg.inv(information / scale + np.diag(prior_std[unknowns] ** -2.0))
+    prior = np.diag(prior_std[unknowns] ** -2.0)
+    motion, known = camera @ motion, camera @ np.linalg.inv(information / scale + prior) @ camera.T
     known += uncertainty.flow_log_std**2 * np.outer(motion, motion)
     evidence, shared_log_std = 0.0, math.hypot(uncertainty.flow_log_std, uncertainty.exposure_log_std)
     if spectra is not None:
@@ -206,7 +223,11 @@ def solve(
     everything = np.zeros(6)
     everything[unknowns] = motion
     covariance += uncertainty.exposure_log_std**2 * np.outer(everything, everything)
-    covariance[:3, :3] += uncertainty.depth_log_std**2 * np.outer(everything[:3], everything[:3])
+    if full:
+        # With depths too large by a factor, v is too large by it as far as the image tells v, not the prior.
+        told = np.eye(6) - known @ np.linalg.solve(camera.T, prior) @ np.linalg.inv(camera)
+        pulled = uncertainty.depth_log_std * told[:, :3] @ everything[:3]
+        covariance += np.outer(pulled, pulled)
 
     velocity = Velocity(everything[:3] / exposure, everything[3:] / exposure, covariance / exposure**2)
     flow = matrix.flow(everything, depth.ravel() if full else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_training.metrics import Predictions, depth_log_errors
 from image_as_imu_training.samples import Samples
+from image_as_imu_training.velocity_metrics import correlated_cells
 
 ONE_SIGMA = 0.6827  # share of a normal distribution within one standard deviation
 _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
@@ -32,7 +33,7 @@ class Calibration:
         spread_scale: the predicted spreads along q and across times these hold 68 % of the errors, as one sigma does.
         depth_spread_scale: a frame's predicted spread of depth (root mean square) times this holds 68 % of the mean log
             depth errors of frames, with an allowance for scenes unlike the rendered ones.
-        correlated_cells: how many cells share one independent error.
+        correlated_cells: how many cells share one independent error; see the function of that name.
         flow_log_std: standard deviation over frames of the log of the length error that a whole frame shares.
     """
 
@@ -85,10 +86,9 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     """Correct lengths by `length_curve`, then compare the remaining errors with predicted spreads.
 
     Lengths: all streaks of a frame may be read too long or too short together; the ratio that a frame shares is
-    fitted, and varies by `flow_log_std`. Directions: a frame's mean error across q, weighted by 1/spread² as the solver
-    weights, would have the variance 1/Σ(1/spread²) if cells were independent. How many times larger it really is, is
-    the number of cells that share one error. Medians over frames serve, since single failures are the robust solver's
-    business.
+    fitted, and varies by `flow_log_std`; its median over frames serves, since single failures are the robust solver's
+    business. All other errors that cells share, of direction and of how the flow changes across the frame, are
+    allowed for by `correlated_cells`; see there.
     """
     curve = length_curve(frames, predictions)
     errors = flow_errors(frames, predictions, ModelInfo("", "", 1, 1, length_curve=curve))
@@ -97,20 +97,20 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     scale_along, scale_across = np.quantile(ratios, ONE_SIGMA, axis=1).tolist()
 
     blurred = length.mean((1, 2)) >= _MIN_FRAME_BLUR_PX
-    length, (along, across) = length[blurred], errors[blurred].swapaxes(0, 1)
-    precision_along, precision_across = predictions.spread[blurred].swapaxes(0, 1) ** -2.0
-    shared_ratio = (precision_along * (length + along) * length).sum((1, 2)) / (precision_along * length**2).sum((1, 2))
+    length, along = length[blurred], errors[blurred, 0]
+    precision = predictions.spread[blurred, 0] ** -2.0
+    shared_ratio = (precision * (length + along) * length).sum((1, 2)) / (precision * length**2).sum((1, 2))
     log_ratio = np.log(shared_ratio.clip(1e-3))
     flow_log_std = float(np.median(np.abs(log_ratio - np.median(log_ratio))) / np.sqrt(_MEDIAN_SQUARE))
-    mean_squared = (precision_across * across).sum((1, 2)) ** 2 / precision_across.sum((1, 2)) / scale_across**2
-    correlated_cells = float(np.median(mean_squared) / _MEDIAN_SQUARE)
-    return Calibration(
+    calibration = Calibration(
         length_curve=curve,
         spread_scale=(scale_along, scale_across),
         depth_spread_scale=_depth_spread_scale(frames, predictions),
-        correlated_cells=max(1.0, correlated_cells),
+        correlated_cells=UNCALIBRATED.correlated_cells,
         flow_log_std=flow_log_std,
     )
+    cells = correlated_cells(frames, predictions, ModelInfo("", "", 1, 1, **asdict(calibration)))
+    return calibration if cells is None else replace(calibration, correlated_cells=cells)
 
 
 def _depth_spread_scale(frames: Samples, predictions: Predictions) -> float:

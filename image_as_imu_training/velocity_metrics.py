@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from image_as_imu_training.metrics import Predictions
 from image_as_imu_training.samples import Samples
 
 _MIN_PX = 3.0
+_MEDIAN_CHI_SQUARE = 5.348  # with six degrees of freedom
+_MOST_CELLS = 1e5
+_HALVINGS = 12
 _EXPECTED_TRANSLATION = 0.3  # m per exposure, each component: the solver's prior
 
 
@@ -40,40 +44,58 @@ class VelocityFigures:
     with_own_depth: float
 
 
+def correlated_cells(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> float | None:
+    """How many cells share one independent error, for the solver's covariance to be right; None if no frame can tell.
+
+    Half of the frames, those with an exact velocity and 3 px of blur, then have a normalised error squared of (v, ω)
+    below the median of χ² with six degrees of freedom. The true depth is given, spectra are not.
+
+    Args:
+        calibration: all of it but the number of cells.
+    """
+    blurred = [
+        frame
+        for frame in _exact_frames(frames, predictions, calibration)
+        if np.linalg.norm(frame.true_flow, axis=1).mean() >= _MIN_PX
+    ]
+    if not blurred:
+        return None
+
+    def excess(log_cells: float) -> float:
+        uncertainty = _uncertainty(calibration, math.exp(log_cells))
+        squares = []
+        for frame in blurred:
+            velocity = frame.velocity(frame.depth, uncertainty, spectra=False)
+            error = velocity.vector - frame.motion
+            squares.append(error @ np.linalg.solve(velocity.covariance, error))
+        return float(np.median(squares)) - _MEDIAN_CHI_SQUARE
+
+    few, many = 0.0, math.log(_MOST_CELLS)
+    if excess(few) <= 0:
+        return 1.0
+    for _ in range(_HALVINGS):
+        middle = (few + many) / 2
+        few, many = (middle, many) if excess(middle) > 0 else (few, middle)
+    return math.exp(many)
+
+
 def velocity_figures(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> VelocityFigures:
     """Solve for the velocity per exposure, with the labelled depth and with the predicted one; its sign is the truth's.
 
     Args:
         calibration: as the export stores it.
     """
-    uncertainty = Uncertainty(
-        _EXPECTED_TRANSLATION, calibration.correlated_cells, flow_log_std=calibration.flow_log_std
-    )
-    spread_scale = np.array(calibration.spread_scale)[:, None, None]
+    uncertainty = _uncertainty(calibration, calibration.correlated_cells)
     cells, truths, errors = [], [], {"true": [], "own": []}
-    exact = np.flatnonzero(np.isfinite(frames.motion).all(1))
-    for index in exact:
-        motion, depth = frames.motion[index].astype(np.float64), frames.depth[index].astype(np.float64)
-        height, width = frames.image[index].shape
-        stride = height // len(depth)
-        focal, cx, cy = map(float, frames.camera[index])
-        camera = Camera(width, height, focal, focal, cx, cy)
-        matrix = MotionFieldMatrix.at(camera, cell_centres(*depth.shape, stride))
-        field = MotionField(
-            calibration.corrected(predictions.flow[index]),
-            predictions.spread[index] * spread_scale,
-            predictions.depth[index],
-            predictions.depth_spread[index],
-            stride,
-        )
-        frame = _Frame(frames.image[index], camera, matrix, field, matrix.flow(motion, depth.ravel()))
-        velocity = frame.velocity(depth, uncertainty)
-        cells.append(_flow_errors(velocity, matrix.velocity_to_flow(depth.ravel()), frame.true_flow))
-        translation = matrix.flow(np.r_[motion[:3], 0, 0, 0], depth.ravel())
-        if frames.depth_known[index] and np.linalg.norm(translation, axis=1).mean() >= _MIN_PX:
-            truths.append(motion[:3])
-            errors["true"].append(velocity.linear - motion[:3])
-            errors["own"].append(frame.velocity(field.depth, uncertainty).linear - motion[:3])
+    exact = list(_exact_frames(frames, predictions, calibration))
+    for frame in exact:
+        velocity = frame.velocity(frame.depth, uncertainty)
+        cells.append(_flow_errors(velocity, frame.matrix.velocity_to_flow(frame.depth.ravel()), frame.true_flow))
+        translation = frame.matrix.flow(np.r_[frame.motion[:3], 0, 0, 0], frame.depth.ravel())
+        if frame.depth_known and np.linalg.norm(translation, axis=1).mean() >= _MIN_PX:
+            truths.append(frame.motion[:3])
+            errors["true"].append(velocity.linear - frame.motion[:3])
+            errors["own"].append(frame.velocity(frame.field.depth, uncertainty).linear - frame.motion[:3])
     doubt, direction, length = np.concatenate([*cells, np.empty((3, 0))], axis=1)
     surer = doubt <= np.median(doubt) if len(doubt) else np.zeros(0, bool)
     zero = _root_mean_square(truths)
@@ -89,21 +111,58 @@ def velocity_figures(frames: Samples, predictions: Predictions, calibration: Mod
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame, what was predicted for it, and its true flow (cells, 2) px."""
+    """A frame with an exact velocity, and what was predicted for it.
+
+    Attributes:
+        depth: (h, w) m, labelled; depth_known: whether it has a scale. motion: (6,) true (v, ω) per exposure.
+        true_flow: (cells, 2) px.
+    """
 
     image: np.ndarray
+    depth: np.ndarray
+    depth_known: bool
+    motion: np.ndarray
     camera: Camera
     matrix: MotionFieldMatrix
     field: MotionField
     true_flow: np.ndarray
 
-    def velocity(self, depth: np.ndarray, uncertainty: Uncertainty) -> Velocity:
+    def velocity(self, depth: np.ndarray, uncertainty: Uncertainty, spectra: bool = True) -> Velocity:
         """Per exposure, solved as the runtime does with depth (h, w) m, with the true sign."""
-        blur = float(np.hypot(*self.field.axial_flow).mean())
-        spectra = Windows.of(self.camera, self.field.stride).spectra(self.image, blur, depth)
-        velocity = solve(self.field, self.matrix, 1.0, uncertainty=uncertainty, depth=depth, spectra=spectra).velocity
+        seen = None
+        if spectra:
+            blur = float(np.hypot(*self.field.axial_flow).mean())
+            seen = Windows.of(self.camera, self.field.stride).spectra(self.image, blur, depth)
+        velocity = solve(self.field, self.matrix, 1.0, uncertainty=uncertainty, depth=depth, spectra=seen).velocity
         agrees = (self.matrix.flow(velocity.vector, depth.ravel()) * self.true_flow).sum() > 0
         return velocity if agrees else velocity.reversed()
+
+
+def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> Iterator[_Frame]:
+    spread_scale = np.array(calibration.spread_scale)[:, None, None]
+    for index in np.flatnonzero(np.isfinite(frames.motion).all(1)):
+        motion, depth = frames.motion[index].astype(np.float64), frames.depth[index].astype(np.float64)
+        height, width = frames.image[index].shape
+        stride = height // len(depth)
+        focal, cx, cy = map(float, frames.camera[index])
+        camera = Camera(width, height, focal, focal, cx, cy)
+        matrix = MotionFieldMatrix.at(camera, cell_centres(*depth.shape, stride))
+        field = MotionField(
+            calibration.corrected(predictions.flow[index]),
+            predictions.spread[index] * spread_scale,
+            predictions.depth[index],
+            predictions.depth_spread[index],
+            stride,
+        )
+        true_flow = matrix.flow(motion, depth.ravel())
+        known = bool(frames.depth_known[index])
+        yield _Frame(frames.image[index], depth, known, motion, camera, matrix, field, true_flow)
+
+
+def _uncertainty(calibration: ModelInfo, cells: float) -> Uncertainty:
+    return Uncertainty(
+        linear_prior_std=_EXPECTED_TRANSLATION, correlated_cells=cells, flow_log_std=calibration.flow_log_std
+    )
 
 
 def _flow_errors(velocity: Velocity, flow_per_velocity: np.ndarray, true_flow: np.ndarray) -> np.ndarray:

@@ -69,8 +69,8 @@ def test_the_spread_of_depth_is_a_doubt_about_the_size_of_v_unless_depth_is_meas
 
     sure, unsure = measured(0.0), measured(0.5)
     expected = 0.5**2 / 2 * np.outer(sure.linear, sure.linear)
-    np.testing.assert_allclose(unsure.covariance[:3, :3] - sure.covariance[:3, :3], expected, rtol=1e-6)
-    np.testing.assert_allclose(unsure.covariance[3:, 3:], sure.covariance[3:, 3:])
+    np.testing.assert_allclose(unsure.covariance[:3, :3] - sure.covariance[:3, :3], expected, rtol=1e-3)
+    np.testing.assert_allclose(unsure.covariance[3:, 3:], sure.covariance[3:, 3:], rtol=1e-3)
     image = np.kron(depth, np.ones((STRIDE, STRIDE))).astype(np.float32)
     np.testing.assert_allclose(measured(0.5, image).covariance, measured(0.0, image).covariance)
 
@@ -347,6 +347,7 @@ def test_an_impossible_frame_is_refused_with_the_value(changes, message):
         {"direction": "up"},
         {"linear_prior_std": 0},
         {"linear_prior_std": np.nan},
+        {"lever_arm": np.inf},
         {"measurement": "both"},
         {"direction": "axial", "measurement": "aligned"},
         {"direction": "axial", "estimate_exposure": True},

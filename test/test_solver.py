@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.solver import Uncertainty, solve
+from image_as_imu_ros.solver import Uncertainty, camera_from_pivot, solve
 
 EXPOSURE = 0.02
 WEAK_PRIOR = Uncertainty(linear_prior_std=100.0)
@@ -172,6 +172,41 @@ def test_the_covariance_is_always_positive_definite(seed, pattern):
     covariance = solve(field, matrix, EXPOSURE, uncertainty=uncertainty).velocity.covariance
     np.testing.assert_allclose(covariance, covariance.T)
     assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), lever_arm=st.floats(-1, 1))
+def test_where_the_image_tells_a_lever_arm_changes_nothing(seed, lever_arm):
+    rng = np.random.default_rng(seed)
+    matrix, velocity = matrix_of(camera()), random_velocity(rng, "mixed")
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
+    uncertainty = replace(WEAK_PRIOR, lever_arm=lever_arm)
+    solution = solve(field, matrix, EXPOSURE, uncertainty=uncertainty, previous=velocity)
+    np.testing.assert_allclose(up_to_sign(solution.velocity.vector, velocity), velocity, atol=1e-5)
+
+
+def before_a_wall(lever_arm: float, depth_log_std: float = 0.0, depth_error: float = 1.0):
+    """ω by a camera that is turned about a point 0.3 m behind it, 1.5 m before a wall, and its covariance."""
+    matrix, depth = matrix_of(camera()), np.full((ROWS, COLUMNS), 1.5)
+    velocity = camera_from_pivot(0.3) @ np.array([0, 0, 0, 0.4, 2.0, 0.3])
+    field = field_of(matrix, velocity, EXPOSURE, depth, 1.0, np.random.default_rng(4))
+    uncertainty = Uncertainty(0.1, lever_arm, correlated_cells=50, depth_log_std=depth_log_std)
+    result = solve(field, matrix, EXPOSURE, uncertainty=uncertainty, depth=depth_error * depth).velocity
+    return up_to_sign(result.vector, velocity)[3:] - velocity[3:], result.covariance[3:, 3:]
+
+
+def test_the_slide_of_a_camera_that_is_turned_about_a_point_behind_it_is_not_taken_for_a_faster_turn():
+    error, _ = before_a_wall(0.3)
+    assert np.abs(error).max() < 0.06
+    error, _ = before_a_wall(0.0)
+    assert 0.2 < error[1] < 2.0 * 0.3 / 1.5, "some of the slide shows as parallax"
+
+
+def test_with_a_lever_arm_a_doubt_about_the_depth_is_one_about_the_turn():
+    error, sure = before_a_wall(0.3, depth_error=2.0)
+    assert error @ np.linalg.solve(sure, error) > 7.8
+    error, unsure = before_a_wall(0.3, depth_log_std=0.7, depth_error=2.0)
+    assert error @ np.linalg.solve(unsure, error) < 7.8
 
 
 def test_correlated_cells_and_shared_errors_widen_the_covariance():

@@ -35,7 +35,8 @@ class ModelInfo:
         spread_scale: calibration; the predicted spreads along q and across times these are one standard deviation.
         depth_spread_scale: calibration; the predicted spread of depth, its root mean square over a frame, times this is
             one standard deviation of the log of the depth's scale, which is wrong for the frame as a whole.
-        correlated_cells: calibration; how many cells share one independent error (≥ 1).
+        correlated_cells: calibration; how many cells share one independent error (≥ 1; more than there are, where the
+            spreads are too small besides).
         flow_log_std: calibration; standard deviation of the log of blur length that a whole frame shares: reading all
             streaks of a frame too long or too short does not average out.
         training: free text for people: data, licences, recipe.

@@ -108,7 +108,16 @@ class Settings:
         0.5, "error of that sensor per axis, its mounting and its age included, rad/s", limits=(0.001, 100.0)
     )
     linear_velocity_std: float = _parameter(
-        0.5, "expected size of each component of v, m/s: a prior that keeps the solution stable", limits=(0.001, 100.0)
+        0.3,
+        "expected size of each component of the velocity of the point that the camera is turned about, m/s: a prior "
+        "that keeps the solution stable",
+        limits=(0.001, 100.0),
+    )
+    lever_arm: float = _parameter(
+        0.15,
+        "how far behind the camera that point lies, m; on a robot that the camera looks ahead from, how far the camera "
+        "is in front of the centre",
+        limits=(-10.0, 10.0),
     )
     publish_unresolved: bool = _parameter(False, "publish also where the sign of motion is not known")
     diagnostics_period: float = _parameter(
@@ -140,6 +149,7 @@ class Settings:
             motion_model=self.motion_model,
             direction=self.direction,
             linear_prior_std=self.linear_velocity_std,
+            lever_arm=self.lever_arm,
             exposure_log_std=self.exposure_relative_error,
             estimate_exposure=self.exposure_source == "estimate",
             rate_hint_std=self.rate_hint_std,

@@ -179,8 +179,8 @@ class BlurNetwork(nn.Module):
         x = self.decode16(torch.cat([_double(self.encode32(skip16)), skip16], 1))
         x = self.decode8(torch.cat([_double(x), skip8], 1))
         # As `head` would do with both together; putting them together takes longer than this layer.
-        weight, width = self.head.weight, x.shape[1]
-        head = F.conv2d(x, weight[:, :width], self.head.bias) + F.conv2d(features, weight[:, width:])
+        for_x, for_features = self.head.weight.split((x.shape[1], features.shape[1]), 1)
+        head = F.conv2d(x, for_x, self.head.bias) + F.conv2d(features, for_features)
         flow, spread, depth, depth_spread = head.float().split((2, 2, 1, 1), 1)
         return (
             expand(4 * flow),
