@@ -40,6 +40,7 @@ setup(
     install_requires=[
         "numpy>=1.21",
         "opencv-python>=4.5",
+        "onnx>=1.15",
         "onnxruntime>=1.16",
         "pyyaml>=5.4",
         "rosbags>=0.10",
@@ -60,7 +61,6 @@ setup(
         ],
         "train": [
             "torch>=2.6",  # from here on torch.load runs no code unless asked to, in third-party loaders too
-            "onnx>=1.15",
             "lz4>=3",
             "accelerate>=1.0",
             "hydra-core>=1.3",
@@ -71,12 +71,11 @@ setup(
         "baselines": ["pycolmap>=4.0"],
         "cluster": ["ray>=2.9"],
         # For engine tensorrt. TensorRT itself comes with JetPack, or as the package tensorrt.
-        "tensorrt": ["onnx>=1.15", "pycuda>=2022.1"],
+        "tensorrt": ["pycuda>=2022.1"],
         "test": [
             "pytest>=7",
             "hypothesis>=6",
             "ruff>=0.6",
-            "onnx>=1.15",
             "scipy>=1.8",
             "webdataset>=0.2",
             # TensorRT's real interfaces, which can be imported without a GPU (47 MB), and COLMAP (38 MB).
