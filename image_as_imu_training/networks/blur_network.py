@@ -85,11 +85,14 @@ class LocalSpectrum(nn.Module):
     def _power(self, image: torch.Tensor, stride: int) -> torch.Tensor:
         """Power (B, directions · frequencies, H/stride, W/stride), averaged over 3×3 windows."""
         # The same as a convolution with that stride; in blocks of pixels as channels it runs several times faster.
+        # ONNX Runtime keeps its own memory layout from the padding to the average if the blocks are made by a
+        # convolution in place of pixel_unshuffle, and if cosines and sines are not parts of one tensor.
         blocks = self.filters.unflatten(1, (-1, stride)).unflatten(3, (-1, stride))
         filters = blocks.permute(0, 2, 4, 1, 3).flatten(1, 2)
         padding = (_WINDOW - stride) // 2
-        pixels = F.pixel_unshuffle(F.pad(image, (padding,) * 4, "replicate"), stride)
-        cosine, sine = F.conv2d(pixels, filters).chunk(2, 1)
+        each_pixel = torch.eye(stride**2, device=image.device).view(-1, 1, stride, stride)
+        pixels = F.conv2d(F.pad(image, (padding,) * 4, "replicate"), each_pixel, stride=stride)
+        cosine, sine = (F.conv2d(pixels, half) for half in filters.chunk(2))
         return F.avg_pool2d(cosine.square() + sine.square(), 3, 1, 1, count_include_pad=False)
 
 
