@@ -36,7 +36,8 @@ def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
     if nested or any(weight.data_location == weight.EXTERNAL for weight in graph.initializer):
         return copy
     readers = defaultdict(list)
-    for node in (*graph.node, onnx.NodeProto(input=[output.name for output in graph.output])):
+    caller = onnx.NodeProto(input=[output.name for output in graph.output])
+    for node in (*graph.node, caller):
         for name in node.input:
             readers[name].append(node)
     activations = _symmetric_activations(graph, readers)
@@ -52,15 +53,14 @@ def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
         graph.node.remove(relu)
         dequantise.output[0] = relu.output[0]
         behind = readers[relu.output[0]]
-        for node in list(behind):
-            again = activations.get(node.output[0]) if node.output else None
-            if again is None or again.scale != clipped.scale:
+        for again in [activations[output] for node in behind for output in node.output if output in activations]:
+            if again.scale != clipped.scale:
                 continue
-            del activations[node.output[0]]
-            graph.node.remove(node)
-            behind.remove(node)
-            for reader in again.dequantisers:
-                reader.input[0] = name
+            del activations[again.quantiser.output[0]]
+            graph.node.remove(again.quantiser)
+            behind.remove(again.quantiser)
+            for node in again.dequantisers:
+                node.input[0] = name
             clipped.dequantisers += again.dequantisers
         if not behind:
             graph.node.remove(dequantise)
