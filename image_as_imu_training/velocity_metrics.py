@@ -20,7 +20,7 @@ _MIN_PX = 3.0
 _MEDIAN_CHI_SQUARE = 5.348  # with six degrees of freedom
 _MOST_CELLS = 1e5
 _HALVINGS = 12
-_EXPECTED_TRANSLATION = 0.3  # m per exposure, each component: the solver's prior
+_ANY_TRANSLATION = 3.0  # m per exposure, each component: as good as no prior, for errors are to be seen whole
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,7 @@ def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelI
 
 
 def _uncertainty(calibration: ModelInfo, cells: float) -> Uncertainty:
-    return Uncertainty(
-        linear_prior_std=_EXPECTED_TRANSLATION, correlated_cells=cells, flow_log_std=calibration.flow_log_std
-    )
+    return Uncertainty(linear_prior_std=_ANY_TRANSLATION, correlated_cells=cells, flow_log_std=calibration.flow_log_std)
 
 
 def _flow_errors(velocity: Velocity, flow_per_velocity: np.ndarray, true_flow: np.ndarray) -> np.ndarray:
