@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from image_as_imu_ros.demo.child import DemoError
-from image_as_imu_ros.demo.motion import LONGEST
+from image_as_imu_ros.demo.motion import LEVER_ARM, LONGEST
 from image_as_imu_ros.demo.recording import EXPOSURE, RATE, frame_count, open_recording, rendered
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimator import Options
@@ -49,9 +49,8 @@ def main(argv: list[str]) -> int:
     print(f"\n{report.table(comparison, diagnostics)}\n")
     time_series, streaks = output / "time_series.png", output / "streaks.png"
     report.draw_time_series(comparison, time_series)
-    report.draw_streaks(
-        open_recording(path, frames), arguments.model, Options(motion_model=arguments.motion_model), streaks
-    )
+    options = Options(motion_model=arguments.motion_model, lever_arm=LEVER_ARM)
+    report.draw_streaks(open_recording(path, frames), arguments.model, options, streaks)
     print(f"estimates against truth: {time_series}\nthe most blurred frame:  {streaks}")
     return 0
 

@@ -12,6 +12,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+LEVER_ARM = 0.0  # m, for this camera is turned about itself
 LONGEST = 10.0  # s, until the last of the swings below has faded
 
 _STEP = 1e-3  # s of integration

@@ -13,6 +13,7 @@ from rclpy.signals import SignalHandlerOptions
 from image_as_imu_ros.demo import camera_publisher
 from image_as_imu_ros.demo.child import Child, DemoError
 from image_as_imu_ros.demo.listener import Listener
+from image_as_imu_ros.demo.motion import LEVER_ARM
 from image_as_imu_ros.demo.recording import EXPOSURE, RATE, open_recording
 from image_as_imu_ros.demo.report import Comparison, live_line
 
@@ -64,6 +65,7 @@ def _start_node(run: Run) -> Child:
         "model": run.model,
         "motion_model": run.motion_model,
         "exposure_time": EXPOSURE,
+        "lever_arm": LEVER_ARM,
         "stamp_reference": "start",
     }
     arguments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
