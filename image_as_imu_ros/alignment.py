@@ -208,12 +208,15 @@ class Aligner:
             if len(poses) > 1 or number == 0:
                 worse = _AMBIGUOUS if number == 0 else _RIVAL
                 poses, ratings = _best(points, before[number], poses, worse, _REFINED)
-        motion = poses.motion()
         best = ratings.order[0]
-        covariance = _covariance(fit.information(best), motion, motion_model, prior.std)
         if motion_model == "full" and depth_log_std > 0:
-            pulled = depth_log_std * fit.pulled_by_depth(best, points, poses.turn[0].T @ poses.shift[0])
-            covariance += pulled @ pulled.T
+            shift = poses.turn[0].T @ poses.shift[0]
+            step, information = fit.with_depth_in_doubt(best, points, shift, depth_log_std)
+            poses = poses.select([0]).moved(step[None])
+        else:
+            information = fit.information(best)
+        motion = poses.motion()
+        covariance = _covariance(information, motion, motion_model, prior.std)
         covariance[3:, 3:] += (_TURN_STD / self.levels[0].camera.fx) ** 2 * np.eye(3)
         velocity = Velocity(motion[:3] / seconds, motion[3:] / seconds, covariance / seconds**2)
         return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _doubt(ratings))
@@ -280,6 +283,13 @@ class _Poses:
 
     def select(self, chosen: np.ndarray) -> _Poses:
         return _Poses(self.turn[chosen], self.shift[chosen], self.shear[chosen])
+
+    def moved(self, motions: np.ndarray) -> _Poses:
+        """After this frame's camera has been moved back by small (S, 6) motions (t, ω), or (S, 3) without t."""
+        shift = self.shift
+        if motions.shape[1] == 6:
+            shift = shift - np.einsum("sij,sj->si", self.turn, motions[:, :3])
+        return _Poses(self.turn @ _rotations(-motions[:, -3:]), shift, self.shear)
 
     def motion(self) -> np.ndarray:
         """(6,) the first one as (v, ω)·seconds."""
@@ -401,29 +411,44 @@ class _Fit:
     Attributes:
         normal: (S, Q, Q) normal matrix of P motions, 3 of shear, gain and offset, with the priors that were used.
         weights: (S, N) of the points.
-        variance: (S,) of a grey value.
+        error: (S, N) of the grey values. variance: (S,) of such an error.
     """
 
     normal: np.ndarray
     weights: np.ndarray
+    error: np.ndarray
     variance: np.ndarray
 
     def information(self, which: int) -> np.ndarray:
         """(P, P) information matrix of a pose's motion, whatever shear, gain and offset are."""
-        normal = self.normal[which]
-        size = len(normal) - _OTHERS
-        by_motion, others = normal[:size, :size], normal[:size, size:]
-        return (by_motion - others @ np.linalg.solve(normal[size:, size:], others.T)) / self.variance[which]
+        return _marginal(self.normal[which], self.normal.shape[1] - _OTHERS) / self.variance[which]
 
-    def pulled_by_depth(self, which: int, points: _Points, shift: np.ndarray) -> np.ndarray:
-        """How a motion changes with errors of log depth: 1 everywhere, ±1 at the sides, ±1 at top and bottom: (P, 3).
+    def with_depth_in_doubt(
+        self, which: int, points: _Points, shift: np.ndarray, log_std: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What a pose becomes once log depth may be wrong: all of it, at the sides, and at top and bottom.
 
         Args:
             shift: (3,) m, of the pose, in the axes of the present frame.
+            log_std: of each of the three errors; the sides err by ±1 of it, and so do top and bottom.
+
+        Returns:
+            Motion (P,) that the pose is still wrong by, and information matrix (P, P), whatever the depth's errors are.
         """
-        by_log_depth = self.weights[which] * (shift @ points.design[:3])
-        pull = points.design @ (by_log_depth * np.vstack([np.ones_like(by_log_depth), points.place])).T
-        return np.linalg.solve(self.normal[which], pull)[:-_OTHERS]
+        normal, variance = self.normal[which], self.variance[which]
+        by_depth = np.vstack([np.ones_like(points.grey), points.place]) * (shift @ points.design[:3])
+        weighted = (self.weights[which] * by_depth).astype(np.float64)
+        both = points.design @ weighted.T
+        normal = np.block([[normal, both], [both.T, by_depth @ weighted.T + variance / log_std**2 * np.eye(3)]])
+        right = np.concatenate([np.zeros(len(both)), weighted @ self.error[which]])
+        size = len(both) - _OTHERS
+        return np.linalg.solve(normal, right)[:size], _marginal(normal, size) / variance
+
+
+def _marginal(normal: np.ndarray, size: int) -> np.ndarray:
+    """Normal matrix of the first so many unknowns, whatever the others are."""
+    across = normal[:size, size:]
+    return normal[:size, :size] - across @ np.linalg.solve(normal[size:, size:], across.T)
 
 
 def _refine(
@@ -464,13 +489,11 @@ def _refine(
         step = np.linalg.solve(normal[:, unknowns[:, None], unknowns], right[:, unknowns, None])[..., 0]
         gain, offset = np.clip(step[:, -2], 0.2, 5.0).astype(np.float32), step[:, -1].astype(np.float32)
         moved = np.clip(step[:, :-2] / gain[:, None], -0.2, 0.2)
-        if full:
-            poses.shift = poses.shift - np.einsum("sij,sj->si", poses.turn, moved[:, :3])
-        poses.turn = poses.turn @ _rotations(-moved[:, -6:-3])
+        poses = poses.moved(moved[:, :-3])
         poses.shear = poses.shear - moved[:, -3:]
         if np.abs(moved).max() * points.camera.fx < _CONVERGED:
             break
-    return poses, _Fit(normal, weights, variance)
+    return poses, _Fit(normal, weights, error, variance)
 
 
 def _gain_and_offset(now: np.ndarray, before: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
