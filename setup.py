@@ -18,7 +18,7 @@ commands = [
 
 setup(
     name=package,
-    version="0.3.0",
+    version="0.4.0",
     description="Angular and linear camera velocity from single motion-blurred images, as a real-time ROS 2 node",
     maintainer="image_as_imu_ros maintainers",
     maintainer_email="maintainers@image-as-imu-ros.invalid",

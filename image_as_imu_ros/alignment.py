@@ -256,7 +256,7 @@ class _Prior:
     def way(self, poses: _Poses) -> np.ndarray:
         """(S, 3) m, in the axes of this frame, that the point goes in each pose."""
         pivot = np.array([0.0, 0.0, -self.lever_arm])
-        return np.einsum("sji,sj->si", poses.turn, poses.shift - pivot) + pivot
+        return ((poses.shift - pivot)[:, None] @ poses.turn)[:, 0] + pivot
 
 
 @dataclass
@@ -288,7 +288,7 @@ class _Poses:
         """After this frame's camera has been moved back by small (S, 6) motions (t, ω), or (S, 3) without t."""
         shift = self.shift
         if motions.shape[1] == 6:
-            shift = shift - np.einsum("sij,sj->si", self.turn, motions[:, :3])
+            shift = shift - (self.turn @ motions[:, :3, None])[..., 0]
         return _Poses(self.turn @ _rotations(-motions[:, -3:]), shift, self.shear)
 
     def motion(self) -> np.ndarray:
@@ -436,8 +436,8 @@ class _Fit:
             Motion (P,) that the pose is still wrong by, and information matrix (P, P), whatever the depth's errors are.
         """
         normal, variance = self.normal[which], self.variance[which]
-        by_depth = np.vstack([np.ones_like(points.grey), points.place]) * (shift @ points.design[:3])
-        weighted = (self.weights[which] * by_depth).astype(np.float64)
+        by_depth = np.vstack([np.ones_like(points.grey), points.place]) * (shift.astype(np.float32) @ points.design[:3])
+        weighted = self.weights[which] * by_depth
         both = points.design @ weighted.T
         normal = np.block([[normal, both], [both.T, by_depth @ weighted.T + variance / log_std**2 * np.eye(3)]])
         right = np.concatenate([np.zeros(len(both)), weighted @ self.error[which]])
@@ -532,8 +532,8 @@ def _doubt(ratings: _Ratings) -> str:
 
 def _rotations(vectors: np.ndarray) -> np.ndarray:
     """(S, 3) rotation vectors → (S, 3, 3). Rodrigues' formula; calling cv2.Rodrigues in a loop takes longer."""
-    angle = np.sqrt(np.square(vectors).sum(1))[:, None, None]
+    angle = np.sqrt(np.square(vectors).sum(1))[:, None, None] + 1e-12
     cross = np.zeros((len(vectors), 3, 3))
     cross[:, (2, 0, 1), (1, 2, 0)] = vectors
     cross[:, (1, 2, 0), (2, 0, 1)] = -vectors
-    return np.eye(3) + np.sinc(angle / np.pi) * cross + np.sinc(angle / (2 * np.pi)) ** 2 / 2 * (cross @ cross)
+    return np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * (cross @ cross)
