@@ -251,7 +251,7 @@ class _Prior:
     @property
     def pivot_from_camera(self) -> np.ndarray:
         """(3, 6): a small motion (t, ω) of the camera → the way of that point."""
-        return np.linalg.inv(camera_from_pivot(self.lever_arm))[:3]
+        return camera_from_pivot(-self.lever_arm)[:3]  # its inverse
 
     def way(self, poses: _Poses) -> np.ndarray:
         """(S, 3) m, in the axes of this frame, that the point goes in each pose."""
