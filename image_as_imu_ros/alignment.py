@@ -411,7 +411,8 @@ class _Fit:
     Attributes:
         normal: (S, Q, Q) normal matrix of P motions, 3 of shear, gain and offset, with the priors that were used.
         weights: (S, N) of the points.
-        error: (S, N) of the grey values. variance: (S,) of such an error.
+        error: (S, N) that the step leaves in the previous frame's grey values, divided by the gain. variance: (S,) of
+            such an error.
     """
 
     normal: np.ndarray
@@ -478,11 +479,10 @@ def _refine(
         normal = ((weights[:, None] * points.design) @ points.design.T).astype(np.float64)
         right = ((weights * grey) @ points.design.T).astype(np.float64)
         # Outliers count: where many points do not fit, the others are less to be trusted too.
-        variance = _CORRELATED_POINTS * (_MEAN_SIZE_TO_STD * scale.astype(np.float64)) ** 2
+        variance = _CORRELATED_POINTS * (_MEAN_SIZE_TO_STD * (scale / gain).astype(np.float64)) ** 2
 
-        stiffness = (variance / gain**2)[:, None]
-        normal[:, :-2, :-2] += stiffness[..., None] * precision
-        stiffness *= gain[:, None]
+        normal[:, :-2, :-2] += variance[:, None, None] * precision
+        stiffness = (variance * gain)[:, None]
         right[:, size:-2] += stiffness * _SHEAR_STD**-2 * poses.shear
         if full:
             right[:, :6] += stiffness * prior.std**-2 * (prior.way(poses) @ by_motion)
@@ -493,7 +493,8 @@ def _refine(
         poses.shear = poses.shear - moved[:, -3:]
         if np.abs(moved).max() * points.camera.fx < _CONVERGED:
             break
-    return poses, _Fit(normal, weights, error, variance)
+    remaining = grey - step.astype(np.float32) @ points.design[unknowns]
+    return poses, _Fit(normal, weights, remaining / gain[:, None], variance)
 
 
 def _gain_and_offset(now: np.ndarray, before: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -146,6 +146,21 @@ def test_depth_whose_tilt_may_be_wrong_is_put_right_in_part_and_doubted_for_the_
     assert times == 1 or np.linalg.norm(mended) < 0.7 * np.linalg.norm(wrong), "over one gap there is little parallax"
     assert mended @ np.linalg.solve(unsure.covariance[3:, 3:], mended) < 7.8
     assert (times == 1) == (wrong @ np.linalg.solve(sure.covariance[3:, 3:], wrong) < 7.8)
+    assert (np.abs(unsure.linear - velocity[:3]) < 2 * np.sqrt(np.diag(unsure.covariance)[:3])).all()
+
+
+@pytest.mark.parametrize("dim", ["now", "before"])
+def test_a_step_of_brightness_changes_neither_the_velocity_nor_its_covariance(dim):
+    velocity, seconds = np.array([0.3, 0.0, 0.0, 0.0, 0.3, 0.0]), 3 * SECONDS
+    now, before = pictures(velocity, seconds=seconds)
+    options = {"seconds": seconds, "motion_model": "full", "depth_log_std": 0.5}
+    options["depth"] = WALL_DEPTH * np.exp(0.5 * np.linspace(-1, 1, COLUMNS))
+    steady = aligned(now, before, velocity, **options).velocity
+    pair = (now // 3, before) if dim == "now" else (now, before // 3)
+    stepped = aligned(*pair, velocity, **options).velocity
+    std, stepped_std = (np.sqrt(np.diag(v.covariance)) for v in (steady, stepped))
+    assert (np.abs(stepped.vector - steady.vector) < 0.25 * std).all()
+    assert (np.abs(np.log2(stepped_std / std)) < 0.9).all(), "grey values are rounded more coarsely, no more than that"
 
 
 def test_points_of_unknown_depth_are_left_out():
