@@ -35,7 +35,7 @@ setup(
         (f"share/{package}", ["package.xml"]),
         (f"share/{package}/launch", glob("launch/*.launch.py")),
         (f"share/{package}/config", glob("config/*")),
-        (f"share/{package}/models", glob("models/*")),
+        (f"share/{package}/models", glob("models/*.onnx")),
     ],
     install_requires=[
         "numpy>=1.21",

@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help="checkpoint → figures on held-out samples")
     export = commands.add_parser("export", help="checkpoint → calibrated ONNX file that explains itself")
     validate.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
-    validate.add_argument("--checkpoint", type=Path, required=True, help="folder written by train")
+    validate.add_argument(
+        "--checkpoint", type=Path, required=True, help="folder written by train, or weights file written by export"
+    )
     validate.add_argument("--reliability-diagram", type=Path, metavar="PNG", help="picture to write: spread and errors")
     export.add_argument(
         "--network",
@@ -84,7 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         help="segnext: the network of Image as an IMU, with its authors' weights (default: %(default)s)",
     )
     export.add_argument(
-        "--checkpoint", type=Path, required=True, help="folder written by train; of segnext a .pth or .safetensors file"
+        "--checkpoint",
+        type=Path,
+        required=True,
+        help="folder written by train, or weights file written by export; of segnext a .pth or .safetensors file",
     )
     export.add_argument(
         "--data",

@@ -1,4 +1,7 @@
-"""Checkpoints: weights, running average and optimizer state in one safetensors file. Nothing is pickled."""
+"""Checkpoints: weights, running average and optimizer state in one safetensors file. Nothing is pickled.
+
+A weights file, which is what `export` publishes, is one that holds the average alone.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.networks import create_network
@@ -36,14 +39,7 @@ class Checkpoint:
     def save(self, folder: Path) -> None:
         """Write the checkpoint into a folder; a reader never sees half a file."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            f"{part}/{name}": tensor.detach().cpu().contiguous()
-            for part in ("network", "average", "optimizer")
-            for name, tensor in getattr(self, part).items()
-        }
-        partial = folder / f"{_FILE}.partial"
-        save_file(tensors, partial, {_STATE: json.dumps(self.state)})
-        partial.replace(folder / _FILE)
+        _write({part: getattr(self, part) for part in ("network", "average", "optimizer")}, self.state, folder / _FILE)
 
     @classmethod
     def load(cls, folder: Path) -> Checkpoint:
@@ -55,24 +51,29 @@ class Checkpoint:
         return cls(*(_read(folder, part) for part in ("network", "average", "optimizer")), read_state(folder))
 
 
+def save_weights(network: torch.nn.Module, name: str, path: Path) -> None:
+    """Write the weights file of a network, `name` in NETWORKS."""
+    _write({"average": network.state_dict()}, {"network": name}, path)
+
+
 def checkpoint_exists(folder: Path) -> bool:
     return (folder / _FILE).is_file()
 
 
-def read_state(folder: Path) -> dict:
-    """The `state` of a checkpoint alone. Raises InputError as `Checkpoint.load`."""
-    with _open(folder) as file:
+def read_state(source: Path) -> dict:
+    """The `state` of a checkpoint folder or a weights file. Raises InputError as `Checkpoint.load`."""
+    with _open(source) as file:
         return json.loads(file.metadata()[_STATE])
 
 
-def load_network(folder: Path) -> torch.nn.Module:
-    """The averaged network of a checkpoint, in evaluation mode.
+def load_network(source: Path) -> torch.nn.Module:
+    """The averaged network of a checkpoint folder or a weights file, in evaluation mode.
 
     Raises:
         InputError: as `Checkpoint.load`, or the weights do not fit this version's network.
     """
-    network = create_network(read_state(folder)["network"])
-    load_weights(network, _read(folder, "average"), folder)
+    network = create_network(read_state(source)["network"])
+    load_weights(network, _read(source, "average"), source)
     return network.eval()
 
 
@@ -104,16 +105,27 @@ def load_optimizer(
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _read(folder: Path, part: str) -> dict[str, torch.Tensor]:
-    with _open(folder) as file:
+def _write(parts: dict[str, dict[str, torch.Tensor]], state: dict, path: Path) -> None:
+    tensors = {
+        f"{part}/{name}": tensor.detach().cpu().contiguous()
+        for part, weights in parts.items()
+        for name, tensor in weights.items()
+    }
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(save(tensors, {_STATE: json.dumps(state)}))  # save_file's would be readable by its owner only
+    partial.replace(path)
+
+
+def _read(source: Path, part: str) -> dict[str, torch.Tensor]:
+    with _open(source) as file:
         prefix = f"{part}/"
         return {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
 
 
-def _open(folder: Path) -> safe_open:
-    path = folder / _FILE
+def _open(source: Path) -> safe_open:
+    path = source if source.is_file() else source / _FILE
     if not path.is_file():
-        raise InputError(f"no checkpoint in {folder}; run `train` first")
+        raise InputError(f"no checkpoint in {source}; run `train` first")
     try:
         file = safe_open(path, "pt")
     except SafetensorError as error:

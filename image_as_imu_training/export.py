@@ -17,7 +17,7 @@ from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.calibration import UNCALIBRATED, calibrate
-from image_as_imu_training.checkpoint import load_network
+from image_as_imu_training.checkpoint import load_network, save_weights
 from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.metrics import predict
 from image_as_imu_training.published_weights import load_segnext
@@ -54,7 +54,8 @@ def export(
 
     Args:
         data: folder written by render; None for cautious values in place of a calibration.
-        checkpoint: folder written by train; of the network "segnext" the file that its authors published.
+        checkpoint: folder written by train, or weights file; of the network "segnext" the file that its authors
+            published. Our own network's weights are also written as a weights file, beside `output`.
         precision: "fp16", "int8" or both: files to write besides, see `write_precision`.
 
     Raises:
@@ -91,6 +92,8 @@ def export(
     if not difference <= _TOLERANCE_PX:
         output.unlink()
         raise InputError(f"the exported file differs from PyTorch by {difference:.1e} px; it was removed")
+    if not published:
+        save_weights(network, network_name, output.with_suffix(".safetensors"))
     for wanted in precision:
         write_precision(output, wanted, frames)
 

@@ -1,6 +1,7 @@
 """Augmentations are exact, the network keeps its interface, and the exported file says and does the same."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,6 +203,12 @@ def test_checkpoint_comes_back(tmp_path):
     assert loaded.optimizer["head.bias.exp_avg"].tolist() == [1, 1, 1, 1]
     torch.testing.assert_close(loaded.network, dict(network.state_dict()))
     torch.testing.assert_close(dict(load_network(tmp_path).state_dict()), dict(average.state_dict()))
+
+
+def test_the_shipped_weights_are_those_of_the_shipped_model():
+    images = np.random.default_rng(1).integers(0, 256, (1, 224, 320), np.uint8)
+    model = Path(__file__).parents[1] / "models" / "blur_imu_small.onnx"
+    assert disagreement(load_network(model.with_suffix(".safetensors")), model, images) < 2e-3
 
 
 def test_a_checkpoint_that_cannot_be_used_says_why(tmp_path):

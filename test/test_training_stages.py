@@ -21,7 +21,7 @@ from image_as_imu_ros.solver import Uncertainty, solve  # noqa: E402
 from image_as_imu_ros.view import View  # noqa: E402
 from image_as_imu_training.__main__ import main  # noqa: E402
 from image_as_imu_training.augmentation import Symmetry  # noqa: E402
-from image_as_imu_training.checkpoint import Checkpoint  # noqa: E402
+from image_as_imu_training.checkpoint import Checkpoint, load_network  # noqa: E402
 from image_as_imu_training.datasets import shards  # noqa: E402
 from image_as_imu_training.datasets.invented_motion import render_invented_motion  # noqa: E402
 from image_as_imu_training.datasets.photos import Photos  # noqa: E402
@@ -550,6 +550,11 @@ def test_rendering_three_stages_export_and_evaluation_work_in_a_row(rendered, tm
     model = tmp_path / "tiny.onnx"
     last = ["--checkpoint", str(stages["recordings"]), "--data", str(rendered)]
     assert main(["export", *last, "--output", str(model), "--version", "0.0.1"]) == 0
+    written, exported = load_network(model.with_suffix(".safetensors")), load_network(stages["recordings"])
+    torch.testing.assert_close(written.state_dict(), exported.state_dict(), rtol=0, atol=0)
+    stages["recordings"] = tmp_path / "again"
+    again = (f"data={labelled}", f"init={model.with_suffix('.safetensors')}", "log=none")
+    assert train("recordings", *again) == 0
     evaluate = [str(other), "--model", str(model), "--exposure", "0.01", "--output", str(tmp_path / "out")]
     assert command_line.run("evaluate", evaluate) == 0
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["frames"] == 8

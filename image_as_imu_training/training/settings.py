@@ -70,7 +70,7 @@ class Settings:
         stage: "flow", "velocity" or "recordings". network: see `networks`.
         data: folder written by `render`, or in stage "recordings" by `label`.
         part: which part of what `render` wrote: train (crops) or train_frames.
-        init: checkpoint folder whose averaged weights the run starts from.
+        init: checkpoint folder whose averaged weights the run starts from, or weights file.
         checkpoint: folder to write, and to continue from if a checkpoint is there.
         steps: length of the schedule. batch: samples per step and process.
         window: side, px, of the square that is cut out of each sample at a random place; none takes all of it.

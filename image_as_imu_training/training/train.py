@@ -79,6 +79,8 @@ class _Training:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.folder = Path(settings.checkpoint).expanduser()
+        if self.folder.is_file():
+            raise InputError(f"checkpoint={self.folder} is a file, and a run writes a folder; init= starts from a file")
         self.accelerator = _accelerator(settings, self.folder)
         self.step = 0
         self._start_network()
