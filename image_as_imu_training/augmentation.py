@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,52 @@ class Symmetry:
         signs = (-1.0 if self.mirror else 1.0, -1.0 if self.flip else 1.0)
         turned = self.image(matrix) * matrix.new_tensor(signs)[:, None, None, None]
         return turned.flip(1) if self.transpose else turned
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """A part of the frame as a longer lens would show it, at the frame's size.
+
+    Exact but for noise, which it softens, and for flow within a cell of a point that stands still or of an edge.
+
+    Attributes:
+        scale: 1 or more. left, top: where the part lies in what there is room for, 0…1.
+    """
+
+    scale: float
+    left: float
+    top: float
+
+    @classmethod
+    def random(cls, generator: torch.Generator) -> Zoom:
+        """Half of the time none, otherwise up to a factor of 1.4."""
+        wanted, scale, left, top = torch.rand(4, generator=generator).tolist()
+        return cls(1 + 0.4 * scale if wanted < 0.5 else 1.0, left, top)
+
+    def image(self, image: torch.Tensor) -> torch.Tensor:
+        """Images (B, C, H, W)."""
+        return self._part(image, "bilinear")
+
+    def depth(self, depth: torch.Tensor) -> torch.Tensor:
+        """Depths (B, 1, h, w): never a mean of near and far."""
+        return self._part(depth, "nearest")
+
+    def flow(self, flow: torch.Tensor) -> torch.Tensor:
+        """Axial flows (B, 2, h, w)."""
+        return self.scale * self.image(flow)
+
+    def matrix(self, matrix: torch.Tensor) -> torch.Tensor:
+        """Motion field matrix (B, 2, P, h, w)."""
+        return self.flow(matrix.flatten(1, 2)).view_as(matrix)
+
+    def _part(self, field: torch.Tensor, mode: str) -> torch.Tensor:
+        if self.scale == 1:
+            return field
+        room = 1 - 1 / self.scale
+        middle = [(2 * place - 1) * room for place in (self.left, self.top)]
+        affine = field.new_tensor([[1 / self.scale, 0, middle[0]], [0, 1 / self.scale, middle[1]]])
+        where = F.affine_grid(affine.expand(len(field), 2, 3), list(field.shape), align_corners=False)
+        return F.grid_sample(field, where, mode, "border", align_corners=False)
 
 
 def photometric(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -15,12 +15,17 @@ from image_as_imu_ros.errors import InputError  # noqa: E402
 from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres  # noqa: E402
 from image_as_imu_ros.motion_field import axial_from_signed as runtime_axial  # noqa: E402
 from image_as_imu_training.__main__ import main  # noqa: E402
-from image_as_imu_training.augmentation import Symmetry, photometric  # noqa: E402
+from image_as_imu_training.augmentation import Symmetry, Zoom, photometric  # noqa: E402
 from image_as_imu_training.calibration import calibrate  # noqa: E402
 from image_as_imu_training.checkpoint import Checkpoint, load_network  # noqa: E402
 from image_as_imu_training.export import disagreement, write_onnx  # noqa: E402
 from image_as_imu_training.metrics import Predictions, figures  # noqa: E402
-from image_as_imu_training.networks.blur_network import BlurNetwork, LocalSpectrum, compress, expand  # noqa: E402
+from image_as_imu_training.networks.blur_network import (  # noqa: E402
+    BlurNetwork,
+    LocalSpectrum,
+    compress,
+    expand,
+)
 from image_as_imu_training.reliability import depth_reliability, flow_reliability, plot_reliability  # noqa: E402
 from image_as_imu_training.rendering.motion import axial_from_signed, motion_field  # noqa: E402
 from image_as_imu_training.rendering.views import Views  # noqa: E402
@@ -48,6 +53,33 @@ def test_dihedral_symmetry_is_the_motion_field_of_the_turned_camera(mirror, flip
     symmetry = Symmetry(mirror, flip, transpose)
     torch.testing.assert_close(symmetry.image(image), turned)
     torch.testing.assert_close(symmetry.axial(axial_from_signed(flow)), axial_from_signed(vectors))
+
+
+@pytest.mark.parametrize("place", [(0.0, 0.0), (0.3, 0.8), (1.0, 1.0)])
+def test_zoom_is_the_picture_of_a_longer_lens(place):
+    """What a part of the frame shows is what a camera with that part's focal length and principal point sees."""
+    scale, (left, top) = 1.25, place
+    camera = Camera(320, 224, 200.0, 200.0, 159.5, 111.5)
+    corner_x, corner_y = left * 320 * (1 - 1 / scale), top * 224 * (1 - 1 / scale)
+    longer = Camera(320, 224, 250.0, 250.0, scale * (160 - corner_x) - 0.5, scale * (112 - corner_y) - 0.5)
+    motion = np.array([0.02, -0.05, 0.1, 0.05, -0.02, 0.3])
+    depth = np.full(28 * 40, 2.0)
+
+    def seen_by(camera):
+        matrix = MotionFieldMatrix.at(camera, cell_centres(28, 40, 8))
+        both = np.concatenate([matrix.linear, matrix.angular], 2).transpose(1, 2, 0).reshape(1, 2, 6, 28, 40)
+        flow = matrix.flow(motion, depth).T.reshape(1, 2, 28, 40)
+        return torch.from_numpy(both), axial_from_signed(torch.from_numpy(flow))
+
+    matrix, flow = seen_by(camera)
+    expected_matrix, expected_flow = seen_by(longer)
+    zoom = Zoom(scale, left, top)
+    torch.testing.assert_close(zoom.matrix(matrix), expected_matrix, atol=0.5, rtol=0.015)
+    error, length = (zoom.flow(flow) - expected_flow).norm(dim=1), expected_flow.norm(dim=1)
+    assert (error < 0.5 + 0.02 * length)[length > 8].all()  # the camera rolls: a point stands still
+    ramp = torch.arange(320.0).expand(1, 1, 224, 320)
+    centre = zoom.image(ramp)[0, 0, 100, 160]
+    assert centre.item() == pytest.approx(corner_x + 160.5 / scale - 0.5, abs=0.01)
 
 
 def spectrum_of(image):

@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres
-from image_as_imu_training.augmentation import Symmetry
+from image_as_imu_training.augmentation import Symmetry, Zoom
 from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.samples import Samples
 
 Batch = dict[str, torch.Tensor]
 
-_COMMON_BLUR_PX = 12.0
+_COMMON_BLUR_PX = 40.0
 
 
 class RenderedSamples(Dataset):
@@ -120,18 +120,28 @@ def first_samples(dataset: Dataset, count: int, batch: int) -> Iterator[Batch]:
 
 
 def augmented(batch: Batch, window: int | None, stride: int, generator: torch.Generator) -> Batch:
-    """A batch cut to a random square of `window` px, if that is given, and turned by a random symmetry."""
+    """A batch zoomed at random, cut to a random square of `window` px if that is given, and turned by a random
+    symmetry.
+
+    Its images must be floats.
+    """
     rows, columns = (side // stride for side in batch["image"].shape[-2:])
     height, width = (rows, columns) if window is None else (window // stride, window // stride)
     top = int(torch.randint(rows - height + 1, (), generator=generator))
     left = int(torch.randint(columns - width + 1, (), generator=generator))
-    symmetry = Symmetry.random(generator)
-    turns = {"image": symmetry.image, "flow": symmetry.axial, "depth": symmetry.image, "matrix": symmetry.matrix}
+    symmetry, zoom = Symmetry.random(generator), Zoom.random(generator)
+    changes = {
+        "image": (zoom.image, symmetry.image),
+        "flow": (zoom.flow, symmetry.axial),
+        "depth": (zoom.depth, symmetry.image),
+        "matrix": (zoom.matrix, symmetry.matrix),
+    }
 
     def varied(name: str, value: torch.Tensor) -> torch.Tensor:
-        if name not in turns:
+        if name not in changes:
             return value
         px = stride if name == "image" else 1
-        return turns[name](value[..., px * top : px * (top + height), px * left : px * (left + width)])
+        zoomed, turned = changes[name]
+        return turned(zoomed(value)[..., px * top : px * (top + height), px * left : px * (left + width)])
 
     return {name: varied(name, value) for name, value in batch.items()}

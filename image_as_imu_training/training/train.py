@@ -171,8 +171,8 @@ class _Training:
         here = (settings.seed, self.step, self.accelerator.process_index)
         torch.manual_seed(random_generator(*here, "network").initial_seed())
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        batch = augmented(batch, settings.window, self.network.stride, random_generator(*here, "augmentation"))
         batch["image"] = batch["image"].float() / 255
+        batch = augmented(batch, settings.window, self.network.stride, random_generator(*here, "augmentation"))
         self.model.train()
         if settings.freeze_norm:
             _freeze_norm(self.model)
