@@ -127,13 +127,25 @@ class TestVelocityError:
         field = self.wrong_field(rng, depth)
         few = np.s_[..., 4::14, 4::14]
         rays = tensor(self.rays[few])
-        parts = [tensor(part[few]).requires_grad_() for part in (field.axial_flow, 5 * field.spread, depth[None])]
-        flow = flow_of(Cells.of(*parts[:2], rays, parts[2]).matrix, tensor(MOTION)).detach()
+        spread = tensor(5 * field.spread[few])
+        parts = [tensor(part[few]).requires_grad_() for part in (field.axial_flow, depth[None])]
+        flow = flow_of(Cells.of(parts[0], spread, rays, parts[1]).matrix, tensor(MOTION)).detach()
 
-        def error(axial_flow, spread, own_depth):
+        def error(axial_flow, own_depth):
             return motion_error(Cells.of(axial_flow, spread, rays, own_depth), flow, tensor(MOTION))
 
         assert torch.autograd.gradcheck(error, parts)
+
+    def test_spreads_learn_nothing_from_it(self):
+        """They would learn to be sure of too few cells for a solution, which then is the prior's: the truth."""
+        depth = np.full((ROWS, COLUMNS), 2.0)
+        field = self.wrong_field(np.random.default_rng(0), depth)
+        axial_flow = tensor(field.axial_flow).requires_grad_()
+        spread = tensor(field.spread).requires_grad_()
+        cells = Cells.of(axial_flow, spread, tensor(self.rays), tensor(depth[None]))
+        motion_error(cells, flow_of(cells.matrix, tensor(MOTION)), tensor(MOTION)).square().sum().backward()
+        assert axial_flow.grad.abs().sum() > 0
+        assert spread.grad is None
 
     def test_frames_of_a_batch_do_not_know_of_each_other(self):
         rng = np.random.default_rng(0)

@@ -22,9 +22,9 @@ for x̂ = (k·v, ω), as the runtime finds. (Linearising at Â·x instead would 
 Reversing the truth reverses f, J and δ: the sign of a label is free.
 
 **What does not enter.** P only keeps frames solvable that say too little. It is centred on the truth and scales with
-the information in the frame, so that no network can gain by calling itself surer or less sure than it is; only the
-ratios of its spreads count here. Cells that hardly move lose their weight, for q has a cone's tip at zero and no
-derivative.
+the information in the frame. The spreads only weigh, they are constants here: a network that may choose them to make δ
+small calls a few cells sure and all others unsure, until P alone, the truth, answers. Cells that hardly move lose their
+weight, for q has a cone's tip at zero and no derivative.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Cells:
 
     Attributes:
         axial_flow: (B, 2, h, w) predicted q, px.
-        spread: (B, 2, h, w) predicted standard deviation of q along itself and across, px.
+        spread: (B, 2, h, w) predicted standard deviation of q along itself and across, px; constants, see the module.
         matrix: (B, 2, 6, h, w) Â, px per unit of motion (v, ω), zero where unusable.
         usable: (B, h, w) bool.
     """
@@ -70,7 +70,8 @@ class Cells:
         matrix = torch.where(known[:, None], rays, 0).double()
         inverse_depth = 1 / torch.where(known, depth, 1).double()
         matrix = torch.cat([matrix[:, :, :3] * inverse_depth[:, None], matrix[:, :, 3:]], 2)
-        return cls(torch.where(known, axial_flow, 0).double(), torch.where(known, spread, 1).double(), matrix, usable)
+        spread = torch.where(known, spread.detach(), 1)
+        return cls(torch.where(known, axial_flow, 0).double(), spread.double(), matrix, usable)
 
 
 def flow_of(matrix: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
