@@ -2,8 +2,8 @@
 
 Blur along a straight streak f (px over the exposure) multiplies the spectrum at a frequency k by sinc(f·k): it is dark
 where f·k is a whole number other than zero, whatever the texture. These lines tell the length and direction of streaks
-to a few percent, but many motions darken some line by chance. So the network's answer is the start and the prior, and
-the lines refine it.
+to a few percent, but many motions darken some line by chance. So the network's answer is the start and the prior, the
+lines refine it, and how clear they are says how far the refined answer is to be believed.
 
 Windows of 64 px are transformed; their log power, less a smooth function of the frequency, is compared with
 g·log sinc²(f·k), where f follows from the motion of the whole camera and the gain g from the image.
@@ -39,6 +39,7 @@ _LOWEST_GAIN, _HIGHEST_GAIN = 0.1, 1.5  # without any gain, nothing would show w
 _SPARSE = 3  # of so many windows one decides where to start
 _ITERATIONS = 8
 _NEGLIGIBLE = 0.05  # of the cost
+_CHANCE = 5.0  # evidence, as χ², that the best motion may have by chance; by rendered frames
 _TINY = np.float32(1e-6)  # cycles
 
 
@@ -54,6 +55,11 @@ class Refined:
     motion: np.ndarray
     covariance: np.ndarray
     evidence: float
+
+    @property
+    def belief(self) -> float:
+        """How probable it is, 0…1, that these are lines of the blur, and not chance."""
+        return 1 / (1 + math.exp((_CHANCE - self.evidence) / 2))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.exposure_estimator import ExposureEstimator, MeasuredExposure, blur_along
 from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix
-from image_as_imu_ros.solver import CLEAR, MOTION_MODELS, Solution, Uncertainty, Velocity, solve
+from image_as_imu_ros.solver import MOTION_MODELS, Solution, Uncertainty, Velocity, solve
 from image_as_imu_ros.view import View
 
 STAMP_REFERENCES = ("start", "middle", "end")
@@ -574,8 +574,8 @@ class MotionEstimator:
             rate, blur = blur_along(last.solution.flow, last.geometry.flow(velocity, depth))
             rate_change, _ = blur_along(last.solution.flow, last.geometry.flow(change, depth))
             scale = last.geometry.view.px_at_320
-            clear = last.solution.evidence > CLEAR
-            self._exposure.observe(scale * blur, scale * before * rate, scale * before * rate_change, clear=clear)
+            pixels = scale * blur, scale * before * rate, scale * before * rate_change
+            self._exposure.observe(*pixels, clear=last.solution.belief)
         elif last.measured_exposure is None:
             return None
         estimate = self._exposure.estimate

@@ -49,14 +49,14 @@ class ExposureEstimator:
         reach = np.arange(-4, 5) * _STEP
         self._drift = _normalised(np.exp(-0.5 * np.square(reach / _DRIFT_STD)))
 
-    def observe(self, blur: float, rate: float, rate_change: float, *, clear: bool = False) -> None:
+    def observe(self, blur: float, rate: float, rate_change: float, *, clear: float = 0.0) -> None:
         """One frame.
 
         Args:
             blur: length of its blur along the aligned motion, px.
             rate: image motion by alignment, px/s; for a ratio, px during the given exposure.
             rate_change: how much that changed about this frame, in the same unit.
-            clear: whether the length follows from the image's spectra, which show it far better than the network.
+            clear: how far, 0…1, the length follows from the image's spectra, which show it far better than the network.
         """
         length = max(blur, rate * self.estimate.seconds)
         if length < _LEAST_BLUR:
@@ -64,8 +64,8 @@ class ExposureEstimator:
         belief = np.convolve(self._belief, self._drift, mode="same")
         belief = (1 - _JUMP) * _normalised(belief) + _JUMP / len(belief)
         change = _RATE_STD * rate_change / rate
-        error = _CLEAR_LENGTH_STD if clear else math.hypot(_LENGTH_STD, _BLUR_STD / length)
-        variance = error**2 + change**2
+        rough = _LENGTH_STD**2 + (_BLUR_STD / length) ** 2
+        variance = clear * _CLEAR_LENGTH_STD**2 + (1 - clear) * rough + change**2
         squared = np.square(math.log(max(blur, 0.1) / rate) - self._logs) / variance
         self._belief = _normalised(belief * (1 + squared / _DEGREES) ** (-(_DEGREES + 1) / 2))
 

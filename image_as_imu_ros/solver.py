@@ -10,7 +10,7 @@ flow f = A·x and the axial flow q(f) = (‖f‖cos 2θ, ‖f‖sin 2θ), so x a
    sign chosen per cell would turn noise into motion.
 
 Errors of q along itself, of a streak's length, and across, of its direction, have a spread each: a streak may show the
-one and not the other. Where the image's own spectra speak clearly, they then correct the answer; see `blur_spectrum`.
+one and not the other. The image's own spectra then correct the answer, as far as they are clear; see `blur_spectrum`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without 
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
 _CELLS = 400  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
-CLEAR = 9.0  # evidence of dark lines, as χ², from which they are believed
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,8 @@ class Solution:
         flow: (2, h, w) the fitted flow, px over the exposure; zero where a cell has no ray.
         residual: root mean square of the inliers' residuals in units of their spread; 1 is as good as expected.
         inliers: fraction of the usable cells that agree with the fit.
-        evidence: how clearly the image's spectra speak for this velocity, as χ²; 0 if they were not asked. From CLEAR
-            on, they were believed.
+        evidence: how clearly the image's spectra speak for a velocity, as χ²; 0 if they were not asked.
+        belief: how far, 0…1, this velocity is theirs rather than the field's.
         shared_log_std: standard deviation of the log of an error that the whole velocity shares, contained in its
             covariance: of the exposure, and of the streaks' length where only the network read it.
     """
@@ -110,6 +109,7 @@ class Solution:
     residual: float
     inliers: float
     evidence: float
+    belief: float
     shared_log_std: float
 
 
@@ -154,7 +154,7 @@ def solve(
         uncertainty: errors that do not average out over cells.
         depth: (h, w) m that replaces field.depth; cells where it is NaN are not used by the full model.
         previous: (6,) velocity (v, ω) of the last frame, a further starting point.
-        spectra: of the image, for the same unknowns; they refine the velocity where they speak clearly.
+        spectra: of the image, for the same unknowns; they refine the velocity as far as they speak clearly.
 
     Raises:
         InputError: exposure is not positive, the motion model is unknown, the full model has no depth, or fewer than
@@ -205,12 +205,15 @@ def solve(
     prior = np.diag(prior_std[unknowns] ** -2.0)
     motion, known = camera @ motion, camera @ np.linalg.inv(information / scale + prior) @ camera.T
     known += uncertainty.flow_log_std**2 * np.outer(motion, motion)
-    evidence, shared_log_std = 0.0, math.hypot(uncertainty.flow_log_std, uncertainty.exposure_log_std)
+    evidence = belief = 0.0
     if spectra is not None:
         refined = spectra.refine(motion, known)
-        evidence = refined.evidence
-        if evidence > CLEAR:
-            motion, known, shared_log_std = refined.motion, refined.covariance, uncertainty.exposure_log_std
+        evidence, belief = refined.evidence, refined.belief
+        # Mean and covariance of the two answers together: where they disagree and either may be right, it is wide.
+        moved = refined.motion - motion
+        known = (1 - belief) * known + belief * refined.covariance + belief * (1 - belief) * np.outer(moved, moved)
+        motion = motion + belief * moved
+    shared_log_std = math.hypot(math.sqrt(1 - belief) * uncertainty.flow_log_std, uncertainty.exposure_log_std)
     covariance = np.diag(prior_std**2)
     covariance[unknowns, unknowns] = known
     if not full and depth is not None:
@@ -232,7 +235,7 @@ def solve(
     velocity = Velocity(everything[:3] / exposure, everything[3:] / exposure, covariance / exposure**2)
     flow = matrix.flow(everything, depth.ravel() if full else None)
     flow = np.nan_to_num(flow).T.reshape(2, rows, columns)
-    return Solution(velocity, flow, residual, inliers, evidence, shared_log_std)
+    return Solution(velocity, flow, residual, inliers, evidence, belief, shared_log_std)
 
 
 @cache

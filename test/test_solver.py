@@ -8,6 +8,7 @@ from fields import COLUMNS, ROWS, camera, field_of, matrix_of, rough_depth, up_t
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from image_as_imu_ros.blur_spectrum import Refined
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.solver import Uncertainty, camera_from_pivot, solve
 
@@ -223,6 +224,23 @@ def test_correlated_cells_and_shared_errors_widen_the_covariance():
     np.testing.assert_allclose(deviations(correlated_cells=900) / independent, 10, rtol=1e-3)  # a ninth is used
     assert deviations(flow_log_std=0.1)[4] == pytest.approx(0.1 * 2.0, rel=0.05)
     assert deviations(depth_log_std=0.4)[0] == pytest.approx(0.4 * 0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(("evidence", "share"), [(-20, 0), (5, 0.5), (30, 1)])
+def test_spectra_are_believed_as_far_as_they_are_clear(evidence, share):
+    """Where they may be right or wrong, the answer lies between, and its covariance reaches both."""
+
+    class Spectra:
+        def refine(self, motion, covariance):
+            return Refined(1.2 * motion, covariance / 4, evidence)
+
+    matrix, velocity = matrix_of(camera()), np.array([0.5, 0, 0, 1.0, 2.0, 0])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
+    alone, both = (solve(field, matrix, EXPOSURE, spectra=spectra).velocity for spectra in (None, Spectra()))
+    assert both.vector == pytest.approx((1 + 0.2 * share) * alone.vector, rel=1e-4)
+    expected = (1 - 0.75 * share) * alone.covariance
+    expected += share * (1 - share) * np.outer(0.2 * alone.vector, 0.2 * alone.vector)
+    np.testing.assert_allclose(both.covariance, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_the_rotation_models_covariance_knows_what_it_neglects():
