@@ -493,6 +493,7 @@ class MotionEstimator:
                 lever_arm=options.lever_arm,
                 correlated_cells=info.correlated_cells,
                 flow_log_std=info.flow_log_std,
+                typical_doubt=info.typical_doubt,
                 exposure_log_std=exposure_log_std,
                 depth_log_std=depth_log_std,
             ),

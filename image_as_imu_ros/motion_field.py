@@ -9,6 +9,8 @@ import numpy as np
 
 from image_as_imu_ros.camera import Camera
 
+_STILL_PX = 2.0  # added to every streak: that a still frame shows no direction is no reason to doubt it
+
 
 @dataclass(frozen=True)
 class MotionField:
@@ -30,6 +32,16 @@ class MotionField:
     depth: np.ndarray | None
     depth_spread: np.ndarray | None
     stride: int
+
+    @property
+    def doubt(self) -> float:
+        """How little this frame shows: median over cells of the spread along q, relative to the streak's length.
+
+        Where the picture does not tell, a network answers for many cells at once, so they err together: as the doubt
+        grows, so do the errors that cells share.
+        """
+        length = np.hypot(self.axial_flow[0], self.axial_flow[1])
+        return float(np.nanmedian(self.spread[0] / (length + _STILL_PX)))
 
     @property
     def depth_log_std(self) -> float:

@@ -67,6 +67,8 @@ class Uncertainty:
             blur, the sideways motion that this gives it looks like a faster turn.
         correlated_cells: how many cells share one independent error (≥ 1).
         flow_log_std: standard deviation of the log of a length error that all streaks share.
+        typical_doubt: `MotionField.doubt` of frames for which these two hold: standard deviations of shared errors are
+            in proportion to it. None: they are the same in all frames.
         exposure_log_std: standard deviation of the log of the exposure time.
         depth_log_std: standard deviation of the log of a scale error of the depth map.
     """
@@ -75,6 +77,7 @@ class Uncertainty:
     lever_arm: float = 0.0
     correlated_cells: float = 1.0
     flow_log_std: float = 0.0
+    typical_doubt: float | None = None
     exposure_log_std: float = 0.0
     depth_log_std: float = 0.0
 
@@ -188,7 +191,9 @@ def solve(
 
     unknowns = slice(0, 6) if full else slice(3, 6)
     prior_std = exposure * np.repeat([uncertainty.linear_prior_std, _ANGULAR_PRIOR_STD], 3)
-    correlated = max(1.0, uncertainty.correlated_cells / thinning**2)
+    doubt = 1.0 if uncertainty.typical_doubt is None else field.doubt / uncertainty.typical_doubt
+    correlated = max(1.0, doubt**2 * uncertainty.correlated_cells / thinning**2)
+    flow_log_std = doubt * uncertainty.flow_log_std
     # Errors shared by n cells make the data n times weaker; against the prior, that is a prior n times stronger.
     strong_prior_std = prior_std[unknowns] / math.sqrt(correlated)
     last = None if previous is None else np.linalg.solve(camera, exposure * np.asarray(previous, np.float64)[unknowns])
@@ -204,7 +209,7 @@ def solve(
     scale = max(1.0, residual**2) * correlated
     prior = np.diag(prior_std[unknowns] ** -2.0)
     motion, known = camera @ motion, camera @ np.linalg.inv(information / scale + prior) @ camera.T
-    known += uncertainty.flow_log_std**2 * np.outer(motion, motion)
+    known += flow_log_std**2 * np.outer(motion, motion)
     evidence = belief = 0.0
     if spectra is not None:
         refined = spectra.refine(motion, known)
@@ -213,7 +218,7 @@ def solve(
         moved = refined.motion - motion
         known = (1 - belief) * known + belief * refined.covariance + belief * (1 - belief) * np.outer(moved, moved)
         motion = motion + belief * moved
-    shared_log_std = math.hypot(math.sqrt(1 - belief) * uncertainty.flow_log_std, uncertainty.exposure_log_std)
+    shared_log_std = math.hypot(math.sqrt(1 - belief) * flow_log_std, uncertainty.exposure_log_std)
     covariance = np.diag(prior_std**2)
     covariance[unknowns, unknowns] = known
     if not full and depth is not None:

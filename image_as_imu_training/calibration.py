@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from image_as_imu_ros.engine.model_info import ModelInfo
+from image_as_imu_ros.motion_field import MotionField
 from image_as_imu_training.metrics import Predictions, depth_log_errors
 from image_as_imu_training.samples import Samples
 from image_as_imu_training.velocity_metrics import correlated_cells
@@ -34,7 +35,9 @@ class Calibration:
         depth_spread_scale: a frame's predicted spread of depth (root mean square) times this holds 68 % of the mean log
             depth errors of frames, with an allowance for scenes unlike the rendered ones.
         correlated_cells: how many cells share one independent error; see the function of that name.
-        flow_log_std: standard deviation over frames of the log of the length error that a whole frame shares.
+        flow_log_std: standard deviation over frames of the log of the length error that a whole frame shares, in frames
+            of typical doubt.
+        typical_doubt: median over frames of `MotionField.doubt`.
     """
 
     length_curve: tuple[tuple[float, float], ...]
@@ -42,6 +45,7 @@ class Calibration:
     depth_spread_scale: float
     correlated_cells: float
     flow_log_std: float
+    typical_doubt: float | None = None
 
 
 # For weights that nobody held against truth and that predict spreads of 1: the small network's figures, on the cautious
@@ -86,12 +90,13 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     """Correct lengths by `length_curve`, then compare the remaining errors with predicted spreads.
 
     Lengths: all streaks of a frame may be read too long or too short together; the ratio that a frame shares is
-    fitted, and varies by `flow_log_std`; its median over frames serves, since single failures are the robust solver's
-    business. All other errors that cells share, of direction and of how the flow changes across the frame, are
-    allowed for by `correlated_cells`; see there.
+    fitted, and varies by `flow_log_std`, in proportion to the frame's doubt. The median over frames serves, since
+    single failures are the robust solver's business. All other errors that cells share, of direction and of how the
+    flow changes across the frame, are allowed for by `correlated_cells`; see there.
     """
     curve = length_curve(frames, predictions)
-    errors = flow_errors(frames, predictions, ModelInfo("", "", 1, 1, length_curve=curve))
+    corrected = ModelInfo("", "", 1, 1, length_curve=curve)
+    errors = flow_errors(frames, predictions, corrected)
     length = np.linalg.norm(frames.flow.astype(np.float32), axis=1)
     ratios = (np.abs(errors) / predictions.spread).swapaxes(0, 1)[:, length >= _MIN_CELL_BLUR_PX]
     scale_along, scale_across = np.quantile(ratios, ONE_SIGMA, axis=1).tolist()
@@ -101,13 +106,18 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     precision = predictions.spread[blurred, 0] ** -2.0
     shared_ratio = (precision * (length + along) * length).sum((1, 2)) / (precision * length**2).sum((1, 2))
     log_ratio = np.log(shared_ratio.clip(1e-3))
-    flow_log_std = float(np.median(np.abs(log_ratio - np.median(log_ratio))) / np.sqrt(_MEDIAN_SQUARE))
+    flow = corrected.corrected(predictions.flow[blurred].swapaxes(0, 1)).swapaxes(0, 1)
+    spread = predictions.spread[blurred] * np.array([scale_along, scale_across])[:, None, None]
+    doubt = np.array([MotionField(q, s, None, None, 1).doubt for q, s in zip(flow, spread, strict=True)])
+    typical_doubt = float(np.median(doubt))
+    flow_log_std = float(np.median(np.abs(log_ratio) * typical_doubt / doubt) / np.sqrt(_MEDIAN_SQUARE))
     calibration = Calibration(
         length_curve=curve,
         spread_scale=(scale_along, scale_across),
         depth_spread_scale=_depth_spread_scale(frames, predictions),
         correlated_cells=UNCALIBRATED.correlated_cells,
         flow_log_std=flow_log_std,
+        typical_doubt=typical_doubt,
     )
     cells = correlated_cells(frames, predictions, ModelInfo("", "", 1, 1, **asdict(calibration)))
     return calibration if cells is None else replace(calibration, correlated_cells=cells)

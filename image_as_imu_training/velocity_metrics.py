@@ -160,7 +160,12 @@ def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelI
 
 
 def _uncertainty(calibration: ModelInfo, cells: float) -> Uncertainty:
-    return Uncertainty(linear_prior_std=_ANY_TRANSLATION, correlated_cells=cells, flow_log_std=calibration.flow_log_std)
+    return Uncertainty(
+        linear_prior_std=_ANY_TRANSLATION,
+        correlated_cells=cells,
+        flow_log_std=calibration.flow_log_std,
+        typical_doubt=calibration.typical_doubt,
+    )
 
 
 def _flow_errors(velocity: Velocity, flow_per_velocity: np.ndarray, true_flow: np.ndarray) -> np.ndarray:

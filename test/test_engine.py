@@ -177,6 +177,7 @@ def test_metadata_survives_the_round_trip(spread, cells, colour, name):
         std=(0.2,) * colour[1],
         spread_scale=spread,
         correlated_cells=cells,
+        typical_doubt=1 / cells,
         training={"data": name},
     )
     assert ModelInfo.from_json(info.to_json()) == info

@@ -46,6 +46,15 @@ def test_far_away_or_unknown_points_show_rotation_only():
     np.testing.assert_array_equal(matrix.flow(np.r_[1.0, 2, 3, 0, 0, 0], np.array([0.0, np.nan])), np.zeros((2, 2)))
 
 
+def test_doubt_is_the_typical_spread_relative_to_length_and_a_still_frame_is_not_doubted():
+    flow = np.full((2, 4, 5), 6.0)
+    flow[0] = 8.0
+    spread = np.stack([np.full((4, 5), 3.0), np.full((4, 5), 100.0)])
+    spread[0, 0, 0], flow[:, 1, 1] = 50.0, np.nan
+    assert MotionField(flow, spread, None, None, 8).doubt == pytest.approx(3 / (10 + 2))
+    assert MotionField(0 * flow, spread / 10, None, None, 8).doubt == pytest.approx(0.3 / 2)
+
+
 def test_the_depths_scale_is_as_uncertain_as_its_cells_in_the_root_mean_square():
     spreads, nowhere = np.array([[0.3, 0.4, 9.0]]), np.full((1, 3), np.nan)
     field = MotionField(np.ones((2, 1, 3)), np.ones((2, 1, 3)), np.array([[1.0, 2.0, np.nan]]), spreads, 8)

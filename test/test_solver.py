@@ -224,6 +224,9 @@ def test_correlated_cells_and_shared_errors_widen_the_covariance():
     np.testing.assert_allclose(deviations(correlated_cells=900) / independent, 10, rtol=1e-3)  # a ninth is used
     assert deviations(flow_log_std=0.1)[4] == pytest.approx(0.1 * 2.0, rel=0.05)
     assert deviations(depth_log_std=0.4)[0] == pytest.approx(0.4 * 0.5, rel=0.05)
+    calibrated = {"correlated_cells": 900, "flow_log_std": 0.1}
+    half_as_sure = deviations(**calibrated, typical_doubt=field.doubt / 2)
+    np.testing.assert_allclose(half_as_sure, 2 * deviations(**calibrated), rtol=1e-3)
 
 
 @pytest.mark.parametrize(("evidence", "share"), [(-20, 0), (5, 0.5), (30, 1)])

@@ -194,6 +194,22 @@ def test_calibration_finds_what_errors_were_made_of():
     assert result.flow_log_std == pytest.approx(0.1, rel=0.2)
 
 
+def test_frames_of_more_doubt_share_larger_errors():
+    """The length that a frame shares errs by half of its doubt."""
+    draw = np.random.default_rng(0)
+    doubt = np.exp(draw.uniform(np.log(0.05), np.log(0.8), (300, 1, 1, 1)))
+    flow = np.zeros((300, 2, 20, 30), np.float16)
+    flow[:, 0] = np.exp(draw.uniform(np.log(30), np.log(60), (300, 20, 30)))
+    depth = np.ones((300, 20, 30), np.float32)
+    spread = np.repeat(doubt * (flow[:, :1] + 2.0), 2, axis=1)
+    ratio = np.exp(0.5 * doubt * draw.standard_normal(doubt.shape))
+    predicted = ratio * flow + 0.1 * spread * draw.standard_normal(flow.shape)
+    result = calibrate(samples_of(flow, depth), Predictions(predicted, spread, depth, depth))
+    scale = result.spread_scale[0]
+    assert result.typical_doubt == pytest.approx(scale * np.median(doubt), rel=0.1)
+    assert result.flow_log_std / result.typical_doubt == pytest.approx(0.5 / scale, rel=0.2)
+
+
 def test_calibration_finds_how_far_the_scale_of_depth_is_off():
     """The scale errs by three times what a frame's cells say; scenes unlike the rendered ones are allowed for."""
     draw = np.random.default_rng(0)

@@ -39,6 +39,8 @@ class ModelInfo:
             spreads are too small besides).
         flow_log_std: calibration; standard deviation of the log of blur length that a whole frame shares: reading all
             streaks of a frame too long or too short does not average out.
+        typical_doubt: calibration; the `MotionField.doubt` of frames for which the two above hold. Shared errors grow
+            in proportion to it. None: they are the same in all frames.
         training: free text for people: data, licences, recipe.
     """
 
@@ -58,6 +60,7 @@ class ModelInfo:
     depth_spread_scale: float = 1.0
     correlated_cells: float = 1.0
     flow_log_std: float = 0.05
+    typical_doubt: float | None = None
     training: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -76,7 +79,8 @@ class ModelInfo:
                 f"spread_scale needs a value for errors along and one for errors across, it is {self.spread_scale}",
             ),
             (
-                min(*self.spread_scale, self.depth_spread_scale) <= 0 or self.correlated_cells < 1,
+                min(*self.spread_scale, self.depth_spread_scale, self.typical_doubt or 1.0) <= 0
+                or self.correlated_cells < 1,
                 "calibration must be positive",
             ),
             (
