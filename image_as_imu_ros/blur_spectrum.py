@@ -5,13 +5,15 @@ where f·k is a whole number other than zero, whatever the texture. These lines 
 to a few percent, but many motions darken some line by chance. So the network's answer is the start and the prior, the
 lines refine it, and how clear they are says how far the refined answer is to be believed.
 
-Windows of 64 px are transformed; their log power, less a smooth function of the frequency, is compared with
-g·log sinc²(f·k), where f follows from the motion of the whole camera and the gain g from the image.
+Windows of 64 px, at full and at half resolution, are transformed; their log power, less a smooth function of the
+frequency, is compared with g·log sinc²(f·k), where f follows from the motion of the whole camera and the gain g from
+the image.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -26,9 +28,9 @@ _FOLDED = _WINDOW // 2
 _STEP = 32  # px from one window to the next, at most
 _LOWEST, _HIGHEST = 3.5 / _WINDOW, 0.43  # cycles/px; below, windows leak, above, cameras show little
 _SHORTEST_PX = 1.5  # mean streak; the first dark line of shorter ones is beyond what cameras show
-_LONGEST_PX = 13.0  # mean streak; longer ones are seen at half the resolution
+_LONGEST_PX = 18.0  # mean streak; the lines of longer ones are too close to be told apart at full resolution
 _ROUNDING = 1 / 12  # variance of 8-bit values
-_FLOOR = 0.03  # power, relative to no blur, that noise and changes of speed leave in the lines
+_FLOOR = 0.015  # power, relative to no blur, that noise and changes of speed leave in the lines
 _SMEAR = 0.6 / _WINDOW  # cycles/px by which a window smears the lines
 _LOG_POWER_VARIANCE = math.pi**2 / 6  # of a periodogram
 _REPEATED = 40.0  # values that share an error: windows overlap, textures have lines; by rendered frames
@@ -121,7 +123,8 @@ class Windows:
         if not self.grids or blur < _SHORTEST_PX:
             return None
         luminance = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        return BlurSpectra.of(luminance, self.grids[-1 if blur > _LONGEST_PX else 0], depth)
+        grids = self.grids if blur <= _LONGEST_PX else self.grids[-1:]
+        return BlurSpectra.joined([BlurSpectra.of(luminance, grid, depth) for grid in grids])
 
 
 @dataclass(frozen=True)
@@ -166,27 +169,45 @@ class BlurSpectra:
             weights * seen,
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[BlurSpectra]) -> BlurSpectra:
+        """Windows of several grids."""
+        return cls(
+            np.concatenate([part.matrix for part in parts], 2),
+            np.concatenate([part.log_power for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+        )
+
     def refine(self, motion: np.ndarray, covariance: np.ndarray) -> Refined:
         """The most probable motion (P,), given one from elsewhere with its covariance (P, P), and the lines."""
         prior = np.linalg.inv(covariance)
         some = BlurSpectra(self.matrix[:, :, ::_SPARSE], self.log_power[::_SPARSE], _SPARSE * self.weights[::_SPARSE])
         scale = min(_SCALES, key=lambda scale: some._compare(scale * motion, motion, prior).cost)
-        best = min((self._compare(k * motion, motion, prior) for k in (1.0, scale)), key=lambda found: found.cost)
-        information, gradient = self._normal_equations(best, motion, prior)
+        found = [some._descend(start * motion, motion, prior)[0].motion for start in {1.0, scale}]
+        start = min(found, key=lambda found: self._compare(found, motion, prior).cost)
+        best, information = self._descend(start, motion, prior)
+        return Refined(best.motion, np.linalg.inv(information)[:-1, :-1], best.evidence)
+
+    def _descend(
+        self, start: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray
+    ) -> tuple[_Comparison, np.ndarray]:
+        """The least cost downhill from a motion (Levenberg–Marquardt), and the information there, gain included."""
+        best = self._compare(start, prior_motion, prior)
+        information, gradient = self._normal_equations(best, prior_motion, prior)
         damping = 1e-3
         for _ in range(_ITERATIONS):
             step = np.linalg.solve(information + damping * np.diag(np.diag(information)), gradient)[:-1]
-            found = self._compare(best.motion + step, motion, prior)
+            found = self._compare(best.motion + step, prior_motion, prior)
             if found.cost >= best.cost:
                 damping *= 10
                 continue
             gained, best, damping = best.cost - found.cost, found, damping / 3
-            information, gradient = self._normal_equations(best, motion, prior)
+            information, gradient = self._normal_equations(best, prior_motion, prior)
             if gained < _NEGLIGIBLE:
                 break
-        return Refined(best.motion, np.linalg.inv(information)[:-1, :-1], best.evidence)
+        return best, information
 
-    def _compare(self, motion: np.ndarray, start: np.ndarray, prior: np.ndarray) -> _Comparison:
+    def _compare(self, motion: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray) -> _Comparison:
         """Expected spectra of a motion, with the gain that suits the image best."""
         flow = (motion @ self.matrix).astype(np.float32)
         phase = flow.T @ _frequencies().value
@@ -199,11 +220,13 @@ class BlurSpectra:
         product, square = float(np.vdot(weighted, self.log_power)), float(np.vdot(weighted, expected))
         gain = min(max(product / max(square, 1e-9), _LOWEST_GAIN), _HIGHEST_GAIN)
         evidence = (2 * gain * product - gain**2 * square) / _NOISE
-        moved = motion - start
+        moved = motion - prior_motion
         cost = moved @ prior @ moved - evidence
         return _Comparison(motion, phase, sinc, smear, power, expected, gain, evidence, cost)
 
-    def _normal_equations(self, at: _Comparison, start: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _normal_equations(
+        self, at: _Comparison, prior_motion: np.ndarray, prior: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Of Gauss–Newton in the motion and, last, the gain: information (P + 1, P + 1) and gradient (P + 1,)."""
         frequencies, weights = _frequencies(), self.weights[:, None] / np.float32(_NOISE)
         by_phase = np.float32(at.gain) * at.slope()
@@ -219,7 +242,7 @@ class BlurSpectra:
         gradient = np.einsum("kpw,kw->p", jacobian, against)
         information[:size, :size] += prior
         information[size, size] += 1e-9
-        gradient[:size] -= prior @ (at.motion - start)
+        gradient[:size] -= prior @ (at.motion - prior_motion)
         return information, gradient
 
 
