@@ -31,7 +31,6 @@ _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without 
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
 _CELLS = 400  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
-_MISREAD = 1.5  # times the usual error of the streaks' length is added before spectra correct it: some frames fail
 
 
 @dataclass(frozen=True)
@@ -213,8 +212,7 @@ def solve(
     known += flow_log_std**2 * np.outer(motion, motion)
     evidence = belief = 0.0
     if spectra is not None:
-        misread = (_MISREAD * flow_log_std) ** 2 * np.outer(motion, motion)
-        refined = spectra.refine(motion, known + misread)
+        refined = spectra.refine(motion, known)
         evidence, belief = refined.evidence, refined.belief
         # Mean and covariance of the two answers together: where they disagree and either may be right, it is wide.
         moved = refined.motion - motion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from image_as_imu_training.metrics import Predictions
 from image_as_imu_training.samples import Samples
 
 _MIN_PX = 3.0
-_MEDIAN_CHI_SQUARE = 5.348  # with six degrees of freedom
+_MOST_FRAMES, _THEIR_CHI_SQUARE = 0.75, 7.841  # the quantile of χ² with six degrees of freedom
 _MOST_CELLS = 1e5
 _HALVINGS = 12
 _ANY_TRANSLATION = 3.0  # m per exposure, each component: as good as no prior, for errors are to be seen whole
@@ -47,8 +47,9 @@ class VelocityFigures:
 def correlated_cells(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> float | None:
     """How many cells share one independent error, for the solver's covariance to be right; None if no frame can tell.
 
-    Half of the frames, those with an exact velocity and 3 px of blur, then have a normalised error squared of (v, ω)
-    below the median of χ² with six degrees of freedom. The true depth is given, spectra are not.
+    Of the frames with an exact velocity and 3 px of blur, three in four then have a normalised error squared of (v, ω)
+    below that quantile of χ² with six degrees of freedom: the median would hide that some are read wrongly. They are
+    solved with the network's own depth, which errs in shape, too, and without spectra.
 
     Args:
         calibration: all of it but the number of cells.
@@ -65,10 +66,11 @@ def correlated_cells(frames: Samples, predictions: Predictions, calibration: Mod
         uncertainty = _uncertainty(calibration, math.exp(log_cells))
         squares = []
         for frame in blurred:
-            velocity = frame.velocity(frame.depth, uncertainty, spectra=False)
+            doubted = replace(uncertainty, depth_log_std=frame.field.depth_log_std)
+            velocity = frame.velocity(frame.field.depth, doubted, spectra=False)
             error = velocity.vector - frame.motion
             squares.append(error @ np.linalg.solve(velocity.covariance, error))
-        return float(np.median(squares)) - _MEDIAN_CHI_SQUARE
+        return float(np.quantile(squares, _MOST_FRAMES)) - _THEIR_CHI_SQUARE
 
     few, many = 0.0, math.log(_MOST_CELLS)
     if excess(few) <= 0:
@@ -151,7 +153,7 @@ def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelI
             calibration.corrected(predictions.flow[index]),
             predictions.spread[index] * spread_scale,
             predictions.depth[index],
-            predictions.depth_spread[index],
+            predictions.depth_spread[index] * calibration.depth_spread_scale,
             stride,
         )
         true_flow = matrix.flow(motion, depth.ravel())

@@ -339,7 +339,11 @@ def test_velocity_figures_of_an_exact_field_are_zero_and_a_wrong_depth_scale_sho
 def test_correlated_cells_are_those_that_make_the_covariance_of_the_velocity_right():
     draw = np.random.default_rng(0)
     samples, exact = frames_that_move(80)
-    info = ModelInfo("", "", 112, 80, stride=8, spread_scale=(1 / 3, 1 / 3))  # standard deviations of 0.1 px
+    spreads = {
+        "spread_scale": (1 / 3, 1 / 3),
+        "depth_spread_scale": 0.01,
+    }  # standard deviations of 0.1 px, depth is known
+    info = ModelInfo("", "", 112, 80, stride=8, **spreads)
 
     def cells_of(errors):
         return correlated_cells(samples, replace(exact, flow=exact.flow + 0.1 * errors), info)
