@@ -68,7 +68,7 @@ def test_images_become_imu_and_twist(camera):
         assert imu.orientation_covariance[0] == -1
         assert imu.linear_acceleration_covariance[0] == -1
         angular = imu.angular_velocity
-        assert (angular.x, angular.y, angular.z) == pytest.approx((0, TINY_MODEL_RATE, 0), abs=0.01)
+        assert (angular.x, angular.y, angular.z) == pytest.approx((0, TINY_MODEL_RATE, 0), abs=0.03), "spectra have a small say"
         assert twist.twist.twist.angular == angular
         covariance = twist.twist.covariance.reshape(6, 6)
         assert np.linalg.eigvalsh(covariance).min() > 0
