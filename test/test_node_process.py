@@ -68,7 +68,8 @@ def test_images_become_imu_and_twist(camera):
         assert imu.orientation_covariance[0] == -1
         assert imu.linear_acceleration_covariance[0] == -1
         angular = imu.angular_velocity
-        assert (angular.x, angular.y, angular.z) == pytest.approx((0, TINY_MODEL_RATE, 0), abs=0.03), "spectra have a small say"
+        # Not exactly the model's rate: the picture's spectra have a small say.
+        assert (angular.x, angular.y, angular.z) == pytest.approx((0, TINY_MODEL_RATE, 0), abs=0.03)
         assert twist.twist.twist.angular == angular
         covariance = twist.twist.covariance.reshape(6, 6)
         assert np.linalg.eigvalsh(covariance).min() > 0
@@ -161,7 +162,7 @@ def test_nothing_is_published_without_an_exposure_time(camera):
     assert camera.set_parameter("publish_unresolved", True) == (True, "")
     camera.play_until(lambda: camera.imus, "answers again")
     imu = camera.imus[max(camera.imus)]
-    assert abs(imu.angular_velocity.y) == pytest.approx(TINY_MODEL_RATE / 2, abs=0.01)
+    assert abs(imu.angular_velocity.y) == pytest.approx(TINY_MODEL_RATE / 2, abs=0.03)
     assert camera.set_parameter("publish_unresolved", False) == (True, "")
     assert camera.set_parameter("exposure_time", 0.01) == (True, "")
 
