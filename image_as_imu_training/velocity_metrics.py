@@ -32,6 +32,7 @@ class VelocityFigures:
         direction_error_deg: median error of the streak's direction line by the velocity solved with the true depth.
         length_error: median of |‖f̂‖/‖f‖ − 1|, likewise. Both where the true blur has at least 3 px, on the half of
             those cells where the velocity's covariance allows for the smallest relative error of length.
+        own_depth_direction_error_deg, own_depth_length_error: the same by the velocity solved with the network's depth.
         translations: how many frames also have known depth and at least 3 px of blur from translation.
         with_true_depth, with_own_depth: RMSE of v on those, relative to that of answering zero.
     """
@@ -39,6 +40,8 @@ class VelocityFigures:
     frames: int
     direction_error_deg: float
     length_error: float
+    own_depth_direction_error_deg: float
+    own_depth_length_error: float
     translations: int
     with_true_depth: float
     with_own_depth: float
@@ -88,23 +91,24 @@ def velocity_figures(frames: Samples, predictions: Predictions, calibration: Mod
         calibration: as the export stores it.
     """
     uncertainty = _uncertainty(calibration, calibration.correlated_cells)
-    cells, truths, errors = [], [], {"true": [], "own": []}
+    truths, streaks, errors = [], {"true": [], "own": []}, {"true": [], "own": []}
     exact = list(_exact_frames(frames, predictions, calibration))
     for frame in exact:
-        velocity = frame.velocity(frame.depth, uncertainty)
-        cells.append(_flow_errors(velocity, frame.matrix.velocity_to_flow(frame.depth.ravel()), frame.true_flow))
         translation = frame.matrix.flow(np.r_[frame.motion[:3], 0, 0, 0], frame.depth.ravel())
-        if frame.depth_known and np.linalg.norm(translation, axis=1).mean() >= _MIN_PX:
+        tells_translation = frame.depth_known and np.linalg.norm(translation, axis=1).mean() >= _MIN_PX
+        if tells_translation:
             truths.append(frame.motion[:3])
-            errors["true"].append(velocity.linear - frame.motion[:3])
-            errors["own"].append(frame.velocity(frame.field.depth, uncertainty).linear - frame.motion[:3])
-    doubt, direction, length = np.concatenate([*cells, np.empty((3, 0))], axis=1)
-    surer = doubt <= np.median(doubt) if len(doubt) else np.zeros(0, bool)
+        for whose, depth in (("true", frame.depth), ("own", frame.field.depth)):
+            velocity = frame.velocity(depth, uncertainty)
+            jacobian = frame.matrix.velocity_to_flow(depth.ravel())
+            streaks[whose].append(_flow_errors(velocity, jacobian, frame.true_flow))
+            if tells_translation:
+                errors[whose].append(velocity.linear - frame.motion[:3])
     zero = _root_mean_square(truths)
     return VelocityFigures(
         len(exact),
-        float(np.degrees(np.median(direction[surer]))) if surer.any() else math.nan,
-        float(np.median(length[surer])) if surer.any() else math.nan,
+        *_of_surer_half(streaks["true"]),
+        *_of_surer_half(streaks["own"]),
         len(truths),
         _root_mean_square(errors["true"]) / zero,
         _root_mean_square(errors["own"]) / zero,
@@ -183,6 +187,15 @@ def _flow_errors(velocity: Velocity, flow_per_velocity: np.ndarray, true_flow: n
     return np.stack(
         [std / np.maximum(length, 1e-9), np.arccos(np.minimum(cosine, 1)), np.abs(length / true_length - 1)]
     )
+
+
+def _of_surer_half(errors: list[np.ndarray]) -> tuple[float, float]:
+    """Median errors of direction in degrees and of length, of `_flow_errors` of several frames."""
+    doubt, direction, length = np.concatenate([*errors, np.empty((3, 0))], axis=1)
+    if not len(doubt):
+        return math.nan, math.nan
+    surer = doubt <= np.median(doubt)
+    return float(np.degrees(np.median(direction[surer]))), float(np.median(length[surer]))
 
 
 def _root_mean_square(values: list[np.ndarray]) -> float:

@@ -329,6 +329,8 @@ def test_velocity_figures_of_an_exact_field_are_zero_and_a_wrong_depth_scale_sho
     assert result.frames == len(samples)
     assert result.direction_error_deg < 0.5
     assert result.length_error < 0.02
+    assert result.own_depth_direction_error_deg < 0.5
+    assert result.own_depth_length_error < 0.02
     assert result.translations > 4
     assert result.with_true_depth < 0.02
     assert result.with_own_depth < 0.02
