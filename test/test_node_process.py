@@ -162,7 +162,7 @@ def test_nothing_is_published_without_an_exposure_time(camera):
     assert camera.set_parameter("publish_unresolved", True) == (True, "")
     camera.play_until(lambda: camera.imus, "answers again")
     imu = camera.imus[max(camera.imus)]
-    assert abs(imu.angular_velocity.y) == pytest.approx(TINY_MODEL_RATE / 2, abs=0.03)
+    assert abs(imu.angular_velocity.y) == pytest.approx(TINY_MODEL_RATE / 2, abs=0.01)
     assert camera.set_parameter("publish_unresolved", False) == (True, "")
     assert camera.set_parameter("exposure_time", 0.01) == (True, "")
 
