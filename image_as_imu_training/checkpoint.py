@@ -88,7 +88,7 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], sou
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """What an optimizer remembers of a network's parameters, as "PARAMETER.NAME"."""
-    names = [name for name, _ in network.named_parameters()]
+    names = _trained(network)
     state = optimizer.state_dict()["state"]
     return {f"{names[index]}.{key}": tensor for index, tensors in state.items() for key, tensor in tensors.items()}
 
@@ -97,12 +97,16 @@ def load_optimizer(
     optimizer: torch.optim.Optimizer, network: torch.nn.Module, tensors: dict[str, torch.Tensor]
 ) -> None:
     """The inverse of `optimizer_tensors`."""
-    index = {name: number for number, (name, _) in enumerate(network.named_parameters())}
+    index = {name: number for number, name in enumerate(_trained(network))}
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         parameter, _, key = name.rpartition(".")
         state.setdefault(index[parameter], {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _trained(network: torch.nn.Module) -> list[str]:
+    return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
 
 
 def _write(parts: dict[str, dict[str, torch.Tensor]], state: dict, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -102,15 +103,17 @@ def write_onnx(network: torch.nn.Module, info: ModelInfo, output: Path) -> None:
     """Write `network` with fixed input size and with `info` as its metadata."""
     buffer = io.BytesIO()
     image = torch.zeros(1, len(info.mean), info.height, info.width)
-    torch.onnx.export(
-        network.eval(),
-        (image,),
-        buffer,
-        opset_version=OPSET,
-        input_names=["image"],
-        output_names=list(_OUTPUTS),
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # about sizes that are taken for fixed: they are
+        torch.onnx.export(
+            network.eval(),
+            (image,),
+            buffer,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=list(_OUTPUTS),
+            dynamo=False,
+        )
     model = _simplified(buffer.getvalue())
     onnx.helper.set_model_props(model, {METADATA_KEY: info.to_json()})
     onnx.checker.check_model(model, full_check=True)

@@ -411,7 +411,7 @@ class TestLabels:
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        (["stage=four"], "flow recordings velocity"),
+        (["stage=four"], "flow recordings refinement velocity"),
         (["stage=velocity"], "init is missing"),
         (["step=3"], "Key 'step' not in"),
         (["weights.flw=3"], "Key 'flw' not in"),
@@ -420,6 +420,8 @@ class TestLabels:
         (["steps=0"], "at least 1"),
         (["learning_rate=0"], "must be positive"),
         (["weights={flow: 0, spread: 0, depth: 0, depth_spread: 0}"], "all weights are 0"),
+        (["trains=nothing"], "one of: all, first_guess, refinement"),
+        (["network=segnext", "stage=refinement", "init=null"], "this network has none"),
         (["precision=int8"], "one of: no, bf16, fp16"),
         (["log=paper"], "one of: tensorboard, wandb, none"),
         (["data=/nowhere"], "no rendered samples"),
@@ -532,10 +534,10 @@ def textured_recording(path: Path, count: int) -> Path:
     return bags.moving_camera(path, count, **{"/camera/image_raw/compressed": pictures})
 
 
-def test_rendering_three_stages_export_and_evaluation_work_in_a_row(rendered, tmp_path, capsys):
+def test_rendering_all_stages_export_and_evaluation_work_in_a_row(rendered, tmp_path, capsys):
     """Far too short to learn anything: every part gets what the one before it made."""
     recording, other = textured_recording(tmp_path / "bag", 6), bags.moving_camera(tmp_path / "other", 8, truth="imu")
-    stages = {name: tmp_path / name for name in ("flow", "velocity", "recordings")}
+    stages = {name: tmp_path / name for name in ("flow", "velocity", "refinement", "recordings")}
 
     def train(stage, *overrides):
         common = (f"stage={stage}", f"checkpoint={stages[stage]}", "steps=2", "batch=2", "precision=no")
@@ -546,12 +548,18 @@ def test_rendering_three_stages_export_and_evaluation_work_in_a_row(rendered, tm
     assert train("velocity", f"data={rendered}", f"init={stages['flow']}", "log=none") == 0
     before, after = Checkpoint.load(stages["flow"]).average, Checkpoint.load(stages["velocity"]).network
     assert all(torch.equal(after[name], before[name]) for name in before if "running" in name)
+    assert all(torch.equal(after[name], before[name]) for name in before if "refinement" in name)
+    assert train("refinement", f"data={rendered}", f"init={stages['velocity']}", "log=none") == 0
+    before, after = Checkpoint.load(stages["velocity"]).average, Checkpoint.load(stages["refinement"]).network
+    changed = {name for name in before if not torch.equal(after[name], before[name])}
+    assert changed
+    assert all(name.startswith("refinement.") for name in changed)
     output = capsys.readouterr().out
     assert "validation/flow_error" in output
     assert "validation/loss_own_depth" in output
     labelled = tmp_path / "labelled"
     assert main(["label", str(recording), "--exposure", "0.01", "--output", str(labelled)]) == 0
-    last = (f"data={labelled}", f"init={stages['velocity']}", "log=none")
+    last = (f"data={labelled}", f"init={stages['refinement']}", "log=none")
     assert train("recordings", *last, check % recording) == 2
     assert "6 of its frames are in" in capsys.readouterr().err
     assert train("recordings", *last, check % other) == 0

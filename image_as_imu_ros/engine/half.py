@@ -14,7 +14,8 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy with FP16 weights and arithmetic. Inputs and outputs stay FP32, and so does what needs it:
 
     - the front end up to its logarithms, since powers span many decades;
-    - what follows the last convolution, where exponentials make px and m of the head's numbers;
+    - what follows the last convolution, where exponentials make px and m of the head's numbers, and where our own network
+      looks at spectra once more;
     - a matrix factorisation (SegNeXt's), whose sums run over all cells.
     """
     import onnx
@@ -56,18 +57,20 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _half_tensors(graph: onnx.GraphProto) -> set[str]:
     """Names of all tensors to compute in FP16, floats or not."""
-    energies = _upstream(graph, "Log")
+    before_convolutions = _upstream(graph, "Conv")
+    energies = _upstream(graph, "Log", among=before_convolutions)
     factorisation = _upstream(graph, "MatMul") & _downstream(graph, "MatMul")
     constants = {node.output[0] for node in graph.node if node.op_type == "Constant"}
     outputs = {output.name for output in graph.output}
-    return _upstream(graph, "Conv") - energies - factorisation - constants - outputs
+    return before_convolutions - energies - factorisation - constants - outputs
 
 
-def _upstream(graph: onnx.GraphProto, op_type: str) -> set[str]:
-    """Names of the tensors that nodes of a type make, and of all that they are made from."""
+def _upstream(graph: onnx.GraphProto, op_type: str, among: set[str] | None = None) -> set[str]:
+    """Names of the tensors that nodes of a type make, `among` some if given, and of all that they are made from."""
     written, read = set(), set()
     for node in reversed(graph.node):
-        if node.op_type == op_type or not read.isdisjoint(node.output):
+        wanted = node.op_type == op_type and (among is None or not among.isdisjoint(node.output))
+        if wanted or not read.isdisjoint(node.output):
             written.update(node.output)
             read.update(node.input)
     return written

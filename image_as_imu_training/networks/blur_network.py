@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from image_as_imu_training.networks.streak_refinement import StreakRefinement
 from image_as_imu_training.rendering.views import STRIDE
 
 OCTAVES = 5
@@ -170,6 +171,7 @@ class BlurNetwork(nn.Module):
         # The head sees the directional features, too, so flow starts from a linear guess.
         self.head = nn.Conv2d(fine + features, 6, 1)
         nn.init.zeros_(self.head.weight)
+        self.refinement = StreakRefinement()
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """See the class."""
@@ -185,12 +187,9 @@ class BlurNetwork(nn.Module):
         for_x, for_features = self.head.weight.split((x.shape[1], features.shape[1]), 1)
         head = F.conv2d(x, for_x, self.head.bias) + F.conv2d(features, for_features)
         flow, spread, depth, depth_spread = head.float().split((2, 2, 1, 1), 1)
-        return (
-            expand(4 * flow),
-            0.05 + F.softplus(spread + 1),
-            torch.exp(depth.clamp(-3, 3)),
-            0.05 + F.softplus(depth_spread),
-        )
+        with torch.autocast(image.device.type, enabled=False):
+            flow, spread = self.refinement(image.float(), expand(4 * flow), 0.05 + F.softplus(spread + 1))
+        return flow, spread, torch.exp(depth.clamp(-3, 3)), 0.05 + F.softplus(depth_spread)
 
 
 def _double(x: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from image_as_imu_ros.errors import InputError
 
 PRECISIONS = ("no", "bf16", "fp16")
+TRAINED_PARTS = ("all", "first_guess", "refinement")
 LOGS = ("tensorboard", "wandb", "none")
 
 
@@ -67,11 +68,13 @@ class Settings:
     """A training run.
 
     Attributes:
-        stage: "flow", "velocity" or "recordings". network: see `networks`.
+        stage: "flow", "velocity", "refinement" or "recordings". network: see `networks`.
         data: folder written by `render`, or in stage "recordings" by `label`.
         part: which part of what `render` wrote: train (crops) or train_frames.
         init: checkpoint folder whose averaged weights the run starts from, or weights file.
         checkpoint: folder to write, and to continue from if a checkpoint is there.
+        trains: one of TRAINED_PARTS; the others keep their weights. A first guess that learns together with its
+            refinement ceases to be a good guess.
         steps: length of the schedule. batch: samples per step and process.
         window: side, px, of the square that is cut out of each sample at a random place; none takes all of it.
         learning_rate: its peak.
@@ -87,6 +90,7 @@ class Settings:
     part: str = MISSING
     init: str | None = MISSING
     checkpoint: str = MISSING
+    trains: str = MISSING
     steps: int = MISSING
     batch: int = MISSING
     window: int | None = MISSING
@@ -127,7 +131,7 @@ def read_settings(overrides: list[str]) -> Settings:
 
 
 def _problems(settings: Settings) -> Iterator[tuple[bool, str]]:
-    for name, known in (("precision", PRECISIONS), ("log", LOGS)):
+    for name, known in (("precision", PRECISIONS), ("log", LOGS), ("trains", TRAINED_PARTS)):
         value = getattr(settings, name)
         yield value not in known, f"{name} is {value!r}, expected one of: {', '.join(known)}"
     for name in ("steps", "batch"):

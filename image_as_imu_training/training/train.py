@@ -104,11 +104,13 @@ class _Training:
         elif settings.init is not None:
             start = Path(settings.init).expanduser()
             load_weights(self.network, load_network(start).state_dict(), start)
+        choose_trained(self.network, settings.trains)
         self.network.to(device)
         average = create_network(settings.network).to(device)
         average.load_state_dict(self.network.state_dict() if checkpoint is None else checkpoint.average)
         self.average = AxialNetwork(average.requires_grad_(False)).to(device).eval()
-        optimizer = torch.optim.AdamW(self.network.parameters(), settings.learning_rate, weight_decay=_WEIGHT_DECAY)
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=_WEIGHT_DECAY)
         self.model, self.optimizer = self.accelerator.prepare(AxialNetwork(self.network).to(device), optimizer)
         if checkpoint is not None:
             load_optimizer(self.optimizer, self.network, checkpoint.optimizer)
@@ -296,6 +298,18 @@ def _objective(settings: Settings, device: torch.device) -> Objective:
         return recording_terms(outputs, batch) | pseudo_labels.terms(outputs, batch["image"])
 
     return terms
+
+
+def choose_trained(network: torch.nn.Module, part: str) -> None:
+    """Let "all" of a network learn, or its "refinement", or its "first_guess", which is everything else.
+
+    Raises:
+        InputError: there is nothing to learn in that part.
+    """
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(part == "all" or name.startswith("refinement.") == (part == "refinement"))
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InputError(f"trains={part}, but this network has none")
 
 
 def _freeze_norm(network: torch.nn.Module) -> None:
