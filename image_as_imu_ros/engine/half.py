@@ -14,8 +14,8 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy with FP16 weights and arithmetic. Inputs and outputs stay FP32, and so does what needs it:
 
     - the front end up to its logarithms, since powers span many decades;
-    - what follows the last convolution, where exponentials make px and m of the head's numbers, and where our own network
-      looks at spectra once more;
+    - what follows the last convolution, where exponentials make px and m of the head's numbers, and where logarithms of
+      power are taken once more;
     - a matrix factorisation (SegNeXt's), whose sums run over all cells.
     """
     import onnx
