@@ -20,7 +20,7 @@ from image_as_imu_training.rendering.views import STRIDE
 _WINDOW = 64  # px
 _FOLDED = _WINDOW // 2  # every other frequency is enough: the taper makes neighbours repeat each other
 _WAVES = 14  # per axis, up to 13/32 cycles/px
-_SCALES = ((1, 32), (2, 16), (4, 8))  # the image shrunk by this much, and px of that from one window to the next
+_SCALES = ((1, 48), (2, 24), (4, 16))  # the image shrunk by this much, and px of that from one window to the next
 _SMALLEST = 48  # px that a shrunk image must have; what it lacks to a window is padded
 _QUANTISATION = 1 / 12 / 255**2  # variance of 8-bit values
 _LOWEST, _HIGHEST = 3.5 / _WINDOW, 0.43  # cycles/px; below, windows leak, above, cameras show little
@@ -85,7 +85,7 @@ class StreakRefinement(nn.Module):
         """What the windows of all scales show (B, windows, inputs), and which cells they cover (windows, cells)."""
         rows, columns = map(int, flow.shape[-2:])
         image = image - image.mean((2, 3), keepdim=True)
-        parts = []
+        transformed, shares, octaves = [], [], []
         for shrink, step in _SCALES:
             shrunk = image if shrink == 1 else F.avg_pool2d(image, shrink)
             height, width = map(int, shrunk.shape[-2:])
@@ -94,15 +94,17 @@ class StreakRefinement(nn.Module):
             lacking = (0, max(0, _WINDOW - width), 0, max(0, _WINDOW - height))
             if any(lacking):
                 shrunk = F.pad(shrunk, lacking, "replicate")
-            log_power = _log_power(shrunk, step)
-            level = log_power.mean(2, keepdim=True)
-            relative = level - level.mean(1, keepdim=True)
-            shares = _shares(rows, columns, height + lacking[3], width + lacking[1], shrink, step).to(image.device)
-            octave = torch.full_like(shares[:, :1], math.log2(shrink))
-            parts.append((log_power, level, relative, shares, octave))
-        log_power, level, relative, shares, octave = zip(*parts, strict=True)
-        log_power, level, relative = (torch.cat(values, 1) for values in (log_power, level, relative))
-        shares, octave = torch.cat(shares), torch.cat(octave)
+            transformed.append(_transformed(shrunk, step))
+            shares.append(_shares(rows, columns, height + lacking[3], width + lacking[1], shrink, step))
+            octaves += [math.log2(shrink)] * len(shares[-1])
+        shares = torch.cat(shares).to(image.device)
+        octave = torch.tensor(octaves, device=image.device)[:, None]
+        (cc, cs), (sc, ss) = (half.unbind(2) for half in torch.cat(transformed, 1).unbind(2))
+        powers = [(cc - ss).square() + (sc + cs).square(), (cc + ss).square() + (sc - cs).square()]
+        log_power = (torch.cat(powers, 2) + _QUANTISATION * (3 / 8 * _WINDOW) ** 2).log()
+        level = log_power.mean(2, keepdim=True)
+        alike = (octave == octave.T).float()
+        relative = level - (alike / alike.sum(1, keepdim=True)) @ level  # to that of all windows of its scale
         flow, spread = (shares @ field.flatten(2).transpose(1, 2) for field in (flow, spread))
         length = flow.norm(dim=2, keepdim=True).clamp(min=_SHORTEST_PX)
         about = [length.log(), (spread / length).log(), level / 4 + 1, relative / 2, octave.expand_as(length)]
@@ -115,8 +117,7 @@ class StreakRefinement(nn.Module):
         sums = (log_power @ self.sums).unflatten(2, (_LINES, -1))
         nearness = F.relu(direction @ self.lines - math.cos(2 * math.pi / _LINES)).unflatten(2, (-1, _LINES))
         nearness = nearness / nearness.sum(3, keepdim=True).clamp(min=1e-4)
-        cycles, frequencies = (values.to(direction.device) for values in (_LOG_CYCLES, _LOG_FREQUENCIES))
-        shift = _hats(cycles - frequencies[:, None] - log_length[..., None])
+        shift = _hats((_LOG_CYCLES - _LOG_FREQUENCIES[:, None]).to(direction.device), log_length[..., None])
         total, count = nearness @ sums @ shift, nearness @ self.counts @ shift
         along, left, right, across = (total / count.clamp(min=0.3)).unbind(2)
         seen = count[:, :, 0].clamp(max=10) / 10
@@ -130,21 +131,20 @@ class StreakRefinement(nn.Module):
         frame = self.frame((attention @ values).flatten(1))
         local = self.local(F.relu(windows + self.context(frame)[:, None]))
         local, weight = local.split((4, 1), 2)
-        weight = shares.T * weight.clamp(-4, 4).exp().transpose(1, 2)
-        correction = self.shared(frame)[:, None] + weight @ local / weight.sum(2, keepdim=True).clamp(min=1e-6)
+        weight = weight.clamp(-4, 4).exp()
+        local, weight = (shares.T @ torch.cat([weight * local, weight], 2)).split((4, 1), 2)
+        correction = self.shared(frame)[:, None] + local / weight.clamp(min=1e-6)
         return correction.unbind(2)
 
 
-def _log_power(image: torch.Tensor, step: int) -> torch.Tensor:
-    """Image (B, 1, H, W) 0…1 → log power (B, windows, frequencies) of windows at most `step` px apart."""
+def _transformed(image: torch.Tensor, step: int) -> torch.Tensor:
+    """Fourier transforms of windows at most `step` px apart: image (B, 1, H, W) → (B, windows, 2, 2, frequencies), of
+    products of cosines and sines: first by that over rows, then by that over columns."""
     height, width = map(int, image.shape[-2:])
     rows, columns = (_waves(size, step).to(image.device) for size in (height, width))
-    # Two products with fixed matrices are the Fourier transforms of all windows at once.
+    # Two products with fixed matrices transform all windows at once.
     transformed = (rows @ image[:, 0] @ columns.T).unflatten(2, (-1, 2, _WAVES)).unflatten(1, (-1, 2, _WAVES))
-    (cc, cs), (sc, ss) = (half.unbind(4) for half in transformed.unbind(2))
-    powers = [(cc - ss).square() + (sc + cs).square(), (cc + ss).square() + (sc - cs).square()]
-    power = torch.stack(powers, 1).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-    return (power + _QUANTISATION * (3 / 8 * _WINDOW) ** 2).log()
+    return transformed.permute(0, 1, 4, 2, 5, 3, 6).flatten(5).flatten(1, 2)
 
 
 def _line_sums() -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,7 +171,8 @@ def _line_sums() -> tuple[torch.Tensor, torch.Tensor]:
     chosen = chosen.flatten().double()
     direction = math.pi * torch.arange(_LINES, dtype=torch.float64) / _LINES
     along = (x.flatten()[:, None] * direction.cos() + y.flatten()[:, None] * direction.sin()).abs()
-    bins = _hats(along.clamp(min=1e-6).log().clamp(min=float(_LOG_FREQUENCIES[0]))[..., None] - _LOG_FREQUENCIES)
+    log_along = along.clamp(min=1e-6).log().clamp(min=float(_LOG_FREQUENCIES[0]))
+    bins = _hats(log_along[..., None], _LOG_FREQUENCIES)
     sums = chosen[:, None, None] * bins
     without_smooth = torch.diag(chosen) - basis @ basis.T
     return (without_smooth @ sums.flatten(1)).float(), sums.sum(0).float()
@@ -213,6 +214,6 @@ def _starts(size: int, step: int) -> tuple[int, ...]:
     return tuple(round(room * index / max(count - 1, 1)) for index in range(count))
 
 
-def _hats(distance: torch.Tensor) -> torch.Tensor:
-    """Weights of linear interpolation between neighbours _STEP apart."""
-    return F.relu(1 - distance.abs() / _STEP)
+def _hats(place: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
+    """Weights of linear interpolation between nodes _STEP apart."""
+    return F.relu(1 - (place / _STEP - node / _STEP).abs())
