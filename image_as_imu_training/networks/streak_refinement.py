@@ -99,13 +99,14 @@ class StreakRefinement(nn.Module):
             octaves += [math.log2(shrink)] * len(shares[-1])
         shares = torch.cat(shares).to(image.device)
         octave = torch.tensor(octaves, device=image.device)[:, None]
-        (cc, cs), (sc, ss) = (half.unbind(2) for half in torch.cat(transformed, 1).unbind(2))
+        cosines, sines = torch.cat(transformed, 1).unbind(2)
+        (cc, cs), (sc, ss) = (part.unbind(3) for part in (cosines, sines))
         powers = [(cc - ss).square() + (sc + cs).square(), (cc + ss).square() + (sc - cs).square()]
-        log_power = (torch.cat(powers, 2) + _QUANTISATION * (3 / 8 * _WINDOW) ** 2).log()
+        log_power = (torch.cat(powers, 2).flatten(2) + _QUANTISATION * (3 / 8 * _WINDOW) ** 2).log()
         level = log_power.mean(2, keepdim=True)
         alike = (octave == octave.T).float()
         relative = level - (alike / alike.sum(1, keepdim=True)) @ level  # to that of all windows of its scale
-        flow, spread = (shares @ field.flatten(2).transpose(1, 2) for field in (flow, spread))
+        flow, spread = (torch.cat([flow, spread], 1).flatten(2) @ shares.T).transpose(1, 2).split(2, 2)
         length = flow.norm(dim=2, keepdim=True).clamp(min=_SHORTEST_PX)
         about = [length.log(), (spread / length).log(), level / 4 + 1, relative / 2, octave.expand_as(length)]
         shrunk_log_length = length.log() - math.log(2) * octave
@@ -138,13 +139,14 @@ class StreakRefinement(nn.Module):
 
 
 def _transformed(image: torch.Tensor, step: int) -> torch.Tensor:
-    """Fourier transforms of windows at most `step` px apart: image (B, 1, H, W) → (B, windows, 2, 2, frequencies), of
-    products of cosines and sines: first by that over rows, then by that over columns."""
+    """Fourier transforms of windows at most `step` px apart: image (B, 1, H, W) → (B, windows, 2, _WAVES, 2, _WAVES), of
+    cosines and sines over rows times cosines and sines over columns."""
     height, width = map(int, image.shape[-2:])
     rows, columns = (_waves(size, step).to(image.device) for size in (height, width))
     # Two products with fixed matrices transform all windows at once.
-    transformed = (rows @ image[:, 0] @ columns.T).unflatten(2, (-1, 2, _WAVES)).unflatten(1, (-1, 2, _WAVES))
-    return transformed.permute(0, 1, 4, 2, 5, 3, 6).flatten(5).flatten(1, 2)
+    columns = columns.unflatten(0, (-1, 2 * _WAVES)).transpose(1, 2)
+    windows = ((rows @ image.squeeze(1)).unsqueeze(1) @ columns).unflatten(2, (-1, 2, _WAVES))
+    return windows.unflatten(5, (2, _WAVES)).flatten(1, 2)
 
 
 def _line_sums() -> tuple[torch.Tensor, torch.Tensor]:
@@ -188,7 +190,7 @@ def _shares(rows: int, columns: int, height: int, width: int, shrink: int, step:
         cell = (torch.arange(cells) + 0.5) * STRIDE
         distance = (centre[:, None] - cell).abs() / (shrink * _WINDOW / 2)
         along_axis.append(torch.cos(math.pi / 2 * distance.clamp(max=1)) ** 2)
-    shares = torch.einsum("ir,jc->ijrc", *along_axis).flatten(2).flatten(0, 1)
+    shares = torch.einsum("ir,jc->jirc", *along_axis).flatten(2).flatten(0, 1)
     return shares / shares.sum(1, keepdim=True)
 
 
