@@ -139,8 +139,10 @@ class StreakRefinement(nn.Module):
 
 
 def _transformed(image: torch.Tensor, step: int) -> torch.Tensor:
-    """Fourier transforms of windows at most `step` px apart: image (B, 1, H, W) → (B, windows, 2, _WAVES, 2, _WAVES), of
-    cosines and sines over rows times cosines and sines over columns."""
+    """Fourier transforms of windows at most `step` px apart, column by column of them.
+
+    Image (B, 1, H, W) → (B, windows, 2, _WAVES, 2, _WAVES): cosines and sines over rows times those over columns.
+    """
     height, width = map(int, image.shape[-2:])
     rows, columns = (_waves(size, step).to(image.device) for size in (height, width))
     # Two products with fixed matrices transform all windows at once.
