@@ -136,7 +136,7 @@ def _convolutions(count: int, inputs: int, outputs: int) -> nn.Sequential:
 
 
 class BlurNetwork(nn.Module):
-    """Encoder-decoder on local power spectra.
+    """Encoder-decoder on local power spectra, and a `StreakRefinement` of the streaks that it sees.
 
     Input: (B, 1, H, W) luminance 0…1, H and W multiples of 32.
     Outputs at stride 8: flow (B, 2, h, w) axial q in px, spread (B, 2, h, w) standard deviation of q along itself and
