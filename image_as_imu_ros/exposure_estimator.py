@@ -14,9 +14,9 @@ import numpy as np
 
 _RANGE = math.log(100)  # of the exposure, to either side of the first guess
 _STEP = 0.02  # of log exposure
-_DRIFT_STD = 0.01  # of log exposure, per frame; auto-exposure that moves faster is a row of jumps
+_DRIFT_STD = 0.003  # of log exposure, per frame; auto-exposure that moves faster is a row of jumps
 _JUMP = 0.0005  # probability per frame
-_LEAST_BLUR = 7.0  # px at 320 px image width; shorter blur tends to be read too short
+_LEAST_BLUR = 4.0  # px at 320 px image width
 _LENGTH_STD = 0.2  # relative error of one frame's blur length
 _BLUR_STD = 2.0  # px, error of any blur length
 _CLEAR_LENGTH_STD = 0.1  # the same where the image's spectra show the length
@@ -46,8 +46,8 @@ class ExposureEstimator:
         self._values = start * np.exp(offsets)
         self._logs = np.log(self._values)
         self._belief = _normalised(np.exp(-0.5 * np.square(offsets / log_std)) + _TAIL)
-        reach = np.arange(-4, 5) * _STEP
-        self._drift = _normalised(np.exp(-0.5 * np.square(reach / _DRIFT_STD)))
+        moved = (_DRIFT_STD / _STEP) ** 2 / 2  # to either neighbour, so that the variance is right
+        self._drift = np.array([moved, 1 - 2 * moved, moved])
 
     def observe(self, blur: float, rate: float, rate_change: float, *, clear: float = 0.0) -> None:
         """One frame.
