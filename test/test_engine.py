@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from image_as_imu_ros.engine import load_engine
 from image_as_imu_ros.engine.half import halved
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
-from image_as_imu_ros.engine.onnx_runtime import execution_providers
+from image_as_imu_ros.engine.onnx_runtime import execution_providers, thread_waiting
 from image_as_imu_ros.errors import InputError
 
 
@@ -94,6 +94,19 @@ def test_a_provider_that_this_onnx_runtime_lacks_is_named(engine):
         InputError, match=rf"engine {engine} needs an ONNX Runtime with \w+, this one has CPU.*onnxruntime-gpu"
     ):
         execution_providers(engine, [CPU], "fp32")
+
+
+@pytest.mark.parametrize(
+    ("version", "waiting"),
+    [
+        ("1.16.3", {"session.intra_op.allow_spinning": "0"}),
+        ("1.25.1", {"session.intra_op.allow_spinning": "0"}),
+        ("1.26.0", {"session.intra_op.spin_duration_us": "20"}),
+        ("2.0.0.dev20270101", {"session.intra_op.spin_duration_us": "20"}),
+    ],
+)
+def test_no_version_of_onnx_runtime_keeps_a_core_busy_between_frames(version, waiting):
+    assert thread_waiting(version) == waiting
 
 
 def test_onnx_runtime_runs_the_file_of_the_precision(conv_model, tmp_path):
