@@ -31,6 +31,7 @@ _ITERATIONS = (5, 5, 6)  # at most, from the finest level to the coarsest
 _CONVERGED = 0.1  # px; a smaller step is the last one
 _REFINED = 3  # starts that are refined
 _APART = 1.5  # px of a level, mean, by which two motions differ if they are not the same
+_SPARSE = 8  # of so many points one tells how far two motions differ
 _RIVAL = 2.0  # a motion whose 1 − similarity is less than this many times the best one's goes to the next level
 _LENGTH_STEP = 1.5  # between the lengths of the blur's motion at which to start
 
@@ -49,6 +50,9 @@ _LEAST_CONTRAST = 2.0  # grey levels, standard deviation
 _LEAST_SIMILARITY = 0.75  # correlation coefficient
 _AMBIGUOUS = 1.5  # a second alignment whose 1 − similarity is less than this many times the best one's
 _ALIKE = 0.002  # 1 − similarity, which noise makes of equal pictures
+
+_IDENTITY = np.eye(3)
+_CROSS = np.cross(_IDENTITY[:, None], _IDENTITY).transpose(0, 2, 1).reshape(3, 9)  # a vector @ it is [a]× row by row
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,7 @@ class Aligner:
         """
         if seconds > LONGEST_GAP:
             return Alignment.refused(f"the previous frame is {seconds:.2f} s old")
-        if min(now[-1].std(), before[-1].std()) < _LEAST_CONTRAST:
+        if min(cv2.meanStdDev(coarsest)[1] for coarsest in (now[-1], before[-1])) < _LEAST_CONTRAST:
             return Alignment.refused("no texture")
         inverse_depth = None if depth is None else (1 / depth.ravel()).astype(np.float32)
         prior = _Prior(linear_prior_std * seconds, lever_arm if motion_model == "full" else 0.0)
@@ -392,12 +396,13 @@ def _best(points: _Points, before: np.ndarray, poses: _Poses, worse: float, most
     overlap = seen.mean(1)
     similarity[overlap < _LEAST_OVERLAP] = -1
 
+    some = positions[..., ::_SPARSE]
     misfit = 1 - similarity + _ALIKE
     kept: list[int] = []
     for candidate in np.argsort(-similarity):
         if kept and misfit[candidate] > worse * misfit[kept[0]]:
             break
-        if all(np.abs(positions[candidate] - positions[other]).mean() > _APART for other in kept):
+        if all(np.abs(some[candidate] - some[other]).mean() > _APART for other in kept):
             kept.append(int(candidate))
         if len(kept) == most:
             break
@@ -462,7 +467,7 @@ def _refine(
     """
     size = len(points.design) - _OTHERS
     full = motion_model == "full"
-    unknowns = np.arange(0 if full else size - 3, size + _OTHERS)
+    unknowns = slice(0 if full else size - 3, None)
     # A turn by a radian is as good as unknown; this keeps a picture without texture from giving infinities.
     precision = np.diag(np.repeat([0.0, 1.0, _SHEAR_STD**-2], 3)[-size - 3 :])
     if size == 6:
@@ -476,7 +481,8 @@ def _refine(
         error = grey - gain[:, None] * points.grey - offset[:, None]
         scale = (np.abs(error) * weights).sum(1) / (weights.sum(1) + 1e-6) + math.sqrt(_QUANTISATION)
         weights /= np.square(1 + np.square(error / (_ROBUST * scale[:, None])))
-        normal = ((weights[:, None] * points.design) @ points.design.T).astype(np.float64)
+        weighted = (weights[:, None] * points.design).reshape(-1, len(points.grey))
+        normal = (weighted @ points.design.T).reshape(len(poses), size + _OTHERS, -1).astype(np.float64)
         right = ((weights * grey) @ points.design.T).astype(np.float64)
         # Outliers count: where many points do not fit, the others are less to be trusted too.
         variance = _CORRELATED_POINTS * (_MEAN_SIZE_TO_STD * (scale / gain).astype(np.float64)) ** 2
@@ -486,7 +492,7 @@ def _refine(
         right[:, size:-2] += stiffness * _SHEAR_STD**-2 * poses.shear
         if full:
             right[:, :6] += stiffness * prior.std**-2 * (prior.way(poses) @ by_motion)
-        step = np.linalg.solve(normal[:, unknowns[:, None], unknowns], right[:, unknowns, None])[..., 0]
+        step = np.linalg.solve(normal[:, unknowns, unknowns], right[:, unknowns, None])[..., 0]
         gain, offset = np.clip(step[:, -2], 0.2, 5.0).astype(np.float32), step[:, -1].astype(np.float32)
         moved = np.clip(step[:, :-2] / gain[:, None], -0.2, 0.2)
         poses = poses.moved(moved[:, :-3])
@@ -534,7 +540,5 @@ def _doubt(ratings: _Ratings) -> str:
 def _rotations(vectors: np.ndarray) -> np.ndarray:
     """(S, 3) rotation vectors → (S, 3, 3). Rodrigues' formula; calling cv2.Rodrigues in a loop takes longer."""
     angle = np.sqrt(np.square(vectors).sum(1))[:, None, None] + 1e-12
-    cross = np.zeros((len(vectors), 3, 3))
-    cross[:, (2, 0, 1), (1, 2, 0)] = vectors
-    cross[:, (1, 2, 0), (2, 0, 1)] = -vectors
-    return np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * (cross @ cross)
+    cross = (vectors @ _CROSS).reshape(-1, 3, 3)
+    return _IDENTITY + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * (cross @ cross)

@@ -148,10 +148,10 @@ class BlurSpectra:
             image = cv2.resize(image, None, fx=1 / grid.shrink, fy=1 / grid.shrink, interpolation=cv2.INTER_AREA)
         windows = np.lib.stride_tricks.sliding_window_view(image, (_WINDOW, _WINDOW))[tuple(grid.corners.T)]
         taper, frequencies = _taper(), _frequencies()
-        windows = windows.astype(np.float32)
-        windows -= (windows * taper).sum((1, 2), keepdims=True) / taper.sum()
-        power = np.square(np.abs(np.fft.rfft2(_folded(windows * taper))))
-        power = power.reshape(len(windows), -1)[:, frequencies.index]
+        tapered = windows * taper
+        tapered -= (tapered.sum((1, 2), keepdims=True) / taper.sum()) * taper
+        spectra = np.fft.rfft2(_folded(tapered)).reshape(len(windows), -1)[:, frequencies.index]
+        power = np.square(spectra.real) + np.square(spectra.imag)
         mean = power.mean(1)
         weights = (mean > _FAINT * np.median(mean)).astype(np.float32)
         log_power = np.log(power + np.float32(_ROUNDING * np.square(taper).sum()))
@@ -228,18 +228,27 @@ class BlurSpectra:
         self, at: _Comparison, prior_motion: np.ndarray, prior: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Of Gauss–Newton in the motion and, last, the gain: information (P + 1, P + 1) and gradient (P + 1,)."""
-        frequencies, weights = _frequencies(), self.weights[:, None] / np.float32(_NOISE)
+        frequencies = _frequencies()
         by_phase = np.float32(at.gain) * at.slope()
-        slopes = [frequencies.without_smooth_part(by_phase * k) for k in frequencies.value] + [at.expected]
-        weighted = np.stack([weights * slope for slope in slopes])
-        residual = self.log_power - at.gain * at.expected
-        between = np.stack([(weighted * slope).sum(2) for slope in slopes])  # (3, 3, W) of flow x, y and gain
-        against = (weighted * residual).sum(2)
-        size = len(self.matrix[0])
-        jacobian = np.zeros((3, size + 1, len(weights)))
-        jacobian[:2, :size], jacobian[2, size] = self.matrix, 1
-        information = np.einsum("kpw,klw,lqw->pq", jacobian, between, jacobian, optimize=True)
-        gradient = np.einsum("kpw,kw->p", jacobian, against)
+        residual = self.log_power - np.float32(at.gain) * at.expected
+        # Slopes by the flow are by_phase·k less its smooth part. What they are multiplied by has none, or the same one.
+        smooth = by_phase @ frequencies.smooth_by_value
+        smooth = smooth.reshape(len(smooth), 2, -1)
+        by_flow = np.square(by_phase) @ frequencies.value_products
+        between = np.empty((len(smooth), 3, 3))  # of flow x, y and gain
+        between[:, :2, :2] = by_flow.reshape(-1, 2, 2) - smooth @ smooth.transpose(0, 2, 1)
+        between[:, :2, 2] = between[:, 2, :2] = (by_phase * at.expected) @ frequencies.value.T
+        between[:, 2, 2] = np.square(at.expected).sum(1)
+        against = np.empty((len(smooth), 3))
+        against[:, :2] = (by_phase * residual) @ frequencies.value.T
+        against[:, 2] = (at.expected * residual).sum(1)
+        weights = self.weights.astype(np.float64) / _NOISE
+        size = self.matrix.shape[1]
+        jacobian = np.zeros((len(weights), 3, size + 1))
+        jacobian[:, :2, :size], jacobian[:, 2, size] = self.matrix.transpose(2, 0, 1), 1
+        weighted = (weights[:, None, None] * jacobian).reshape(-1, size + 1).T
+        information = weighted @ (between @ jacobian).reshape(-1, size + 1)
+        gradient = weighted @ against.ravel()
         information[:size, :size] += prior
         information[size, size] += 1e-9
         gradient[:size] -= prior @ (at.motion - prior_motion)
@@ -279,12 +288,16 @@ class _Frequencies:
 
     Attributes:
         index: (F,) in the flattened rfft2 of a folded window. value: (2, F) x and y, cycles/px.
+        value_products: (F, 4) of x and y: xx, xy, yx and yy.
         smooth: (F, S) orthonormal, what textures and optics make of a spectrum without blur.
+        smooth_by_value: (F, 2·S) the same times x, then times y.
     """
 
     index: np.ndarray
     value: np.ndarray
+    value_products: np.ndarray
     smooth: np.ndarray
+    smooth_by_value: np.ndarray
 
     def without_smooth_part(self, values: np.ndarray) -> np.ndarray:
         """(W, F) → (W, F)."""
@@ -301,8 +314,10 @@ def _frequencies() -> _Frequencies:
     for wave in (np.cos, np.sin):
         smooth += [turned for twice in (2, 4) for turned in (wave(twice * angle), log_radius * wave(twice * angle))]
     basis, _ = np.linalg.qr(np.stack([values[chosen] for values in smooth], 1))
-    value = np.stack([x[chosen], y[chosen]])
-    return _Frequencies(np.flatnonzero(chosen), value.astype(np.float32), basis.astype(np.float32))
+    value, smooth = np.stack([x[chosen], y[chosen]]).astype(np.float32), basis.astype(np.float32)
+    products = (value[:, None] * value).reshape(4, -1).T
+    smooth_by_value = np.hstack([k[:, None] * smooth for k in value])
+    return _Frequencies(np.flatnonzero(chosen), value, products, smooth, smooth_by_value)
 
 
 def _folded(windows: np.ndarray) -> np.ndarray:
