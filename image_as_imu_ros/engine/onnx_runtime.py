@@ -91,6 +91,8 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         for name, value in thread_waiting(onnxruntime.__version__).items():
             options.add_session_config_entry(name, value)
+        # Without it, sums of INT8 products overflow on x86-64 CPUs that have no VNNI; on others it changes nothing.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         options.log_severity_level = 3
         try:
             content = _unsigned(model) if (engine, precision) == ("onnxruntime", "int8") else model
