@@ -29,6 +29,7 @@ _LEVELS = 3
 _POINTS = 1400  # about as many per level are compared
 _ITERATIONS = (5, 5, 6)  # at most, from the finest level to the coarsest
 _CONVERGED = 0.1  # px; a smaller step is the last one
+_HOPELESS = 2.0  # a motion that leaves so many times the best one's error is not waited for
 _REFINED = 3  # starts that are refined
 _APART = 1.5  # px of a level, mean, by which two motions differ if they are not the same
 _SPARSE = 8  # of so many points one tells how far two motions differ
@@ -497,7 +498,8 @@ def _refine(
         moved = np.clip(step[:, :-2] / gain[:, None], -0.2, 0.2)
         poses = poses.moved(moved[:, :-3])
         poses.shear = poses.shear - moved[:, -3:]
-        if np.abs(moved).max() * points.camera.fx < _CONVERGED:
+        moving = np.abs(moved).max(1) * points.camera.fx >= _CONVERGED
+        if not (moving & (scale < _HOPELESS * scale.min())).any():
             break
     remaining = grey - step.astype(np.float32) @ points.design[unknowns]
     return poses, _Fit(normal, weights, remaining / gain[:, None], variance)
