@@ -44,6 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--output", type=Path, default=DATA, help="folder for the shards (default: %(default)s)")
     render.add_argument("--samples", type=int, default=36_000, help="training crops (default: %(default)s)")
     render.add_argument("--frames", type=int, default=4_096, help="whole training frames (default: %(default)s)")
+    render.add_argument(
+        "--room-share",
+        type=float,
+        default=0.25,
+        metavar="0…0.85",
+        help="of the training samples, how many show rooms: near things before far ones (default: %(default)s)",
+    )
     render.add_argument("--seed", type=int, default=0)
     render.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     render.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")

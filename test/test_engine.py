@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from image_as_imu_ros.engine import load_engine
 from image_as_imu_ros.engine.half import halved
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
-from image_as_imu_ros.engine.onnx_runtime import execution_providers, thread_waiting
+from image_as_imu_ros.engine.onnx_runtime import execution_providers, int8_sums, thread_waiting
 from image_as_imu_ros.errors import InputError
 
 
@@ -107,6 +107,19 @@ def test_a_provider_that_this_onnx_runtime_lacks_is_named(engine):
 )
 def test_no_version_of_onnx_runtime_keeps_a_core_busy_between_frames(version, waiting):
     assert thread_waiting(version) == waiting
+
+
+@pytest.mark.parametrize(
+    ("cpu_flags", "settings"),
+    [
+        ("flags : fpu sse4_1 avx2 avx512f avx512bw", {"session.x64quantprecision": "1"}),
+        ("flags : fpu avx2 avx512f avx512_vnni amx_int8", {}),
+        ("flags : fpu avx2 avx_vnni", {}),
+        ("", {"session.x64quantprecision": "1"}),
+    ],
+)
+def test_int8_sums_are_widened_only_on_cpus_where_they_would_overflow(cpu_flags, settings):
+    assert int8_sums(cpu_flags.split()) == settings
 
 
 def test_onnx_runtime_runs_the_file_of_the_precision(conv_model, tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -58,6 +59,13 @@ def test_shards_hold_samples_of_all_material(rendered, material):
     assert all(np.isfinite(sample["motion"]).all() and sample["depth_known"] for sample in recorded)
 
 
+def test_as_many_training_samples_show_rooms_as_asked_for(material, tmp_path):
+    (tmp_path / "train").mkdir()
+    photos_only = job(material, tmp_path, sources=Sources(material / "photos"))
+    render_shard(photos_only, replace(TRAIN, room_share=0.75), 0)
+    assert shards.load(tmp_path / "train").depth_known.sum() == 6  # of 8; depth behind single planes is not learned
+
+
 def test_a_missing_shard_is_rendered_again_and_no_other(rendered, material, tmp_path):
     shutil.copytree(rendered, tmp_path, dirs_exist_ok=True)
     kept, lost = (shards.shard_path(tmp_path / "train", number) for number in (0, 1))
@@ -83,6 +91,7 @@ def test_another_seed_gives_other_samples(rendered, material, tmp_path):
         (["--rgbd", "kitti:somewhere"], "is not LAYOUT:FOLDER"),
         (["--sequence", "tum:nowhere"], "no tum recording in nowhere"),
         (["--photos", "nowhere"], "no photographs"),
+        (["--room-share", "0.9"], "--room-share is 0.9, but must be from 0 to 0.85"),
         (["--ray"], "--ray needs Ray"),
     ],
 )

@@ -31,13 +31,14 @@ def render_invented_motion(
     size: tuple[int, int],
     generator: torch.Generator,
     device: torch.device | str = "cpu",
+    room_share: float = ROOM_SHARE,
 ) -> Samples:
     """Render `count` samples of `size` = (height, width): photographs on planes, rooms and RGB-D frames, if any.
 
     `generator` must live on the CPU.
     """
     device = torch.device(device)
-    of_rooms, of_rgbd = round(count * ROOM_SHARE), round(count * RGBD_SHARE) if frames else 0
+    of_rooms, of_rgbd = round(count * room_share), round(count * RGBD_SHARE) if frames else 0
     of_planes = count - of_rooms - of_rgbd
     local = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.datasets import reprojection, shards
-from image_as_imu_training.datasets.invented_motion import render_invented_motion
+from image_as_imu_training.datasets.invented_motion import RGBD_SHARE, ROOM_SHARE, render_invented_motion
 from image_as_imu_training.datasets.layouts import Recording, find_recordings
 from image_as_imu_training.datasets.photos import Photos, split_photos
 from image_as_imu_training.datasets.prompt_da import PromptDepth
@@ -87,33 +87,37 @@ def load_material(sources: Sources, held_out: bool, device: str) -> Material:
     )
 
 
-def render_samples(
-    material: Material, count: int, size: tuple[int, int], generator: torch.Generator, device: torch.device
-) -> tuple[Samples, list[str]]:
-    """`count` samples of `size` = (height, width), and for each what it was rendered from.
-
-    Where there are sequences, 30 % show real motion; that of the others is invented. `generator` must live on the CPU.
-    """
-    real = round(count * _SEQUENCE_SHARE) if material.sequences else 0
-    invented = render_invented_motion(material.photos, material.rgbd, count - real, size, generator, device)
-    sources = ["invented"] * len(invented)
-    if not real:
-        return invented, sources
-    recorded, names = material.sequences.render(real, size, generator, device)
-    return Samples.concatenate([invented, recorded]), sources + names
-
-
 @dataclass(frozen=True)
 class Part:
     """One part of the data set: a folder of shards.
 
     Attributes:
         size: (height, width) of its images. held_out: whether its material is never trained on.
+        room_share: how many of its invented motions are made in rooms, 0…1.
     """
 
     name: str
     size: tuple[int, int]
     held_out: bool
+    room_share: float = ROOM_SHARE
+
+
+def render_samples(
+    material: Material, count: int, part: Part, generator: torch.Generator, device: torch.device
+) -> tuple[Samples, list[str]]:
+    """`count` samples of a part, and for each what it was rendered from.
+
+    Where there are sequences, 30 % show real motion; that of the others is invented. `generator` must live on the CPU.
+    """
+    real = round(count * _SEQUENCE_SHARE) if material.sequences else 0
+    invented = render_invented_motion(
+        material.photos, material.rgbd, count - real, part.size, generator, device, part.room_share
+    )
+    sources = ["invented"] * len(invented)
+    if not real:
+        return invented, sources
+    recorded, names = material.sequences.render(real, part.size, generator, device)
+    return Samples.concatenate([invented, recorded]), sources + names
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def render_shard(job: Job, part: Part, number: int) -> None:
     samples, sources = [], []
     while len(sources) < job.shard_size:
         count = min(_AT_ONCE, job.shard_size - len(sources))
-        some, names = render_samples(material, count, part.size, generator, torch.device(job.device))
+        some, names = render_samples(material, count, part, generator, torch.device(job.device))
         samples.append(some)
         sources += names
     shards.write(shards.shard_path(job.output / part.name, number), Samples.concatenate(samples), sources)
@@ -190,6 +194,7 @@ def render(
     output: Path,
     samples: int,
     frames: int,
+    room_share: float,
     seed: int,
     workers: int,
     device: str,
@@ -198,8 +203,11 @@ def render(
     """Write OUTPUT/train (`samples` crops of 128×128) and OUTPUT/train_frames (`frames` of 320×224); from material that
     is held out, OUTPUT/validation (crops) and OUTPUT/frames.
 
-    Shards that are there already are kept, so an interrupted run continues, and larger numbers add to it.
+    `room_share` is that of the training parts only, so that figures on the others can be compared. Shards that are
+    there already are kept, so an interrupted run continues, and larger numbers add to it.
     """
+    if not 0 <= room_share <= 1 - RGBD_SHARE:
+        raise InputError(f"--room-share is {room_share}, but must be from 0 to {1 - RGBD_SHARE}")
     sources = Sources(photos, tuple(rgbd), tuple(sequence), subframes, densify)
     for held_out in (True, False):  # what is missing is said before anything is rendered
         find_material(sources, held_out)
@@ -207,7 +215,7 @@ def render(
     for part, count in (
         (Part("validation", CROP, held_out=True), 3),
         (Part("frames", FRAME, held_out=True), 1),
-        (Part("train", CROP, held_out=False), -(-samples // SHARD_SIZE)),
-        (Part("train_frames", FRAME, held_out=False), -(-frames // SHARD_SIZE)),
+        (Part("train", CROP, held_out=False, room_share=room_share), -(-samples // SHARD_SIZE)),
+        (Part("train_frames", FRAME, held_out=False, room_share=room_share), -(-frames // SHARD_SIZE)),
     ):
         render_part(job, part, count, None if ray else workers)
