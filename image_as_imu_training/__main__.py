@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         "--room-share",
         type=float,
         default=0.25,
-        metavar="0…0.85",
+        metavar="SHARE",
         help="of the training samples, how many show rooms: near things before far ones (default: %(default)s)",
     )
     render.add_argument("--seed", type=int, default=0)
