@@ -161,7 +161,15 @@ class BlurNetwork(nn.Module):
         )
         # Sixteen channels, since convolutions are fastest on multiples of that.
         self.contrast = nn.Conv2d(OCTAVES, 16, 1)
-        features = DIRECTIONS * second + 16
+        # Spectra of 24 px do not tell where a near thing ends; the picture does.
+        self.picture = nn.Sequential(
+            nn.Conv2d(1, 32, 8, 4, 2, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(inplace=True),
+            _convolution(32, 64, stride=2),
+            _convolution(64, 48),
+        )
+        features = DIRECTIONS * second + 16 + 48
         self.encode8 = _convolution(features, fine)
         self.encode16 = _convolutions(3, fine, middle)
         # Deep where cells are few: one rigid motion explains the whole frame, so all of it tells about each cell.
@@ -178,7 +186,8 @@ class BlurNetwork(nn.Module):
         # Squares and logarithms of power want more digits than half precision training has.
         with torch.autocast(image.device.type, enabled=False), torch.no_grad():
             log_power, means = self.spectrum(image)
-        features = torch.cat([self.directional(log_power), self.contrast(means)], 1)
+            picture = _standardised(image)
+        features = torch.cat([self.directional(log_power), self.contrast(means), self.picture(picture)], 1)
         skip8 = self.encode8(features)
         skip16 = self.encode16(skip8)
         x = self.decode16(torch.cat([_double(self.encode32(skip16)), skip16], 1))
@@ -190,6 +199,12 @@ class BlurNetwork(nn.Module):
         with torch.autocast(image.device.type, enabled=False):
             flow, spread = self.refinement(image.float(), expand(4 * flow), 0.05 + F.softplus(spread + 1))
         return flow, spread, torch.exp(depth.clamp(-3, 3)), 0.05 + F.softplus(depth_spread)
+
+
+def _standardised(image: torch.Tensor) -> torch.Tensor:
+    """The same picture however bright it is and however much contrast it has."""
+    image = image - image.mean((2, 3), keepdim=True)
+    return image / (image.square().mean((2, 3), keepdim=True) + 1e-4).sqrt()
 
 
 def _double(x: torch.Tensor) -> torch.Tensor:

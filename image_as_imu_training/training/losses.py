@@ -20,7 +20,7 @@ from image_as_imu_training.training.velocity import (
 
 Terms = dict[str, torch.Tensor]
 
-VELOCITY_TERMS = ("velocity", "angular", "own_depth")
+VELOCITY_TERMS = ("velocity", "angular", "linear", "own_depth")
 
 
 def flow_term(flow: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
@@ -72,7 +72,8 @@ def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
     """Terms of rendered samples; those named after velocities only if asked for.
 
     - flow, sure_flow, spread, depth, depth_spread: see the functions above.
-    - velocity: flow that the velocity's error causes, solved with the true depth. angular: the same for ω alone.
+    - velocity: flow that the velocity's error causes, solved with the true depth. angular, linear: the same for ω and
+      for v alone, whose errors make up for each other where a shift is taken for a turn.
     - own_depth: flow that the velocity's error causes when it is solved with the network's depth.
 
     Args:
@@ -97,12 +98,16 @@ def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
         own = Cells.of(flow, spread, batch["matrix"], torch.where(batch["depth"].isfinite(), depth, torch.nan))
         own_error = motion_error(own, true_flow, motion)
         telling = explained & batch["depth_known"]
+
+        def caused(error: torch.Tensor, part: slice, judged: torch.Tensor) -> torch.Tensor:
+            flow = mean_flow(true.matrix[:, :, part], error[:, part], true.usable)
+            return _mean(relative_to_blur(flow, blur), judged)
+
         terms |= {
-            "velocity": _mean(relative_to_blur(mean_flow(true.matrix, error, true.usable), blur), explained),
-            "angular": _mean(
-                relative_to_blur(mean_flow(true.matrix[:, :, 3:], error[:, 3:], true.usable), blur), explained
-            ),
-            "own_depth": _mean(relative_to_blur(mean_flow(true.matrix, own_error, true.usable), blur), telling),
+            "velocity": caused(error, slice(0, 6), explained),
+            "angular": caused(error, slice(3, 6), explained),
+            "linear": caused(error, slice(0, 3), explained),
+            "own_depth": caused(own_error, slice(0, 6), telling),
         }
     return terms
 

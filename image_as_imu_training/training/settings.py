@@ -29,6 +29,7 @@ class Weights:
     depth_spread: float = MISSING
     velocity: float = MISSING
     angular: float = MISSING
+    linear: float = MISSING
     own_depth: float = MISSING
 
 

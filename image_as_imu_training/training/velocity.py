@@ -101,7 +101,10 @@ def motion_error(cells: Cells, flow: torch.Tensor, motion: torch.Tensor, unknown
 
         # Unknowns are measured in px that they move the cells by: metres and radians may differ by orders of magnitude.
         count = cells.usable.sum((1, 2)).clamp(min=1)
-        px = (cells.matrix[:, :, :unknowns].square().sum((1, 3, 4)) / count[:, None]).sqrt().clamp(min=1e-9)
+        # The median cell's: a few cells with a predicted depth of almost nothing must not make P, the truth, strong.
+        squared_px = cells.matrix[:, :, :unknowns].square().sum(1)
+        squared_px = torch.where(cells.usable[:, None], squared_px, torch.nan).flatten(2).nanmedian(2).values
+        px = squared_px.nan_to_num().clamp(min=1e-18).sqrt()
         rows = rows / px[:, None, :, None, None]
         precision = cells.spread**-2.0 * cells.usable[:, None]
         precision = precision * (2 * count / precision.sum((1, 2, 3)).clamp(min=1e-12))[:, None, None, None]
@@ -115,7 +118,8 @@ def motion_error(cells: Cells, flow: torch.Tensor, motion: torch.Tensor, unknown
             weighted = weight[:, :, None] * rows
             information = torch.einsum("bkphw,bkqhw->bpq", weighted, rows) / count[:, None, None]
             gradient = torch.einsum("bkphw,bkhw->bp", weighted, error) / count[:, None]
-            step = torch.linalg.solve(information + prior, gradient)
+            # Positive definite. `solve` would have a GPU finish to see whether it is.
+            step = torch.linalg.solve_ex(information + prior, gradient).result
         return step / px
 
 
