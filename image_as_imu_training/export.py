@@ -60,7 +60,7 @@ def export(
         precision: "fp16", "int8" or both: files to write besides, see `write_precision`.
 
     Raises:
-        InputError: checkpoint or data are missing, the exported file disagrees with PyTorch by more than 1e-3 px (see `disagreement`), or
+        InputError: checkpoint or data are missing, the exported file's `disagreement` with PyTorch is more than 1e-3 px, or
             another precision costs too much accuracy.
     """
     if precision and data is None:

@@ -91,7 +91,7 @@ def test_metadata_and_interface_survive(file, request, full, frames):
 
 def test_hidden_layers_are_what_feeds_a_relu(full):
     layers = hidden_layers(onnx.load(full))
-    assert len(layers) == 2 * 16  # the network's convolutions, and their ReLUs
+    assert len(layers) == 2 * 19  # the network's convolutions, and their ReLUs
     assert not any(part in name for name in layers for part in ("spectrum", "contrast", "head"))
 
 
