@@ -60,8 +60,8 @@ def export(
         precision: "fp16", "int8" or both: files to write besides, see `write_precision`.
 
     Raises:
-        InputError: checkpoint or data are missing, the exported file's `disagreement` with PyTorch is more than 1e-3 px, or
-            another precision costs too much accuracy.
+        InputError: checkpoint or data are missing, the exported file's `disagreement` with PyTorch is more than 1e-3,
+            or another precision costs too much accuracy.
     """
     if precision and data is None:
         raise InputError(f"precision {precision[0]} needs rendered frames to measure what it costs; give their --data")
