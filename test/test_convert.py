@@ -103,7 +103,7 @@ def test_a_stray_scanner_capture_gives_the_errors_of_the_direct_recording(conver
     ours, direct = errors
     assert ours["frames"] == direct["frames"]
     assert ours["rmse_angular"] == pytest.approx(direct["rmse_angular"], rel=0.02)
-    # v, the less certain part, feels the video's compression more.
+    # v is the less certain part; the capture's video is compressed.
     assert np.linalg.norm(ours["rmse_linear"]) == pytest.approx(np.linalg.norm(direct["rmse_linear"]), rel=0.04)
 
 
