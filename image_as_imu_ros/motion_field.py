@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from image_as_imu_ros.camera import Camera
@@ -25,6 +26,8 @@ class MotionField:
         depth_spread: (h, w) float, standard deviation of the log of the depth, as far as all cells err alike; None if
             the model predicts no depth.
         stride: px of the input image per cell; the centre of cell (i, j) is ((j + ½)·stride − ½, (i + ½)·stride − ½).
+        smoothing: px; the flow changes over the edge of a near thing as gradually as if the inverse depth were smoothed
+            by a Gaussian of this standard deviation.
     """
 
     axial_flow: np.ndarray
@@ -32,6 +35,7 @@ class MotionField:
     depth: np.ndarray | None
     depth_spread: np.ndarray | None
     stride: int
+    smoothing: float = 0.0
 
     @property
     def doubt(self) -> float:
@@ -50,6 +54,18 @@ class MotionField:
             return 0.0
         known = self.depth_spread[np.isfinite(self.depth)]
         return math.sqrt(np.square(known).mean()) if known.size else 0.0
+
+    def as_smooth(self, depth: np.ndarray) -> np.ndarray:
+        """Measured depth (h, w) m, NaN where unknown, as smooth as the flow is. Unknown cells stay so."""
+        if not self.smoothing:
+            return depth
+        known = np.isfinite(depth)
+        inverse = np.where(known, 1 / np.where(known, depth, 1.0), 0.0)
+        total, count = (
+            cv2.GaussianBlur(values, (0, 0), self.smoothing / self.stride, borderType=cv2.BORDER_REPLICATE)
+            for values in (inverse, known.astype(np.float64))
+        )
+        return np.where(known, count / np.where(known, total, 1.0), np.nan)
 
 
 def axial_from_signed(flow: np.ndarray) -> np.ndarray:

@@ -11,6 +11,11 @@ flow f = A·x and the axial flow q(f) = (‖f‖cos 2θ, ‖f‖sin 2θ), so x a
 
 Errors of q along itself, of a streak's length, and across, of its direction, have a spread each: a streak may show the
 one and not the other. The image's own spectra then correct the answer, as far as they are clear; see `blur_spectrum`.
+
+Measured depth tells a shift from a turn by small differences of flow, which drown in errors that neighbouring cells
+share. Networks err alike the more, the less a cell shows of its own, and in lengths more than in directions. So with
+measured depth, unsure cells weigh less than their spread says, and so do lengths; the covariance allows for it. And the
+depth is smoothed as the flow is. With the network's depth its errors outweigh these.
 """
 
 from __future__ import annotations
@@ -28,6 +33,10 @@ from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, axial_
 MOTION_MODELS = ("full", "rotation")
 
 _ANGULAR_PRIOR_STD = 30.0  # rad/s; no camera turns faster, and a frame without texture must not give infinities
+# By rendered frames: velocities are nearest to the truth if cells weigh by this power of their precision (spread⁻²),
+# and if lengths count as so much less sure than their spread says, directions as so much surer.
+_PRECISION_POWER = 1.5
+_LENGTH_DOUBT = math.sqrt(2)
 _INLIER_SIGMAS = 3.0  # residuals beyond this many standard deviations lose their weight
 _CELLS = 400  # about as many are used; neighbours repeat each other, for a network's output is smooth
 _MIN_CELLS = 12
@@ -118,17 +127,29 @@ class Solution:
 
 @dataclass(frozen=True)
 class _Cells:
-    """The usable cells of a field, cells last: q and its spread, (2, N) px each; matrix A (2, P, N) px per unit of x.
+    """The usable cells of a field, cells last.
 
-    The spread is that of q along itself and across.
+    Attributes:
+        q: (2, N) px.
+        spread: (2, N) px, of q along itself and across, by which the cells weigh.
+        error: (2, N) their predicted spread in units of that.
+        matrix: A, (2, P, N) px per unit of x.
     """
 
     q: np.ndarray
     spread: np.ndarray
+    error: np.ndarray
     matrix: np.ndarray
 
     def select(self, chosen: np.ndarray) -> _Cells:
-        return _Cells(self.q[:, chosen], self.spread[:, chosen], np.ascontiguousarray(self.matrix[:, :, chosen]))
+        matrix = np.ascontiguousarray(self.matrix[:, :, chosen])
+        return _Cells(self.q[:, chosen], self.spread[:, chosen], self.error[:, chosen], matrix)
+
+    def weighed(self) -> _Cells:
+        """The same, weighing as suits measured depth. See the module."""
+        typical = np.exp(np.log(self.spread).mean(1, keepdims=True))
+        error = (typical / self.spread) ** (_PRECISION_POWER - 1) * [[1 / _LENGTH_DOUBT], [_LENGTH_DOUBT]]
+        return _Cells(self.q, self.spread / error, error, self.matrix)
 
     def flow(self, motions: np.ndarray) -> np.ndarray:
         """Flow (2, …, N) px of motions (…, P)."""
@@ -155,7 +176,7 @@ def solve(
         motion_model: "full" solves for (v, ω); "rotation" for ω, leaving v at zero with its prior's variance. If depth
             is known, the covariance of ω then includes what a v of that size would do to ω.
         uncertainty: errors that do not average out over cells.
-        depth: (h, w) m that replaces field.depth; cells where it is NaN are not used by the full model.
+        depth: (h, w) m as measured, instead of field.depth; cells where it is NaN are not used by the full model.
         previous: (6,) velocity (v, ω) of the last frame, a further starting point.
         spectra: of the image, for the same unknowns; they refine the velocity as far as they speak clearly.
 
@@ -169,7 +190,9 @@ def solve(
         raise InputError(f"motion model is {motion_model!r}, expected one of: {', '.join(MOTION_MODELS)}")
     uncertainty = uncertainty or Uncertainty()
     full = motion_model == "full"
-    depth = field.depth if depth is None else depth
+    measured = depth is not None
+    smooth_depth = field.as_smooth(depth) if measured else field.depth
+    depth = depth if measured else field.depth
     if full and depth is None:
         raise InputError("the full motion model needs depth: give a depth image or set motion_model to 'rotation'")
 
@@ -180,14 +203,16 @@ def solve(
     rays = matrix.select(thinned)
     # The unknowns are those that the prior is about: the motion of the point that the camera is turned about.
     camera = camera_from_pivot(uncertainty.lever_arm) if full else np.eye(3)
-    flow_per_motion = rays.velocity_to_flow(depth.ravel()[thinned]) @ camera if full else rays.angular
+    flow_per_motion = rays.velocity_to_flow(smooth_depth.ravel()[thinned]) @ camera if full else rays.angular
     usable = np.isfinite(q).all(0) & ((spread > 0) & (spread < math.inf)).all(0)
     usable &= np.isfinite(flow_per_motion).all((1, 2))
     if full:
         usable &= np.isfinite(depth.ravel()[thinned])
     if usable.sum() < _MIN_CELLS:
         raise InputError(f"only {usable.sum()} of {len(usable)} cells are usable: no measurement from this frame")
-    cells = _Cells(q, spread, flow_per_motion.transpose(1, 2, 0)).select(usable)
+    cells = _Cells(q, spread, np.ones_like(spread), flow_per_motion.transpose(1, 2, 0)).select(usable)
+    if measured and full:
+        cells = cells.weighed()
 
     unknowns = slice(0, 6) if full else slice(3, 6)
     prior_std = exposure * np.repeat([uncertainty.linear_prior_std, _ANGULAR_PRIOR_STD], 3)
@@ -222,7 +247,7 @@ def solve(
     covariance = np.diag(prior_std**2)
     covariance[unknowns, unknowns] = known
     if not full and depth is not None:
-        linear = rays.velocity_to_flow(depth.ravel()[thinned])[usable, :, :3].transpose(1, 2, 0)
+        linear = rays.velocity_to_flow(smooth_depth.ravel()[thinned])[usable, :, :3].transpose(1, 2, 0)
         # ω̂ is wrong by leakage·v, v̂ = 0 by −v.
         leakage, variance = _leakage(cells, motion, linear), prior_std[0] ** 2
         covariance[3:, 3:] += variance * leakage @ leakage.T
@@ -356,7 +381,7 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
     Full weight inside the limit keeps the estimate efficient; the falling weight outside it forgets outliers.
 
     Returns:
-        motion (P,), information matrix of the data (P, P), residual and inliers as in `Solution`.
+        motion (P,), information about it that the data have (P, P), residual and inliers as in `Solution`.
     """
     prior = prior_std**-2.0
     flow = cells.flow(motion)
@@ -387,7 +412,12 @@ def _refine(cells: _Cells, prior_std: np.ndarray, motion: np.ndarray) -> tuple[n
         if moved < 0.2 * cells.spread.min():
             break
     inlier = squared <= _inlier_limit(squared)
-    residual = math.sqrt(squared[inlier].mean() / 2)
+    along_error, across_error = _QAxes.of(flow, cells.spread * cells.error).resolve(cells.q - axial_from_signed(flow))
+    residual = math.sqrt((np.square(along_error) + np.square(across_error))[inlier].mean() / 2)
+    # Where errors have other spreads than those they are weighed by, the gradient's variance is not the information.
+    weighted_along, weighted_across = cells.error[:, None] * [weighted_along, weighted_across]
+    variance = weighted_along @ weighted_along.T + weighted_across @ weighted_across.T
+    information = information @ np.linalg.pinv(variance, hermitian=True) @ information
     return motion, information, residual, float(inlier.mean())
 
 

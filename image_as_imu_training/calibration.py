@@ -11,7 +11,7 @@ from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.motion_field import MotionField
 from image_as_imu_training.metrics import Predictions, depth_log_errors
 from image_as_imu_training.samples import Samples
-from image_as_imu_training.velocity_metrics import correlated_cells
+from image_as_imu_training.velocity_metrics import correlated_cells, flow_smoothing
 
 ONE_SIGMA = 0.6827  # share of a normal distribution within one standard deviation
 _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
@@ -34,6 +34,7 @@ class Calibration:
         spread_scale: the predicted spreads along q and across times these hold 68 % of the errors, as one sigma does.
         depth_spread_scale: a frame's predicted spread of depth (root mean square) times this holds 68 % of the mean log
             depth errors of frames, with an allowance for scenes unlike the rendered ones.
+        flow_smoothing: px by which inverse depth is to be smoothed to explain the predicted flow best.
         correlated_cells: how many cells share one independent error; see the function of that name.
         flow_log_std: standard deviation over frames of the log of the length error that a whole frame shares, in frames
             of typical doubt.
@@ -43,6 +44,7 @@ class Calibration:
     length_curve: tuple[tuple[float, float], ...]
     spread_scale: tuple[float, float]
     depth_spread_scale: float
+    flow_smoothing: float
     correlated_cells: float
     flow_log_std: float
     typical_doubt: float | None = None
@@ -54,6 +56,7 @@ UNCALIBRATED = Calibration(
     length_curve=(),
     spread_scale=(3.0, 3.0),
     depth_spread_scale=0.5,
+    flow_smoothing=0.0,
     correlated_cells=200.0,
     flow_log_std=0.5,
 )
@@ -115,11 +118,14 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
         length_curve=curve,
         spread_scale=(scale_along, scale_across),
         depth_spread_scale=_depth_spread_scale(frames, predictions),
+        flow_smoothing=0.0,
         correlated_cells=UNCALIBRATED.correlated_cells,
         flow_log_std=flow_log_std,
         typical_doubt=typical_doubt,
     )
-    cells = correlated_cells(frames, predictions, ModelInfo("", "", 1, 1, **asdict(calibration)))
+    info = ModelInfo("", "", 1, 1, **asdict(calibration))
+    calibration = replace(calibration, flow_smoothing=flow_smoothing(frames, predictions, info))
+    cells = correlated_cells(frames, predictions, info)
     return calibration if cells is None else replace(calibration, correlated_cells=cells)
 
 

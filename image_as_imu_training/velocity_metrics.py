@@ -11,7 +11,7 @@ import numpy as np
 from image_as_imu_ros.blur_spectrum import Windows
 from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.engine.model_info import ModelInfo
-from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, cell_centres
+from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, axial_from_signed, cell_centres
 from image_as_imu_ros.solver import Uncertainty, Velocity, solve
 from image_as_imu_training.metrics import Predictions
 from image_as_imu_training.samples import Samples
@@ -19,6 +19,7 @@ from image_as_imu_training.samples import Samples
 _MIN_PX = 3.0
 _MOST_FRAMES, _THEIR_CHI_SQUARE = 0.75, 7.841  # the quantile of χ² with six degrees of freedom
 _MOST_CELLS = 1e5
+_SMOOTHINGS_PX = tuple(range(0, 52, 4))
 _HALVINGS = 12
 _ANY_TRANSLATION = 3.0  # m per exposure, each component: as good as no prior, for errors are to be seen whole
 
@@ -70,7 +71,7 @@ def correlated_cells(frames: Samples, predictions: Predictions, calibration: Mod
         squares = []
         for frame in blurred:
             doubted = replace(uncertainty, depth_log_std=frame.field.depth_log_std)
-            velocity = frame.velocity(frame.field.depth, doubted, spectra=False)
+            velocity = frame.velocity(None, doubted, spectra=False)
             error = velocity.vector - frame.motion
             squares.append(error @ np.linalg.solve(velocity.covariance, error))
         return float(np.quantile(squares, _MOST_FRAMES)) - _THEIR_CHI_SQUARE
@@ -84,6 +85,34 @@ def correlated_cells(frames: Samples, predictions: Predictions, calibration: Mod
     return math.exp(many)
 
 
+def flow_smoothing(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> float:
+    """`MotionField.smoothing`, px, with which the true motion and the smoothed true depth explain predictions best.
+
+    Of the frames with an exact velocity and 3 px of blur from translation; 0 if there are none.
+
+    Args:
+        calibration: all of it that concerns lengths and spreads.
+    """
+    telling = [frame for frame in _exact_frames(frames, predictions, calibration) if _translates(frame)]
+
+    def misfit(smoothing: float) -> float:
+        misfits = []
+        for frame in telling:
+            field = replace(frame.field, smoothing=smoothing)
+            flow = frame.matrix.flow(frame.motion, field.as_smooth(frame.depth).ravel()).T.reshape(field.spread.shape)
+            error = np.hypot(*(field.axial_flow - axial_from_signed(flow)))
+            misfits.append(np.median(error / np.sqrt(field.spread.prod(0))))
+        return float(np.mean(misfits))
+
+    return min(_SMOOTHINGS_PX, key=misfit) if telling else 0.0
+
+
+def _translates(frame: _Frame) -> bool:
+    """Whether the frame's depth has a scale, and its blur 3 px from translation."""
+    translation = frame.matrix.flow(np.r_[frame.motion[:3], 0, 0, 0], frame.depth.ravel())
+    return frame.depth_known and np.linalg.norm(translation, axis=1).mean() >= _MIN_PX
+
+
 def velocity_figures(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> VelocityFigures:
     """Solve for the velocity per exposure, with the labelled depth and with the predicted one; its sign is the truth's.
 
@@ -94,12 +123,12 @@ def velocity_figures(frames: Samples, predictions: Predictions, calibration: Mod
     truths, streaks, errors = [], {"true": [], "own": []}, {"true": [], "own": []}
     exact = list(_exact_frames(frames, predictions, calibration))
     for frame in exact:
-        translation = frame.matrix.flow(np.r_[frame.motion[:3], 0, 0, 0], frame.depth.ravel())
-        tells_translation = frame.depth_known and np.linalg.norm(translation, axis=1).mean() >= _MIN_PX
+        tells_translation = _translates(frame)
         if tells_translation:
             truths.append(frame.motion[:3])
-        for whose, depth in (("true", frame.depth), ("own", frame.field.depth)):
-            velocity = frame.velocity(depth, uncertainty)
+        for whose, measured in (("true", frame.depth), ("own", None)):
+            velocity = frame.velocity(measured, uncertainty)
+            depth = frame.field.depth if measured is None else measured
             jacobian = frame.matrix.velocity_to_flow(depth.ravel())
             streaks[whose].append(_flow_errors(velocity, jacobian, frame.true_flow))
             if tells_translation:
@@ -133,13 +162,14 @@ class _Frame:
     field: MotionField
     true_flow: np.ndarray
 
-    def velocity(self, depth: np.ndarray, uncertainty: Uncertainty, spectra: bool = True) -> Velocity:
-        """Per exposure, solved as the runtime does with depth (h, w) m, with the true sign."""
+    def velocity(self, measured: np.ndarray | None, uncertainty: Uncertainty, spectra: bool = True) -> Velocity:
+        """Per exposure, as the runtime solves it with measured depth (h, w) m or the network's, with the true sign."""
+        depth = self.field.depth if measured is None else measured
         seen = None
         if spectra:
             blur = float(np.hypot(*self.field.axial_flow).mean())
             seen = Windows.of(self.camera, self.field.stride).spectra(self.image, blur, depth)
-        velocity = solve(self.field, self.matrix, 1.0, uncertainty=uncertainty, depth=depth, spectra=seen).velocity
+        velocity = solve(self.field, self.matrix, 1.0, uncertainty=uncertainty, depth=measured, spectra=seen).velocity
         agrees = (self.matrix.flow(velocity.vector, depth.ravel()) * self.true_flow).sum() > 0
         return velocity if agrees else velocity.reversed()
 
@@ -159,6 +189,7 @@ def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelI
             predictions.depth[index],
             predictions.depth_spread[index] * calibration.depth_spread_scale,
             stride,
+            calibration.flow_smoothing,
         )
         true_flow = matrix.flow(motion, depth.ravel())
         known = bool(frames.depth_known[index])

@@ -81,6 +81,18 @@ def test_a_translation_is_refined_with_the_depth_of_the_cells():
     assert refined.motion == pytest.approx(motion, abs=0.004)
 
 
+@pytest.mark.parametrize("off", [0.8, 1.2])
+@pytest.mark.parametrize("shift", [0.1, 0.12, 0.14])
+def test_a_shift_that_was_partly_taken_for_a_turn_is_put_right(shift, off):
+    """The prior knows how the two are confused, but between its motion and the right one all others fit worse."""
+    motion, depth = np.array([shift, 0, 0, 0, 0, 0]), np.full((28, 40), 2.0)
+    confused = np.array([-0.04, 0, 0, 0, -0.02, 0])
+    covariance = np.diag([5e-3] * 3 + [3e-3] * 3) ** 2 + np.outer(confused, confused)
+    spectra = Windows.of(CAMERA, STRIDE).spectra(blurred(motion), mean_blur(motion), depth)
+    refined = spectra.refine(motion + off * confused, covariance)
+    assert refined.motion == pytest.approx(motion, abs=0.003)
+
+
 def test_a_cell_without_depth_is_filled_by_its_neighbours_and_a_window_without_any_does_not_count():
     motion, depth = np.array([0.08, 0, 0, 0, 0, 0]), np.full((28, 40), 2.0)
     depth[::2] = np.nan

@@ -202,6 +202,7 @@ def test_metadata_survives_the_round_trip(spread, cells, colour, name):
         mean=(0.5,) * colour[1],
         std=(0.2,) * colour[1],
         spread_scale=spread,
+        flow_smoothing=8 * cells,
         correlated_cells=cells,
         typical_doubt=1 / cells,
         training={"data": name},
@@ -234,6 +235,7 @@ def test_metadata_survives_the_round_trip(spread, cells, colour, name):
             "ascend",
         ),
         ('{"format": 2, "name": "x", "version": "1", "width": 32, "height": 32, "length_curve": [[5]]}', "incomplete"),
+        ('{"format": 2, "name": "x", "version": "1", "width": 32, "height": 32, "flow_smoothing": -1}', "positive"),
     ],
 )
 def test_unusable_metadata_is_refused_with_the_reason(text, message):

@@ -1,5 +1,6 @@
 """The motion-field matrix is the derivative of where static points are seen; axial flow forgets the sign only."""
 
+import math
 from dataclasses import replace
 
 import cv2
@@ -61,3 +62,25 @@ def test_the_depths_scale_is_as_uncertain_as_its_cells_in_the_root_mean_square()
     assert field.depth_log_std == pytest.approx(np.hypot(0.3, 0.4) / np.sqrt(2))
     assert replace(field, depth=nowhere).depth_log_std == 0
     assert replace(field, depth=None, depth_spread=None).depth_log_std == 0
+
+
+def field_smoothed_by(smoothing: float) -> MotionField:
+    return MotionField(np.ones((2, 28, 40)), np.ones((2, 28, 40)), None, None, 8, smoothing)
+
+
+def test_measured_depth_becomes_as_smooth_as_the_flow_in_its_inverse():
+    """The edge of a near thing is as gradual as the integral of a Gaussian."""
+    depth = np.full((28, 40), 4.0)
+    depth[:, :20] = 1.0
+    smooth = 1 / field_smoothed_by(16.0).as_smooth(depth)
+    from_edge = np.arange(40) - 19.5
+    normal = np.array([0.5 * (1 + math.erf(cell / 2 / math.sqrt(2))) for cell in from_edge])
+    np.testing.assert_allclose(smooth, np.tile(1.0 - 0.75 * normal, (28, 1)), atol=0.01)
+    np.testing.assert_array_equal(field_smoothed_by(0.0).as_smooth(depth), depth)
+
+
+@given(seed=st.integers(0, 1000), metres=st.floats(0.1, 100))
+def test_unknown_depth_stays_unknown_and_tells_nothing_about_its_neighbours(seed, metres):
+    unknown = np.random.default_rng(seed).random((28, 40)) < 0.4
+    depth = np.where(unknown, np.nan, metres)
+    np.testing.assert_allclose(field_smoothed_by(24.0).as_smooth(depth), depth, rtol=1e-9)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file  # noqa: E402
 from image_as_imu_ros.camera import Camera  # noqa: E402
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo  # noqa: E402
 from image_as_imu_ros.errors import InputError  # noqa: E402
-from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres  # noqa: E402
+from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, cell_centres  # noqa: E402
 from image_as_imu_ros.motion_field import axial_from_signed as runtime_axial  # noqa: E402
 from image_as_imu_training.__main__ import main  # noqa: E402
 from image_as_imu_training.augmentation import Symmetry, Zoom, photometric  # noqa: E402
@@ -32,7 +32,7 @@ from image_as_imu_training.rendering.views import Views  # noqa: E402
 from image_as_imu_training.samples import Samples  # noqa: E402
 from image_as_imu_training.training.losses import rendered_terms  # noqa: E402
 from image_as_imu_training.training.train import learning_rate  # noqa: E402
-from image_as_imu_training.velocity_metrics import correlated_cells, velocity_figures  # noqa: E402
+from image_as_imu_training.velocity_metrics import correlated_cells, flow_smoothing, velocity_figures  # noqa: E402
 
 SYMMETRIES = [(m, f, t) for m in (False, True) for f in (False, True) for t in (False, True)]
 
@@ -336,6 +336,20 @@ def test_velocity_figures_of_an_exact_field_are_zero_and_a_wrong_depth_scale_sho
     assert result.with_own_depth < 0.02
     twice = replace(exact, depth=2 * exact.depth)
     assert velocity_figures(samples, twice, info).with_own_depth == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("smoothing", [0, 16, 32])
+def test_calibration_finds_how_smooth_the_predicted_flow_is(smoothing):
+    samples, exact = frames_that_move()
+    info = ModelInfo("", "", 112, 80, stride=8)
+    matrix = MotionFieldMatrix.at(Camera(112, 80, 100, 100, 55.5, 39.5), cell_centres(10, 14, 8))
+    fields = [MotionField(q, s, None, None, 8, smoothing) for q, s in zip(exact.flow, exact.spread, strict=True)]
+    seen = [field.as_smooth(depth) for field, depth in zip(fields, samples.depth, strict=True)]
+    flow = [matrix.flow(m, z.ravel()).T.reshape(2, 10, 14) for m, z in zip(samples.motion, seen, strict=True)]
+    predicted = replace(exact, flow=np.stack([runtime_axial(f) for f in flow]).astype(np.float32))
+    assert flow_smoothing(samples, predicted, info) == smoothing
+    samples.depth_known[:] = False
+    assert flow_smoothing(samples, predicted, info) == 0
 
 
 def test_correlated_cells_are_those_that_make_the_covariance_of_the_velocity_right():

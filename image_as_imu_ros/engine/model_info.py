@@ -35,6 +35,7 @@ class ModelInfo:
         spread_scale: calibration; the predicted spreads along q and across times these are one standard deviation.
         depth_spread_scale: calibration; the predicted spread of depth, its root mean square over a frame, times this is
             one standard deviation of the log of the depth's scale, which is wrong for the frame as a whole.
+        flow_smoothing: calibration; `MotionField.smoothing` of its predictions, px.
         correlated_cells: calibration; how many cells share one independent error (≥ 1; more than there are, where the
             spreads are too small besides).
         flow_log_std: calibration; standard deviation of the log of blur length that a whole frame shares: reading all
@@ -58,6 +59,7 @@ class ModelInfo:
     length_curve: tuple[tuple[float, float], ...] = ()
     spread_scale: tuple[float, float] = (1.0, 1.0)
     depth_spread_scale: float = 1.0
+    flow_smoothing: float = 0.0
     correlated_cells: float = 1.0
     flow_log_std: float = 0.05
     typical_doubt: float | None = None
@@ -80,8 +82,9 @@ class ModelInfo:
             ),
             (
                 min(*self.spread_scale, self.depth_spread_scale, self.typical_doubt or 1.0) <= 0
-                or self.correlated_cells < 1,
-                "calibration must be positive",
+                or self.correlated_cells < 1
+                or self.flow_smoothing < 0,
+                "calibration must be positive, flow_smoothing may be 0",
             ),
             (
                 not (np.diff(curve[:, 0]) > 0).all() or not (np.diff(curve[:, 1]) >= 0).all(),

@@ -71,4 +71,5 @@ class Tensors:
             depth=outputs["depth"][0, 0] if info.predicts_depth else None,
             depth_spread=outputs["depth_spread"][0, 0] * info.depth_spread_scale if info.predicts_depth else None,
             stride=info.stride,
+            smoothing=info.flow_smoothing,
         )
