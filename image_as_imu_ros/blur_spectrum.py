@@ -36,10 +36,9 @@ _LOG_POWER_VARIANCE = math.pi**2 / 6  # of a periodogram
 _REPEATED = 40.0  # values that share an error: windows overlap, textures have lines; by rendered frames
 _NOISE = _LOG_POWER_VARIANCE * _REPEATED
 _FAINT = 0.1  # of the median window's power; windows with less do not count
-_SCALES = np.exp(0.115 * np.arange(-6, 8))[:, None]  # lengths to start from, relative to the prior's
+_SCALES = np.exp(0.115 * np.arange(-6, 8))  # lengths to start from, relative to the prior's
 _LOWEST_GAIN, _HIGHEST_GAIN = 0.1, 1.5  # without any gain, nothing would show where to go
 _CATCHMENT_PX = 1.0  # root mean square; a start that is less far off leads to the same lines
-_OFF = np.array([[-1.0], [1.0]])  # where to start along what the prior leaves most open, standard deviations
 _SPARSE = 3  # of so many windows one decides where to start
 _ITERATIONS = 8
 _NEGLIGIBLE = 0.05  # of the cost
@@ -184,17 +183,13 @@ class BlurSpectra:
         """The most probable motion (P,), given one from elsewhere with its covariance (P, P), and the lines."""
         prior = np.linalg.inv(covariance)
         some = BlurSpectra(self.matrix[:, :, ::_SPARSE], self.log_power[::_SPARSE], _SPARSE * self.weights[::_SPARSE])
-
-        def cheapest(motions: Sequence[np.ndarray]) -> np.ndarray:
-            return min(motions, key=lambda start: some._compare(start, motion, prior).cost)
-
         starts = [motion]
-        length = cheapest(_SCALES * motion)
-        if not np.array_equal(length, motion):
-            starts.append(length)
+        scale = min(_SCALES, key=lambda scale: some._compare(scale * motion, motion, prior).cost)
+        if scale != 1:
+            starts.append(scale * motion)
         doubted = self._most_doubted(covariance)
         if np.sqrt(np.square(doubted @ self.matrix).sum(0).mean()) > _CATCHMENT_PX:
-            starts.append(cheapest(motion + _OFF * doubted))
+            starts += [motion - doubted, motion + doubted]
         found = [some._descend(start, motion, prior)[0].motion for start in starts]
         start = min(found, key=lambda found: self._compare(found, motion, prior).cost)
         best, information = self._descend(start, motion, prior)
