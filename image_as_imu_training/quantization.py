@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from tqdm import tqdm
 
 from image_as_imu_ros.engine import load_engine
@@ -23,6 +25,7 @@ _HIGHEST_COST = 0.05  # of each error, relative
 _COSTS = ("flow_error", "direction_error_deg", "length_error")  # of `Figures`
 _EVERY = 8  # every so many-th frame shows the ranges of activations, the others what the result is worth
 _MOST_JUDGED = 128  # frames
+_PERCENTILE = 99.99  # of activations are in range: the very largest would make the steps of all others coarse
 
 
 def write_precision(source: Path, precision: str, frames: Samples) -> Path:
@@ -67,22 +70,26 @@ def write_int8(source: Path, output: Path, images: np.ndarray) -> None:
         raise InputError(f"{source} has no hidden layers (convolutions that feed a ReLU) to quantise")
     logging.disable(logging.WARNING)  # about optional preprocessing that these graphs do not need
     try:
-        quantize_static(
-            source,
-            output,
-            _Images(model, images),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_quantize=layers,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "AddQDQPairToWeight": True,
-                "QuantizeBias": False,
-            },
-        )
+        with redirect_stdout(io.StringIO()):  # it tells its every step
+            quantize_static(
+                source,
+                output,
+                _Images(model, images),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                calibrate_method=CalibrationMethod.Percentile,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=["Conv", "Relu"],  # no histograms of anything else
+                nodes_to_quantize=layers,
+                extra_options={
+                    "CalibPercentile": _PERCENTILE,
+                    "ActivationSymmetric": True,
+                    "WeightSymmetric": True,
+                    "AddQDQPairToWeight": True,
+                    "QuantizeBias": False,
+                },
+            )
     finally:
         logging.disable(logging.NOTSET)
     model = onnx.load(output)
