@@ -31,7 +31,7 @@ _ITERATIONS = (5, 5, 6)  # at most, from the finest level to the coarsest
 _CONVERGED = 0.1  # px; a smaller step is the last one
 _HOPELESS = 2.0  # a motion that leaves so many times the best one's error is not waited for
 _REFINED = 3  # starts that are refined
-_APART = 1.5  # px of a level, mean, by which two motions differ if they are not the same
+_APART = (1.5, 1.0, 0.75)  # px of a level, mean, from the finest on, by which two motions differ if not the same
 _SPARSE = 8  # of so many points one tells how far two motions differ
 _RIVAL = 2.0  # a motion whose 1 − similarity is less than this many times the best one's goes to the next level
 _LENGTH_STEP = 1.5  # between the lengths of the blur's motion at which to start
@@ -208,11 +208,11 @@ class Aligner:
             if len(points.grey) < _LEAST_POINTS:
                 return Alignment.refused("depth is not known")
             if number == _LEVELS - 1:
-                poses, _ = _best(points, before[number], poses, math.inf, _REFINED)
+                poses, _ = _best(points, before[number], poses, math.inf, _APART[number], _REFINED)
             poses, fit = _refine(points, before[number], poses, motion_model, prior, _ITERATIONS[number])
             if len(poses) > 1 or number == 0:
                 worse = _AMBIGUOUS if number == 0 else _RIVAL
-                poses, ratings = _best(points, before[number], poses, worse, _REFINED)
+                poses, ratings = _best(points, before[number], poses, worse, _APART[number], _REFINED)
         best = ratings.order[0]
         if motion_model == "full" and depth_log_std > 0:
             shift = poses.turn[0].T @ poses.shift[0]
@@ -378,11 +378,14 @@ class _Ratings:
     overlap: list[float]
 
 
-def _best(points: _Points, before: np.ndarray, poses: _Poses, worse: float, most: int) -> tuple[_Poses, _Ratings]:
+def _best(
+    points: _Points, before: np.ndarray, poses: _Poses, worse: float, apart: float, most: int
+) -> tuple[_Poses, _Ratings]:
     """The best of several poses, leaving out those about equal to a better one.
 
     Args:
         worse: those whose 1 − similarity, noise included, is more than so many times that of the best are dropped.
+        apart: px, mean, by which two must differ.
         most: to keep.
     """
     positions = points.positions(poses)
@@ -403,7 +406,7 @@ def _best(points: _Points, before: np.ndarray, poses: _Poses, worse: float, most
     for candidate in np.argsort(-similarity):
         if kept and misfit[candidate] > worse * misfit[kept[0]]:
             break
-        if all(np.abs(some[candidate] - some[other]).mean() > _APART for other in kept):
+        if all(np.abs(some[candidate] - some[other]).mean() > apart for other in kept):
             kept.append(int(candidate))
         if len(kept) == most:
             break

@@ -342,20 +342,21 @@ def recorded(name: str) -> Path:
     return path
 
 
-def test_burst_of_a_hand_held_camera(tmp_path):
-    options = ("--exposure", "0.02", "--stamp-reference", "start")
-    figures, table = run_without_pictures(recorded("handheld_burst"), tmp_path, *options)
+@pytest.mark.parametrize("measurement", ["single", "auto"])
+def test_burst_of_a_hand_held_camera(measurement, tmp_path):
+    """It also slides, which explains the image motion in part."""
+    shutter = ("--exposure", "0.02", "--stamp-reference", "start", "--readout-time", "0.0244944")
+    figures, table = run_without_pictures(recorded("handheld_burst"), tmp_path, *shutter, "--measurement", measurement)
     estimate, truth = (
         np.array([[float(row[f"{name}_{axis}"]) for axis in "xyz"] for row in table])
         for name in ("angular", "truth_angular")
     )
-    dot = np.einsum("ni,ni->n", estimate, truth)
-    cosine = np.abs(dot) / np.linalg.norm(estimate, axis=1) / np.linalg.norm(truth, axis=1)
+    dot, lengths = np.einsum("ni,ni->n", estimate, truth), [np.linalg.norm(w, axis=1) for w in (estimate, truth)]
     assert figures["frames"] == figures["all"]["frames"] == 7
-    assert np.degrees(np.arccos(cosine)).max() <= 15
+    assert np.degrees(np.arccos(np.abs(dot) / lengths[0] / lengths[1])).max() <= 8
     assert (dot[1:] > 0).all()
     assert all(row["direction_resolved"] == "1" for row in table[1:])
-    assert 0.75 <= figures["all"]["magnitude_ratio"]["median"] <= 1.3
+    assert ((lengths[0] / lengths[1] >= 0.8) & (lengths[0] / lengths[1] <= 1.2)).all()
 
 
 def test_camera_turned_by_hand_over_a_desk(tmp_path):
