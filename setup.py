@@ -26,7 +26,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[f"{package}*", "image_as_imu_training*"]),
     package_data={
-        package: ["demo/assets/*", "replay/*.html"],
+        package: ["demo/assets/*", "evaluation/*.html"],
         "image_as_imu_training.training.config": ["*.yaml", "*/*.yaml"],
         "image_as_imu_training.datasets": ["*.txt"],
     },
@@ -90,5 +90,5 @@ setup(
             ),
         ],
     },
-    entry_points={"console_scripts": [f"{name} = {package}.command_line:{name}" for name in commands]},
+    entry_points={"console_scripts": [f"{name} = {package}.commands.entry_points:{name}" for name in commands]},
 )

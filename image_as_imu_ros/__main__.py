@@ -2,7 +2,7 @@
 
 import sys
 
-from image_as_imu_ros.command_line import COMMANDS, run
+from image_as_imu_ros.commands import COMMANDS, run
 
 if __name__ == "__main__":  # benchmark starts processes, which import this
     if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:

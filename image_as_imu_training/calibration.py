@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from image_as_imu_ros.engine.model_info import ModelInfo
-from image_as_imu_ros.motion_field import MotionField
+from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_training.metrics import Predictions, depth_log_errors
 from image_as_imu_training.samples import Samples
 from image_as_imu_training.velocity_metrics import correlated_cells, flow_smoothing
@@ -31,31 +31,31 @@ class Calibration:
 
     Attributes:
         length_curve: pairs of predicted and true streak lengths, px.
-        spread_scale: the predicted spreads along q and across times these hold 68 % of the errors, as one sigma does.
-        depth_spread_scale: a frame's predicted spread of depth (root mean square) times this holds 68 % of the mean log
+        sigma_scale: the predicted spreads along q and across times these hold 68 % of the errors, as one sigma does.
+        depth_sigma_scale: a frame's predicted spread of depth (root mean square) times this holds 68 % of the mean log
             depth errors of frames, with an allowance for scenes unlike the rendered ones.
         flow_smoothing: px by which inverse depth is to be smoothed to explain the predicted flow best.
         correlated_cells: how many cells share one independent error; see the function of that name.
         flow_log_std: standard deviation over frames of the log of the length error that a whole frame shares, in frames
             of typical doubt.
-        typical_doubt: median over frames of `MotionField.doubt`.
+        typical_relative_sigma: median over frames of `MotionField.relative_sigma`.
     """
 
     length_curve: tuple[tuple[float, float], ...]
-    spread_scale: tuple[float, float]
-    depth_spread_scale: float
+    sigma_scale: tuple[float, float]
+    depth_sigma_scale: float
     flow_smoothing: float
     correlated_cells: float
     flow_log_std: float
-    typical_doubt: float | None = None
+    typical_relative_sigma: float | None = None
 
 
 # For weights that nobody held against truth and that predict spreads of 1: the small network's figures, on the cautious
 # side.
 UNCALIBRATED = Calibration(
     length_curve=(),
-    spread_scale=(3.0, 3.0),
-    depth_spread_scale=0.5,
+    sigma_scale=(3.0, 3.0),
+    depth_sigma_scale=0.5,
     flow_smoothing=0.0,
     correlated_cells=200.0,
     flow_log_std=0.5,
@@ -68,7 +68,7 @@ def length_curve(frames: Samples, predictions: Predictions) -> tuple[tuple[float
     In held-out scenes the network reads long streaks too long and the shortest too short: a curve mends it.
     """
     predicted = np.linalg.norm(predictions.flow, axis=1)
-    doubt = predictions.spread[:, 0] / (1 + predicted)
+    doubt = predictions.sigma[:, 0] / (1 + predicted)
     sure = doubt <= np.median(doubt)
     predicted, true = predicted[sure], np.linalg.norm(frames.flow.astype(np.float32), axis=1)[sure]
     pairs = []
@@ -82,9 +82,9 @@ def length_curve(frames: Samples, predictions: Predictions) -> tuple[tuple[float
 
 def flow_errors(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> np.ndarray:
     """Errors of corrected predictions of q along true q and across, (N, 2, h, w) px."""
-    truth = frames.flow.astype(np.float32)
-    error = calibration.corrected(predictions.flow.swapaxes(0, 1)).swapaxes(0, 1) - truth
-    direction = truth / np.maximum(np.linalg.norm(truth, axis=1, keepdims=True), 1e-6)
+    ground_truth = frames.flow.astype(np.float32)
+    error = calibration.corrected(predictions.flow.swapaxes(0, 1)).swapaxes(0, 1) - ground_truth
+    direction = ground_truth / np.maximum(np.linalg.norm(ground_truth, axis=1, keepdims=True), 1e-6)
     across = error[:, 1] * direction[:, 0] - error[:, 0] * direction[:, 1]
     return np.stack([(error * direction).sum(1), across], 1)
 
@@ -101,27 +101,27 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     corrected = ModelInfo("", "", 1, 1, length_curve=curve)
     errors = flow_errors(frames, predictions, corrected)
     length = np.linalg.norm(frames.flow.astype(np.float32), axis=1)
-    ratios = (np.abs(errors) / predictions.spread).swapaxes(0, 1)[:, length >= _MIN_CELL_BLUR_PX]
+    ratios = (np.abs(errors) / predictions.sigma).swapaxes(0, 1)[:, length >= _MIN_CELL_BLUR_PX]
     scale_along, scale_across = np.quantile(ratios, ONE_SIGMA, axis=1).tolist()
 
     blurred = length.mean((1, 2)) >= _MIN_FRAME_BLUR_PX
     length, along = length[blurred], errors[blurred, 0]
-    precision = predictions.spread[blurred, 0] ** -2.0
+    precision = predictions.sigma[blurred, 0] ** -2.0
     shared_ratio = (precision * (length + along) * length).sum((1, 2)) / (precision * length**2).sum((1, 2))
     log_ratio = np.log(shared_ratio.clip(1e-3))
     flow = corrected.corrected(predictions.flow[blurred].swapaxes(0, 1)).swapaxes(0, 1)
-    spread = predictions.spread[blurred] * np.array([scale_along, scale_across])[:, None, None]
-    doubt = np.array([MotionField(q, s, None, None, 1).doubt for q, s in zip(flow, spread, strict=True)])
-    typical_doubt = float(np.median(doubt))
-    flow_log_std = float(np.median(np.abs(log_ratio) * typical_doubt / doubt) / np.sqrt(_MEDIAN_SQUARE))
+    sigma = predictions.sigma[blurred] * np.array([scale_along, scale_across])[:, None, None]
+    doubt = np.array([NetworkOutput(q, s, None, None, 1).relative_sigma for q, s in zip(flow, sigma, strict=True)])
+    typical_relative_sigma = float(np.median(doubt))
+    flow_log_std = float(np.median(np.abs(log_ratio) * typical_relative_sigma / doubt) / np.sqrt(_MEDIAN_SQUARE))
     calibration = Calibration(
         length_curve=curve,
-        spread_scale=(scale_along, scale_across),
-        depth_spread_scale=_depth_spread_scale(frames, predictions),
+        sigma_scale=(scale_along, scale_across),
+        depth_sigma_scale=_depth_sigma_scale(frames, predictions),
         flow_smoothing=0.0,
         correlated_cells=UNCALIBRATED.correlated_cells,
         flow_log_std=flow_log_std,
-        typical_doubt=typical_doubt,
+        typical_relative_sigma=typical_relative_sigma,
     )
     info = ModelInfo("", "", 1, 1, **asdict(calibration))
     calibration = replace(calibration, flow_smoothing=flow_smoothing(frames, predictions, info))
@@ -129,17 +129,17 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     return calibration if cells is None else replace(calibration, correlated_cells=cells)
 
 
-def _depth_spread_scale(frames: Samples, predictions: Predictions) -> float:
-    """`Calibration.depth_spread_scale`.
+def _depth_sigma_scale(frames: Samples, predictions: Predictions) -> float:
+    """`Calibration.depth_sigma_scale`.
 
     The allowance is such that a frame of median spread is doubted by _UNSEEN_DEPTH_LOG_STD in quadrature with what was
     measured, and others in proportion.
     """
     error = depth_log_errors(frames, predictions)
     told = np.isfinite(error).any((1, 2))
-    spread = np.sqrt(np.square(predictions.depth_spread).mean((1, 2)))
+    sigma = np.sqrt(np.square(predictions.depth_sigma).mean((1, 2)))
     if not told.any():
-        return float(_UNSEEN_DEPTH_LOG_STD / np.median(spread))
-    shared, spread = np.nanmean(error[told], axis=(1, 2)), spread[told]
-    measured = np.quantile(np.abs(shared) / spread, ONE_SIGMA)
-    return float(np.hypot(measured, _UNSEEN_DEPTH_LOG_STD / np.median(spread)))
+        return float(_UNSEEN_DEPTH_LOG_STD / np.median(sigma))
+    shared, sigma = np.nanmean(error[told], axis=(1, 2)), sigma[told]
+    measured = np.quantile(np.abs(shared) / sigma, ONE_SIGMA)
+    return float(np.hypot(measured, _UNSEEN_DEPTH_LOG_STD / np.median(sigma)))

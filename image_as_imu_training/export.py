@@ -28,7 +28,7 @@ from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.training.axial_network import AxialNetwork
 
 OPSET = 17
-_OUTPUTS = ("flow", "spread", "depth", "depth_spread")
+_OUTPUTS = ("flow", "sigma", "depth", "depth_sigma")
 _TOLERANCE_PX = 1e-3
 _TRAINING = {
     "data": (

@@ -22,19 +22,19 @@ class Predictions:
 
     Attributes:
         flow: (N, 2, h, w) axial q, px. spread: (N, 2, h, w) of q along itself and across, px.
-        depth: (N, h, w) m. depth_spread: (N, h, w) of its logarithm.
+        depth: (N, h, w) m. depth_sigma: (N, h, w) of its logarithm.
     """
 
     flow: np.ndarray
-    spread: np.ndarray
+    sigma: np.ndarray
     depth: np.ndarray
-    depth_spread: np.ndarray
+    depth_sigma: np.ndarray
 
     @classmethod
     def of(cls, batches: Sequence[Sequence[np.ndarray]]) -> Predictions:
         """The four outputs of all batches."""
-        flow, spread, depth, depth_spread = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-        return cls(flow, spread, depth[:, 0], depth_spread[:, 0])
+        flow, sigma, depth, depth_sigma = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        return cls(flow, sigma, depth[:, 0], depth_sigma[:, 0])
 
 
 @torch.no_grad()
@@ -76,14 +76,16 @@ class Figures:
 
 def figures(samples: Samples, predictions: Predictions) -> Figures:
     """Compare predictions with the labels."""
-    truth = samples.flow.astype(np.float32)
-    error = np.linalg.norm(predictions.flow - truth, axis=1)
-    true_length = np.linalg.norm(truth, axis=1)
+    ground_truth = samples.flow.astype(np.float32)
+    error = np.linalg.norm(predictions.flow - ground_truth, axis=1)
+    true_length = np.linalg.norm(ground_truth, axis=1)
     length = np.linalg.norm(predictions.flow, axis=1)
     blurred = true_length >= _MIN_BLUR_PX
-    uncertainty = predictions.spread[:, 0] / np.maximum(length, 1e-3)
+    uncertainty = predictions.sigma[:, 0] / np.maximum(length, 1e-3)
     confident = blurred & (uncertainty <= np.median(uncertainty[blurred]))
-    turn = np.arctan2(predictions.flow[:, 1], predictions.flow[:, 0]) - np.arctan2(truth[:, 1], truth[:, 0])
+    turn = np.arctan2(predictions.flow[:, 1], predictions.flow[:, 0]) - np.arctan2(
+        ground_truth[:, 1], ground_truth[:, 0]
+    )
     half_turn = 0.5 * np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
     depth_error = np.abs(depth_log_errors(samples, predictions))
     return Figures(

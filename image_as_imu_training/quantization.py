@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from tqdm import tqdm
 
 from image_as_imu_ros.engine import load_engine
-from image_as_imu_ros.engine.half import halved
+from image_as_imu_ros.engine.model_files.half import halved
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
 from image_as_imu_ros.errors import InputError
@@ -165,7 +165,7 @@ def _predict(model: Path, frames: Samples) -> Predictions:
     engine.close()
     return Predictions(
         np.stack([field.axial_flow for field in answers]),
-        np.stack([field.spread for field in answers]),
+        np.stack([field.sigma for field in answers]),
         np.stack([field.depth for field in answers]),
-        np.stack([field.depth_spread for field in answers]),
+        np.stack([field.depth_sigma for field in answers]),
     )

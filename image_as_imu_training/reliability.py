@@ -29,13 +29,13 @@ class Reliability:
     actual: np.ndarray
 
     @classmethod
-    def of(cls, spread: np.ndarray, error: np.ndarray) -> Reliability:
+    def of(cls, sigma: np.ndarray, error: np.ndarray) -> Reliability:
         """From spreads and errors of cells; those whose error is NaN are left out."""
         known = np.isfinite(error)
-        spread, error = spread[known], np.abs(error[known])
-        bins = np.array_split(np.argsort(spread), _BINS)
+        sigma, error = sigma[known], np.abs(error[known])
+        bins = np.array_split(np.argsort(sigma), _BINS)
         return cls(
-            np.array([np.median(spread[cells]) for cells in bins]),
+            np.array([np.median(sigma[cells]) for cells in bins]),
             np.array([np.quantile(error[cells], ONE_SIGMA) for cells in bins]),
         )
 
@@ -46,8 +46,8 @@ def flow_reliability(
     """Of axial flow along true streaks and across them, px, calibrated."""
     errors = flow_errors(frames, predictions, calibration)
     along, across = (
-        Reliability.of(scale * predictions.spread[:, part], errors[:, part])
-        for part, scale in enumerate(calibration.spread_scale)
+        Reliability.of(scale * predictions.sigma[:, part], errors[:, part])
+        for part, scale in enumerate(calibration.sigma_scale)
     )
     return along, across
 
@@ -58,7 +58,7 @@ def depth_reliability(frames: Samples, predictions: Predictions) -> Reliability 
     The calibrated spread is another thing: it is about the error that a whole frame shares, in scenes unlike these too.
     """
     errors = depth_log_errors(frames, predictions)
-    return Reliability.of(predictions.depth_spread, errors) if np.isfinite(errors).any() else None
+    return Reliability.of(predictions.depth_sigma, errors) if np.isfinite(errors).any() else None
 
 
 def plot_reliability(frames: Samples, predictions: Predictions, calibration: ModelInfo, path: Path) -> None:

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from image_as_imu_ros.blur_spectrum import Windows
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.engine.model_info import ModelInfo
-from image_as_imu_ros.motion_field import MotionField, MotionFieldMatrix, axial_from_signed, cell_centres
-from image_as_imu_ros.solver import Uncertainty, Velocity, solve
+from image_as_imu_ros.engine.network_output import NetworkOutput
+from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
+from image_as_imu_ros.estimation.blur_spectrum import Windows
+from image_as_imu_ros.estimation.velocity import Velocity
+from image_as_imu_ros.geometry.axial_flow import axial_from_signed
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 from image_as_imu_training.metrics import Predictions
 from image_as_imu_training.samples import Samples
 
@@ -99,9 +102,9 @@ def flow_smoothing(frames: Samples, predictions: Predictions, calibration: Model
         misfits = []
         for frame in telling:
             field = replace(frame.field, smoothing=smoothing)
-            flow = frame.matrix.flow(frame.motion, field.as_smooth(frame.depth).ravel()).T.reshape(field.spread.shape)
+            flow = frame.matrix.flow(frame.motion, field.as_smooth(frame.depth).ravel()).T.reshape(field.sigma.shape)
             error = np.hypot(*(field.axial_flow - axial_from_signed(flow)))
-            misfits.append(np.median(error / np.sqrt(field.spread.prod(0))))
+            misfits.append(np.median(error / np.sqrt(field.sigma.prod(0))))
         return float(np.mean(misfits))
 
     return min(_SMOOTHINGS_PX, key=misfit) if telling else 0.0
@@ -120,12 +123,12 @@ def velocity_figures(frames: Samples, predictions: Predictions, calibration: Mod
         calibration: as the export stores it.
     """
     uncertainty = _uncertainty(calibration, calibration.correlated_cells)
-    truths, streaks, errors = [], {"true": [], "own": []}, {"true": [], "own": []}
+    ground_truths, streaks, errors = [], {"true": [], "own": []}, {"true": [], "own": []}
     exact = list(_exact_frames(frames, predictions, calibration))
     for frame in exact:
         tells_translation = _translates(frame)
         if tells_translation:
-            truths.append(frame.motion[:3])
+            ground_truths.append(frame.motion[:3])
         for whose, measured in (("true", frame.depth), ("own", None)):
             velocity = frame.velocity(measured, uncertainty)
             depth = frame.field.depth if measured is None else measured
@@ -133,12 +136,12 @@ def velocity_figures(frames: Samples, predictions: Predictions, calibration: Mod
             streaks[whose].append(_flow_errors(velocity, jacobian, frame.true_flow))
             if tells_translation:
                 errors[whose].append(velocity.linear - frame.motion[:3])
-    zero = _root_mean_square(truths)
+    zero = _root_mean_square(ground_truths)
     return VelocityFigures(
         len(exact),
         *_of_surer_half(streaks["true"]),
         *_of_surer_half(streaks["own"]),
-        len(truths),
+        len(ground_truths),
         _root_mean_square(errors["true"]) / zero,
         _root_mean_square(errors["own"]) / zero,
     )
@@ -159,7 +162,7 @@ class _Frame:
     motion: np.ndarray
     camera: Camera
     matrix: MotionFieldMatrix
-    field: MotionField
+    field: NetworkOutput
     true_flow: np.ndarray
 
     def velocity(self, measured: np.ndarray | None, uncertainty: Uncertainty, spectra: bool = True) -> Velocity:
@@ -175,7 +178,7 @@ class _Frame:
 
 
 def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> Iterator[_Frame]:
-    spread_scale = np.array(calibration.spread_scale)[:, None, None]
+    sigma_scale = np.array(calibration.sigma_scale)[:, None, None]
     for index in np.flatnonzero(np.isfinite(frames.motion).all(1)):
         motion, depth = frames.motion[index].astype(np.float64), frames.depth[index].astype(np.float64)
         height, width = frames.image[index].shape
@@ -183,11 +186,11 @@ def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelI
         focal, cx, cy = map(float, frames.camera[index])
         camera = Camera(width, height, focal, focal, cx, cy)
         matrix = MotionFieldMatrix.at(camera, cell_centres(*depth.shape, stride))
-        field = MotionField(
+        field = NetworkOutput(
             calibration.corrected(predictions.flow[index]),
-            predictions.spread[index] * spread_scale,
+            predictions.sigma[index] * sigma_scale,
             predictions.depth[index],
-            predictions.depth_spread[index] * calibration.depth_spread_scale,
+            predictions.depth_sigma[index] * calibration.depth_sigma_scale,
             stride,
             calibration.flow_smoothing,
         )
@@ -201,7 +204,7 @@ def _uncertainty(calibration: ModelInfo, cells: float) -> Uncertainty:
         linear_prior_std=_ANY_TRANSLATION,
         correlated_cells=cells,
         flow_log_std=calibration.flow_log_std,
-        typical_doubt=calibration.typical_doubt,
+        typical_relative_sigma=calibration.typical_relative_sigma,
     )
 
 

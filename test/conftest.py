@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_as_imu_ros.camera import Camera
-from image_as_imu_ros.motion_field import MotionFieldMatrix, axial_from_signed, cell_centres
-from image_as_imu_ros.view import View
+from image_as_imu_ros.geometry.axial_flow import axial_from_signed
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
+from image_as_imu_ros.geometry.view import View
 
 # DDS traffic of this run stays on this machine and apart from that of other runs. Set before anything imports rclpy.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
@@ -37,9 +38,9 @@ def tiny_model(tmp_path_factory) -> Path:
     flow = 0.01 * matrix.angular @ (0, TINY_MODEL_RATE, 0)
     outputs = {
         "flow": axial_from_signed(flow.T.reshape(2, *shape)),
-        "spread": np.full((2, *shape), 0.5),
+        "sigma": np.full((2, *shape), 0.5),
         "depth": np.full((1, *shape), 2.0),
-        "depth_spread": np.full((1, *shape), 0.5),
+        "depth_sigma": np.full((1, *shape), 0.5),
     }
     arrays = {name: value[None].astype(np.float32) for name, value in outputs.items()}
     graph = helper.make_graph(
@@ -63,10 +64,10 @@ def conv_model(tmp_path_factory) -> Path:
 
     from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 
-    info = ModelInfo("conv", "test", width=64, height=48, stride=8, mean=(0.5,), std=(0.25,), spread_scale=(2.0, 3.0))
+    info = ModelInfo("conv", "test", width=64, height=48, stride=8, mean=(0.5,), std=(0.25,), sigma_scale=(2.0, 3.0))
     shape = [info.height // info.stride, info.width // info.stride]
     weights = np.random.default_rng(0).normal(0, 0.1, (6, 1, 8, 8)).astype(np.float32)
-    channels = {"flow": 2, "spread": 2, "depth": 1, "depth_spread": 1}
+    channels = {"flow": 2, "sigma": 2, "depth": 1, "depth_sigma": 1}
     graph = helper.make_graph(
         [
             helper.make_node("Conv", ["image", "weights"], ["features"], strides=[8, 8]),

@@ -13,9 +13,9 @@ from image_as_imu_ros.demo.child import DemoError
 from image_as_imu_ros.demo.motion import LEVER_ARM, LONGEST
 from image_as_imu_ros.demo.recording import EXPOSURE, RATE, frame_count, open_recording, rendered
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimator import Options
+from image_as_imu_ros.estimation.blur_solver import MOTION_MODELS
+from image_as_imu_ros.estimation.estimator import Options
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
-from image_as_imu_ros.solver import MOTION_MODELS
 
 _SHORTEST = 1.0  # s
 

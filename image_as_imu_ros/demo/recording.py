@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.renderer import render_blurred
 from image_as_imu_ros.demo.room import boxes, room
 from image_as_imu_ros.demo.sensor import photograph
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.motion_field import MotionFieldMatrix
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 
 CAMERA = Camera(width=640, height=480, fx=480.0, fy=480.0, cx=319.5, cy=239.5)
 RATE = 30.0  # Hz

@@ -9,8 +9,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.demo.motion import Pose
+from image_as_imu_ros.geometry.camera import Camera
 
 _NEAR = 0.05  # m; what is closer to the camera's plane is cut away
 _SUBPIXEL_BITS = 6  # of polygon corners

@@ -11,10 +11,11 @@ import numpy as np
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.listener import Answer
 from image_as_imu_ros.demo.recording import CAMERA, EXPOSURE, RATE, Recording
-from image_as_imu_ros.estimator import Frame, MotionEstimator, Options
-from image_as_imu_ros.overlay import draw_overlay
-from image_as_imu_ros.replay.metrics import Samples, metrics
-from image_as_imu_ros.replay.plots import plot_time_series
+from image_as_imu_ros.estimation.estimator import MotionEstimator, Options
+from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.evaluation.metrics import Samples, metrics
+from image_as_imu_ros.evaluation.overlay import draw_overlay
+from image_as_imu_ros.evaluation.plots import plot_time_series
 
 _STAMP_TOLERANCE = 1_000_000  # ns
 
@@ -62,8 +63,8 @@ class Comparison:
             linear=linear,
             angular=angular,
             covariance=covariance,
-            truth_linear=motion.linear_velocity(times),
-            truth_angular=motion.angular_velocity(times),
+            true_linear=motion.linear_velocity(times),
+            true_angular=motion.angular_velocity(times),
             mean_flow=np.full(count, np.nan),
             resolved=np.ones(count, bool),
             seconds=np.full(count, np.nan),
@@ -85,7 +86,7 @@ def live_line(comparison: Comparison, second: int) -> str:
     samples = comparison.samples.select(recent[-1])
     return (
         f"{second + 1:3d} s   {len(recent):3d} Hz   latency {1e3 * np.median(comparison.latency[recent]):5.1f} ms   "
-        f"ω estimated {_signed(samples.angular)}   true {_signed(samples.truth_angular)} rad/s"
+        f"ω estimated {_signed(samples.angular)}   true {_signed(samples.true_angular)} rad/s"
     )
 
 
@@ -99,9 +100,9 @@ def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
     rows = [
         ("", "       x       y       z"),
         ("ω  RMS error (rad/s)", _row(figures["rmse_angular"])),
-        ("ω  RMS of the truth", _row(_rms(samples.truth_angular))),
+        ("ω  RMS of the truth", _row(_rms(samples.true_angular))),
         ("v  RMS error (m/s)", _row(figures["rmse_linear"])),
-        ("v  RMS of the truth", _row(_rms(samples.truth_linear))),
+        ("v  RMS of the truth", _row(_rms(samples.true_linear))),
         ("direction correct", _percent(figures["direction_correct"])),
         ("latency p50, p95", f"{p50:.1f} ms, {p95:.1f} ms  (end of exposure → Imu received)"),
         ("frames answered", f"{answered} of {sent}"),

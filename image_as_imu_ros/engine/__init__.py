@@ -10,8 +10,8 @@ import numpy as np
 
 from image_as_imu_ros.engine.cuda import why_no_gpu
 from image_as_imu_ros.engine.model_info import ModelInfo
+from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.motion_field import MotionField
 
 ENGINES = ("auto", "onnxruntime", "onnxruntime_cuda", "onnxruntime_tensorrt", "tensorrt")
 
@@ -25,7 +25,7 @@ class Engine(Protocol):
     name: str
     """For diagnostics, for example "onnxruntime (CPU)"."""
 
-    def infer(self, image: np.ndarray) -> MotionField:
+    def infer(self, image: np.ndarray) -> NetworkOutput:
         """One prepared image, (height, width) luminance or (height, width, 3) RGB uint8 → its motion field."""
 
     def close(self) -> None:

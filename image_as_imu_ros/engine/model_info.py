@@ -10,7 +10,7 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 
 METADATA_KEY = "image_as_imu"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class ModelInfo:
     """Everything the runtime needs to know about a model; no second file repeats it.
 
     The network maps `image` (1, channels, height, width) float32, = (pixel / 255 − mean) / std, to `flow`
-    (1, 2, h, w) px over the exposure, `spread` (1, 2, h, w) px of q along itself and across, and, if `predicts_depth`,
-    `depth` (1, 1, h, w) m and `depth_spread` (1, 1, h, w) of its logarithm, with h = height / stride.
+    (1, 2, h, w) px over the exposure, `sigma` (1, 2, h, w) px of q along itself and across, and, if `predicts_depth`,
+    `depth` (1, 1, h, w) m and `depth_sigma` (1, 1, h, w) of its logarithm, with h = height / stride.
 
     Attributes:
         name, version: of the weights.
@@ -28,20 +28,20 @@ class ModelInfo:
         mean, std: normalisation, one value per channel, for pixels scaled to 0…1.
         stride: input px per output cell.
         flow: "axial" (q, see MotionField) or "signed" (f).
-        predicts_depth: whether there are outputs `depth` and `depth_spread`.
+        predicts_depth: whether there are outputs `depth` and `depth_sigma`.
         max_flow_px: longest blur the model was trained on, px; longer ones are read too short.
         length_curve: calibration; pairs (predicted, true) of streak lengths, px, ascending; lengths are corrected by
             linear interpolation between them, beyond the last by its ratio. Empty: lengths are right as they are.
-        spread_scale: calibration; the predicted spreads along q and across times these are one standard deviation.
-        depth_spread_scale: calibration; the predicted spread of depth, its root mean square over a frame, times this is
+        sigma_scale: calibration; the predicted spreads along q and across times these are one standard deviation.
+        depth_sigma_scale: calibration; the predicted spread of depth, its root mean square over a frame, times this is
             one standard deviation of the log of the depth's scale, which is wrong for the frame as a whole.
-        flow_smoothing: calibration; `MotionField.smoothing` of its predictions, px.
+        flow_smoothing: calibration; `NetworkOutput.smoothing` of its predictions, px.
         correlated_cells: calibration; how many cells share one independent error (≥ 1; more than there are, where the
             spreads are too small besides).
         flow_log_std: calibration; standard deviation of the log of blur length that a whole frame shares: reading all
             streaks of a frame too long or too short does not average out.
-        typical_doubt: calibration; the `MotionField.doubt` of frames for which the two above hold. Shared errors grow
-            in proportion to it. None: they are the same in all frames.
+        typical_relative_sigma: calibration; the `NetworkOutput.relative_sigma` of frames for which the two above hold.
+            Shared errors grow in proportion to it. None: they are the same in all frames.
         training: free text for people: data, licences, recipe.
     """
 
@@ -57,12 +57,12 @@ class ModelInfo:
     predicts_depth: bool = True
     max_flow_px: float = 80.0
     length_curve: tuple[tuple[float, float], ...] = ()
-    spread_scale: tuple[float, float] = (1.0, 1.0)
-    depth_spread_scale: float = 1.0
+    sigma_scale: tuple[float, float] = (1.0, 1.0)
+    depth_sigma_scale: float = 1.0
     flow_smoothing: float = 0.0
     correlated_cells: float = 1.0
     flow_log_std: float = 0.05
-    typical_doubt: float | None = None
+    typical_relative_sigma: float | None = None
     training: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,11 +77,11 @@ class ModelInfo:
             ),
             (min(self.width, self.height, self.stride) < 1, "width, height and stride must be positive"),
             (
-                len(self.spread_scale) != 2,
-                f"spread_scale needs a value for errors along and one for errors across, it is {self.spread_scale}",
+                len(self.sigma_scale) != 2,
+                f"sigma_scale needs a value for errors along and one for errors across, it is {self.sigma_scale}",
             ),
             (
-                min(*self.spread_scale, self.depth_spread_scale, self.typical_doubt or 1.0) <= 0
+                min(*self.sigma_scale, self.depth_sigma_scale, self.typical_relative_sigma or 1.0) <= 0
                 or self.correlated_cells < 1
                 or self.flow_smoothing < 0,
                 "calibration must be positive, flow_smoothing may be 0",
@@ -126,7 +126,7 @@ class ModelInfo:
         if unknown:
             raise InputError(f"model metadata has unknown fields: {', '.join(sorted(unknown))}")
         try:
-            values |= {key: tuple(values[key]) for key in ("mean", "std", "spread_scale") if key in values}
+            values |= {key: tuple(values[key]) for key in ("mean", "std", "sigma_scale") if key in values}
             values["length_curve"] = tuple((float(p), float(t)) for p, t in values.get("length_curve", ()))
             return cls(**values)
         except InputError:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from image_as_imu_ros.engine.model_files.precision import choose_weights
+from image_as_imu_ros.engine.model_files.unsigned import unsigned
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
-from image_as_imu_ros.engine.precision import choose_weights
+from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
-from image_as_imu_ros.engine.unsigned import unsigned
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.motion_field import MotionField
 from image_as_imu_ros.resources import cache_folder
 
 _CPU = "CPUExecutionProvider"
@@ -152,7 +152,7 @@ class OnnxRuntimeEngine:
         for name, value in bound.items():
             self._binding.bind_ortvalue_output(name, value)
 
-    def infer(self, image: np.ndarray) -> MotionField:
+    def infer(self, image: np.ndarray) -> NetworkOutput:
         """See `Engine.infer`."""
         self._tensors.write_image(image, self._image)
         self._input.update_inplace(self._image)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from image_as_imu_ros.engine import cuda, plans
-from image_as_imu_ros.engine.build import Target, build, tensorrt_logger
-from image_as_imu_ros.engine.plans import Plan
+from image_as_imu_ros.engine import cuda
+from image_as_imu_ros.engine.model_files import plans
+from image_as_imu_ros.engine.model_files.build import Target, build, tensorrt_logger
+from image_as_imu_ros.engine.model_files.plans import Plan
+from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.motion_field import MotionField
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class TensorRtEngine:
         for name in self._tensors.outputs:
             self._buffers[name].download(self._stream)
 
-    def infer(self, image: np.ndarray) -> MotionField:
+    def infer(self, image: np.ndarray) -> NetworkOutput:
         """See `Engine.infer`."""
         self._tensors.write_image(image, self._buffers[INPUT].host)
         with cuda.current_context():

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from image_as_imu_ros.engine.model_info import ModelInfo
+from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.motion_field import MotionField, axial_from_signed
+from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 
 INPUT = "image"
 
@@ -27,14 +28,14 @@ class Tensors:
         self.shapes = {
             INPUT: (1, len(info.mean), info.height, info.width),
             "flow": (1, 2, height, width),
-            "spread": (1, 2, height, width),
+            "sigma": (1, 2, height, width),
         }
         if info.predicts_depth:
-            self.shapes |= {"depth": (1, 1, height, width), "depth_spread": (1, 1, height, width)}
+            self.shapes |= {"depth": (1, 1, height, width), "depth_sigma": (1, 1, height, width)}
         self.outputs = [name for name in self.shapes if name != INPUT]
         self._mean = 255 * np.array(info.mean, np.float32)[:, None, None]
         self._scale = 1 / (255 * np.array(info.std, np.float32)[:, None, None])
-        self._spread_scale = np.array(info.spread_scale, np.float32)[:, None, None]
+        self._sigma_scale = np.array(info.sigma_scale, np.float32)[:, None, None]
 
     def check(self, found: Mapping[str, tuple[list[int], str]], source: str) -> None:
         """Hold the tensors that a file has against its metadata.
@@ -61,15 +62,15 @@ class Tensors:
         np.subtract(planes, self._mean, out=tensor[0])
         tensor *= self._scale
 
-    def motion_field(self, outputs: Mapping[str, np.ndarray]) -> MotionField:
+    def motion_field(self, outputs: Mapping[str, np.ndarray]) -> NetworkOutput:
         """Outputs of one frame, which are not changed or copied → calibrated field."""
         info = self._info
         flow = outputs["flow"][0]
-        return MotionField(
+        return NetworkOutput(
             axial_flow=info.corrected(flow if info.flow == "axial" else axial_from_signed(flow)),
-            spread=outputs["spread"][0] * self._spread_scale,
+            sigma=outputs["sigma"][0] * self._sigma_scale,
             depth=outputs["depth"][0, 0] if info.predicts_depth else None,
-            depth_spread=outputs["depth_spread"][0, 0] * info.depth_spread_scale if info.predicts_depth else None,
+            depth_sigma=outputs["depth_sigma"][0, 0] * info.depth_sigma_scale if info.predicts_depth else None,
             stride=info.stride,
             smoothing=info.flow_smoothing,
         )

@@ -30,18 +30,19 @@ from rclpy.serialization import serialize_message
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimator import Frame, MotionEstimate, MotionEstimator
-from image_as_imu_ros.images import stamp_to_nanoseconds
+from image_as_imu_ros.estimation.estimator import MotionEstimate, MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.evaluation.overlay import draw_overlay
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.nodes.buffers import Slot
-from image_as_imu_ros.nodes.exposure import EXPOSURE_TOPICS, contradiction, exposure_reader
+from image_as_imu_ros.nodes.diagnostics import Health
+from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, contradiction, exposure_reader
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
-from image_as_imu_ros.nodes.health import Health
-from image_as_imu_ros.nodes.messages import diagnostics_message, image_message, imu_message, twist_message
+from image_as_imu_ros.nodes.message_conversion import diagnostics_message, image_message, imu_message, twist_message
 from image_as_imu_ros.nodes.parameters import Settings, declare_settings
 from image_as_imu_ros.nodes.rate_hint import rate_hint_reader
-from image_as_imu_ros.overlay import draw_overlay
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 
 _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -59,7 +60,7 @@ class _Received:
 
 @dataclass(frozen=True)
 class _Answered:
-    """A frame that went into the estimator; with `direction: centered` its answer comes one frame later."""
+    """A frame that went into the estimator; with `sign_resolution: centered` its answer comes one frame later."""
 
     received: _Received
     frame: Frame
@@ -360,12 +361,12 @@ class BlurImuNode(LifecycleNode):
             details["rate hint"] = "used" if self._assembler.rate_hint_found else "none within 0.1 s"
         estimate = self._last_estimate
         if estimate is not None:
-            direction = "resolved" if estimate.resolved_direction else "unresolved"
+            sign_resolution = "resolved" if estimate.sign_resolved else "unresolved"
             details |= {
                 "measurement": estimate.measurement,
                 "exposure (s)": f"{estimate.exposure:.4g}",
                 "exposure relative error": f"{estimate.exposure_log_std:.0%}",
-                "direction": f"{direction} (probability {estimate.direction_probability:.3f})",
+                "direction": f"{sign_resolution} (probability {estimate.sign_probability:.3f})",
                 "mean blur (px at 320 px width)": f"{estimate.mean_flow:.1f}",
                 "residual": f"{estimate.residual:.2f}",
                 "inliers": f"{estimate.inliers:.2f}",
@@ -415,7 +416,7 @@ class BlurImuNode(LifecycleNode):
     def _publish(self, estimate: MotionEstimate, answered: _Answered, settings: Settings) -> None:
         frame_id = self._hardware_id = answered.received.message.header.frame_id
         self._last_estimate = estimate
-        if estimate.ambiguous and not settings.publish_unresolved and settings.direction != "axial":
+        if estimate.ambiguous and not settings.publish_unresolved and settings.sign_resolution != "axial":
             self._health.count("ambiguous")
         else:
             self._publishers_by_topic["imu/data_raw"].publish(imu_message(estimate, frame_id))

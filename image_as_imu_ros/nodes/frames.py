@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from image_as_imu_ros.axes import rotation_of_axes
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimator import FIRST_EXPOSURE, Frame, check_exposure, mid_exposure
-from image_as_imu_ros.images import (
+from image_as_imu_ros.estimation.estimator import FIRST_EXPOSURE
+from image_as_imu_ros.estimation.frame import Frame, check_exposure, mid_exposure
+from image_as_imu_ros.geometry.axes import rotation_of_axes
+from image_as_imu_ros.messages.images import (
     camera_from_info,
     decode_compressed,
     decode_compressed_depth,
@@ -19,7 +20,7 @@ from image_as_imu_ros.images import (
     stamp_to_nanoseconds,
 )
 from image_as_imu_ros.nodes.buffers import StampCache
-from image_as_imu_ros.nodes.exposure import EXPOSURE_TOPICS, ExposureWatch
+from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureWatch
 from image_as_imu_ros.nodes.parameters import Settings
 
 _EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure

@@ -6,16 +6,17 @@ import math
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
-from image_as_imu_ros.axes import rotation_of_axes
-from image_as_imu_ros.direction import DIRECTIONS
 from image_as_imu_ros.engine import ENGINES
-from image_as_imu_ros.engine.precision import PRECISIONS
+from image_as_imu_ros.engine.model_files.precision import PRECISIONS
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimator import MEASUREMENTS, STAMP_REFERENCES, Options
-from image_as_imu_ros.exposure_messages import EXPOSURE_UNITS
-from image_as_imu_ros.nodes.exposure import EXPOSURE_SOURCES
+from image_as_imu_ros.estimation.blur_solver import MOTION_MODELS
+from image_as_imu_ros.estimation.estimator import MEASUREMENTS, Options
+from image_as_imu_ros.estimation.frame import STAMP_REFERENCES
+from image_as_imu_ros.estimation.sign import SIGN_RESOLUTIONS
+from image_as_imu_ros.geometry.axes import rotation_of_axes
+from image_as_imu_ros.messages.exposure import EXPOSURE_UNITS
+from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_SOURCES
 from image_as_imu_ros.nodes.rate_hint import RATE_HINTS
-from image_as_imu_ros.solver import MOTION_MODELS
 
 
 def _parameter(default, description: str, *, choices=(), limits=None, read_only: bool = False):
@@ -93,11 +94,11 @@ class Settings:
         choices=MEASUREMENTS,
     )
     motion_model: str = _parameter("full", "full: ω and v; rotation: ω only", choices=MOTION_MODELS)
-    direction: str = _parameter(
+    sign_resolution: str = _parameter(
         "causal",
         "how the sign of motion is found: from the previous frame; centered: from the next one too, one frame later; "
         "axial: not at all, the largest component of ω is published positive",
-        choices=DIRECTIONS,
+        choices=SIGN_RESOLUTIONS,
     )
     rate_hint_axes: str = _parameter(
         "x,y,z",
@@ -147,7 +148,7 @@ class Settings:
         return Options(
             measurement=self.measurement,
             motion_model=self.motion_model,
-            direction=self.direction,
+            sign_resolution=self.sign_resolution,
             linear_prior_std=self.linear_velocity_std,
             lever_arm=self.lever_arm,
             exposure_log_std=self.exposure_relative_error,

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets.layouts import Recording
 from image_as_imu_training.datasets.rgbd import RgbdFrame, RgbdSequence, fill_holes, known_depth, mean_motion
 from image_as_imu_training.rendering.motion import MAX_BLUR_PX, SUBFRAMES_PER_PX, axial_from_signed, motion_field

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import torch
 
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.rendering.sensor import linear_from_srgb
 
 # What hands, robots and 30–60 Hz trackers do not do: a pose that does has jumped.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets.layouts import Recording
 from image_as_imu_training.datasets.rgbd import RgbdFrame, fill_holes, known_depth, linear_luminance
 

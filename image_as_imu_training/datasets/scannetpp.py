@@ -16,8 +16,8 @@ from pathlib import Path
 import lz4.block
 import numpy as np
 
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets.rgbd import (
     RgbdSequence,
     find_jumps,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets.rgbd import RgbdSequence, find_jumps, read_camera, read_colour, read_depth
 
 MARKER = "frame-*.pose.txt"

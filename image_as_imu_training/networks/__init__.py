@@ -1,4 +1,4 @@
-"""The networks. Each maps an image (B, C, H, W) to flow, spread, depth and depth_spread, as `ModelInfo` describes them.
+"""The networks. Each maps an image (B, C, H, W) to flow, spread, depth and depth_sigma, as `ModelInfo` describes them.
 
 They carry what `ModelInfo` says about them as attributes: stride, flow ("axial" or "signed"), colour ("gray" or "rgb"),
 mean and std.

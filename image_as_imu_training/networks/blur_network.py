@@ -140,7 +140,7 @@ class BlurNetwork(nn.Module):
 
     Input: (B, 1, H, W) luminance 0…1, H and W multiples of 32.
     Outputs at stride 8: flow (B, 2, h, w) axial q in px, spread (B, 2, h, w) standard deviation of q along itself and
-    across in px, depth (B, 1, h, w) in m, depth_spread (B, 1, h, w) standard deviation of its logarithm.
+    across in px, depth (B, 1, h, w) in m, depth_sigma (B, 1, h, w) standard deviation of its logarithm.
     """
 
     stride = STRIDE
@@ -195,10 +195,10 @@ class BlurNetwork(nn.Module):
         # As `head` would do with both together; putting them together takes longer than this layer.
         for_x, for_features = self.head.weight.split((x.shape[1], features.shape[1]), 1)
         head = F.conv2d(x, for_x, self.head.bias) + F.conv2d(features, for_features)
-        flow, spread, depth, depth_spread = head.float().split((2, 2, 1, 1), 1)
+        flow, sigma, depth, depth_sigma = head.float().split((2, 2, 1, 1), 1)
         with torch.autocast(image.device.type, enabled=False):
-            flow, spread = self.refinement(image.float(), expand(4 * flow), 0.05 + F.softplus(spread + 1))
-        return flow, spread, torch.exp(depth.clamp(-3, 3)), 0.05 + F.softplus(depth_spread)
+            flow, sigma = self.refinement(image.float(), expand(4 * flow), 0.05 + F.softplus(sigma + 1))
+        return flow, sigma, torch.exp(depth.clamp(-3, 3)), 0.05 + F.softplus(depth_sigma)
 
 
 def _standardised(image: torch.Tensor) -> torch.Tensor:

@@ -27,14 +27,14 @@ class SegNeXt(nn.Module):
 
     Input: (B, 3, H, W) RGB with ImageNet's normalisation, H and W multiples of 32.
     Outputs: flow (B, 2, h, w) signed f over the exposure, px; spread (B, 2, h, w) px of the axial flow along itself and
-    across; depth (B, 1, h, w) m; depth_spread (B, 1, h, w) of its logarithm.
+    across; depth (B, 1, h, w) m; depth_sigma (B, 1, h, w) of its logarithm.
 
     The authors' outputs have full resolution (`stride` 1), finer than what the decoders add up and far finer than what
     a solver needs: by default they are averaged over the cells of the grid that all networks here share, flow as it is
     and depth in its logarithm. The mean over a cell belongs to the cell's centre, as `MotionField` has it.
 
-    The network predicts no spreads, and its authors weight all px alike. So `spread` and `depth_spread` are 1
-    everywhere, and their calibration, `ModelInfo.spread_scale` and `depth_spread_scale`, is the standard deviation.
+    The network predicts no spreads, and its authors weight all px alike. So `sigma` and `depth_sigma` are 1
+    everywhere, and their calibration, `ModelInfo.sigma_scale` and `depth_sigma_scale`, is the standard deviation.
     """
 
     flow = "signed"

@@ -61,7 +61,7 @@ class StreakRefinement(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(
-        self, image: torch.Tensor, flow: torch.Tensor, spread: torch.Tensor
+        self, image: torch.Tensor, flow: torch.Tensor, sigma: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Better flow and spread.
 
@@ -69,18 +69,18 @@ class StreakRefinement(nn.Module):
             image: (B, 1, H, W) luminance 0…1. flow: (B, 2, h, w) axial q, px. spread: (B, 2, h, w) px.
         """
         if min(image.shape[-2:]) < _SMALLEST:
-            return flow, spread
+            return flow, sigma
         with torch.no_grad():
-            profiles, shares = self.profiles(image, flow, spread)
+            profiles, shares = self.profiles(image, flow, sigma)
         length, turn, along, across = self.corrections(profiles, shares)
         cells = tuple(map(int, flow.shape[-2:]))
         length, turn = torch.tanh(length).exp().unflatten(1, cells), 2 * turn.unflatten(1, cells)
         x, y = flow.unbind(1)
         flow = torch.stack([x * turn.cos() - y * turn.sin(), y * turn.cos() + x * turn.sin()], 1) * length[:, None]
-        return flow, spread * torch.stack([along, across], 1).clamp(-3, 3).exp().unflatten(2, cells)
+        return flow, sigma * torch.stack([along, across], 1).clamp(-3, 3).exp().unflatten(2, cells)
 
     def profiles(
-        self, image: torch.Tensor, flow: torch.Tensor, spread: torch.Tensor
+        self, image: torch.Tensor, flow: torch.Tensor, sigma: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the windows of all scales show (B, windows, inputs), and which cells they cover (windows, cells)."""
         rows, columns = map(int, flow.shape[-2:])
@@ -106,9 +106,9 @@ class StreakRefinement(nn.Module):
         level = log_power.mean(2, keepdim=True)
         alike = (octave == octave.T).float()
         relative = level - (alike / alike.sum(1, keepdim=True)) @ level  # to that of all windows of its scale
-        flow, spread = (torch.cat([flow, spread], 1).flatten(2) @ shares.T).transpose(1, 2).split(2, 2)
+        flow, sigma = (torch.cat([flow, sigma], 1).flatten(2) @ shares.T).transpose(1, 2).split(2, 2)
         length = flow.norm(dim=2, keepdim=True).clamp(min=_SHORTEST_PX)
-        about = [length.log(), (spread / length).log(), level / 4 + 1, relative / 2, octave.expand_as(length)]
+        about = [length.log(), (sigma / length).log(), level / 4 + 1, relative / 2, octave.expand_as(length)]
         shrunk_log_length = length.log() - math.log(2) * octave
         return torch.cat([self._along_lines(log_power, flow / length, shrunk_log_length), *about], 2), shares
 

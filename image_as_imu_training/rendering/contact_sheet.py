@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.motion_field import cell_centres, signed_from_axial
+from image_as_imu_ros.geometry.axial_flow import signed_from_axial
+from image_as_imu_ros.geometry.motion_field import cell_centres
 from image_as_imu_training.datasets import shards
 from image_as_imu_training.rendering.views import STRIDE
 from image_as_imu_training.samples import Samples

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from image_as_imu_ros.camera import Camera
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.motion_field import MotionFieldMatrix, cell_centres
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 from image_as_imu_training.augmentation import Symmetry, Zoom
 from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.samples import Samples

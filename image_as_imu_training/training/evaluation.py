@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from image_as_imu_ros.engine import ModelInfo
-from image_as_imu_ros.estimator import Options
-from image_as_imu_ros.motion_field import MotionField, cell_centres, signed_from_axial
-from image_as_imu_ros.replay.metrics import metrics
-from image_as_imu_ros.replay.recording import CameraMessages, Recording
-from image_as_imu_ros.replay.run import run_recording, samples_of
-from image_as_imu_ros.replay.truth import read_truth
+from image_as_imu_ros.engine.network_output import NetworkOutput
+from image_as_imu_ros.estimation.estimator import Options
+from image_as_imu_ros.evaluation.metrics import metrics
+from image_as_imu_ros.evaluation.run import run_recording, samples_of
+from image_as_imu_ros.geometry.axial_flow import signed_from_axial
+from image_as_imu_ros.geometry.motion_field import cell_centres
+from image_as_imu_ros.recordings.ground_truth import read_ground_truth
+from image_as_imu_ros.recordings.recording import CameraMessages, Recording
 from image_as_imu_training.metrics import Predictions, figures
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.training.axial_network import AxialNetwork, Outputs
@@ -40,11 +42,11 @@ class TorchEngine:
         self._network = network
 
     @torch.no_grad()
-    def infer(self, image: np.ndarray) -> MotionField:
+    def infer(self, image: np.ndarray) -> NetworkOutput:
         """See `Engine.infer`."""
         tensor = torch.from_numpy(image)[None, None].to(self._network.mean.device).float() / 255
-        flow, spread, depth, depth_spread = (output[0].float().cpu().numpy() for output in self._network(tensor))
-        return MotionField(flow, spread, depth[0], depth_spread[0], self.info.stride)
+        flow, sigma, depth, depth_sigma = (output[0].float().cpu().numpy() for output in self._network(tensor))
+        return NetworkOutput(flow, sigma, depth[0], depth_sigma[0], self.info.stride)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -85,12 +87,12 @@ class ValidationRecording:
         self.name = self._path.resolve().stem
         with Recording(self._path) as recording:
             self._topics = topics_of(recording)
-            self._truth = read_truth(recording, self._topics["truth"])
+            self._ground_truth = read_ground_truth(recording, self._topics["truth"])
             messages = recording.messages(self._topics["image"])
             self.identities = {identity(message) for _, message in messages}
 
     def figures(self, network: AxialNetwork) -> tuple[dict[str, float], np.ndarray]:
-        """Main figures of `evaluate --direction oracle`, and the most blurred frame with its streaks drawn (BGR).
+        """Main figures of `evaluate --sign-resolution oracle`, and the most blurred frame with its streaks drawn (BGR).
 
         Raises:
             InputError: as `evaluate`.
@@ -98,10 +100,10 @@ class ValidationRecording:
         engine, timing = TorchEngine(network), self._timing
         with _Subsampled(self._path, self._frames) as recording:
             if self._exposure is None:
-                timing = fitted(timing, recording, self._topics, self._truth, engine)
-            options = Options(measurement="single", direction="axial")
-            run = run_recording(recording, self._topics, engine, options, timing, self.name, known_direction=True)
-        found = metrics(samples_of(run.results, self._truth, "full"), timing.exposure, oracle=True)
+                timing = fitted(timing, recording, self._topics, self._ground_truth, engine)
+            options = Options(measurement="single", sign_resolution="axial")
+            run = run_recording(recording, self._topics, engine, options, timing, self.name, known_sign=True)
+        found = metrics(samples_of(run.results, self._ground_truth, "full"), timing.exposure, oracle=True)
         values = {}
         for group in ("all", "blurred"):
             part = found[group]

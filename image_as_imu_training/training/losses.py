@@ -31,19 +31,19 @@ def flow_term(flow: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
     return (compress(flow) - compress(true_flow)).norm(dim=1).mean()
 
 
-def sure_flow_term(flow: torch.Tensor, spread: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
+def sure_flow_term(flow: torch.Tensor, sigma: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
     """As `flow_term`, where cells that are surer weigh more: those are what the solver goes by.
 
     A cell weighs σ^−0.7, relative to the batch's mean, with σ the geometric mean of its spreads (B, 2, h, w) in
     compressed px. The weights are constants, so the spread does not excuse the flow from being right. For networks that
     predict a sensible spread.
     """
-    compressed_spread = spread.prod(1).sqrt() / (1 + KNEE * flow.norm(dim=1))
-    weight = compressed_spread.detach().clamp(0.05, 20) ** -0.7
+    compressed_sigma = sigma.prod(1).sqrt() / (1 + KNEE * flow.norm(dim=1))
+    weight = compressed_sigma.detach().clamp(0.05, 20) ** -0.7
     return (weight * (compress(flow) - compress(true_flow)).norm(dim=1)).mean() / weight.mean()
 
 
-def spread_term(flow: torch.Tensor, spread: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
+def sigma_term(flow: torch.Tensor, sigma: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
     """How unlikely the errors of q along itself and across are, by the spreads (B, 2, h, w) px of these.
 
     On detached residuals: the spread does not excuse the flow from being right.
@@ -53,7 +53,7 @@ def spread_term(flow: torch.Tensor, spread: torch.Tensor, true_flow: torch.Tenso
     direction = flow / flow.norm(dim=1, keepdim=True).clamp(min=1e-6)
     along = (error * direction).sum(1)
     across = direction[:, 0] * error[:, 1] - direction[:, 1] * error[:, 0]
-    return _unlikelihood(torch.stack([along, across], 1), spread).mean()
+    return _unlikelihood(torch.stack([along, across], 1), sigma).mean()
 
 
 def depth_term(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
@@ -61,17 +61,17 @@ def depth_term(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tenso
     return _mean(_log_ratio(depth, true_depth, known).abs(), known)
 
 
-def depth_spread_term(
-    depth: torch.Tensor, depth_spread: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor
+def depth_sigma_term(
+    depth: torch.Tensor, depth_sigma: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor
 ) -> torch.Tensor:
-    """How unlikely log Ẑ − log Z is by its spread, over the `known` cells, all (B, 1, h, w); as `spread_term`."""
-    return _mean(_unlikelihood(_log_ratio(depth.detach(), true_depth, known), depth_spread), known)
+    """How unlikely log Ẑ − log Z is by its spread, over the `known` cells, all (B, 1, h, w); as `sigma_term`."""
+    return _mean(_unlikelihood(_log_ratio(depth.detach(), true_depth, known), depth_sigma), known)
 
 
 def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
     """Terms of rendered samples; those named after velocities only if asked for.
 
-    - flow, sure_flow, spread, depth, depth_spread: see the functions above.
+    - flow, sure_flow, spread, depth, depth_sigma: see the functions above.
     - velocity: flow that the velocity's error causes, solved with the true depth. angular, linear: the same for ω and
       for v alone, whose errors make up for each other where a shift is taken for a turn.
     - own_depth: flow that the velocity's error causes when it is solved with the network's depth.
@@ -79,23 +79,23 @@ def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
     Args:
         batch: flow, depth, depth_known, matrix and motion as `RenderedSamples` has them.
     """
-    flow, spread, depth, depth_spread = outputs
+    flow, sigma, depth, depth_sigma = outputs
     depth_known = batch["depth_known"][:, None, None, None] & batch["depth"].isfinite()
     terms = {
         "flow": flow_term(flow, batch["flow"]),
-        "sure_flow": sure_flow_term(flow, spread, batch["flow"]),
-        "spread": spread_term(flow, spread, batch["flow"]),
+        "sure_flow": sure_flow_term(flow, sigma, batch["flow"]),
+        "sigma": sigma_term(flow, sigma, batch["flow"]),
         "depth": depth_term(depth, batch["depth"], depth_known),
-        "depth_spread": depth_spread_term(depth, depth_spread, batch["depth"], depth_known),
+        "depth_sigma": depth_sigma_term(depth, depth_sigma, batch["depth"], depth_known),
     }
     if velocity:
         explained = batch["motion"].isfinite().all(1)
         motion = torch.where(explained[:, None], batch["motion"], 0).double()
-        true = Cells.of(flow, spread, batch["matrix"], batch["depth"])
+        true = Cells.of(flow, sigma, batch["matrix"], batch["depth"])
         true_flow = flow_of(true.matrix, motion)
         blur = mean_flow(true.matrix, motion, true.usable)
         error = motion_error(true, true_flow, motion)
-        own = Cells.of(flow, spread, batch["matrix"], torch.where(batch["depth"].isfinite(), depth, torch.nan))
+        own = Cells.of(flow, sigma, batch["matrix"], torch.where(batch["depth"].isfinite(), depth, torch.nan))
         own_error = motion_error(own, true_flow, motion)
         telling = explained & batch["depth_known"]
 
@@ -121,8 +121,8 @@ def recording_terms(outputs: Outputs, batch: Batch) -> Terms:
     Args:
         batch: matrix, motion and noise as `LabelledFrames` has them.
     """
-    flow, spread, depth, _ = outputs
-    cells = Cells.of(flow, spread, batch["matrix"], depth)
+    flow, sigma, depth, _ = outputs
+    cells = Cells.of(flow, sigma, batch["matrix"], depth)
     about = completed(cells, batch["motion"])
     matrix = cells.matrix.detach()
     true_flow = flow_of(matrix, about)
@@ -141,12 +141,12 @@ def recording_terms(outputs: Outputs, batch: Batch) -> Terms:
     return {"velocity": beyond_noise(slice(0, 6)), "angular": beyond_noise(slice(3, 6))}
 
 
-def _unlikelihood(residual: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood of residuals under Laplace distributions of standard deviation `spread`.
+def _unlikelihood(residual: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of residuals under Laplace distributions of standard deviation `sigma`.
 
     Less a constant. These distributions forgive outliers.
     """
-    return spread.log() + math.sqrt(2) * residual.abs() / spread
+    return sigma.log() + math.sqrt(2) * residual.abs() / sigma
 
 
 def _log_ratio(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:

@@ -23,12 +23,12 @@ class PseudoLabels:
 
     def terms(self, outputs: Outputs, image: torch.Tensor) -> Terms:
         """Distances of flow, depth and their spreads from those predicted for the images (B, 1, H, W) 0…1."""
-        flow, spread, depth, depth_spread = outputs
+        flow, sigma, depth, depth_sigma = outputs
         with torch.no_grad():
-            start_flow, start_spread, start_depth, start_depth_spread = self._network(image)
+            start_flow, start_sigma, start_depth, start_depth_sigma = self._network(image)
         return {
             "flow": flow_term(flow, start_flow),
-            "spread": (spread.log() - start_spread.log()).abs().mean(),
+            "sigma": (sigma.log() - start_sigma.log()).abs().mean(),
             "depth": depth_term(depth, start_depth, torch.ones_like(start_depth, dtype=torch.bool)),
-            "depth_spread": (depth_spread.log() - start_depth_spread.log()).abs().mean(),
+            "depth_sigma": (depth_sigma.log() - start_depth_sigma.log()).abs().mean(),
         }

@@ -24,16 +24,18 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from image_as_imu_ros.camera import Camera
+from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimator import STAMP_REFERENCES, Options, check_exposure
-from image_as_imu_ros.images import stamp_to_nanoseconds
-from image_as_imu_ros.replay.recording import Recording
-from image_as_imu_ros.replay.run import Timing, fit_exposure, run_recording, samples_of
-from image_as_imu_ros.replay.truth import Truth, read_truth
+from image_as_imu_ros.estimation.estimator import Options
+from image_as_imu_ros.estimation.frame import STAMP_REFERENCES, check_exposure
+from image_as_imu_ros.evaluation.run import Timing, fit_exposure, run_recording, samples_of
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.view import View
+from image_as_imu_ros.messages.images import stamp_to_nanoseconds
+from image_as_imu_ros.recordings.ground_truth import read_ground_truth
+from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
-from image_as_imu_ros.view import View
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.training.data import motion_field_matrix
 
@@ -50,7 +52,7 @@ def label(
     readout_time: float,
     image_topic: str | None,
     camera_info_topic: str | None,
-    truth_topic: str | None,
+    ground_truth_topic: str | None,
     model: Path | None,
 ) -> None:
     """Turn a recording with ground truth into OUTPUT/NAME.
@@ -67,16 +69,16 @@ def label(
         raise InputError(f"{folder} exists already; remove it to label the recording again")
     timing = timing_of(exposure, stamp_reference, readout_time)
     with Recording(recording) as opened:
-        topics = topics_of(opened, image_topic, camera_info_topic, truth_topic)
-        truth = read_truth(opened, topics["truth"])
+        topics = topics_of(opened, image_topic, camera_info_topic, ground_truth_topic)
+        ground_truth = read_ground_truth(opened, topics["truth"])
         if exposure is None:
             with closing(load_engine(model or resource(DEFAULT_MODEL))) as engine:
-                timing = fitted(timing, opened, topics, truth, engine)
+                timing = fitted(timing, opened, topics, ground_truth, engine)
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        identities, velocities, camera = _write_frames(opened, topics, truth, timing, partial)
-    noise = label_noise(truth, timing.exposure + readout_time)
+        identities, velocities, camera = _write_frames(opened, topics, ground_truth, timing, partial)
+    noise = label_noise(ground_truth, timing.exposure + readout_time)
     stamps, checksums = np.array(identities).T
     np.savez(partial / "labels.npz", stamp=stamps, checksum=checksums, velocity=velocities, noise=noise)
     about = {"source": recording.name, "topics": topics, "exposure": timing.exposure, "camera": asdict(camera)}
@@ -108,40 +110,40 @@ def identity(image: Any) -> tuple[int, int]:
 
 
 def topics_of(
-    recording: Recording, image: str | None = None, camera_info: str | None = None, truth: str | None = None
+    recording: Recording, image: str | None = None, camera_info: str | None = None, ground_truth: str | None = None
 ) -> dict[str, str | None]:
     """The topics to read, by name or found. Raises InputError: a topic is missing or ambiguous, truth included."""
     image = recording.image_topic(image)
-    found = recording.truth_topic(truth)
+    found = recording.ground_truth_topic(ground_truth)
     if found is None:
         raise InputError(f"recording {str(recording.path)!r} has no topic that could be the truth")
     info = recording.camera_info_topic(image, camera_info)
     return {"image": image, "camera_info": info, "depth": None, "truth": found}
 
 
-def fitted(timing: Timing, recording: Recording, topics: dict, truth: Truth, engine: Engine) -> Timing:
+def fitted(timing: Timing, recording: Recording, topics: dict, ground_truth: GroundTruth, engine: Engine) -> Timing:
     """The timing with the exposure, s, that fits the truth best. Raises InputError: too little blur or truth."""
-    options = Options(measurement="single", direction="axial")
+    options = Options(measurement="single", sign_resolution="axial")
     run = run_recording(recording, topics, engine, options, timing, "fitting the exposure")
-    exposure = fit_exposure(samples_of(run.results, truth, "full"), timing.exposure)
+    exposure = fit_exposure(samples_of(run.results, ground_truth, "full"), timing.exposure)
     return Timing(exposure, timing.stamp_reference, timing.readout_time)
 
 
-def label_noise(truth: Truth, window: float) -> np.ndarray:
+def label_noise(ground_truth: GroundTruth, window: float) -> np.ndarray:
     """(6,) standard deviation of (v, ω) averaged over a window, s; NaN where nothing is known.
 
     From fourth differences of the truth's samples: motion hardly shows in them, independent noise does. The median
     is blind to gaps.
     """
-    values = np.concatenate([truth.linear, truth.angular], axis=1)
+    values = np.concatenate([ground_truth.linear, ground_truth.angular], axis=1)
     differences = np.abs(np.diff(values, 4, axis=0)) if len(values) > 4 else np.zeros((1, 6))
     sigma = np.median(differences, axis=0) / _NORMAL_MEDIAN / np.sqrt(_FOURTH_DIFFERENCE)
-    interval = np.median(np.diff(truth.stamps)) * 1e-9
+    interval = np.median(np.diff(ground_truth.stamps)) * 1e-9
     return sigma / np.sqrt(max(1.0, window / interval))
 
 
 def _write_frames(
-    recording: Recording, topics: dict, truth: Truth, timing: Timing, folder: Path
+    recording: Recording, topics: dict, ground_truth: GroundTruth, timing: Timing, folder: Path
 ) -> tuple[list[tuple[int, int]], np.ndarray, Camera]:
     """Write the frames at which ω is known: their identities, velocities (N, 6), and the camera of the pictures."""
     identities, velocities, camera = [], [], None
@@ -149,7 +151,7 @@ def _write_frames(
     window = timing.exposure + timing.readout_time
     for message in tqdm(messages, "labelling", recording.count(topics["image"]), unit="frame", leave=False):
         try:
-            linear, angular = truth.at(np.array([timing.middle(message.stamp, None)]), window)
+            linear, angular = ground_truth.at(np.array([timing.middle(message.stamp, None)]), window)
             if not np.isfinite(angular).all():
                 continue
             view = View.of(message.camera(), FRAME_WIDTH, FRAME_HEIGHT)

@@ -24,9 +24,9 @@ class Weights:
 
     flow: float = MISSING
     sure_flow: float = MISSING
-    spread: float = MISSING
+    sigma: float = MISSING
     depth: float = MISSING
-    depth_spread: float = MISSING
+    depth_sigma: float = MISSING
     velocity: float = MISSING
     angular: float = MISSING
     linear: float = MISSING

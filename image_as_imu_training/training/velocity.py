@@ -1,6 +1,6 @@
 """Differentiable velocity: how far off the solver's answer is, as a smooth function of what the network predicts.
 
-The runtime's solver (`image_as_imu_ros.solver`) looks for the motion over the exposure x = τ·(v, ω) that minimises
+The runtime's solver (`estimation.blur_solver`) looks for the motion over the exposure x = τ·(v, ω) that minimises
 Σ w·‖q̂ − q(Â·x)‖², where q̂ is the predicted axial flow, Â the motion field matrix with the depth that is at hand, and w
 follows from the predicted spread and, robustly, from the residual. Training must know how its answer x̂ depends on the
 prediction. Differentiating through its search for signs is neither possible nor needed: near a good answer, x̂ is one
@@ -47,22 +47,22 @@ class Cells:
 
     Attributes:
         axial_flow: (B, 2, h, w) predicted q, px.
-        spread: (B, 2, h, w) predicted standard deviation of q along itself and across, px; constants, see the module.
+        sigma: (B, 2, h, w) predicted standard deviation of q along itself and across, px; constants, see the module.
         matrix: (B, 2, 6, h, w) Â, px per unit of motion (v, ω), zero where unusable.
         usable: (B, h, w) bool.
     """
 
     axial_flow: torch.Tensor
-    spread: torch.Tensor
+    sigma: torch.Tensor
     matrix: torch.Tensor
     usable: torch.Tensor
 
     @classmethod
-    def of(cls, axial_flow: torch.Tensor, spread: torch.Tensor, rays: torch.Tensor, depth: torch.Tensor) -> Cells:
+    def of(cls, axial_flow: torch.Tensor, sigma: torch.Tensor, rays: torch.Tensor, depth: torch.Tensor) -> Cells:
         """Cells with depth (B, 1, h, w) m; those without a depth, a ray or a prediction cannot be used.
 
         Args:
-            spread: (B, 2, h, w) px, along q and across it.
+            sigma: (B, 2, h, w) px, along q and across it.
             rays: (B, 2, 6, h, w) motion field matrix for a depth of 1 m. See `MotionFieldMatrix`.
         """
         usable = axial_flow.isfinite().all(1) & rays.isfinite().all((1, 2)) & (depth[:, 0] > 0) & depth[:, 0].isfinite()
@@ -70,8 +70,8 @@ class Cells:
         matrix = torch.where(known[:, None], rays, 0).double()
         inverse_depth = 1 / torch.where(known, depth, 1).double()
         matrix = torch.cat([matrix[:, :, :3] * inverse_depth[:, None], matrix[:, :, 3:]], 2)
-        spread = torch.where(known, spread.detach(), 1)
-        return cls(torch.where(known, axial_flow, 0).double(), spread.double(), matrix, usable)
+        sigma = torch.where(known, sigma.detach(), 1)
+        return cls(torch.where(known, axial_flow, 0).double(), sigma.double(), matrix, usable)
 
 
 def flow_of(matrix: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
@@ -106,14 +106,14 @@ def motion_error(cells: Cells, flow: torch.Tensor, motion: torch.Tensor, unknown
         squared_px = torch.where(cells.usable[:, None], squared_px, torch.nan).flatten(2).nanmedian(2).values
         px = squared_px.nan_to_num().clamp(min=1e-18).sqrt()
         rows = rows / px[:, None, :, None, None]
-        precision = cells.spread**-2.0 * cells.usable[:, None]
+        precision = cells.sigma**-2.0 * cells.usable[:, None]
         precision = precision * (2 * count / precision.sum((1, 2, 3)).clamp(min=1e-12))[:, None, None, None]
         visible = length.square() / (length.square() + _SHORTEST_PX**2)
         prior = _PRIOR * torch.eye(unknowns, dtype=rows.dtype, device=rows.device)
 
         step = torch.zeros_like(px)
         for _ in range(_REWEIGHTINGS):
-            residual = (error - flow_of(rows, step)) / cells.spread
+            residual = (error - flow_of(rows, step)) / cells.sigma
             weight = precision * (visible * _robust_weight(residual.detach(), cells.usable))[:, None]
             weighted = weight[:, :, None] * rows
             information = torch.einsum("bkphw,bkqhw->bpq", weighted, rows) / count[:, None, None]

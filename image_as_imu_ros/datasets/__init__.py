@@ -1,0 +1,1 @@
+"""One reader each for captures and data sets."""

@@ -1,0 +1,1 @@
+"""Model files: their precisions and the plans made of them."""

@@ -1,0 +1,355 @@
+"""Motion from the dark lines in the spectra of a blurred image.
+
+Blur along a straight streak f (px over the exposure) multiplies the spectrum at a frequency k by sinc(f·k): it is dark
+where f·k is a whole number other than zero, whatever the texture. These lines tell the length and direction of streaks
+to a few percent, but many motions darken some line by chance. So the network's answer is the start and the prior, the
+lines refine it, and how clear they are says how far the refined answer is to be believed.
+
+Windows of 64 px, at full and at half resolution, are transformed; their log power, less a smooth function of the
+frequency, is compared with g·log sinc²(f·k), where f follows from the motion of the whole camera and the gain g from
+the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+
+_WINDOW = 64  # px
+_FOLDED = _WINDOW // 2
+_STEP = 32  # px from one window to the next, at most
+_LOWEST, _HIGHEST = 3.5 / _WINDOW, 0.43  # cycles/px; below, windows leak, above, cameras show little
+_SHORTEST_PX = 1.5  # mean streak; the first dark line of shorter ones is beyond what cameras show
+_LONGEST_PX = 18.0  # mean streak; the lines of longer ones are too close to be told apart at full resolution
+_ROUNDING = 1 / 12  # variance of 8-bit values
+_FLOOR = 0.015  # power, relative to no blur, that noise and changes of speed leave in the lines
+_SMEAR = 0.6 / _WINDOW  # cycles/px by which a window smears the lines
+_LOG_POWER_VARIANCE = math.pi**2 / 6  # of a periodogram
+_REPEATED = 40.0  # values that share an error: windows overlap, textures have lines; by rendered frames
+_NOISE = _LOG_POWER_VARIANCE * _REPEATED
+_FAINT = 0.1  # of the median window's power; windows with less do not count
+_SCALES = np.exp(0.115 * np.arange(-6, 8))  # lengths to start from, relative to the prior's
+_LOWEST_GAIN, _HIGHEST_GAIN = 0.1, 1.5  # without any gain, nothing would show where to go
+_CATCHMENT_PX = 1.0  # root mean square; a start that is less far off leads to the same lines
+_SPARSE = 3  # of so many windows one decides where to start
+_ITERATIONS = 8
+_NEGLIGIBLE = 0.05  # of the cost
+_CHANCE = 5.0  # evidence, as χ², that the best motion may have by chance; by rendered frames
+_TINY = np.float32(1e-6)  # cycles
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A refined motion.
+
+    Attributes:
+        motion: (P,). covariance: (P, P).
+        evidence: by how much the lines speak for this motion rather than against any blur, as χ².
+    """
+
+    motion: np.ndarray
+    covariance: np.ndarray
+    evidence: float
+
+    @property
+    def belief(self) -> float:
+        """How probable it is, 0…1, that these are lines of the blur, and not chance."""
+        return 1 / (1 + math.exp((_CHANCE - self.evidence) / 2))
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """Where the windows of an image lie.
+
+    Attributes:
+        shrink: 1, or 2 if the windows lie in the image at half its resolution.
+        corners: (W, 2) row and column of each window, px of the shrunk image.
+        matrix: at the windows' centres, px of the shrunk image.
+        cells: (W, C) network cells around each centre, by index, row by row.
+    """
+
+    shrink: int
+    corners: np.ndarray
+    matrix: MotionFieldMatrix
+    cells: np.ndarray
+
+    @classmethod
+    def of(cls, camera: Camera, stride: int, shrink: int) -> WindowGrid:
+        """For images of `camera`, of which a network predicts one cell per `stride` px."""
+        rows, columns = (_starts(side // shrink) for side in (camera.height, camera.width))
+        corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+        centres = (corners[:, ::-1] + _WINDOW / 2) * shrink - 0.5
+        matrix = MotionFieldMatrix.at(camera, centres)
+        offsets = np.arange(-1, 2) * shrink * _WINDOW // 8 // stride
+        grid = camera.height // stride, camera.width // stride
+        near = [
+            np.clip(centres[:, axis, None] // stride + offsets, 0, size - 1).astype(int)
+            for axis, size in ((1, grid[0]), (0, grid[1]))
+        ]
+        cells = (near[0][:, :, None] * grid[1] + near[1][:, None, :]).reshape(len(corners), -1)
+        return cls(shrink, corners, MotionFieldMatrix(matrix.linear / shrink, matrix.angular / shrink), cells)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a camera's images, at full and at half resolution as far as they fit in.
+
+    Attributes:
+        grids: by falling resolution; empty for images smaller than a window.
+    """
+
+    grids: tuple[WindowGrid, ...]
+
+    @classmethod
+    def of(cls, camera: Camera, stride: int) -> Windows:
+        """For images of `camera`, of which a network predicts one cell per `stride` px."""
+        smallest = min(camera.width, camera.height)
+        return cls(tuple(WindowGrid.of(camera, stride, shrink) for shrink in (1, 2) if smallest // shrink >= _WINDOW))
+
+    def spectra(self, image: np.ndarray, blur: float, depth: np.ndarray | None) -> BlurSpectra | None:
+        """Spectra that may show a blur, or None if it is too short or the image too small.
+
+        Args:
+            image: (H, W) or (H, W, 3) uint8. blur: mean length of the streaks, px.
+            depth: see `BlurSpectra.of`.
+        """
+        if not self.grids or blur < _SHORTEST_PX:
+            return None
+        luminance = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        grids = self.grids if blur <= _LONGEST_PX else self.grids[-1:]
+        return BlurSpectra.joined([BlurSpectra.of(luminance, grid, depth) for grid in grids])
+
+
+@dataclass(frozen=True)
+class BlurSpectra:
+    """Log power spectra of an image's windows.
+
+    Attributes:
+        matrix: (2, P, W) px per unit of motion, at the windows' centres.
+        log_power: (W, F) less its smooth part.
+        weights: (W,) how much each counts.
+    """
+
+    matrix: np.ndarray
+    log_power: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray, grid: WindowGrid, depth: np.ndarray | None) -> BlurSpectra:
+        """Of a luminance image (H, W) uint8. Unknowns are (v, ω), given the depth (h, w) m of the cells, else ω."""
+        if grid.shrink > 1:
+            image = cv2.resize(image, None, fx=1 / grid.shrink, fy=1 / grid.shrink, interpolation=cv2.INTER_AREA)
+        windows = np.lib.stride_tricks.sliding_window_view(image, (_WINDOW, _WINDOW))[tuple(grid.corners.T)]
+        taper, frequencies = _taper(), _frequencies()
+        tapered = windows * taper
+        tapered -= (tapered.sum((1, 2), keepdims=True) / taper.sum()) * taper
+        spectra = np.fft.rfft2(_folded(tapered)).reshape(len(windows), -1)[:, frequencies.index]
+        power = np.square(spectra.real) + np.square(spectra.imag)
+        mean = power.mean(1)
+        weights = (mean > _FAINT * np.median(mean)).astype(np.float32)
+        log_power = np.log(power + np.float32(_ROUNDING * np.square(taper).sum()))
+        matrix = grid.matrix.angular
+        if depth is not None:
+            inverse = 1 / depth.reshape(-1)[grid.cells]
+            known = np.isfinite(inverse)
+            inverse = np.where(known, inverse, 0).sum(1) / np.maximum(known.sum(1), 1)
+            matrix = np.concatenate([grid.matrix.linear * inverse[:, None, None], matrix], 2)
+            weights *= known.any(1)
+        seen = np.isfinite(matrix).all((1, 2))
+        return cls(
+            np.where(seen[:, None, None], matrix, 0).transpose(1, 2, 0),
+            frequencies.without_smooth_part(log_power),
+            weights * seen,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[BlurSpectra]) -> BlurSpectra:
+        """Windows of several grids."""
+        return cls(
+            np.concatenate([part.matrix for part in parts], 2),
+            np.concatenate([part.log_power for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+        )
+
+    def refine(self, motion: np.ndarray, covariance: np.ndarray) -> Refined:
+        """The most probable motion (P,), given one from elsewhere with its covariance (P, P), and the lines."""
+        prior = np.linalg.inv(covariance)
+        some = BlurSpectra(self.matrix[:, :, ::_SPARSE], self.log_power[::_SPARSE], _SPARSE * self.weights[::_SPARSE])
+        starts = [motion]
+        scale = min(_SCALES, key=lambda scale: some._compare(scale * motion, motion, prior).cost)
+        if scale != 1:
+            starts.append(scale * motion)
+        doubted = self._most_doubted(covariance)
+        if np.sqrt(np.square(doubted @ self.matrix).sum(0).mean()) > _CATCHMENT_PX:
+            starts += [motion - doubted, motion + doubted]
+        found = [some._descend(start, motion, prior)[0].motion for start in starts]
+        start = min(found, key=lambda found: self._compare(found, motion, prior).cost)
+        best, information = self._descend(start, motion, prior)
+        return Refined(best.motion, np.linalg.inv(information)[:-1, :-1], best.evidence)
+
+    def _most_doubted(self, covariance: np.ndarray) -> np.ndarray:
+        """(P,) by how much the motion is off, one standard deviation, where that changes the streaks most."""
+        one_sigma = np.linalg.cholesky(covariance)
+        flow = self.matrix.transpose(0, 2, 1).reshape(-1, len(covariance)) @ one_sigma
+        return one_sigma @ np.linalg.eigh(flow.T @ flow).eigenvectors[:, -1]
+
+    def _descend(
+        self, start: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray
+    ) -> tuple[_Comparison, np.ndarray]:
+        """The least cost downhill from a motion (Levenberg–Marquardt), and the information there, gain included."""
+        best = self._compare(start, prior_motion, prior)
+        information, gradient = self._normal_equations(best, prior_motion, prior)
+        damping = 1e-3
+        for _ in range(_ITERATIONS):
+            step = np.linalg.solve(information + damping * np.diag(np.diag(information)), gradient)[:-1]
+            found = self._compare(best.motion + step, prior_motion, prior)
+            if found.cost >= best.cost:
+                damping *= 10
+                continue
+            gained, best, damping = best.cost - found.cost, found, damping / 3
+            information, gradient = self._normal_equations(best, prior_motion, prior)
+            if gained < _NEGLIGIBLE:
+                break
+        return best, information
+
+    def _compare(self, motion: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray) -> _Comparison:
+        """Expected spectra of a motion, with the gain that suits the image best."""
+        flow = (motion @ self.matrix).astype(np.float32)
+        phase = flow.T @ _frequencies().value
+        angle = np.float32(math.pi) * (np.abs(phase) + _TINY)
+        sinc = np.sin(angle) / angle
+        smear = np.float32(_SMEAR**2) * np.square(flow).sum(0)[:, None] / (1 + np.square(phase))
+        power = np.square(sinc) + smear + np.float32(_FLOOR)
+        expected = _frequencies().without_smooth_part(np.log(power))
+        weighted = self.weights[:, None] * expected
+        product, square = float(np.vdot(weighted, self.log_power)), float(np.vdot(weighted, expected))
+        gain = min(max(product / max(square, 1e-9), _LOWEST_GAIN), _HIGHEST_GAIN)
+        evidence = (2 * gain * product - gain**2 * square) / _NOISE
+        moved = motion - prior_motion
+        cost = moved @ prior @ moved - evidence
+        return _Comparison(motion, phase, sinc, smear, power, expected, gain, evidence, cost)
+
+    def _normal_equations(
+        self, at: _Comparison, prior_motion: np.ndarray, prior: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of Gauss–Newton in the motion and, last, the gain: information (P + 1, P + 1) and gradient (P + 1,)."""
+        frequencies = _frequencies()
+        by_phase = np.float32(at.gain) * at.slope()
+        residual = self.log_power - np.float32(at.gain) * at.expected
+        # Slopes by the flow are by_phase·k less its smooth part. What they are multiplied by has none, or the same one.
+        smooth = by_phase @ frequencies.smooth_by_value
+        smooth = smooth.reshape(len(smooth), 2, -1)
+        by_flow = np.square(by_phase) @ frequencies.value_products
+        between = np.empty((len(smooth), 3, 3))  # of flow x, y and gain
+        between[:, :2, :2] = by_flow.reshape(-1, 2, 2) - smooth @ smooth.transpose(0, 2, 1)
+        between[:, :2, 2] = between[:, 2, :2] = (by_phase * at.expected) @ frequencies.value.T
+        between[:, 2, 2] = np.square(at.expected).sum(1)
+        against = np.empty((len(smooth), 3))
+        against[:, :2] = (by_phase * residual) @ frequencies.value.T
+        against[:, 2] = (at.expected * residual).sum(1)
+        weights = self.weights.astype(np.float64) / _NOISE
+        size = self.matrix.shape[1]
+        jacobian = np.zeros((len(weights), 3, size + 1))
+        jacobian[:, :2, :size], jacobian[:, 2, size] = self.matrix.transpose(2, 0, 1), 1
+        weighted = (weights[:, None, None] * jacobian).reshape(-1, size + 1).T
+        information = weighted @ (between @ jacobian).reshape(-1, size + 1)
+        gradient = weighted @ against.ravel()
+        information[:size, :size] += prior
+        information[size, size] += 1e-9
+        gradient[:size] -= prior @ (at.motion - prior_motion)
+        return information, gradient
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Expected spectra of a motion beside those of an image.
+
+    Attributes:
+        phase: (W, F) f·k. sinc: of that. smear: see _SMEAR. power: what all of it leaves, relative to no blur.
+        expected: (W, F) log power, less its smooth part.
+        gain: see the module. evidence: see `Refined`. cost: that of the prior, less the evidence.
+    """
+
+    motion: np.ndarray
+    phase: np.ndarray
+    sinc: np.ndarray
+    smear: np.ndarray
+    power: np.ndarray
+    expected: np.ndarray
+    gain: float
+    evidence: float
+    cost: float
+
+    def slope(self) -> np.ndarray:
+        """(W, F) derivative of log power by f·k."""
+        cycles = np.abs(self.phase) + _TINY
+        slope = np.sign(self.phase) * (np.cos(np.float32(math.pi) * cycles) - self.sinc) / cycles
+        return 2 * (self.sinc * slope - self.smear * self.phase / (1 + np.square(self.phase))) / self.power
+
+
+@dataclass(frozen=True)
+class _Frequencies:
+    """The frequencies that are compared.
+
+    Attributes:
+        index: (F,) in the flattened rfft2 of a folded window. value: (2, F) x and y, cycles/px.
+        value_products: (F, 4) of x and y: xx, xy, yx and yy.
+        smooth: (F, S) orthonormal, what textures and optics make of a spectrum without blur.
+        smooth_by_value: (F, 2·S) the same times x, then times y.
+    """
+
+    index: np.ndarray
+    value: np.ndarray
+    value_products: np.ndarray
+    smooth: np.ndarray
+    smooth_by_value: np.ndarray
+
+    def without_smooth_part(self, values: np.ndarray) -> np.ndarray:
+        """(W, F) → (W, F)."""
+        return values - (values @ self.smooth) @ self.smooth.T
+
+
+@cache
+def _frequencies() -> _Frequencies:
+    y, x = np.meshgrid(np.fft.fftfreq(_FOLDED), np.fft.rfftfreq(_FOLDED), indexing="ij")
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    chosen = (radius >= _LOWEST) & (radius <= _HIGHEST) & ((x > 0) | (y > 0))
+    log_radius = np.log(np.where(chosen, radius, 1))
+    smooth = [log_radius**power for power in range(4)]
+    for wave in (np.cos, np.sin):
+        smooth += [turned for twice in (2, 4) for turned in (wave(twice * angle), log_radius * wave(twice * angle))]
+    basis, _ = np.linalg.qr(np.stack([values[chosen] for values in smooth], 1))
+    value, smooth = np.stack([x[chosen], y[chosen]]).astype(np.float32), basis.astype(np.float32)
+    products = (value[:, None] * value).reshape(4, -1).T
+    smooth_by_value = np.hstack([k[:, None] * smooth for k in value])
+    return _Frequencies(np.flatnonzero(chosen), value, products, smooth, smooth_by_value)
+
+
+def _folded(windows: np.ndarray) -> np.ndarray:
+    """(W, 64, 64) → (W, 32, 32), whose transform is every other frequency of the windows' own.
+
+    That is enough, for the taper makes neighbouring frequencies repeat each other.
+    """
+    rows = windows[:, :_FOLDED] + windows[:, _FOLDED:]
+    return rows[:, :, :_FOLDED] + rows[:, :, _FOLDED:]
+
+
+@cache
+def _taper() -> np.ndarray:
+    """Hann window."""
+    hann = np.square(np.sin(np.pi * (np.arange(_WINDOW) + 0.5) / _WINDOW))
+    return (hann[:, None] * hann).astype(np.float32)
+
+
+def _starts(length: int) -> np.ndarray:
+    """Of windows that cover so many px."""
+    room = length - _WINDOW
+    return np.round(np.linspace(0, room, max(1, math.ceil(room / _STEP)) + 1)).astype(int)

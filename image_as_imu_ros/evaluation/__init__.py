@@ -1,0 +1,1 @@
+"""Recordings → errors, comparisons, plots and reports."""

@@ -1,0 +1,75 @@
+"""The frames of a recording as baselines take them: one camera, ascending stamps, every N-th frame."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.recordings.recording import CameraMessages, Recording
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames that can be read again and again without all being in memory.
+
+    Attributes:
+        stamps: (N,) int64 ns, of the images' headers, ascending.
+        camera: of all frames.
+        digest: SHA-256 of camera, stamps and images: equal for the same frames, wherever they are stored.
+    """
+
+    recording: Recording
+    topics: dict[str, str | None]
+    every: int
+    stamps: np.ndarray
+    camera: Camera
+    digest: str
+
+    @classmethod
+    def of(cls, recording: Recording, topics: dict[str, str | None], every: int = 1) -> Frames:
+        """Every so many-th frame of a recording, without those whose stamp is zero or not after the one before.
+
+        Args:
+            topics: "image" and "camera_info".
+
+        Raises:
+            InputError: there are no frames, the camera is not calibrated, or it changes.
+        """
+        stamps, camera, content = [], None, hashlib.sha256()
+        for message in _messages(recording, topics, every):
+            if camera is not None and message.camera() != camera:
+                raise InputError("the camera's intrinsics change during the recording; baselines take one camera only")
+            camera = message.camera()
+            stamps.append(message.stamp)
+            content.update(message.image.data)
+        if not stamps:
+            raise InputError(f"the topic {topics['image']!r} has no frames for a baseline")
+        content.update(repr((camera, stamps)).encode())
+        return cls(recording, topics, every, np.array(stamps, np.int64), camera, content.hexdigest())
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    def images(self, colour: str) -> Iterator[np.ndarray | None]:
+        """(H, W) uint8 for "gray", (H, W, 3) RGB for "rgb", one per stamp; None where it cannot be decoded."""
+        for message in _messages(self.recording, self.topics, self.every):
+            try:
+                image = message.decode_image(colour)
+            except InputError:
+                image = None
+            fits = image is not None and image.shape[:2] == (self.camera.height, self.camera.width)
+            yield image if fits else None
+
+
+def _messages(recording: Recording, topics: dict[str, str | None], every: int) -> Iterator[CameraMessages]:
+    last = 0
+    for message in islice(recording.frames(topics["image"], topics["camera_info"]), 0, None, every):
+        if message.stamp > last:
+            last = message.stamp
+            yield message

@@ -1,0 +1,299 @@
+"""Pictures of a run: velocities, directions and exposures over time, errors over blur, reliability of covariances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from image_as_imu_ros.evaluation.comparison import AT_THE_FRAME, PUBLISHED, SINCE_LAST, Comparison
+from image_as_imu_ros.evaluation.metrics import BLURRED_PX, Samples, axis_error_deg, ellipsoid_levels, sign_agrees
+
+_ESTIMATE = "#d1495b"
+_GROUND_TRUTH = "#222222"
+_RIGHT, _WRONG, _OPEN, _NOT_JUDGED = "#30638e", "#d1495b", "#edae49", "#b8b8b8"
+_AXES = "xyz"
+_MARKERS = {AT_THE_FRAME: ".", SINCE_LAST: "+", PUBLISHED: "x"}
+_GAP = 4.0  # median frame intervals after which a line is interrupted
+
+
+def plot_time_series(samples: Samples, path: str | Path, title: str = "") -> None:
+    """Write ω and, if it was estimated, v over time with 2σ bands against the truth. The suffix picks the format.
+
+    Filled points: direction known. Hollow points: direction open.
+    """
+    groups = [("ω", "rad/s", samples.angular, samples.true_angular, slice(3, 6))]
+    if np.isfinite(samples.linear).any():
+        groups.append(("v", "m/s", samples.linear, samples.true_linear, slice(0, 3)))
+    seconds = (samples.stamps - samples.stamps[0]) * 1e-9
+    breaks = _breaks(seconds)
+    point_size = np.clip(2000 / len(seconds), 2, 14)
+    deviation = np.sqrt(np.einsum("nii->ni", samples.covariance))
+
+    figure = Figure(figsize=(7 * len(groups), 6.5), layout="constrained")
+    grid = figure.subplots(3, len(groups), sharex=True, squeeze=False)
+    for column, (symbol, unit, estimate, ground_truth, block) in enumerate(groups):
+        sigma = deviation[:, block]
+        for axis in range(3):
+            panel = grid[axis, column]
+            value, band = estimate[:, axis], 2 * sigma[:, axis]
+            panel.fill_between(
+                np.insert(seconds, breaks, np.nan),
+                np.insert(value - band, breaks, np.nan),
+                np.insert(value + band, breaks, np.nan),
+                color=_ESTIMATE,
+                alpha=0.2,
+                linewidth=0,
+                label="2σ",
+            )
+            panel.plot(
+                np.insert(seconds, breaks, np.nan),
+                np.insert(ground_truth[:, axis], breaks, np.nan),
+                color=_GROUND_TRUTH,
+                linewidth=1.2,
+                label="truth",
+            )
+            for chosen, face, name in (
+                (samples.resolved, _ESTIMATE, "estimate"),
+                (~samples.resolved, "none", "estimate, direction open"),
+            ):
+                if chosen.any():
+                    panel.scatter(
+                        seconds[chosen],
+                        value[chosen],
+                        s=point_size,
+                        facecolors=face,
+                        edgecolors=_ESTIMATE,
+                        linewidths=0.6,
+                        label=name,
+                        zorder=3,
+                    )
+            # A frame without information has a huge band; it must not flatten everything else.
+            extent = np.concatenate([value, ground_truth[:, axis]])
+            extent = 1.25 * np.abs(extent[np.isfinite(extent)]).max(initial=0.1)
+            panel.set_ylim(-extent, extent)
+            panel.set_ylabel(f"{symbol}{_AXES[axis]} [{unit}]")
+            panel.grid(alpha=0.25)
+        grid[-1, column].set_xlabel("time [s]")
+    grid[0, 0].legend(loc="upper right", ncols=4, fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_error_against_blur(samples: Samples, path: str | Path, title: str = "") -> None:
+    """Write the error of ω and of its axis over the mean blur of a frame. Frames without true ω are left out."""
+    samples = samples.select(np.isfinite(samples.true_angular).all(1))
+    panels = (
+        ("error of ω [rad/s]", np.linalg.norm(samples.angular - samples.true_angular, axis=1)),
+        ("error of the rotation axis [°]", axis_error_deg(samples)),
+    )
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    for panel, (label, error) in zip(figure.subplots(1, 2), panels, strict=True):
+        panel.scatter(samples.mean_flow, error, s=10, color=_ESTIMATE, alpha=0.5, linewidths=0)
+        panel.plot(*_running_median(samples.mean_flow, error), color=_GROUND_TRUTH, linewidth=1.8, label="median")
+        panel.axvline(BLURRED_PX, color="gray", linestyle=":", label=f"{BLURRED_PX:g} px")
+        panel.set_xlim(left=0)
+        panel.set_ylim(bottom=0)
+        panel.set_xlabel("mean blur [px at 320 px width]")
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.25)
+        panel.legend(fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_measurements(by_measurement: dict[str, Samples], path: str | Path, title: str = "") -> None:
+    """Write ω over time for each way to measure it, side by side, against the truth."""
+    figure = Figure(figsize=(7 * len(by_measurement), 6.5), layout="constrained")
+    grid = figure.subplots(3, len(by_measurement), sharex=True, sharey="row", squeeze=False)
+    start = min(samples.stamps[0] for samples in by_measurement.values())
+    for column, (name, samples) in enumerate(by_measurement.items()):
+        seconds = (samples.stamps - start) * 1e-9
+        breaks = _breaks(seconds)
+        for axis in range(3):
+            panel = grid[axis, column]
+            panel.plot(
+                np.insert(seconds, breaks, np.nan),
+                np.insert(samples.true_angular[:, axis], breaks, np.nan),
+                color=_GROUND_TRUTH,
+                linewidth=1.2,
+                label="truth",
+            )
+            panel.scatter(seconds, samples.angular[:, axis], s=5, color=_ESTIMATE, linewidths=0, label=name, zorder=3)
+            panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
+            panel.grid(alpha=0.25)
+        grid[0, column].set_title(name)
+        grid[-1, column].set_xlabel("time [s]")
+    grid[0, 0].legend(loc="upper right", fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_reliability(
+    by_measurement: dict[str, Samples], path: str | Path, title: str = "", ground_truth_std: float = 0.0
+) -> None:
+    """Write how many confidence ellipsoids hold the truth over how many claim to; on the diagonal they are honest.
+
+    Samples with their published signs. `truth_std`: see `metrics`.
+    """
+    levels = {name: ellipsoid_levels(samples, ground_truth_std) for name, samples in by_measurement.items()}
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    for number, (panel, symbol) in enumerate(zip(figure.subplots(1, 2), "ωv", strict=True)):
+        panel.fill_between([0, 1], [0, 1], [1, 1], color="#f2f6f2", linewidth=0)
+        panel.plot([0, 1], [0, 1], color="gray", linestyle=":")
+        panel.text(0.03, 0.95, "too cautious", color="gray", fontsize="small")
+        panel.text(0.97, 0.04, "too sure", color="gray", fontsize="small", ha="right")
+        for name, of_one in levels.items():
+            claimed = np.sort(of_one[number][np.isfinite(of_one[number])])
+            if len(claimed):
+                held = np.arange(1, len(claimed) + 1) / len(claimed)
+                panel.step(
+                    np.r_[0, claimed, 1], np.r_[0, held, 1], where="post", label=f"{name}, {len(claimed)} frames"
+                )
+        panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=symbol)
+        panel.set_xlabel("ellipsoids that should hold the truth (χ²)")
+        panel.set_ylabel("ellipsoids that hold it")
+        panel.grid(alpha=0.25)
+        if len(panel.lines) > 1:
+            panel.legend(fontsize="small", loc="center right")
+        else:
+            panel.text(0.5, 0.5, "nothing to compare", ha="center", color="gray")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_signs(samples: Samples, path: str | Path, title: str = "") -> None:
+    """Write for each frame over time how blurred it is and whether its direction was known and right.
+
+    Samples with their published signs, before any oracle.
+    """
+    seconds = (samples.stamps - samples.stamps[0]) * 1e-9
+    agrees = sign_agrees(samples)
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panel = figure.subplots()
+    for chosen, colour, name in (
+        (samples.resolved & np.isnan(agrees), _NOT_JUDGED, "known, truth does not tell"),
+        (samples.resolved & (agrees == 1), _RIGHT, "known, right"),
+        (~samples.resolved, _OPEN, "open"),
+        (samples.resolved & (agrees == 0), _WRONG, "known, wrong"),
+    ):
+        panel.scatter(seconds[chosen], samples.mean_flow[chosen], s=14, color=colour, label=f"{name}: {chosen.sum()}")
+    panel.set_ylim(bottom=0)
+    panel.set_xlabel("time [s]")
+    panel.set_ylabel("mean blur [px at 320 px width]")
+    panel.grid(alpha=0.25)
+    panel.legend(fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_exposure(
+    stamps: np.ndarray,
+    used: np.ndarray,
+    measured: np.ndarray,
+    log_std: np.ndarray,
+    path: str | Path,
+    title: str = "",
+) -> None:
+    """Write exposure times over time.
+
+    Args:
+        stamps: (N,) ns.
+        used: (N,) s, what velocities were computed with.
+        measured, log_std: (N,) s and standard deviation of the log: what blur and alignment say; NaN where nothing.
+    """
+    seconds = (stamps - stamps[0]) * 1e-9
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panel = figure.subplots()
+    panel.fill_between(
+        seconds,
+        1e3 * measured * np.exp(-2 * log_std),
+        1e3 * measured * np.exp(2 * log_std),
+        color=_ESTIMATE,
+        alpha=0.2,
+        linewidth=0,
+        label="2σ",
+    )
+    panel.plot(seconds, 1e3 * measured, color=_ESTIMATE, linewidth=1.5, label="by blur and alignment")
+    panel.plot(seconds, 1e3 * used, color=_GROUND_TRUTH, linestyle="--", linewidth=1.0, label="used")
+    known = np.concatenate([used, measured[np.isfinite(measured)]])
+    panel.set_ylim(0, 2e3 * np.median(known))
+    panel.set_xlabel("time [s]")
+    panel.set_ylabel("exposure time [ms]")
+    panel.grid(alpha=0.25)
+    panel.legend(fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def plot_comparison(comparison: Comparison, path: str | Path, title: str = "") -> None:
+    """Write ω by ours, causal, and by every baseline: over time against the truth, and its error over the true blur."""
+    chosen = [answers for answers in comparison.answers if not answers.method.endswith(("centered", "oracle"))]
+    colours = {method: f"C{number}" for number, method in enumerate(dict.fromkeys(one.method for one in chosen))}
+    errors = [np.linalg.norm(answers.angular - answers.true_angular, axis=1) for answers in chosen]
+    seconds = (comparison.stamps - comparison.stamps[0]) * 1e-9
+    breaks = _breaks(seconds)
+    figure = Figure(figsize=(15, 7.5), layout="constrained")
+    grid = figure.add_gridspec(3, 2, width_ratios=(1.6, 1))
+    for axis in range(3):
+        panel = figure.add_subplot(grid[axis, 0])
+        ground_truth = next(answers.true_angular for answers in chosen if answers.velocity == AT_THE_FRAME)[:, axis]
+        panel.plot(
+            np.insert(seconds, breaks, np.nan),
+            np.insert(ground_truth, breaks, np.nan),
+            color=_GROUND_TRUTH,
+            linewidth=1.0,
+            label="truth",
+        )
+        for answers in chosen:
+            panel.scatter(
+                (answers.stamps - comparison.stamps[0]) * 1e-9,
+                answers.angular[:, axis],
+                s=9,
+                marker=_MARKERS[answers.velocity],
+                color=colours[answers.method],
+                linewidths=0.8,
+                label=f"{answers.method}, {answers.velocity}",
+                zorder=3,
+            )
+        # A baseline that has lost its way must not flatten everything else.
+        extent = 1.5 * np.nanmax(np.abs(ground_truth), initial=0.1)
+        panel.set_ylim(-extent, extent)
+        panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
+        panel.grid(alpha=0.25)
+    panel.set_xlabel("time [s]")
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    panel = figure.add_subplot(grid[:, 1])
+    for answers, error in zip(chosen, errors, strict=True):
+        marker, colour = _MARKERS[answers.velocity], colours[answers.method]
+        panel.scatter(comparison.true_blur, error, s=9, marker=marker, color=colour, alpha=0.3, linewidths=0.8)
+        known = np.isfinite(comparison.true_blur)
+        median = _running_median(comparison.true_blur[known], error[known])
+        panel.plot(*median, color=colour, linewidth=1.8, linestyle="-" if marker == "." else "--")
+    panel.axvline(comparison.least_blur, color="gray", linestyle=":", label="most blurred fifth")
+    known = np.concatenate([error[np.isfinite(error)] for error in errors])
+    panel.set_ylim(0, 1.2 * np.quantile(known, 0.98) if len(known) else 1)
+    panel.set_title("error of ω [rad/s]; lines: medians, dashed where not at the frame", fontsize="small")
+    panel.set_xlabel("mean blur by the true rotation [px at 320 px width]")
+    panel.grid(alpha=0.25)
+    panel.legend(fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def _breaks(seconds: np.ndarray) -> np.ndarray:
+    """Indices before which a line is to be interrupted."""
+    steps = np.diff(seconds)
+    return np.flatnonzero(steps > _GAP * np.median(steps)) + 1 if len(steps) else np.array([], int)
+
+
+def _running_median(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Medians of x and y in up to ten groups of equal size along x."""
+    known = np.isfinite(y)
+    order = np.argsort(x[known])
+    groups = [group for group in np.array_split(order, 10) if len(group)]
+    return (
+        np.array([np.median(x[known][group]) for group in groups]),
+        np.array([np.median(y[known][group]) for group in groups]),
+    )

@@ -1,0 +1,1 @@
+"""Cameras, rotations, motion field and axial flow."""

@@ -1,0 +1,98 @@
+"""The part of a camera image that the network sees: one centre crop and one resize, and what they do to geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import cell_centres
+
+
+@dataclass(frozen=True)
+class View:
+    """Largest centred crop with the network's aspect ratio, resampled to the network's input size.
+
+    Attributes:
+        source: camera of the full image.
+        left, top, width, height: the crop, px of the full image.
+        camera: camera of the network's input image (distortion unchanged: images are not undistorted).
+    """
+
+    source: Camera
+    left: int
+    top: int
+    width: int
+    height: int
+    camera: Camera
+
+    @classmethod
+    def of(cls, source: Camera, width: int, height: int) -> View:
+        """The view of a camera for a network input of width × height px."""
+        scale = min(source.width / width, source.height / height)
+        crop_width = min(source.width, max(1, round(width * scale)))
+        crop_height = min(source.height, max(1, round(height * scale)))
+        left, top = (source.width - crop_width) // 2, (source.height - crop_height) // 2
+        camera = source.crop(left, top, crop_width, crop_height).resize(width, height)
+        return cls(source, left, top, crop_width, crop_height, camera)
+
+    @property
+    def px_at_320(self) -> float:
+        """Length of one px of the network's input when the full image is drawn 320 px wide."""
+        return 320 / self.source.width * self.width / self.camera.width
+
+    def prepare(self, image: np.ndarray, colour: str) -> np.ndarray:
+        """Crop, convert and resize an image.
+
+        Args:
+            image: (H, W) luminance or (H, W, 3) RGB, uint8, of the source camera's size.
+            colour: "gray" or "rgb", what the network takes.
+
+        Returns:
+            (height, width) or (height, width, 3) uint8.
+        """
+        if image.shape[:2] != (self.source.height, self.source.width):
+            raise InputError(
+                f"image is {image.shape[1]}×{image.shape[0]} px but its camera_info is for "
+                f"{self.source.width}×{self.source.height}: use the camera_info of this very stream"
+            )
+        crop = image[self.top : self.top + self.height, self.left : self.left + self.width]
+        if colour == "gray" and crop.ndim == 3:
+            crop = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+        elif colour == "rgb" and crop.ndim == 2:
+            crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2RGB)
+        shrinks = crop.shape[1] >= self.camera.width
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return cv2.resize(crop, (self.camera.width, self.camera.height), interpolation=interpolation)
+
+    def to_source(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels of the network's input (…, 2) → pixels of the full image (…, 2)."""
+        scale = (self.width / self.camera.width, self.height / self.camera.height)
+        return (pixels + 0.5) * scale - 0.5 + (self.left, self.top)
+
+    def sample_depth(self, depth: np.ndarray, stride: int) -> np.ndarray:
+        """A measured depth image → depth at the grid's cell centres.
+
+        Args:
+            depth: (H, W) m, registered to the full image, of any size with its aspect ratio; 0, NaN or inf = unknown.
+            stride: input px per cell.
+
+        Returns:
+            (h, w) float64 m, NaN where unknown.
+        """
+        height, width = depth.shape
+        if abs(width * self.source.height - height * self.source.width) > max(self.source.width, self.source.height):
+            raise InputError(
+                f"depth image is {width}×{height} px, another shape than the image's "
+                f"{self.source.width}×{self.source.height}: use a depth stream registered to this camera"
+            )
+        rows, columns = self.camera.height // stride, self.camera.width // stride
+        pixels = self.to_source(cell_centres(rows, columns, stride))
+        j = np.clip(((pixels[:, 0] + 0.5) * width / self.source.width).astype(int), 0, width - 1)
+        i = np.clip(((pixels[:, 1] + 0.5) * height / self.source.height).astype(int), 0, height - 1)
+        sampled = depth[i, j].astype(np.float64)
+        sampled[~(np.isfinite(sampled) & (sampled > 0))] = np.nan
+        return sampled.reshape(rows, columns)

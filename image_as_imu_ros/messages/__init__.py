@@ -1,0 +1,1 @@
+"""Camera messages → arrays, without ROS."""

@@ -1,0 +1,1 @@
+"""Recordings (rosbag2): reading, writing, choice of topics, ground truth and exposures."""

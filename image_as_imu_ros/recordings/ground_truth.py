@@ -1,0 +1,71 @@
+"""What really happened: velocities of the camera from a gyroscope, a twist, an odometry or a pose topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from image_as_imu_ros.datasets.ground_truth import GroundTruth, velocities_of_poses
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.so3 import rotation_matrices
+from image_as_imu_ros.messages.images import stamp_to_nanoseconds
+from image_as_imu_ros.recordings.recording import Recording
+
+
+def read_ground_truth(recording: Recording, topic: str) -> GroundTruth:
+    """Read a topic of one of `recording.TRUTH_TYPES`.
+
+    Twists, odometries (their twist) and gyroscopes are taken as velocities of the camera in its optical frame; poses as
+    those of the optical frame in a fixed one. Nothing is rotated.
+
+    Raises:
+        InputError: the topic holds fewer than two usable samples.
+    """
+    read = _from_poses if "Pose" in recording.topics[topic] else _from_velocities
+    ground_truth = read(message for _, message in recording.messages(topic))
+    if len(ground_truth.stamps) < 2:
+        raise InputError(f"truth topic {topic!r} has {len(ground_truth.stamps)} usable samples; at least 2 are needed")
+    return ground_truth
+
+
+def _from_velocities(messages: Iterable[Any]) -> GroundTruth:
+    samples, frame_id = [], ""
+    for message in messages:
+        if hasattr(message, "angular_velocity"):
+            linear, angular = [np.nan] * 3, _vector(message.angular_velocity)
+        else:
+            # TwistWithCovarianceStamped and Odometry hold a TwistWithCovariance.
+            twist = getattr(message.twist, "twist", message.twist)
+            linear, angular = _vector(twist.linear), _vector(twist.angular)
+        frame_id = getattr(message, "child_frame_id", message.header.frame_id)
+        samples.append((stamp_to_nanoseconds(message.header.stamp), [*linear, *angular]))
+    stamps, values = _ascending(samples, 6)
+    linear_known = np.isfinite(values[:, :3]).all(1)
+    usable = np.isfinite(values[:, 3:]).all(1) & (linear_known | ~linear_known.any())
+    return GroundTruth(stamps[usable], values[usable, :3], values[usable, 3:], frame_id)
+
+
+def _from_poses(messages: Iterable[Any]) -> GroundTruth:
+    samples = []
+    for message in messages:
+        # PoseWithCovarianceStamped holds a PoseWithCovariance.
+        pose = getattr(message.pose, "pose", message.pose)
+        q = pose.orientation
+        samples.append((stamp_to_nanoseconds(message.header.stamp), [*_vector(pose.position), q.w, q.x, q.y, q.z]))
+    stamps, poses = _ascending(samples, 7)
+    usable = np.isfinite(poses).all(1) & (np.linalg.norm(poses[:, 3:], axis=1) > 0.5)
+    return velocities_of_poses(stamps[usable], rotation_matrices(poses[usable, 3:]), poses[usable, :3])
+
+
+def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples in the order of their stamps, without repetitions: (N,) ns, (N, columns)."""
+    stamps = np.array([stamp for stamp, _ in samples], np.int64)
+    values = np.array([value for _, value in samples], np.float64).reshape(-1, columns)
+    stamps, first = np.unique(stamps, return_index=True)
+    return stamps, values[first]
+
+
+def _vector(xyz: Any) -> list[float]:
+    return [xyz.x, xyz.y, xyz.z]

@@ -1,1 +1,0 @@
-"""Recordings: reading, ground truth, evaluation, metrics and plots. No ROS installation is needed."""

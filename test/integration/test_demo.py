@@ -1,0 +1,133 @@
+"""The demo as users run it: three processes and real DDS."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: source ROS 2 or pip install '.[ros]'")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """With a recording cache for the tests of this file."""
+    return os.environ | {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "image_as_imu_ros", "demo", "--seconds", "1.5", *map(str, arguments)]
+
+
+def run(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=180
+    )
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_it_ends_with_a_table_and_two_pictures(environment, tiny_model, tmp_path):
+    result = run(environment, "--model", tiny_model, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(re.findall(r"^ +\d s .*latency .*ω estimated .*true", result.stdout, re.MULTILINE)) >= 1
+    for row in ("ω  RMS error", "v  RMS error", "direction correct", "latency p50, p95"):
+        assert row in result.stdout
+    lost = int(re.search(r"^frames lost +(\d+)", result.stdout, re.MULTILINE)[1])
+    assert lost < 0.5 * 45, result.stdout
+    for name in ("time_series.png", "streaks.png"):
+        assert str(tmp_path / name) in result.stdout
+        assert min(cv2.imread(str(tmp_path / name)).shape[:2]) >= 400
+
+
+def test_a_node_that_cannot_start_is_named_with_its_last_words(environment, tmp_path):
+    model = tmp_path / "broken.onnx"
+    model.write_bytes(b"not a model")
+    result = run(environment, "--model", model, "--output", tmp_path)
+    assert result.returncode == 1
+    assert "blur_imu_node refused to be configured" in result.stderr
+    assert "broken.onnx" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_node_that_dies_ends_the_demo(environment, tiny_model, tmp_path):
+    with started(environment, tiny_model, tmp_path) as demo:
+        for child in children(demo.pid):
+            if "blur_imu_node" in Path(f"/proc/{child}/cmdline").read_text():
+                os.kill(child, signal.SIGKILL)
+        errors = demo.communicate(timeout=60)[1]
+    assert demo.returncode == 1
+    assert "the node ended with exit code -9" in errors
+
+
+def test_an_interrupt_ends_all_processes(environment, tiny_model, tmp_path):
+    with started(environment, tiny_model, tmp_path) as demo:
+        others = children(demo.pid)
+        assert len(others) == 2
+        demo.send_signal(signal.SIGINT)
+        errors = demo.communicate(timeout=60)[1]
+    assert demo.returncode == 130
+    assert "Traceback" not in errors
+    assert not any(Path(f"/proc/{child}").exists() for child in others)
+
+
+def test_an_interrupt_while_rendering_leaves_nothing_behind(environment, tiny_model, tmp_path):
+    demo = subprocess.Popen(
+        command("--model", tiny_model, "--output", tmp_path),
+        cwd=ROOT,
+        env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("*.unfinished")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    os.killpg(demo.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+    errors = demo.communicate(timeout=60)[1]
+    assert demo.returncode == 130
+    assert "Traceback" not in errors
+    assert not list(tmp_path.rglob("demo-*"))
+
+
+def started(environment: dict[str, str], model: Path, output: Path) -> subprocess.Popen:
+    """A demo whose camera plays."""
+    demo = subprocess.Popen(
+        command("--model", model, "--output", output),
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log, deadline = output / "camera.log", time.monotonic() + 120
+    while not (log.exists() and "first frame" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return demo
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--seconds", "0"), "--seconds is 0, expected 1 to 10"),
+        (("--seconds", "nan"), "--seconds is nan"),
+        (("--model", "nowhere.onnx"), "--model nowhere.onnx is not a file"),
+        (("--output", "/dev/null/demo"), "cannot write to --output /dev/null/demo"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(environment, tiny_model, arguments, complaint):
+    result = run(environment, "--model", tiny_model, *arguments)
+    assert result.returncode == 2
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,130 @@
+"""The launch files: with ROS installed they are loaded for real; everywhere, what they declare is what they forward."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+from configparser import ConfigParser
+from dataclasses import fields
+from pathlib import Path
+from unittest.mock import MagicMock
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from image_as_imu_ros.nodes.parameters import Settings
+
+TOPICS = {"image", "camera_info", "depth", "exposure", "rate_hint"}
+REPOSITORY = Path(__file__).parents[2]
+LAUNCH_FILES = ("blur_imu.launch.py", "blur_imu_ekf.launch.py", "replay.launch.py")
+LAUNCH_MODULES = (
+    "launch",
+    "launch.actions",
+    "launch.conditions",
+    "launch.event_handlers",
+    "launch.events",
+    "launch.launch_description_sources",
+    "launch.substitutions",
+    "launch_ros",
+    "launch_ros.actions",
+    "launch_ros.event_handlers",
+    "launch_ros.events",
+    "launch_ros.events.lifecycle",
+    "launch_ros.parameter_descriptions",
+    "lifecycle_msgs",
+    "lifecycle_msgs.msg",
+)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch) -> dict[str, MagicMock]:
+    """In place of launch and launch_ros, which are not on PyPI: objects that record what they are called with."""
+    modules = {name: MagicMock() for name in LAUNCH_MODULES}
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return modules
+
+
+def first_arguments(mock: MagicMock) -> set[str]:
+    return {call.args[0] for call in mock.call_args_list}
+
+
+@pytest.mark.parametrize("name", LAUNCH_FILES)
+def test_launch_file_loads(name):
+    pytest.importorskip("launch_ros", reason="launch_ros comes with ROS only")
+    namespace = runpy.run_path(str(REPOSITORY / "launch" / name))
+    description = namespace["generate_launch_description"]()
+    assert description.get_launch_arguments()
+
+
+def test_every_launch_argument_is_forwarded(stand_ins):
+    namespace = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))
+    namespace["generate_launch_description"]()
+    namespace["active_node"](MagicMock())
+
+    declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
+    parameters = {parameter.name for parameter in fields(Settings)} - {"autostart"}
+    others = {"namespace", "params_file", "use_sim_time", "ekf", "ekf_params_file"}
+    assert declared == TOPICS | parameters | others
+    assert first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration) == declared
+
+    node = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs
+    _, given, _ = node["parameters"]
+    assert given.keys() == parameters
+    assert {topic for topic, _ in node["remappings"]} == TOPICS
+
+
+def test_arguments_that_are_not_given_leave_the_parameter_file_alone(stand_ins):
+    stand_ins["launch.substitutions"].LaunchConfiguration.return_value.perform.return_value = ""
+    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["active_node"](MagicMock())
+    _, given, _ = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs["parameters"]
+    assert given == {}
+
+
+@pytest.mark.parametrize(("environment", "variables"), [({}, 2), ({"FASTDDS_DEFAULT_PROFILES_FILE": "mine"}, 0)])
+def test_the_large_image_profile_is_set_unless_the_user_has_one(stand_ins, environment, variables):
+    namespace = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))
+    assert len(namespace["large_image_profile"](MagicMock(environment=environment))) == variables
+
+
+def test_replay_declares_and_uses_its_arguments(stand_ins):
+    runpy.run_path(str(REPOSITORY / "launch" / "replay.launch.py"))["generate_launch_description"]()
+    declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
+    assert declared == {"bag", "rate"} == first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration)
+
+
+def test_the_ekf_launch_file_is_the_other_one_with_the_filter(stand_ins):
+    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu_ekf.launch.py"))["generate_launch_description"]()
+    include = stand_ins["launch.actions"].IncludeLaunchDescription.call_args.kwargs
+    assert dict(include["launch_arguments"]) == {"ekf": "true"}
+    source = stand_ins["launch.launch_description_sources"].PythonLaunchDescriptionSource.call_args.args[0]
+    assert Path(source).name == "blur_imu.launch.py"
+
+
+def test_the_dds_profile_holds_several_images():
+    text = (REPOSITORY / "config" / "fastdds_large_images.xml").read_text()
+    sizes = [int(size) for size in re.findall(r"<segment_size>(\d+)<", text)]
+    assert ElementTree.fromstring(text) is not None
+    assert sizes == [32 * 1024 * 1024]
+
+
+def test_the_systemd_unit_gives_arguments_that_the_launch_file_declares(stand_ins):
+    unit = ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read(REPOSITORY / "config" / "blur_imu.service")
+    command = unit["Service"]["ExecStart"]
+    assert "ros2 launch image_as_imu_ros blur_imu.launch.py" in command
+    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["generate_launch_description"]()
+    declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
+    assert {*re.findall(r"(\w+):=", command)} <= declared
+
+
+def test_ekf_fuses_angular_velocity_once():
+    parameters = yaml.safe_load((REPOSITORY / "config" / "ekf.yaml").read_text())["ekf_filter_node"]["ros__parameters"]
+    fused = {name: [i for i, on in enumerate(parameters[f"{name}_config"]) if on] for name in ("imu0", "twist0")}
+    assert fused == {"imu0": [9, 10, 11], "twist0": [6, 7, 8]}  # vroll, vpitch, vyaw; vx, vy, vz
+    assert (parameters["imu0"], parameters["twist0"]) == ("imu/data_raw", "twist")
+    assert not parameters["two_d_mode"]
+    assert len(parameters["process_noise_covariance"]) == 15 * 15

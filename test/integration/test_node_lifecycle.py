@@ -1,0 +1,213 @@
+"""Transitions of the node, in this process: what each creates, the next one takes away."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from camera_process import PATIENCE, CameraWithEars
+from gpu_machine import GpuMachine
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+
+import image_as_imu_ros.nodes.blur_imu_node as module
+from image_as_imu_ros.engine.cuda import why_no_gpu
+from image_as_imu_ros.engine.model_files.build import what_is_missing
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ros():
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def make_node():
+    nodes = []
+
+    def make(**parameters) -> module.BlurImuNode:
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        nodes.append(module.BlurImuNode(namespace="/lifecycle", parameter_overrides=overrides))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+
+
+def workers() -> int:
+    return sum(thread.name == "blur_imu_worker" for thread in threading.enumerate())
+
+
+def entities(node) -> list[int]:
+    return [len([*items]) for items in (node.publishers, node.subscriptions, node.timers, node.services)]
+
+
+def test_fifty_cycles_leave_nothing_behind(make_node, tiny_model):
+    node = make_node(model=str(tiny_model))
+    empty, threads = entities(node), threading.active_count()
+    for _ in range(50):
+        assert node.trigger_configure() == SUCCESS
+        assert len([*node.subscriptions]) == empty[1]
+        assert node.trigger_activate() == SUCCESS
+        assert workers() == 1
+        assert node.trigger_deactivate() == SUCCESS
+        assert workers() == 0
+        assert node.trigger_cleanup() == SUCCESS
+        assert entities(node) == empty
+    assert threading.active_count() <= threads + 2  # ONNX Runtime and DDS may keep one of their own
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_shutdown_from_any_state(make_node, tiny_model, steps):
+    node = make_node(model=str(tiny_model))
+    empty = entities(node)
+    for step in (node.trigger_configure, node.trigger_activate)[:steps]:
+        assert step() == SUCCESS
+    assert node.trigger_shutdown() == SUCCESS
+    assert workers() == 0
+    assert entities(node) == empty
+
+
+def test_destroying_an_active_node_ends_its_worker(make_node, tiny_model):
+    node = make_node(model=str(tiny_model), autostart=True)
+    assert node.start()
+    node.destroy_node()
+    assert workers() == 0
+
+
+@pytest.mark.parametrize("content", [None, b"", b"this is not ONNX"])
+def test_a_model_that_cannot_be_used_fails_configuration(make_node, tmp_path, content):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    node = make_node(model=str(path))
+    empty = entities(node)
+    assert node.trigger_configure() == FAILURE
+    assert entities(node) == empty
+
+
+def test_engine_tensorrt_without_a_gpu_fails_configuration_with_one_line(make_node, tiny_model, capfd):
+    if not what_is_missing():
+        pytest.skip("TensorRT, PyCUDA and a GPU are here")
+    node = make_node(model=str(tiny_model), engine="tensorrt")
+    empty = entities(node)
+    capfd.readouterr()
+    assert node.trigger_configure() == FAILURE
+    assert entities(node) == empty
+    [line] = [line for line in capfd.readouterr().err.splitlines() if "[blur_imu_node]" in line or "blur_imu" in line]
+    assert "cannot be configured: engine tensorrt cannot be used here: no " in line
+
+
+def test_engine_auto_says_in_the_log_why_it_is_onnx_runtime(make_node, tiny_model, capfd):
+    if why_no_gpu() is None:
+        pytest.skip("there is a GPU")
+    node = make_node(model=str(tiny_model), engine="auto")
+    capfd.readouterr()
+    assert node.trigger_configure() == SUCCESS
+    said = capfd.readouterr().err
+    assert "engine auto: engine tensorrt cannot be used here: no " in said
+    assert "engine auto: ONNX Runtime on the CPU it is" in said
+    assert "engine onnxruntime (CPU)" in said
+
+
+def test_a_missing_message_package_fails_configuration(make_node, tiny_model):
+    node = make_node(model=str(tiny_model), exposure_source="realsense", exposure_unit="100us")
+    if node.trigger_configure() == SUCCESS:
+        pytest.skip("realsense2_camera_msgs is installed")
+
+
+def test_tensorrt_answers_from_the_worker_and_every_cleanup_frees_the_gpu(
+    make_node, tiny_model, monkeypatch, own_cache
+):
+    gpu = GpuMachine()
+    gpu.install(monkeypatch)
+    node = make_node(model=str(tiny_model), engine="tensorrt", exposure_time=0.01, motion_model="rotation")
+    camera = CameraWithEars(namespace="/lifecycle")
+    for _ in range(3):
+        assert node.start()
+        assert len(gpu.memory) == 10
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        spinning = threading.Thread(target=executor.spin, daemon=True)
+        spinning.start()
+        camera.wait_for_node()
+        camera.infos.publish(camera.info_message())
+        camera.imus.clear()
+        camera.play_until(lambda: len(camera.imus) > 1, "answers")
+        executor.shutdown()
+        spinning.join()
+        assert node.trigger_deactivate() == SUCCESS
+        assert node.trigger_cleanup() == SUCCESS
+        gc.collect()
+        assert not gpu.memory
+        assert not gpu.alive
+    assert len(gpu.builds) == 1
+    camera.close()
+
+
+def test_an_impossible_transition_is_answered(make_node, tiny_model):
+    node = make_node(model=str(tiny_model))
+    client_node = rclpy.create_node("client", namespace="/lifecycle")
+    change = client_node.create_client(ChangeState, "blur_imu_node/change_state")
+    get = client_node.create_client(GetState, "blur_imu_node/get_state")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    executor.add_node(client_node)
+
+    def call(client, request):
+        assert client.wait_for_service(PATIENCE)
+        future = client.call_async(request)
+        executor.spin_until_future_complete(future, PATIENCE)
+        return future.result()
+
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVATE))
+    assert not call(change, request).success
+    assert call(get, GetState.Request()).current_state.label == "unconfigured"
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+    assert call(change, request).success
+    assert call(get, GetState.Request()).current_state.label == "inactive"
+    executor.shutdown()
+    client_node.destroy_node()
+
+
+def test_nothing_is_drawn_while_nobody_looks(make_node, tiny_model, monkeypatch):
+    drawn = []
+    draw = module.draw_overlay
+    monkeypatch.setattr(module, "draw_overlay", lambda *arguments: drawn.append(1) or draw(*arguments))
+    node = make_node(model=str(tiny_model), exposure_time=0.01, motion_model="rotation", diagnostics_period=0.2)
+    assert node.start()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    threading.Thread(target=executor.spin, daemon=True).start()
+    camera = CameraWithEars(namespace="/lifecycle")
+    camera.wait_for_node()
+    camera.infos.publish(camera.info_message())
+
+    camera.play_until(lambda: len(camera.imus) > 2, "answers")
+    assert not drawn
+    looking = camera.node.create_subscription(Image, "debug/image", camera.debug_images.append, 10)
+    camera.play_until(lambda: camera.debug_images, "a debug image")
+    camera.node.destroy_subscription(looking)
+    camera.wait_until(lambda: camera.node.count_subscribers("debug/image") == 0, "nobody to look")
+    camera.imus.clear()
+    camera.play_until(lambda: len(camera.imus) > 1, "answers")
+    time.sleep(0.2)
+    before = len(drawn)
+    camera.imus.clear()
+    camera.play_until(lambda: len(camera.imus) > 1, "answers")
+    assert len(drawn) == before
+    camera.close()
+    executor.shutdown()

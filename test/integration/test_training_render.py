@@ -1,0 +1,114 @@
+"""The `render` command: shards depend on seed, part and number alone, and those that are there are kept."""
+
+import importlib.util
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import rgbd_folders as folders
+
+torch = pytest.importorskip("torch", reason="the training module needs torch")
+
+from image_as_imu_training.__main__ import main
+from image_as_imu_training.datasets import shards
+from image_as_imu_training.datasets.render import Job, Part, Sources, render_part, render_shard
+
+TRAIN = Part("train", (64, 64), held_out=False)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory) -> Path:
+    """Photographs and a recording."""
+    folder = tmp_path_factory.mktemp("material")
+    rng = np.random.default_rng(0)
+    for i in range(30):
+        folders.write_image(folder / "photos" / f"{i}.png", rng.integers(0, 256, (90, 120)).astype(np.uint8))
+    folders.write_seven_scenes(folder / "rgbd", range(5))
+    return folder
+
+
+def job(material: Path, output: Path, **changes) -> Job:
+    sources = Sources(material / "photos", (f"7scenes:{material / 'rgbd'}",), (f"7scenes:{material / 'rgbd'}",))
+    return Job(**({"sources": sources, "output": output, "seed": 5, "device": "cpu", "shard_size": 8} | changes))
+
+
+@pytest.fixture(scope="module")
+def rendered(material, tmp_path_factory) -> Path:
+    """Two shards."""
+    output = tmp_path_factory.mktemp("rendered")
+    (output / "train").mkdir()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as worker processes do; sums depend on it
+    for number in (0, 1):
+        render_shard(job(material, output), TRAIN, number)
+    torch.set_num_threads(threads)
+    return output
+
+
+def test_shards_hold_samples_of_all_material(rendered, material):
+    reader = shards.Shards(rendered / "train")
+    assert len(reader) == 16
+    assert {sample["source"] for sample in reader} == {"invented", "7scenes:rgbd"}
+    samples = shards.load(rendered / "train")
+    assert samples.image.shape == (16, 64, 64)
+    assert np.isfinite(samples.flow).all()
+    recorded = [sample for sample in reader if sample["source"] != "invented"]
+    assert all(np.isfinite(sample["motion"]).all() and sample["depth_known"] for sample in recorded)
+
+
+def test_as_many_training_samples_show_rooms_as_asked_for(material, tmp_path):
+    (tmp_path / "train").mkdir()
+    photos_only = job(material, tmp_path, sources=Sources(material / "photos"))
+    render_shard(photos_only, replace(TRAIN, room_share=0.75), 0)
+    assert shards.load(tmp_path / "train").depth_known.sum() == 6  # of 8; depth behind single planes is not learned
+
+
+def test_a_missing_shard_is_rendered_again_and_no_other(rendered, material, tmp_path):
+    shutil.copytree(rendered, tmp_path, dirs_exist_ok=True)
+    kept, lost = (shards.shard_path(tmp_path / "train", number) for number in (0, 1))
+    before, expected = kept.stat(), lost.read_bytes()
+    lost.unlink()
+    render_part(job(material, tmp_path), TRAIN, 2, workers=1)
+    assert lost.read_bytes() == expected
+    assert kept.stat().st_mtime_ns == before.st_mtime_ns
+    assert kept.read_bytes() != expected
+
+
+def test_another_seed_gives_other_samples(rendered, material, tmp_path):
+    (tmp_path / "train").mkdir()
+    render_shard(job(material, tmp_path, seed=6, sources=Sources(material / "photos"), shard_size=2), TRAIN, 0)
+    render_shard(job(material, tmp_path, seed=5, sources=Sources(material / "photos"), shard_size=2), TRAIN, 1)
+    first, second = shards.Shards(tmp_path / "train")[0], shards.Shards(tmp_path / "train")[2]
+    assert not np.array_equal(first["image"], second["image"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rgbd", "kitti:somewhere"], "is not LAYOUT:FOLDER"),
+        (["--sequence", "tum:nowhere"], "no tum recording in nowhere"),
+        (["--photos", "nowhere"], "no photographs"),
+        (["--room-share", "0.9"], "--room-share is 0.9, but must be from 0 to 0.85"),
+        (["--ray"], "--ray needs Ray"),
+    ],
+)
+def test_what_cannot_be_rendered_is_one_clear_line(options, message, material, tmp_path, capsys):
+    if "--ray" in options and importlib.util.find_spec("ray"):
+        pytest.skip("Ray is installed")
+    code = main(["render", "--photos", str(material / "photos"), "--output", str(tmp_path), "--workers", "1", *options])
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_contact_sheet_draws_every_sample_and_its_streaks(rendered, tmp_path, capsys):
+    picture = tmp_path / "sheet.png"
+    assert main(["contact_sheet", str(rendered / "train"), "--output", str(picture), "--samples", "3"]) == 0
+    sheet = cv2.imread(str(picture))
+    assert sheet.shape == (2 * 64 + 18, 6 * 2 * 64, 3)
+    colourful = np.ptp(sheet, axis=2) > 60
+    assert [bool(colourful[:, 128 * i : 128 * (i + 1)].any()) for i in range(6)] == 3 * [True] + 3 * [False]
+    assert main(["contact_sheet", str(rendered / "train"), "--output", str(tmp_path / "sheet.txt")]) == 2
+    assert "should end in" in capsys.readouterr().err

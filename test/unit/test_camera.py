@@ -1,0 +1,82 @@
+"""Pixels, rays and intrinsics agree through distortion, crop and resize."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
+
+LENSES = {
+    "none": ("", ()),
+    "plumb_bob": ("plumb_bob", (0.2624, -0.9531, -0.0054, 0.0026, 1.1633)),
+    "rational": ("rational_polynomial", (0.5, -0.2, 0.001, -0.0005, 0.02, 0.8, -0.15, 0.03)),
+    "fisheye": ("equidistant", (-0.013, 0.02, -0.01, 0.002)),
+}
+pixel = st.tuples(st.floats(0, 639), st.floats(0, 479))
+
+
+def camera(lens: str) -> Camera:
+    model, coefficients = LENSES[lens]
+    return Camera(640, 480, 517.3, 516.5, 318.6, 255.3, model, coefficients)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+@given(point=pixel)
+def test_a_ray_projects_back_to_its_pixel(lens, point):
+    rays = camera(lens).rays(np.array([point]))
+    np.testing.assert_allclose(camera(lens).project(rays), [point], atol=1e-3)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+@settings(max_examples=50)
+@given(
+    point=pixel,
+    left=st.integers(0, 100),
+    top=st.integers(0, 100),
+    width=st.integers(20, 2000),
+    height=st.integers(20, 2000),
+)
+def test_crop_and_resize_keep_the_rays(lens, point, left, top, width, height):
+    """The same scene point is on the same ray, whatever was done to the image."""
+    original = camera(lens)
+    changed = original.crop(left, top, 500, 350).resize(width, height)
+    moved = (np.array([point]) - (left, top) + 0.5) * (width / 500, height / 350) - 0.5
+    np.testing.assert_allclose(changed.rays(moved), original.rays(np.array([point])), atol=1e-6)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_the_jacobian_is_the_derivative_of_the_projection(lens):
+    rays = np.random.default_rng(0).uniform(-0.4, 0.4, (50, 2))
+    step = np.random.default_rng(1).normal(size=(50, 2)) * 1e-6
+    moved = camera(lens).project(rays + step) - camera(lens).project(rays)
+    predicted = np.einsum("nij,nj->ni", camera(lens).projection_jacobian(rays), step)
+    np.testing.assert_allclose(moved, predicted, atol=1e-7)
+
+
+def test_corners_that_a_lens_model_cannot_reach_have_no_ray():
+    folded = Camera(640, 480, 300, 300, 320, 240, "plumb_bob", (-0.5, 0.0, 0.0, 0.0))
+    rays = folded.rays(np.array([[0.0, 0.0], [320.0, 240.0]]))
+    assert np.isnan(rays[0]).all()
+    np.testing.assert_allclose(rays[1], 0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fx": 0.0}, "positive"),
+        ({"fy": -500.0}, "positive"),
+        ({"fx": float("nan")}, "not finite"),
+        ({"cx": float("inf")}, "not finite"),
+        ({"width": 0}, "0×480"),
+        ({"height": 100_000}, "640×100000"),
+        ({"distortion_model": "kannala", "distortion": (0.1,)}, "'kannala' is not supported"),
+        ({"distortion_model": "plumb_bob", "distortion": (0.1, 0.2, 0.3)}, "coefficients, got 3"),
+        ({"distortion_model": "plumb_bob", "distortion": (0.1, float("nan"), 0, 0, 0)}, "not finite"),
+    ],
+)
+def test_impossible_intrinsics_are_refused_with_the_value(changes, message):
+    good = {"width": 640, "height": 480, "fx": 500.0, "fy": 500.0, "cx": 320.0, "cy": 240.0}
+    with pytest.raises(InputError, match=message):
+        Camera(**(good | changes))

@@ -1,0 +1,401 @@
+"""Frames in, velocities out: order of steps, direction modes, history, and frames that cannot be used."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from fields import COLUMNS, ROWS, STRIDE, camera, field_of, matrix_of, rough_depth
+from test_blur_spectrum import blurred
+from test_direction import texture
+
+from image_as_imu_ros.engine.model_info import ModelInfo
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.estimator import MotionEstimator, Options
+from image_as_imu_ros.estimation.frame import Frame, mid_exposure
+from image_as_imu_ros.geometry.camera import Camera
+
+EXPOSURE = 0.015
+PERIOD = 33_000_000  # ns
+CAMERA = camera()
+FAR = np.full((ROWS, COLUMNS), 1e3)
+
+
+class KnownMotion:
+    """Stands in for an engine: sees exactly the axial field of the velocity that it is told."""
+
+    name = "known motion"
+    info = ModelInfo("known", "test", width=320, height=224, flow_log_std=0.0)
+
+    def __init__(self) -> None:
+        self.velocity = np.zeros(6)
+
+    def infer(self, image):
+        assert image.shape == (224, 320)
+        assert image.dtype == np.uint8
+        return field_of(matrix_of(CAMERA), self.velocity, EXPOSURE, FAR, 0.1)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def engine():
+    return KnownMotion()
+
+
+def panning_frames(count: int, rate: float = 1.2, seed: int = 0) -> list[Frame]:
+    """A far-away scene seen while panning with ω_y = rate, rad/s."""
+    scene, middle = texture(seed), np.array([[1, 0, 160], [0, 1, 112], [0, 0, 1]])
+    frames = []
+    for i in range(count):
+        turn = cv2.Rodrigues(np.array([0, rate * i * PERIOD * 1e-9, 0]))[0]
+        to_scene = middle @ CAMERA.matrix @ turn @ np.linalg.inv(CAMERA.matrix)
+        image = cv2.warpPerspective(scene, to_scene, (320, 224), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        frames.append(Frame(image, (i + 1) * PERIOD, CAMERA, EXPOSURE))
+    return frames
+
+
+def test_the_spread_of_depth_is_a_doubt_about_the_size_of_v_unless_depth_is_measured(engine):
+    """In half of the frame the network is sure of its depth, in the other half it is not: cells err alike."""
+    depth, velocity = rough_depth(np.random.default_rng(0)), np.array([0.4, -0.2, 0.3, 0.2, -0.5, 0.4])
+    exact = field_of(matrix_of(CAMERA), velocity, EXPOSURE, depth, 0.1)
+
+    def measured(depth_sigma: float, depth_image: np.ndarray | None = None):
+        sigmas = np.where(np.arange(COLUMNS) < COLUMNS // 2, 0.0, depth_sigma) * np.ones_like(depth)
+        engine.infer = lambda _: replace(exact, depth_sigma=sigmas)
+        frame = Frame(np.zeros((224, 320), np.uint8), 1, CAMERA, EXPOSURE, depth_image)
+        return MotionEstimator(engine, Options(sign_resolution="axial")).update(frame).single
+
+    sure, unsure = measured(0.0), measured(0.5)
+    expected = 0.5**2 / 2 * np.outer(sure.linear, sure.linear)
+    np.testing.assert_allclose(unsure.covariance[:3, :3] - sure.covariance[:3, :3], expected, rtol=1e-3)
+    np.testing.assert_allclose(unsure.covariance[3:, 3:], sure.covariance[3:, 3:], rtol=1e-3)
+    image = np.kron(depth, np.ones((STRIDE, STRIDE))).astype(np.float32)
+    np.testing.assert_allclose(measured(0.5, image).covariance, measured(0.0, image).covariance)
+
+
+def test_streaks_that_the_network_reads_too_long_are_put_right_by_the_picture(engine):
+    angular = np.array([0.0, 2.0, 0.3])
+    engine.info, engine.velocity = replace(engine.info, flow_log_std=0.25), 1.3 * np.r_[0, 0, 0, angular]
+    estimator = MotionEstimator(engine, Options(sign_resolution="axial", motion_model="rotation"))
+    estimate = estimator.update(Frame(blurred(np.r_[0, 0, 0, EXPOSURE * angular]), 1, CAMERA, EXPOSURE))
+    assert estimate.evidence > 12
+    assert np.abs(estimate.velocity.angular) == pytest.approx(angular, abs=0.1)
+
+    flat = estimator.update(Frame(np.full((224, 320), 128, np.uint8), 2, CAMERA, EXPOSURE))
+    assert flat.evidence < 1
+    assert np.abs(flat.velocity.angular) == pytest.approx(1.3 * angular, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [1.2, -1.2])
+def test_a_pan_is_recovered_with_its_sign_from_the_second_frame_on(engine, rate):
+    engine.velocity = np.array([0, 0, 0, 0, rate, 0])
+    estimator = MotionEstimator(engine)
+    estimates = [estimator.update(frame) for frame in panning_frames(4, rate)]
+    assert not estimates[0].sign_resolved
+    assert estimates[0].ambiguous
+    for estimate in estimates[1:]:
+        assert estimate.sign_resolved
+        np.testing.assert_allclose(estimate.velocity.angular, [0, rate, 0], atol=1e-2)
+        assert (np.linalg.eigvalsh(estimate.velocity.covariance) > 0).all()
+
+
+def test_centred_direction_answers_one_frame_later_and_knows_the_first_frame_too(engine):
+    engine.velocity = np.array([0, 0, 0, 0, -1.2, 0])
+    estimator = MotionEstimator(engine, Options(sign_resolution="centered"))
+    frames = panning_frames(3, -1.2)
+    answers = [estimator.update(frame) for frame in frames] + [estimator.flush()]
+    assert answers[0] is None
+    assert [answer.frame_stamp for answer in answers[1:]] == [frame.stamp for frame in frames]
+    for answer in answers[1:]:
+        assert answer.sign_resolved
+        np.testing.assert_allclose(answer.velocity.angular, [0, -1.2, 0], atol=1e-2)
+    assert estimator.flush() is None
+
+
+def test_axial_direction_is_never_resolved_and_says_so_in_its_covariance(engine):
+    engine.velocity = np.array([0, 0, 0, 0, -1.2, 0])
+    estimator = MotionEstimator(engine, Options(sign_resolution="axial"))
+    for frame in panning_frames(3, -1.2):
+        estimate = estimator.update(frame)
+        assert not estimate.sign_resolved
+        assert estimate.velocity.angular[1] == pytest.approx(1.2, abs=1e-2)
+        assert estimate.velocity.covariance[4, 4] > 1.2**2
+
+
+@pytest.mark.parametrize("sign_resolution", ["causal", "centered"])
+def test_auto_alternates_between_aligned_and_single_and_time_never_stands_still(engine, sign_resolution):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine, Options(sign_resolution=sign_resolution))
+    frames = panning_frames(7)
+    for covered in (2, 5):
+        frames[covered] = replace(frames[covered], image=np.full_like(frames[covered].image, 5))
+    answers = [estimator.update(frame) for frame in frames] + [estimator.flush()]
+    answers = [answer for answer in answers if answer is not None]
+    assert [answer.frame_stamp for answer in answers] == [frame.stamp for frame in frames]
+    kinds = ["single", "aligned", "single", "single", "aligned", "single", "single"]
+    assert [answer.measurement for answer in answers] == kinds
+    assert (np.diff([answer.stamp for answer in answers]) > 0).all()
+    for answer in answers:
+        assert answer.stamp == answer.frame_stamp - (PERIOD // 2 if answer.measurement == "aligned" else 0)
+        if answer.measurement == "aligned":
+            np.testing.assert_allclose(answer.velocity.angular, [0, 1.2, 0], atol=0.03)
+        elif answer.gap:
+            assert answer.alignment.doubt == "no texture"
+
+
+def test_single_stays_with_the_frame_and_aligned_with_the_pair(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    frames = panning_frames(3)
+    single = MotionEstimator(engine, Options(measurement="single"))
+    assert [single.update(frame).stamp for frame in frames] == [frame.stamp for frame in frames]
+    aligned = MotionEstimator(engine, Options(measurement="aligned"))
+    assert aligned.update(frames[0]) is None
+    estimate = aligned.update(frames[1])
+    assert estimate.stamp == frames[1].stamp - PERIOD // 2
+    assert estimate.as_single().stamp == frames[1].stamp
+    late = replace(frames[2], stamp=frames[1].stamp + 1_000_000_000)
+    assert aligned.update(late) is None
+    assert "1.00 s old" in aligned.alignment.doubt
+
+
+def test_alignment_settles_the_direction_of_the_blur(engine):
+    for rate in (1.2, -1.2):
+        engine.velocity = np.array([0, 0, 0, 0, rate, 0])
+        estimator = MotionEstimator(engine, Options(measurement="single"))
+        for frame in panning_frames(3, rate):
+            estimate = estimator.update(frame)
+        assert not estimate.alignment.doubt
+        assert estimate.velocity.angular[1] == pytest.approx(rate, abs=0.01)
+        assert estimate.sign_probability > 0.95
+
+
+def test_an_alignment_that_contradicts_the_blur_is_not_trusted(engine):
+    """Dirt on the lens, or the robot's own arm: the picture stands still while the blur says otherwise."""
+    engine.velocity = np.array([0, 0, 0, 0, 24.0, 0])
+    estimator = MotionEstimator(engine)
+    frame = panning_frames(1)[0]
+    estimator.update(frame)
+    estimate = estimator.update(replace(frame, stamp=frame.stamp + PERIOD))
+    assert estimate.measurement == "single"
+    assert "contradicts" in estimate.alignment.doubt
+
+
+def swinging_frames(exposures: list[float], engine, estimator, given: float | None, stop: int | None = None):
+    """Estimates of a camera that swings, up to 6 rad/s, while its exposure changes; the engine misreads lengths."""
+    scene, rng = texture(3), np.random.default_rng(0)
+    middle = np.array([[1, 0, 160], [0, 1, 112], [0, 0, 1]])
+    times = np.arange(len(exposures)) * PERIOD * 1e-9
+    for i, (t, exposure) in enumerate(zip(times, exposures, strict=True)):
+        angle, rate = -0.6 * np.cos(10 * t), 6 * np.sin(10 * t)
+        to_scene = middle @ CAMERA.matrix @ cv2.Rodrigues(np.array([0, angle, 0]))[0] @ np.linalg.inv(CAMERA.matrix)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        image = cv2.warpPerspective(scene, to_scene, (320, 224), flags=flags, borderMode=cv2.BORDER_REFLECT)
+        engine.velocity = np.array([0, 0, 0, 0, rate, 0]) * exposure / EXPOSURE * np.exp(rng.normal(0, 0.15))
+        yield estimator.update(Frame(image, (i + 1) * PERIOD, CAMERA, given)), exposure, rate
+
+
+def test_an_exposure_that_steps_is_followed_within_a_second(engine):
+    estimator = MotionEstimator(engine, Options(estimate_exposure=True, motion_model="rotation"))
+    exposures = [0.005] * 45 + [0.020] * 32
+    answers = list(swinging_frames(exposures, engine, estimator, None))
+    measured = [estimate.measured_exposure for estimate, *_ in answers if estimate and estimate.measured_exposure]
+    assert measured[-33].seconds == pytest.approx(0.005, rel=0.1)
+    assert measured[-1].seconds == pytest.approx(0.020, rel=0.1)
+    assert measured[-1].log_std < 0.15
+    assert answers[0][0] is None, "blur without time is no velocity"
+    last, exposure, rate = answers[-1]
+    assert last.exposure == pytest.approx(exposure, rel=0.15)
+    assert last.single.angular[1] == pytest.approx(rate, rel=0.4)
+    assert estimator.exposure == pytest.approx(0.020, rel=0.1)
+
+
+def swept_pictures(count: int, velocity: np.ndarray, distance: float, readout: float) -> list[np.ndarray]:
+    """Pictures, through a shutter that rolls, of a wall that a camera sweeps along with (6,) (v, ω)."""
+    columns, rows = np.meshgrid(np.arange(320.0), np.arange(224.0))
+    rays = np.stack([(columns - CAMERA.cx) / CAMERA.fx, (rows - CAMERA.cy) / CAMERA.fy, np.ones_like(rows)])
+    pictures = []
+    for number in range(count):
+        middle = (number - (count - 1) / 2) * PERIOD * 1e-9
+        times = middle + readout * ((np.arange(224) + 0.5) / 224 - 0.5)
+        turns = np.array([cv2.Rodrigues(velocity[3:] * t)[0] for t in times])
+        x, y, z = np.einsum("rij,jrc->irc", turns, rays)
+        position = np.multiply.outer(velocity[:3], times)[..., None]
+        reach = (distance - position[2]) / z
+        on_wall = np.stack([reach * x + position[0], reach * y + position[1]]) * CAMERA.fx / distance
+        where = (on_wall + np.array([160, 112])[:, None, None]).astype(np.float32)
+        pictures.append(cv2.remap(texture(3), *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+    return pictures
+
+
+@pytest.mark.parametrize("motion_model", ["full", "rotation"])
+def test_a_camera_that_turns_and_slides_behind_a_rolling_shutter_gives_the_right_exposure(engine, motion_model):
+    """A fifth of the image motion is the slide's. Stamped at the start of an exposure that is only guessed at first."""
+    readout, exposure, distance = 0.0245, 0.020, 1.5
+    velocity = np.array([0.2 * 3.0 * distance, 0, 0, 0, 3.0, 0])
+    depth = np.full((ROWS, COLUMNS), distance)
+    engine.infer = lambda image: field_of(matrix_of(CAMERA), velocity, exposure, depth, 1.0)
+    estimator = MotionEstimator(engine, Options(estimate_exposure=True, motion_model=motion_model))
+    for number, picture in enumerate(swept_pictures(9, velocity, distance, readout)):
+        stamp = (number + 1) * PERIOD
+        middle = mid_exposure(stamp, estimator.exposure or 0.01, "start", readout)
+        estimate = estimator.update(Frame(picture, middle, CAMERA, None, driver_stamp=stamp))
+        if number:
+            assert estimate.gap == PERIOD
+    assert estimate.measured_exposure.seconds == pytest.approx(exposure, rel=0.05)
+
+
+def test_a_wrong_exposure_is_noticed(engine):
+    estimator = MotionEstimator(engine, Options(motion_model="rotation"))
+    *_, (estimate, _, _) = swinging_frames([0.010] * 40, engine, estimator, given=0.018)
+    assert estimate.exposure == 0.018
+    assert estimate.measured_exposure.seconds == pytest.approx(0.010, rel=0.15)
+
+
+def test_without_an_exposure_a_frame_is_refused_unless_it_is_estimated(engine):
+    frame = replace(panning_frames(1)[0], exposure=None)
+    with pytest.raises(InputError, match="not known"):
+        MotionEstimator(engine).update(frame)
+    assert MotionEstimator(engine, Options(estimate_exposure=True)).update(frame) is None
+
+
+def test_the_uncertainty_of_the_exposure_is_in_the_covariance(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 2.0, 0])
+    frame = panning_frames(1)[0]
+    known = MotionEstimator(engine).update(frame)
+    started = MotionEstimator(engine, Options(estimate_exposure=True)).update(frame)
+    growth = started.with_known_sign().velocity.covariance - known.with_known_sign().velocity.covariance
+    assert growth[4, 4] == pytest.approx((started.exposure_log_std**2 - 0.02**2) * 2.0**2, rel=0.1)
+
+
+def test_a_still_camera_is_not_ambiguous(engine):
+    estimate = MotionEstimator(engine).update(panning_frames(1)[0])
+    assert estimate.mean_flow == pytest.approx(0, abs=1e-9)
+    assert not estimate.ambiguous
+
+
+def test_time_that_jumps_back_starts_anew_and_a_repeated_stamp_is_refused(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine)
+    first, second, third = panning_frames(3)
+    estimator.update(second)
+    assert estimator.update(third).sign_resolved
+    with pytest.raises(InputError, match="repeats"):
+        estimator.update(third)
+    assert not estimator.update(first).sign_resolved, "nothing of the future may decide"
+    assert estimator.update(second).sign_resolved
+
+
+def test_a_frame_that_cannot_be_used_loses_nothing(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine)
+    first, second, third = panning_frames(3)
+    estimator.update(first)
+    with pytest.raises(InputError, match="another"):
+        estimator.update(Frame(second.image, second.stamp, CAMERA, EXPOSURE, depth=np.ones((10, 10), np.float32)))
+    with pytest.raises(InputError, match="camera_info"):
+        estimator.update(Frame(second.image[::2], second.stamp, CAMERA, EXPOSURE))
+    assert estimator.update(third).sign_resolved
+
+
+def test_a_new_camera_is_taken_over(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine)
+    frame = panning_frames(1)[0]
+    estimator.update(frame)
+    narrow = Camera(320, 224, 520, 520, 159.5, 111.5)
+    estimate = estimator.update(Frame(frame.image, frame.stamp + PERIOD, narrow, EXPOSURE))
+    assert np.abs(estimate.velocity.angular[1]) == pytest.approx(0.6, rel=0.2), "twice the focal length, half the turn"
+
+
+def test_velocity_scales_with_exposure(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.0, 0])
+    frame = panning_frames(1)[0]
+    estimate = MotionEstimator(engine).update(Frame(frame.image, frame.stamp, CAMERA, EXPOSURE / 2))
+    assert np.abs(estimate.velocity.angular[1]) == pytest.approx(2.0, abs=0.02)
+
+
+def test_the_time_of_every_step_is_reported(engine):
+    seconds = MotionEstimator(engine).update(panning_frames(1)[0]).seconds
+    assert set(seconds) == {"prepare", "network", "solve", "align", "sign"}
+    assert all(value > 0 for value in seconds.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"exposure": 0.0}, "exposure time is 0.0"),
+        ({"exposure": -0.01}, "exposure time is -0.01"),
+        ({"exposure": float("nan")}, "exposure time is nan"),
+        ({"exposure": 15.0}, "check the unit"),
+        ({"stamp": 0}, "stamp is 0"),
+        ({"image": np.zeros((224, 320), np.float32)}, "float32"),
+        ({"image": np.zeros((224, 320, 4), np.uint8)}, r"\(224, 320, 4\)"),
+    ],
+)
+def test_an_impossible_frame_is_refused_with_the_value(changes, message):
+    good = {"image": np.zeros((224, 320), np.uint8), "stamp": 1, "camera": CAMERA, "exposure": EXPOSURE}
+    with pytest.raises(InputError, match=message):
+        Frame(**(good | changes))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"motion_model": "affine"},
+        {"sign_resolution": "up"},
+        {"linear_prior_std": 0},
+        {"linear_prior_std": np.nan},
+        {"lever_arm": np.inf},
+        {"measurement": "both"},
+        {"sign_resolution": "axial", "measurement": "aligned"},
+        {"sign_resolution": "axial", "estimate_exposure": True},
+    ],
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        Options(**options)
+
+
+@pytest.mark.parametrize(("reference", "shift"), [("start", 22_000_000), ("middle", 0), ("end", -22_000_000)])
+def test_a_drivers_stamp_becomes_mid_exposure_of_the_middle_row(reference, shift):
+    stamp = 1_700_000_000_123_456_789
+    assert mid_exposure(stamp, 0.020, reference, readout_time=0.024) == stamp + shift
+    with pytest.raises(InputError, match="stamp_reference"):
+        mid_exposure(stamp, 0.020, "begin")
+
+
+def test_the_grid_of_the_stand_in_is_the_models():
+    assert (KnownMotion.info.height // STRIDE, KnownMotion.info.width // STRIDE) == (ROWS, COLUMNS)
+
+
+@pytest.mark.parametrize("rate", [1.2, -1.2])
+def test_another_sensors_rate_settles_the_direction_of_the_very_first_frame(engine, rate):
+    engine.velocity = np.array([0, 0, 0, 0, rate, 0])
+    first = replace(panning_frames(1, rate)[0], rate_hint=np.array([0.1, 0.7 * rate, -0.1]))
+    estimate = MotionEstimator(engine, Options(rate_hint_std=0.3)).update(first)
+    assert estimate.sign_resolved
+    np.testing.assert_allclose(estimate.velocity.angular, [0, rate, 0], atol=1e-2)
+
+
+def test_pictures_without_texture_take_the_direction_that_another_sensor_says(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    blank = [replace(frame, image=np.full((224, 320), 90, np.uint8)) for frame in panning_frames(3)]
+    alone, helped = MotionEstimator(engine), MotionEstimator(engine)
+    assert not [alone.update(frame) for frame in blank][-1].sign_resolved
+    hint = np.array([0, -1.0, 0])
+    estimate = [helped.update(replace(frame, rate_hint=hint)) for frame in blank][-1]
+    assert estimate.sign_resolved
+    assert estimate.velocity.angular[1] < -1
+
+
+def test_a_rate_hint_is_ignored_where_directions_are_left_open(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    frame = replace(panning_frames(1)[0], rate_hint=np.array([0, -1.2, 0]))
+    assert not MotionEstimator(engine, Options(sign_resolution="axial")).update(frame).sign_resolved
+
+
+def test_a_rate_hint_that_is_not_a_number_is_refused():
+    with pytest.raises(InputError, match="rate_hint"):
+        replace(panning_frames(1)[0], rate_hint=np.array([0, np.nan, 0]))

@@ -1,0 +1,163 @@
+"""The figures of metrics.json, from runs whose errors are known by construction."""
+
+import json
+
+import numpy as np
+import pytest
+
+from image_as_imu_ros.evaluation.metrics import Samples, ellipsoid_levels, metrics, sign_agrees, with_true_sign
+from image_as_imu_ros.evaluation.plots import plot_error_against_blur, plot_reliability, plot_signs, plot_time_series
+
+
+def samples(true_angular, angular=None, true_linear=None, linear=None, **changes) -> Samples:
+    true_angular = np.asarray(true_angular, float).reshape(-1, 3)
+    count = len(true_angular)
+    true_linear = np.full((count, 3), np.nan) if true_linear is None else np.asarray(true_linear, float)
+    values = {
+        "stamps": np.arange(count) * 33_000_000 + 1,
+        "linear": true_linear if linear is None else np.asarray(linear, float),
+        "angular": true_angular if angular is None else np.asarray(angular, float).reshape(-1, 3),
+        "covariance": np.tile(np.eye(6), (count, 1, 1)),
+        "true_linear": true_linear,
+        "true_angular": true_angular,
+        "mean_flow": np.full(count, 10.0),
+        "resolved": np.ones(count, bool),
+        "seconds": np.full(count, 0.02),
+    }
+    return Samples(**values | changes)
+
+
+def test_a_perfect_run():
+    run = samples([[0, 0, 1], [2, 0, 0]], true_linear=[[1, 0, 0], [0, 1, 0]])
+    found = metrics(run, 0.01)
+    assert found == {
+        "frames": 2,
+        "exposure_s": 0.01,
+        "all": (
+            group := {
+                "frames": 2,
+                "rmse_angular": [0, 0, 0],
+                "rmse_linear": [0, 0, 0],
+                "axis_error_deg": {"median": 0, "p90": 0},
+                "magnitude_ratio": {"median": 1, "p10": 1, "p90": 1},
+                "direction_correct": 1.0,
+            }
+        ),
+        "blurred": group,
+        "covariance": {"nees_angular": 0, "nees_linear": 0, "coverage95_angular": 1.0},
+        "time_ms": {"p50": 20.0, "p95": 20.0},
+    }
+
+
+def test_known_errors():
+    run = samples([[0, 0, 1], [0, 0, 1]], angular=[[0, 0, 2], [0, 1, 0]])
+    found = metrics(run, None)["all"]
+    assert found["rmse_angular"] == pytest.approx([0, np.sqrt(0.5), 1])
+    assert found["axis_error_deg"]["median"] == pytest.approx(45)
+    assert found["magnitude_ratio"]["median"] == pytest.approx(1.5)
+
+
+def test_a_reversed_estimate_has_the_right_axis_and_the_wrong_direction():
+    run = samples([[0, 0, 1]], angular=[[0, 0, -1]])
+    found = metrics(run, 0.01)["all"]
+    assert found["axis_error_deg"]["median"] == pytest.approx(0)
+    assert found["direction_correct"] == 0.0
+    assert found["rmse_angular"] == [0, 0, 2]
+
+
+def test_the_oracle_chooses_the_sign_but_does_not_answer_for_the_direction():
+    run = samples([[0, 0, 1]], angular=[[0, 0, -1]], true_linear=[[1, 0, 0]], linear=[[-1, 0, 0]])
+    found = metrics(run, 0.01, oracle=True)["all"]
+    assert found["rmse_angular"] == found["rmse_linear"] == [0, 0, 0]
+    assert found["direction_correct"] == 0.0
+
+
+def test_only_a_known_direction_can_be_wrong():
+    run = samples([[0, 0, 1], [0, 0, 1]], angular=[[0, 0, -1], [0, 0, 1]], resolved=np.array([False, True]))
+    assert metrics(run, 0.01)["all"]["direction_correct"] == 1.0
+
+
+def test_a_camera_at_rest_has_no_axis_no_ratio_and_no_direction():
+    found = metrics(samples([[0, 0, 0.01]], angular=[[0.1, 0, 0]]), 0.01)["all"]
+    assert found["axis_error_deg"] == {"median": None, "p90": None}
+    assert found["magnitude_ratio"]["median"] is None
+    assert found["direction_correct"] is None
+    assert found["rmse_angular"] == pytest.approx([0.1, 0, 0.01])
+
+
+def test_without_truth_all_figures_are_null_and_the_json_is_valid():
+    unknown = np.full((3, 3), np.nan)
+    text = json.dumps(metrics(samples(unknown, angular=np.ones((3, 3)), linear=unknown), None), allow_nan=False)
+    found = json.loads(text)
+    assert found["frames"] == 3
+    assert found["all"]["frames"] == 0
+    assert found["all"]["rmse_angular"] is None
+    assert found["covariance"] == {"nees_angular": None, "nees_linear": None, "coverage95_angular": None}
+    assert found["time_ms"]["p50"] == pytest.approx(20)
+
+
+def test_frames_without_truth_count_only_as_frames():
+    run = samples([[0, 0, 1], [np.nan] * 3], angular=[[0, 0, 1], [9, 9, 9]])
+    found = metrics(run, 0.01)
+    assert (found["frames"], found["all"]["frames"]) == (2, 1)
+    assert found["all"]["rmse_angular"] == [0, 0, 0]
+
+
+def test_blurred_are_the_frames_with_4_px_or_more():
+    run = samples([[0, 0, 1]] * 3, angular=[[0, 0, 3], [0, 0, 1], [0, 0, 1]], mean_flow=np.array([3.9, 4.0, 9.0]))
+    found = metrics(run, 0.01)
+    assert found["blurred"]["frames"] == 2
+    assert found["blurred"]["rmse_angular"] == [0, 0, 0]
+    assert found["all"]["rmse_angular"][2] > 0
+
+
+def test_errors_drawn_from_the_covariance_are_found_honest():
+    rng = np.random.default_rng(1)
+    factor = rng.normal(size=(6, 6))
+    covariance = factor @ factor.T
+    errors = rng.normal(size=(20_000, 6)) @ factor.T
+    ground_truth = np.zeros((20_000, 3))
+    run = samples(
+        ground_truth,
+        errors[:, 3:],
+        ground_truth,
+        errors[:, :3],
+        covariance=np.tile(covariance, (20_000, 1, 1)),
+    )
+    found = metrics(run, 0.01)["covariance"]
+    assert found["nees_angular"] == pytest.approx(3, rel=0.03)
+    assert found["nees_linear"] == pytest.approx(3, rel=0.03)
+    assert found["coverage95_angular"] == pytest.approx(0.95, abs=0.005)
+    for levels in ellipsoid_levels(run):
+        np.testing.assert_allclose(np.quantile(levels, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.015)
+
+
+def test_an_ellipsoid_reaches_as_far_as_chi_squared_says():
+    """Quantiles of χ² with 3 degrees of freedom, from tables."""
+    quantiles = {0.05: 0.3518, 0.5: 2.3660, 0.95: 7.8147, 0.99: 11.3449}
+    run = samples(np.zeros((4, 3)), angular=[[np.sqrt(value), 0, 0] for value in quantiles.values()])
+    angular, linear = ellipsoid_levels(run)
+    assert angular == pytest.approx(list(quantiles), abs=1e-4)
+    assert np.isnan(linear).all()
+    wider, _ = ellipsoid_levels(run, ground_truth_std=1.0)
+    assert (wider < angular).all()
+
+
+def test_where_only_the_linear_velocity_is_known_it_tells_the_direction():
+    unknown = np.full((2, 3), np.nan)
+    run = samples(unknown, [[1, 0, 0]] * 2, [[1, 0, 0]] * 2, [[1, 0, 0], [-1, 0, 0]])
+    assert sign_agrees(run).tolist() == [1.0, 0.0]
+    assert with_true_sign(run).linear.tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
+def test_plots_are_drawn_whatever_is_missing(tmp_path):
+    turning = samples([[0, 0, 1], [np.nan] * 3, [0, 1, 0]], resolved=np.array([True, False, True]))
+    moving = samples([[0, 0, 1]], true_linear=[[1, 0, 0]])
+    for name, run in {"turning": turning, "moving": moving}.items():
+        plot_time_series(run, tmp_path / f"{name}.png", name)
+        plot_error_against_blur(run, tmp_path / f"{name}_error.png", name)
+        plot_reliability({"single": run, "none": run.select([])}, tmp_path / f"{name}_reliability.png", name)
+        plot_signs(run, tmp_path / f"{name}_directions.png", name)
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+        for plot in ("error", "reliability", "directions"):
+            assert (tmp_path / f"{name}_{plot}.png").stat().st_size > 5_000

@@ -1,0 +1,88 @@
+"""The motion-field matrix is the derivative of where static points are seen; axial flow forgets the sign only."""
+
+import math
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_camera import LENSES, camera
+
+from image_as_imu_ros.engine.network_output import NetworkOutput
+from image_as_imu_ros.geometry.axial_flow import axial_from_signed, signed_from_axial
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+
+component = st.floats(-80, 80)
+
+
+@given(u=component, v=component)
+def test_a_flow_and_its_reverse_have_one_axial_flow(u, v):
+    flow = np.array([u, v])
+    axial = axial_from_signed(flow)
+    np.testing.assert_allclose(axial, axial_from_signed(-flow))
+    np.testing.assert_allclose(np.hypot(*axial), np.hypot(u, v), atol=1e-9)
+    back = signed_from_axial(axial)
+    np.testing.assert_allclose(back if back @ flow >= 0 else -back, flow, atol=1e-6)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_the_matrix_predicts_how_static_points_move(lens):
+    """Move the camera a little, project the same 3-D points again, compare."""
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform((40, 40), (600, 440), (200, 2))
+    depth = rng.uniform(0.5, 5, 200)
+    rays = camera(lens).rays(pixels)
+    points = np.column_stack([rays, np.ones(200)]) * depth[:, None]
+    linear, angular, seconds = rng.normal(size=3), rng.normal(size=3), 1e-6
+    moved = (points - linear * seconds) @ cv2.Rodrigues(angular * seconds)[0]  # R(ω·dt)ᵀ · (P − v·dt)
+    flow = (camera(lens).project(moved[:, :2] / moved[:, 2:]) - camera(lens).project(rays)) / seconds
+    matrix = MotionFieldMatrix.at(camera(lens), pixels)
+    velocity = np.r_[linear, angular]
+    np.testing.assert_allclose(matrix.flow(velocity, depth), flow, rtol=1e-3, atol=0.05)
+    np.testing.assert_allclose(matrix.velocity_to_flow(depth) @ velocity, matrix.flow(velocity, depth), atol=1e-9)
+
+
+def test_far_away_or_unknown_points_show_rotation_only():
+    matrix = MotionFieldMatrix.at(camera("none"), np.array([[100.0, 100.0], [300.0, 200.0]]))
+    np.testing.assert_array_equal(matrix.flow(np.r_[1.0, 2, 3, 0, 0, 0], np.array([0.0, np.nan])), np.zeros((2, 2)))
+
+
+def test_doubt_is_the_typical_spread_relative_to_length_and_a_still_frame_is_not_doubted():
+    flow = np.full((2, 4, 5), 6.0)
+    flow[0] = 8.0
+    sigma = np.stack([np.full((4, 5), 3.0), np.full((4, 5), 100.0)])
+    sigma[0, 0, 0], flow[:, 1, 1] = 50.0, np.nan
+    assert NetworkOutput(flow, sigma, None, None, 8).relative_sigma == pytest.approx(3 / (10 + 2))
+    assert NetworkOutput(0 * flow, sigma / 10, None, None, 8).relative_sigma == pytest.approx(0.3 / 2)
+
+
+def test_the_depths_scale_is_as_uncertain_as_its_cells_in_the_root_mean_square():
+    sigmas, nowhere = np.array([[0.3, 0.4, 9.0]]), np.full((1, 3), np.nan)
+    field = NetworkOutput(np.ones((2, 1, 3)), np.ones((2, 1, 3)), np.array([[1.0, 2.0, np.nan]]), sigmas, 8)
+    assert field.depth_log_std == pytest.approx(np.hypot(0.3, 0.4) / np.sqrt(2))
+    assert replace(field, depth=nowhere).depth_log_std == 0
+    assert replace(field, depth=None, depth_sigma=None).depth_log_std == 0
+
+
+def field_smoothed_by(smoothing: float) -> NetworkOutput:
+    return NetworkOutput(np.ones((2, 28, 40)), np.ones((2, 28, 40)), None, None, 8, smoothing)
+
+
+def test_measured_depth_becomes_as_smooth_as_the_flow_in_its_inverse():
+    """The edge of a near thing is as gradual as the integral of a Gaussian."""
+    depth = np.full((28, 40), 4.0)
+    depth[:, :20] = 1.0
+    smooth = 1 / field_smoothed_by(16.0).as_smooth(depth)
+    from_edge = np.arange(40) - 19.5
+    normal = np.array([0.5 * (1 + math.erf(cell / 2 / math.sqrt(2))) for cell in from_edge])
+    np.testing.assert_allclose(smooth, np.tile(1.0 - 0.75 * normal, (28, 1)), atol=0.01)
+    np.testing.assert_array_equal(field_smoothed_by(0.0).as_smooth(depth), depth)
+
+
+@given(seed=st.integers(0, 1000), metres=st.floats(0.1, 100))
+def test_unknown_depth_stays_unknown_and_tells_nothing_about_its_neighbours(seed, metres):
+    unknown = np.random.default_rng(seed).random((28, 40)) < 0.4
+    depth = np.where(unknown, np.nan, metres)
+    np.testing.assert_allclose(field_smoothed_by(24.0).as_smooth(depth), depth, rtol=1e-9)

@@ -1,0 +1,279 @@
+"""What the node is made of, without ROS: buffers, exposure sources, parameters, frames, health."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.messages.exposure import camera_ros_exposure, realsense_exposure
+from image_as_imu_ros.nodes.buffers import Slot, StampCache
+from image_as_imu_ros.nodes.diagnostics import Health
+from image_as_imu_ros.nodes.exposure_sources import ExposureWatch, contradiction
+from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
+from image_as_imu_ros.nodes.parameters import Settings
+from image_as_imu_ros.nodes.rate_hint import RATE_HINTS, rate_hint_reader
+from image_as_imu_ros.resources import resource
+
+REPOSITORY = Path(__file__).parents[2]
+MS = 1_000_000  # ns
+
+
+def later(action, seconds: float = 0.05) -> None:
+    threading.Timer(seconds, action).start()
+
+
+def test_slot_keeps_the_newest():
+    slot = Slot()
+    assert [slot.put(i) for i in range(3)] == [False, True, True]
+    assert slot.take() == 2
+    later(lambda: slot.put(3))
+    assert slot.take() == 3
+    later(slot.close)
+    assert slot.take() is None
+
+
+def test_cache_finds_the_nearest_stamp():
+    cache = StampCache(depth=3, tolerance=0.001)
+    for stamp in range(0, 50 * MS, 10 * MS):
+        cache.add(stamp, stamp)
+    assert cache.find(40 * MS) == 40 * MS
+    assert cache.find(30 * MS - MS) == 30 * MS
+    assert cache.find(25 * MS) is None
+    assert cache.find(0) is None  # too long ago
+
+
+def test_cache_waits_for_a_value_that_is_under_way():
+    cache = StampCache(depth=3, tolerance=0.001)
+    cache.add(1 * MS, "earlier")
+    later(lambda: cache.add(20 * MS, "value"))
+    assert cache.find(20 * MS, wait=10.0) == "value"
+
+
+def test_cache_does_not_wait_for_what_cannot_come():
+    cache = StampCache(depth=3, tolerance=0.001)
+    started = time.monotonic()
+    assert cache.find(20 * MS, wait=30.0) is None  # nothing ever came
+    cache.add(40 * MS, "later")
+    assert cache.find(20 * MS, wait=30.0) is None  # the stream is past it
+    assert time.monotonic() - started < 20
+
+
+def test_cache_starts_anew_when_time_jumps_back():
+    cache = StampCache(depth=3, tolerance=0.001)
+    cache.add(100 * MS, "old")
+    cache.add(10 * MS, "new")
+    assert cache.find(100 * MS) is None
+    assert cache.find(10 * MS) == "new"
+
+
+def test_realsense_metadata():
+    assert realsense_exposure(json.dumps({"frame_number": 3, "actual_exposure": 156})) == 156
+    for bad in ("", "{}", "[]", "null", '{"actual_exposure": "x"}', '{"actual_exposure": null}'):
+        with pytest.raises(InputError, match="actual_exposure"):
+            realsense_exposure(bad)
+
+
+def diagnostics(**values: str) -> SimpleNamespace:
+    entries = [SimpleNamespace(key=key, value=value) for key, value in values.items()]
+    return SimpleNamespace(status=[SimpleNamespace(values=entries)])
+
+
+def test_camera_ros_diagnostics():
+    assert camera_ros_exposure(diagnostics(AeState="2", ExposureTime="29984")) == pytest.approx(0.029984)
+    assert camera_ros_exposure(diagnostics(temperature="40")) is None
+    with pytest.raises(InputError, match="not a number"):
+        camera_ros_exposure(diagnostics(ExposureTime="auto"))
+
+
+def test_a_stuck_exposure_is_noticed_but_not_a_steady_scene():
+    steady, stuck, follows = ExposureWatch(), ExposureWatch(), ExposureWatch()
+    for i in range(200):
+        steady.observe(0.01, 100 + i % 10)
+        stuck.observe(0.01, 100 + i % 90)
+        follows.observe(0.01 + i * 1e-4, 100 + i % 90)
+    assert (steady.stuck, stuck.stuck, follows.stuck) == (False, True, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"sign_resolution": "up"}, "sign_resolution is 'up', expected one of: causal, centered, axial"),
+        ({"exposure_time": 7.0}, "exposure_time is 7.0, expected 0 to 1"),
+        ({"exposure_time": -0.01}, "exposure_time is -0.01"),
+        ({"exposure_time": float("nan")}, "exposure_time is nan"),
+        ({"linear_velocity_std": 0.0}, "linear_velocity_std is 0.0"),
+        ({"rate_hint_type": "gps"}, "rate_hint_type is 'gps', expected one of: none, imu, odometry, twist"),
+        ({"rate_hint_axes": "x,y"}, "each of x, y and z must appear once"),
+        ({"exposure_source": "realsense"}, "'100us' \\(colour\\)"),
+    ],
+)
+def test_bad_parameters_are_refused_with_a_reason(values, says):
+    with pytest.raises(InputError, match=says):
+        Settings(**values)
+
+
+def test_the_parameter_file_holds_every_parameter_at_its_default():
+    written = yaml.safe_load(resource("config/blur_imu.yaml").read_text())["/**"]["ros__parameters"]
+    assert written == {parameter.name: parameter.default for parameter in fields(Settings)}
+    assert [*map(type, written.values())] == [type(p.default) for p in fields(Settings) if p.name in written]
+
+
+def test_the_documentation_lists_every_parameter_with_its_default():
+    table = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", (REPOSITORY / "docs/node.md").read_text(), re.MULTILINE))
+    assert table == {p.name: yaml.safe_dump(p.default).splitlines()[0].replace("'", '"') for p in fields(Settings)}
+
+
+def image_message(stamp: int = 1_000 * MS) -> SimpleNamespace:
+    header = SimpleNamespace(stamp=SimpleNamespace(sec=stamp // 10**9, nanosec=stamp % 10**9))
+    pixels = np.full(640 * 480, 100, np.uint8)
+    return SimpleNamespace(
+        header=header, encoding="mono8", width=640, height=480, step=640, is_bigendian=0, data=pixels.tobytes()
+    )
+
+
+def camera_info(width: int = 640) -> SimpleNamespace:
+    roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0)
+    k = [500.0, 0, 319.5, 0, 500.0, 239.5, 0, 0, 1]
+    return SimpleNamespace(width=width, height=480, k=k, d=[], distortion_model="", binning_x=0, binning_y=0, roi=roi)
+
+
+@pytest.fixture
+def assembler() -> FrameAssembler:
+    assembler = FrameAssembler()
+    assembler.camera_info = camera_info()
+    return assembler
+
+
+@pytest.mark.parametrize(("reference", "shift"), [("start", 5 * MS), ("middle", 0), ("end", -5 * MS)])
+def test_frames_are_stamped_at_mid_exposure(assembler, reference, shift):
+    settings = Settings(exposure_time=0.01, stamp_reference=reference)
+    frame = assembler.assemble(image_message(), settings, "gray")
+    assert frame.stamp == 1_000 * MS + shift
+    assert (frame.exposure, frame.depth, frame.image.shape) == (0.01, None, (480, 640))
+
+
+def test_an_exposure_from_the_topic_comes_before_the_parameter(assembler):
+    settings = Settings(exposure_source="topic", exposure_time=0.01, stamp_reference="start")
+    assembler.exposures.add(1_000 * MS, 0.004)
+    frame = assembler.assemble(image_message(), settings, "gray")
+    assert (frame.exposure, frame.stamp, assembler.exposure_origin) == (0.004, 1_002 * MS, "topic")
+    frame = assembler.assemble(image_message(1_033 * MS), settings, "gray")
+    assert (frame.exposure, assembler.exposure_origin) == (0.01, "parameter")
+
+
+def test_measured_depth_goes_along(assembler):
+    depth = image_message()
+    depth.encoding, depth.width, depth.height, depth.step = "16UC1", 320, 240, 640
+    assembler.depths.add(1_000 * MS, depth)
+    frame = assembler.assemble(image_message(), Settings(exposure_time=0.01, depth_transport="raw"), "gray")
+    np.testing.assert_allclose(frame.depth, np.full((240, 320), 0x6464 * 1e-3))
+
+
+def test_a_rate_hint_is_turned_into_the_cameras_axes_and_found_within_a_tenth_of_a_second(assembler):
+    settings = Settings(exposure_time=0.01, rate_hint_type="odometry", rate_hint_axes="-y,-z,x")
+    assert assembler.assemble(image_message(), settings, "gray").rate_hint is None
+    assembler.rate_hints.add(880 * MS, np.array([9.0, 9.0, 9.0]))
+    assert assembler.assemble(image_message(), settings, "gray").rate_hint is None
+    assembler.rate_hints.add(920 * MS, np.array([0.1, 0.2, 1.5]))  # the robot turns left
+    np.testing.assert_array_equal(assembler.assemble(image_message(), settings, "gray").rate_hint, [-0.2, -1.5, 0.1])
+    assert assembler.rate_hint_found
+
+
+@pytest.mark.parametrize("kind", RATE_HINTS[1:])
+def test_rate_hints_are_read_from_each_type(kind):
+    pytest.importorskip("nav_msgs.msg" if kind == "odometry" else "sensor_msgs.msg")
+    message_type, read = rate_hint_reader(kind)
+    message = message_type()
+    angular = message.angular_velocity if kind == "imu" else message.twist.twist.angular
+    angular.x, angular.y, angular.z = 0.1, 0.2, 0.3
+    np.testing.assert_array_equal(read(message), [0.1, 0.2, 0.3])
+    angular.y = float("nan")
+    assert read(message) is None
+
+
+def test_an_imu_that_measures_no_rotation_gives_no_hint():
+    message_type, read = rate_hint_reader("imu")
+    message = message_type()
+    message.angular_velocity_covariance[0] = -1.0
+    assert read(message) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "says", "message", "info", "settings"),
+    [
+        ("stamp", "stamp is 0 ns", image_message(0), camera_info(), Settings(exposure_time=0.01)),
+        ("camera_info", "no camera_info has arrived", image_message(), None, Settings(exposure_time=0.01)),
+        ("camera_info", "size is 0×480", image_message(), camera_info(width=0), Settings(exposure_time=0.01)),
+        ("exposure", "exposure_time is not set", image_message(), camera_info(), Settings()),
+        ("exposure", "no exposure with this", image_message(), camera_info(), Settings(exposure_source="topic")),
+    ],
+)
+def test_what_is_missing_is_named(reason, says, message, info, settings):
+    assembler = FrameAssembler()
+    assembler.camera_info = info
+    with pytest.raises(Refused, match=says) as refusal:
+        assembler.assemble(message, settings, "gray")
+    assert refusal.value.reason == reason
+
+
+def test_an_exposure_in_the_wrong_unit_is_refused(assembler):
+    assembler.exposures.add(1_000 * MS, 8.5)
+    with pytest.raises(Refused, match=r"8.5 s; .*check the unit"):
+        assembler.assemble(image_message(), Settings(exposure_source="topic"), "gray")
+
+
+def test_an_exposure_that_contradicts_the_blur_is_said():
+    sure, unsure = MeasuredExposure(0.010, 0.05), MeasuredExposure(0.010, 0.4)
+    assert "1.8× what the blur says" in contradiction(0.018, sure)
+    assert "0.5× what the blur says" in contradiction(0.005, sure)
+    assert not contradiction(0.013, sure)
+    assert not contradiction(0.018, unsure)
+
+
+def test_an_estimated_exposure_needs_none_and_moves_the_stamp(assembler):
+    settings = Settings(exposure_source="estimate", stamp_reference="start")
+    frame = assembler.assemble(image_message(), settings, "gray", 0.02)
+    assert frame.exposure is None
+    assert frame.stamp == 1_000 * MS + 10 * MS
+    assert assembler.exposure_origin == "estimate"
+    started = assembler.assemble(image_message(), replace(settings, exposure_time=0.03), "gray", None)
+    assert started.exposure == 0.03
+    assert started.stamp == 1_000 * MS + 15 * MS
+
+
+def test_health_speaks_of_the_time_since_the_last_report():
+    health = Health()
+    assert health.report("nobody publishes on /image", [], {}).message == "no images arrive: nobody publishes on /image"
+    for _ in range(10):
+        health.count("received")
+        health.published(0.004)
+    report = health.report("", [], {"engine": "x"})
+    assert not report.warning
+    assert report.values["latency p95 (ms)"] == "4.0"
+    assert (report.values["received"], report.values["published"], report.values["engine"]) == ("10", "10", "x")
+    health.count("received")
+    assert [health.refused("image", "it is truncated") for _ in range(3)] == [True, False, False]
+    report = health.report("", ["more"], {})
+    assert report.warning
+    assert report.message == "3 times image refused: it is truncated; more"
+    assert report.values["refused: image"] == "3"
+    health.count("received")
+    assert not health.report("", [], {}).warning
+
+
+def test_health_warns_of_a_machine_that_is_too_slow():
+    health = Health()
+    for what in ("received", "received", "overwritten"):
+        health.count(what)
+    assert "1 of 2 images skipped" in health.report("", [], {}).message

@@ -1,0 +1,98 @@
+"""Truth at the frames: the same motion comes out of every kind of topic, and nothing out of gaps."""
+
+import numpy as np
+import pytest
+import replay_bags as bags
+from scipy.integrate import quad_vec
+from scipy.spatial.transform import Rotation
+
+from image_as_imu_ros.datasets.ground_truth import GroundTruth
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.recordings.ground_truth import read_ground_truth
+from image_as_imu_ros.recordings.recording import Recording
+
+START = bags.FIRST_STAMP
+TIMES = [START + i * 5_000_000 for i in range(200)]
+AT = np.array([START + 300_000_000, START + 511_000_000, START + 812_345_678])
+ANGULAR = np.array([1.0, -2.0, 0.5])
+LINEAR = np.array([0.3, 0.1, -0.2])
+
+
+def read(tmp_path, messages) -> GroundTruth:
+    with Recording(bags.write_recording(tmp_path / "bag", {"/truth": messages})) as recording:
+        return read_ground_truth(recording, recording.ground_truth_topic())
+
+
+@pytest.mark.parametrize("make", [bags.twist, bags.twist_with_covariance, bags.odometry])
+def test_twists_and_odometries_give_both_velocities(tmp_path, make):
+    ground_truth = read(tmp_path, [make(time, bags.motion(time)) for time in TIMES])
+    linear, angular = ground_truth.at(AT, 1e-3)
+    expected = np.array([bags.motion(time) for time in AT])
+    assert linear == pytest.approx(expected[:, :3], abs=1e-4)
+    assert angular == pytest.approx(expected[:, 3:], abs=1e-4)
+    assert ground_truth.frame_id == bags.FRAME_ID
+
+
+def test_a_gyroscope_knows_no_linear_velocity(tmp_path):
+    linear, angular = read(tmp_path, [bags.imu(time, ANGULAR) for time in TIMES]).at(AT, 0.01)
+    assert np.isnan(linear).all()
+    assert angular == pytest.approx(np.tile(ANGULAR, (3, 1)))
+
+
+@pytest.mark.parametrize("interval_ms", [2, 10, 33])
+def test_poses_of_a_steady_screw_motion(tmp_path, interval_ms):
+    """Constant ω and v in the camera's frame: R(t) = R₀·exp([ω]t), ṗ = R·v."""
+    first = Rotation.from_rotvec([0.4, 0.9, -1.1])
+
+    def orientation(seconds):
+        return first * Rotation.from_rotvec(ANGULAR * seconds)
+
+    def position(seconds):
+        return quad_vec(lambda t: orientation(t).apply(LINEAR), 0, seconds)[0]
+
+    messages = [
+        bags.pose(START + t * 1_000_000, position(t * 1e-3), orientation(t * 1e-3).as_quat())
+        for t in range(0, 1000, interval_ms)
+    ]
+    linear, angular = read(tmp_path, messages).at(AT, 0.005)
+    assert angular == pytest.approx(np.tile(ANGULAR, (3, 1)), abs=1e-5)
+    assert linear == pytest.approx(np.tile(LINEAR, (3, 1)), abs=2e-3)
+
+
+def test_the_velocity_is_averaged_over_the_exposure():
+    """A ramp averages to its middle, a step to the share of the window behind it."""
+    stamps = START + np.arange(0, 1_000_000_001, 1_000_000)
+    seconds = (stamps - START) * 1e-9
+    angular = np.stack([seconds, seconds >= 0.5, np.sin(200 * np.pi * seconds)], axis=1)
+    ground_truth = GroundTruth(stamps, np.zeros_like(angular), angular, "")
+    _, mean = ground_truth.at(np.array([START + 505_000_000]), 0.04)
+    assert mean[0] == pytest.approx([0.505, 0.625, 0.0], abs=0.02)
+
+
+def test_gaps_and_surroundings_are_not_invented():
+    stamps = START + np.array([0, 50, 100, 250, 300]) * 1_000_000
+    ground_truth = GroundTruth(stamps, np.zeros((5, 3)), np.ones((5, 3)), "")
+
+    def known(milliseconds):
+        return np.isfinite(ground_truth.at(np.array([START + milliseconds * 1_000_000]), 0.01)[1]).all()
+
+    assert known(75)
+    assert known(280)
+    assert not known(170)
+    assert not known(97), "the window reaches into the gap"
+    assert known(-15)
+    assert known(315)
+    assert not known(-25)
+    assert not known(325)
+
+
+def test_repeated_and_unordered_stamps_and_broken_samples_do_no_harm(tmp_path):
+    messages = [bags.imu(time, ANGULAR) for time in (*TIMES[::-1], *TIMES)]
+    messages.append(bags.imu(TIMES[60] + 1, np.array([np.nan, 0, 0])))
+    _, angular = read(tmp_path, messages).at(AT, 0.01)
+    assert angular == pytest.approx(np.tile(ANGULAR, (3, 1)))
+
+
+def test_one_sample_is_no_truth(tmp_path):
+    with pytest.raises(InputError, match="1 usable samples"):
+        read(tmp_path, [bags.imu(START, ANGULAR)])

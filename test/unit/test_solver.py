@@ -1,0 +1,336 @@
+"""An axial motion field gives back the velocity that made it, up to sign, with a covariance that is right."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fields import COLUMNS, ROWS, camera, field_of, matrix_of, rough_depth, up_to_sign
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.blur_solver import Uncertainty, camera_from_pivot, solve
+from image_as_imu_ros.estimation.blur_spectrum import Refined
+
+EXPOSURE = 0.02
+WEAK_PRIOR = Uncertainty(linear_prior_std=100.0)
+SCALES = {
+    "mixed": ([0.5, 0.5, 0.5], [1.5, 1.5, 1.5]),
+    "rotation": ([0, 0, 0], [2, 2, 2]),
+    "roll": ([0.02, 0.02, 0.02], [0.05, 0.05, 4]),
+    "zoom": ([0.05, 0.05, 2.5], [0.05, 0.05, 0.05]),
+    "roll and zoom": ([0.05, 0.05, 2], [0.05, 0.05, 3]),
+    "sideways": ([1.5, 1.5, 0.1], [0.05, 0.05, 0.05]),
+}
+
+
+def random_velocity(rng, pattern):
+    linear, angular = SCALES[pattern]
+    return np.r_[rng.normal(size=3) * linear, rng.normal(size=3) * angular]
+
+
+@pytest.mark.parametrize("pattern", SCALES)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_exact_fields_give_the_velocity_back(pattern, seed):
+    rng = np.random.default_rng(seed)
+    focal = rng.uniform(120, 400)
+    matrix = matrix_of(
+        camera(focal, fy=focal * rng.uniform(0.9, 1.1), cx=160 + rng.normal() * 15, cy=112 + rng.normal() * 15)
+    )
+    velocity = random_velocity(rng, pattern)
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
+    solution = solve(field, matrix, EXPOSURE, uncertainty=WEAK_PRIOR)
+    np.testing.assert_allclose(up_to_sign(solution.velocity.vector, velocity), velocity, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_rotation_model_needs_no_depth(seed):
+    rng = np.random.default_rng(seed)
+    matrix = matrix_of(camera(rng.uniform(120, 400)))
+    velocity = np.r_[0, 0, 0, rng.normal(size=3) * 2]
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
+    field = replace(field, depth=None, depth_sigma=None)
+    solution = solve(field, matrix, EXPOSURE, motion_model="rotation")
+    np.testing.assert_allclose(up_to_sign(solution.velocity.vector, velocity), velocity, atol=1e-6)
+    assert (np.diag(solution.velocity.covariance)[:3] >= 1.0).all(), "v is unknown and must say so"
+
+
+@pytest.mark.parametrize(
+    ("model", "pattern", "unknowns", "measured"),
+    [("full", "mixed", 6, False), ("full", "mixed", 6, True), ("rotation", "rotation", 3, False)],
+    ids=["full", "full with measured depth", "rotation"],
+)
+def test_the_covariance_is_right_under_noise(model, pattern, unknowns, measured):
+    rng = np.random.default_rng(1)
+    errors = []
+    for _ in range(300):
+        matrix = matrix_of(camera(rng.uniform(150, 350)))
+        velocity = random_velocity(rng, pattern)
+        sigma = rng.uniform(0.2, 1.0, (2, ROWS, COLUMNS))
+        field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), sigma, rng)
+        no_translation = Uncertainty(linear_prior_std=1e-6)
+        uncertainty = WEAK_PRIOR if model == "full" else no_translation
+        depth = field.depth if measured else None
+        result = solve(field, matrix, EXPOSURE, motion_model=model, uncertainty=uncertainty, depth=depth).velocity
+        error = (up_to_sign(result.vector, velocity) - velocity)[-unknowns:]
+        errors.append(error @ np.linalg.solve(result.covariance[-unknowns:, -unknowns:], error))
+    assert np.mean(errors) == pytest.approx(unknowns, rel=0.15)
+
+
+def angular_error_with_wrong_cells(rng, spoil) -> float:
+    """Relative error of ω after `spoil(axial_flow, matrix)` has changed some cells of a noisy field."""
+    matrix = matrix_of(camera(rng.uniform(150, 350)))
+    velocity = random_velocity(rng, "mixed")
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), 0.3, rng)
+    spoil(field.axial_flow, matrix)
+    result = solve(field, matrix, EXPOSURE, uncertainty=WEAK_PRIOR).velocity.vector
+    return np.linalg.norm(up_to_sign(result, velocity)[3:] - velocity[3:]) / np.linalg.norm(velocity[3:])
+
+
+def roll_of(sigma: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Error of ω_z and its standard deviation, of a noisy field of a camera that rolls and pans."""
+    matrix = matrix_of(camera())
+    velocity = np.array([0, 0, 0, 0, 1.5, 3.0])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), sigma, rng)
+    result = solve(field, matrix, EXPOSURE, motion_model="rotation", uncertainty=Uncertainty(1e-6)).velocity
+    return up_to_sign(result.vector, velocity)[5] - velocity[5], np.sqrt(result.covariance[5, 5])
+
+
+def test_where_directions_mean_nothing_the_roll_comes_from_other_cells():
+    """The left half knows lengths but no directions: ω_z is as sure as the right half makes it."""
+    rng = np.random.default_rng(3)
+    left = np.arange(COLUMNS) < COLUMNS // 2
+    unsure = np.stack([np.full((ROWS, COLUMNS), 0.3), np.broadcast_to(np.where(left, 30.0, 0.3), (ROWS, COLUMNS))])
+    errors, stds = np.array([roll_of(unsure, rng) for _ in range(200)]).T
+    assert np.std(errors) == pytest.approx(np.mean(stds), rel=0.15)
+    _, alike = roll_of(np.full((2, 1, 1), np.sqrt(0.3 * 30)), rng)
+    assert np.mean(stds) < 0.2 * alike
+
+
+@pytest.mark.parametrize("across", [0.2, 3.0], ids=["directions are surer", "lengths are surer"])
+def test_a_field_is_solved_better_by_who_knows_both_spreads(across):
+    rng = np.random.default_rng(3)
+    told, untold = [], []
+    for _ in range(200):
+        matrix = matrix_of(camera(rng.uniform(150, 350)))
+        velocity = random_velocity(rng, "mixed")
+        field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), [[[0.8]], [[across]]], rng)
+        alike = replace(field, sigma=np.full_like(field.sigma, np.sqrt(0.8 * across)))
+        for errors, known in ((told, field), (untold, alike)):
+            result = solve(known, matrix, EXPOSURE, uncertainty=WEAK_PRIOR).velocity.vector
+            errors.append(np.linalg.norm(up_to_sign(result, velocity)[3:] - velocity[3:]))
+    assert np.median(told) < 0.8 * np.median(untold)
+
+
+def test_four_scattered_cells_in_ten_may_be_wrong():
+    rng = np.random.default_rng(2)
+
+    def spoil(axial_flow, matrix):
+        wrong = rng.random((ROWS, COLUMNS)) < 0.4
+        axial_flow[:, wrong] = rng.normal(size=(2, wrong.sum())) * 15
+
+    assert max(angular_error_with_wrong_cells(rng, spoil) for _ in range(100)) < 0.05
+
+
+def test_an_object_that_moves_on_its_own_may_fill_two_fifths_of_the_image():
+    rng = np.random.default_rng(2)
+
+    def spoil(axial_flow, matrix):
+        other = field_of(matrix, random_velocity(rng, "mixed"), EXPOSURE, rough_depth(rng), 0.3, rng)
+        columns = slice(0, 32) if rng.integers(2) else slice(48, 80)
+        axial_flow[:, :, columns] = other.axial_flow[:, :, columns]
+
+    errors = np.array([angular_error_with_wrong_cells(rng, spoil) for _ in range(100)])
+    assert np.mean(errors < 0.05) >= 0.95
+
+
+def test_without_texture_the_covariance_is_large_and_finite():
+    matrix = matrix_of(camera())
+    rng = np.random.default_rng(3)
+    field = field_of(matrix, np.zeros(6), EXPOSURE, rough_depth(rng), 1e4)
+    covariance = solve(field, matrix, EXPOSURE).velocity.covariance
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+    assert np.sqrt(np.diag(covariance)[3:]).min() > 2.0  # rad/s
+    assert covariance.max() <= 1e3, "filters refuse variances above 1e3"
+
+
+def test_noise_without_motion_is_not_read_as_motion():
+    """A sign chosen per cell would rectify the noise; q itself averages out."""
+    rng = np.random.default_rng(4)
+    matrix = matrix_of(camera())
+    speeds = []
+    for _ in range(20):
+        field = field_of(matrix, np.zeros(6), EXPOSURE, rough_depth(rng), 1.0, rng)
+        speeds.append(np.linalg.norm(solve(field, matrix, EXPOSURE).velocity.angular))
+    one_px = 1.0 / (260 * EXPOSURE)
+    assert np.median(speeds) < 0.25 * one_px
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), pattern=st.sampled_from(list(SCALES)))
+def test_the_covariance_is_always_positive_definite(seed, pattern):
+    rng = np.random.default_rng(seed)
+    matrix = matrix_of(camera(rng.uniform(120, 400)))
+    field = field_of(matrix, random_velocity(rng, pattern), EXPOSURE, rough_depth(rng), rng.uniform(0.01, 30), rng)
+    uncertainty = Uncertainty(correlated_cells=50, flow_log_std=0.1, depth_log_std=0.5)
+    covariance = solve(field, matrix, EXPOSURE, uncertainty=uncertainty).velocity.covariance
+    np.testing.assert_allclose(covariance, covariance.T)
+    assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), lever_arm=st.floats(-1, 1))
+def test_where_the_image_tells_a_lever_arm_changes_nothing(seed, lever_arm):
+    rng = np.random.default_rng(seed)
+    matrix, velocity = matrix_of(camera()), random_velocity(rng, "mixed")
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
+    uncertainty = replace(WEAK_PRIOR, lever_arm=lever_arm)
+    solution = solve(field, matrix, EXPOSURE, uncertainty=uncertainty, previous=velocity)
+    np.testing.assert_allclose(up_to_sign(solution.velocity.vector, velocity), velocity, atol=1e-5)
+
+
+def before_a_wall(lever_arm: float, depth_log_std: float = 0.0, depth_error: float = 1.0):
+    """ω by a camera that is turned about a point 0.3 m behind it, 1.5 m before a wall, and its covariance."""
+    matrix, depth = matrix_of(camera()), np.full((ROWS, COLUMNS), 1.5)
+    velocity = camera_from_pivot(0.3) @ np.array([0, 0, 0, 0.4, 2.0, 0.3])
+    field = field_of(matrix, velocity, EXPOSURE, depth, 1.0, np.random.default_rng(4))
+    uncertainty = Uncertainty(0.1, lever_arm, correlated_cells=50, depth_log_std=depth_log_std)
+    result = solve(field, matrix, EXPOSURE, uncertainty=uncertainty, depth=depth_error * depth).velocity
+    return up_to_sign(result.vector, velocity)[3:] - velocity[3:], result.covariance[3:, 3:]
+
+
+def test_the_slide_of_a_camera_that_is_turned_about_a_point_behind_it_is_not_taken_for_a_faster_turn():
+    error, _ = before_a_wall(0.3)
+    assert np.abs(error).max() < 0.06
+    error, _ = before_a_wall(0.0)
+    assert 0.2 < error[1] < 2.0 * 0.3 / 1.5, "some of the slide shows as parallax"
+
+
+def test_with_a_lever_arm_a_doubt_about_the_depth_is_one_about_the_turn():
+    error, sure = before_a_wall(0.3, depth_error=2.0)
+    assert error @ np.linalg.solve(sure, error) > 7.8
+    error, unsure = before_a_wall(0.3, depth_log_std=0.7, depth_error=2.0)
+    assert error @ np.linalg.solve(unsure, error) < 7.8
+
+
+def test_correlated_cells_and_shared_errors_widen_the_covariance():
+    rng = np.random.default_rng(5)
+    matrix = matrix_of(camera())
+    velocity = np.array([0.5, 0, 0, 1.0, 2.0, 0])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), 0.5)
+
+    def deviations(**shared):
+        result = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(linear_prior_std=100.0, **shared)).velocity
+        return np.sqrt(np.diag(result.covariance))
+
+    independent = deviations()
+    np.testing.assert_allclose(deviations(correlated_cells=900) / independent, 10, rtol=1e-3)  # a ninth is used
+    assert deviations(flow_log_std=0.1)[4] == pytest.approx(0.1 * 2.0, rel=0.05)
+    assert deviations(depth_log_std=0.4)[0] == pytest.approx(0.4 * 0.5, rel=0.05)
+    calibrated = {"correlated_cells": 900, "flow_log_std": 0.1}
+    half_as_sure = deviations(**calibrated, typical_relative_sigma=field.relative_sigma / 2)
+    np.testing.assert_allclose(half_as_sure, 2 * deviations(**calibrated), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("evidence", "share"), [(-20, 0), (5, 0.5), (30, 1)])
+def test_spectra_are_believed_as_far_as_they_are_clear(evidence, share):
+    """Where they may be right or wrong, the answer lies between, and its covariance reaches both."""
+
+    class Spectra:
+        def refine(self, motion, covariance):
+            return Refined(1.2 * motion, covariance / 4, evidence)
+
+    matrix, velocity = matrix_of(camera()), np.array([0.5, 0, 0, 1.0, 2.0, 0])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
+    alone, both = (solve(field, matrix, EXPOSURE, spectra=spectra).velocity for spectra in (None, Spectra()))
+    assert both.vector == pytest.approx((1 + 0.2 * share) * alone.vector, rel=1e-4)
+    expected = (1 - 0.75 * share) * alone.covariance
+    expected += share * (1 - share) * np.outer(0.2 * alone.vector, 0.2 * alone.vector)
+    np.testing.assert_allclose(both.covariance, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_rotation_models_covariance_knows_what_it_neglects():
+    """Translations of the expected size make ω wrong by more than noise explains; the covariance says by how much."""
+    rng = np.random.default_rng(9)
+    prior = Uncertainty(linear_prior_std=0.3)
+    errors = []
+    for _ in range(300):
+        matrix = matrix_of(camera(rng.uniform(150, 350)))
+        velocity = np.r_[rng.normal(size=3) * 0.3, rng.normal(size=3) * 3]
+        field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), 1.0, rng)
+        result = solve(field, matrix, EXPOSURE, motion_model="rotation", uncertainty=prior).velocity
+        error = up_to_sign(result.vector, velocity) - velocity
+        errors.append(error @ np.linalg.solve(result.covariance, error))
+    assert 3 < np.mean(errors) < 12
+
+
+def test_measured_depth_replaces_the_predicted_one_and_unknown_depth_is_left_out():
+    rng = np.random.default_rng(6)
+    matrix = matrix_of(camera())
+    velocity = np.array([0.8, -0.3, 0.5, 0.3, 0.6, 0.2])
+    ground_truth = rough_depth(rng)
+    field = field_of(matrix, velocity, EXPOSURE, ground_truth)
+    wrong = replace(field, depth=np.full_like(ground_truth, 0.1))
+    measured = np.where(rng.random(ground_truth.shape) < 0.5, np.nan, ground_truth)
+    result = solve(wrong, matrix, EXPOSURE, uncertainty=WEAK_PRIOR, depth=measured).velocity.vector
+    np.testing.assert_allclose(up_to_sign(result, velocity), velocity, atol=1e-6)
+
+
+def test_measured_depth_is_held_against_the_flow_as_smooth_as_that_is():
+    """A near thing before a wall, whose flow changes over its edge as gradually as the smoothed inverse depth does."""
+    rng = np.random.default_rng(9)
+    matrix = matrix_of(camera())
+    velocity = np.array([0.8, -0.3, 0.2, 0.3, 0.6, 0.2])
+    measured = np.full((ROWS, COLUMNS), 3.0)
+    measured[10:30, 20:45] = 0.7
+    seen = replace(field_of(matrix, velocity, EXPOSURE, measured), smoothing=20.0).as_smooth(measured)
+    field = field_of(matrix, velocity, EXPOSURE, seen, 0.1, rng)
+
+    def error_of_v(smoothing: float) -> float:
+        solution = solve(replace(field, smoothing=smoothing), matrix, EXPOSURE, uncertainty=WEAK_PRIOR, depth=measured)
+        return np.linalg.norm(up_to_sign(solution.velocity.vector, velocity)[:3] - velocity[:3])
+
+    assert error_of_v(20.0) < 0.3 * error_of_v(0.0)
+
+
+def test_with_measured_depth_unsure_cells_weigh_less_than_their_spread_says():
+    """On a near thing without texture a network goes on with the flow of the wall behind it, unsure of it."""
+    matrix = matrix_of(camera())
+    velocity = np.array([1.0, 0, 0, 0, 0.4, 0])
+    depth = np.full((ROWS, COLUMNS), 3.0)
+    depth[:20] = depth[30:, 20:60] = 1.0
+    blank = np.zeros_like(depth, bool)
+    blank[30:, 20:60] = True
+    right = field_of(matrix, velocity, EXPOSURE, depth)
+    guessed = field_of(matrix, velocity, EXPOSURE, np.where(blank, 3.0, depth))
+    off = np.abs(right.axial_flow - guessed.axial_flow).max()
+    field = replace(guessed, depth=depth, sigma=np.where(blank, off, 0.2) * np.ones((2, 1, 1)))
+
+    def error_of_v(measured: np.ndarray | None) -> float:
+        solution = solve(field, matrix, EXPOSURE, uncertainty=WEAK_PRIOR, depth=measured)
+        return np.linalg.norm(up_to_sign(solution.velocity.vector, velocity)[:3] - velocity[:3])
+
+    assert error_of_v(depth) < 0.6 * error_of_v(None)
+
+
+@pytest.mark.parametrize("exposure", [0.0, -0.01, np.nan, np.inf])
+def test_an_impossible_exposure_is_refused(exposure):
+    rng = np.random.default_rng(7)
+    matrix = matrix_of(camera())
+    with pytest.raises(InputError, match="exposure"):
+        solve(field_of(matrix, np.ones(6), EXPOSURE, rough_depth(rng)), matrix, exposure)
+
+
+def test_a_field_of_nan_is_refused_and_some_nan_are_left_out():
+    rng = np.random.default_rng(8)
+    matrix = matrix_of(camera())
+    velocity = np.array([0.2, 0.1, 0.3, 1.0, -2.0, 0.5])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
+    field.axial_flow[:, :, :40] = np.nan
+    result = solve(field, matrix, EXPOSURE, uncertainty=WEAK_PRIOR).velocity.vector
+    np.testing.assert_allclose(up_to_sign(result, velocity), velocity, atol=1e-6)
+    field.axial_flow[:] = np.nan
+    with pytest.raises(InputError, match="usable"):
+        solve(field, matrix, EXPOSURE)

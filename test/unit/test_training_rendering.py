@@ -1,0 +1,183 @@
+"""Rendered blur obeys its labels, and the material is split cleanly."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the training module needs torch")
+
+from image_as_imu_ros.geometry.axial_flow import axial_from_signed as runtime_axial
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+from image_as_imu_training.rendering.blur import render_blur
+from image_as_imu_training.rendering.motion import (
+    MAX_BLUR_PX,
+    Motion,
+    axial_from_signed,
+    motion_field,
+    random_motion,
+    rolling_motion_field,
+    subframe_count,
+)
+from image_as_imu_training.rendering.planes import PlaneScene, random_planes
+from image_as_imu_training.rendering.rgbd import random_rgbd
+from image_as_imu_training.rendering.rooms import TEXTURES, random_rooms
+from image_as_imu_training.rendering.sensor import MARGIN, linear_from_srgb, photograph
+from image_as_imu_training.rendering.views import Views, random_views
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def smooth_textures(*shape):
+    """Random hills about 30 texels wide."""
+    coarse = torch.rand(int(np.prod(shape[:-2])), 1, shape[-2] // 16, shape[-1] // 16, generator=generator(5))
+    fine = torch.nn.functional.interpolate(coarse, shape[-2:], mode="bicubic", align_corners=False)
+    return fine.view(shape)
+
+
+def plane_scenes(batch=64):
+    views = random_views(torch.linspace(120, 400, batch), torch.linspace(-0.05, 0.25, batch), 128, 128, generator())
+    return random_planes(smooth_textures(batch, 1, 256, 256), views, generator()), views
+
+
+def rgbd_scenes(batch=64):
+    rows = torch.linspace(0, 1, 336)[None, None, :, None].expand(batch, 1, 336, 448)
+    scene, focal = random_rgbd(smooth_textures(batch, 1, 336, 448), 0.3 + 0.5 * rows, 0.914, generator())
+    return scene, random_views(focal, torch.zeros(batch), 128, 128, generator())
+
+
+def room_scenes(batch=64):
+    views = random_views(torch.linspace(120, 400, batch), torch.linspace(-0.05, 0.25, batch), 128, 128, generator())
+    return random_rooms(smooth_textures(batch, TEXTURES, 256, 256), views, generator()), views
+
+
+@pytest.mark.parametrize("scenes", [plane_scenes, rgbd_scenes, room_scenes])
+def test_light_moves_by_the_label(scenes):
+    """What pixel x sees at mid-exposure of its row, pixel x + f·t sees at time t: lens and shutter included."""
+    scene, views = scenes()
+    cells = views.cells()
+    rows = views.rows(cells)
+    motion = random_motion(views, scene.inverse_depth(views.rays(cells)), generator())
+    inverse_depth = scene.inverse_depth(motion.turned(views.rays(cells), rows))
+    flow = rolling_motion_field(views, cells, inverse_depth, motion)
+    constant = Motion(motion.angular, motion.linear, torch.zeros_like(motion.angular), motion.readout)
+    flow = torch.where(
+        motion.readout[:, None, None] > 0, rolling_motion_field(views, cells, inverse_depth, constant), flow
+    )
+    time = 0.01
+
+    def seen(displacement, at):
+        """(B, 2, N) px from the cells, at a time: (B, N)."""
+        rays = torch.cat([views[i : i + 1].rays(cells + displacement[i]) for i in map(torch.tensor, range(len(flow)))])
+        return scene.light(constant.turned(rays, rows), *constant.pose(torch.tensor([at])))[:, 0]
+
+    one_px = torch.eye(2)[:, :, None]
+    still = torch.zeros_like(flow)
+    gradient = torch.stack([seen(still + axis, 0.0) - seen(still - axis, 0.0) for axis in one_px]).norm(dim=0) / 2
+    mismatch = (seen(flow * time, time) - seen(-flow * time, -time)).abs() / (2 * time * gradient.clamp(min=1e-3))
+    error = mismatch / (1 + flow.norm(dim=1))
+    assert torch.quantile(error, 0.9) < 0.05
+
+
+def test_rooms_close_the_view_and_hide_what_lies_behind():
+    """Every ray hits something, no further than the room's walls; most views see several depths."""
+    scene, views = room_scenes()
+    rays = views.rays(views.cells())
+    depth = 1 / scene.inverse_depth(rays)
+    assert depth.min() > 0.05
+    assert depth.max() < 15
+    assert ((depth.amax(1) / depth.amin(1)) > 1.5).float().mean() > 0.5
+    shift = torch.tensor([0.02, 0.0, 0.0]).expand(len(depth), 1, 3)
+    light = scene.light(rays, torch.eye(3).expand(len(depth), 1, 3, 3), shift)
+    assert light.isfinite().all()
+
+
+def test_rays_of_a_bent_lens_move_as_its_jacobian_says():
+    views = random_views(torch.full((5,), 200.0), torch.linspace(-0.05, 0.25, 5), 64, 64, generator())
+    cells = views.cells()
+    step = torch.tensor([[0.3], [-0.2]])
+    change = (views.rays(cells + step) - views.rays(cells - step))[:, :2] / 2
+    torch.testing.assert_close(views.pixel_motion(cells, change), step.expand(5, 2, 64), atol=2e-3, rtol=0)
+
+
+def test_whole_exposure_displacement_agrees_to_second_order():
+    """Without acceleration the path over the exposure is the label but for terms of second order in the motion."""
+    scene, views = plane_scenes()
+    views = Views(views.focal, views.principal_point, torch.zeros_like(views.focal), 128, 128)
+    cells = views.cells()
+    rays = views.rays(cells)
+    inverse_depth = scene.inverse_depth(rays)
+    for scale in (1.0, 0.5):
+        full = random_motion(views, inverse_depth, generator())
+        zero = torch.zeros_like(full.angular)
+        motion = Motion(full.angular * scale, full.linear * scale, zero, zero[:, 0])
+        rotation, position = motion.pose(torch.tensor([-0.5, 0.5]))
+        points = (rays / inverse_depth[:, None])[:, None]
+        in_camera = rotation.mT @ (points - position[..., None])
+        pixels = views.focal[:, None, None, None] * in_camera[:, :, :2] / in_camera[:, :, 2:]
+        label = motion_field(views, cells, inverse_depth, motion.angular, motion.linear)
+        length = label.norm(dim=1)
+        error = ((pixels[:, 1] - pixels[:, 0]) - label).norm(dim=1) / length.clamp(min=0.5)
+        assert torch.quantile(error, 0.95) < 0.15 * scale**2
+
+
+def test_motion_field_is_the_runtimes():
+    views = random_views(torch.tensor([200.0]), torch.zeros(1), 32, 48, generator())
+    cells = views.cells()
+    angular, linear, depth = torch.tensor([[0.1, -0.2, 0.3]]), torch.tensor([[0.2, 0.1, -0.3]]), 2.5
+    flow = motion_field(views, cells, torch.full((1, cells.shape[1]), 1 / depth), angular, linear)
+    camera = Camera(48, 32, 200, 200, *views.principal_point[0].tolist())
+    matrix = MotionFieldMatrix.at(camera, cells.numpy().T).velocity_to_flow(np.full(cells.shape[1], depth))
+    expected = matrix @ np.concatenate([linear[0].numpy(), angular[0].numpy()])
+    np.testing.assert_allclose(flow[0].numpy().T, expected, atol=1e-3)
+    np.testing.assert_allclose(axial_from_signed(flow)[0].numpy(), runtime_axial(expected.T), atol=1e-3)
+
+
+def panned_dot(readout=0.0):
+    """A bright dot on a dark wall, camera panning by 30 px: how the picture's columns are lit, and the sub-frames."""
+    texture = torch.zeros(1, 1, 256, 256)
+    texture[..., 127:129, 127:129] = 1
+    views = Views(torch.tensor([200.0]), torch.tensor([[63.5, 63.5]]), torch.zeros(1), 128, 128)
+    axes = torch.tensor([[[200 * 2 / 256, 0, 0], [0, 200 * 2 / 256, 0]]])
+    scene = PlaneScene(texture, torch.tensor([[0.0, 0.0, 1.0]]), axes, torch.tensor([[0.0, 0.25]]))
+    motion = Motion(torch.tensor([[0.0, 0.15, 0.0]]), torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([readout]))
+    count = int(subframe_count(views, motion, scene.inverse_depth(views.rays(views.cells())))[0])
+    profile = render_blur(scene, views, motion, count)[0, 0].sum(0)
+    return (profile > 0.5 * profile.max()).nonzero().flatten()
+
+
+def test_a_point_becomes_a_whole_streak_of_the_labelled_length():
+    lit = panned_dot()
+    assert len(lit) == pytest.approx(30, abs=2)
+    assert len(lit) == lit[-1] - lit[0] + 1
+
+
+def test_a_rolling_shutter_shifts_the_streak_by_its_rows_delay_and_keeps_its_length():
+    """The dot lies 32 of 224 rows above the middle: those rows are read 1/7 of the readout earlier."""
+    still, rolling = panned_dot(), panned_dot(readout=2.0)
+    assert len(rolling) == pytest.approx(len(still), abs=1)
+    assert (rolling.float().mean() - still.float().mean()).item() == pytest.approx(30 * 2 * 32 / 224, abs=1)
+
+
+def test_blur_spans_the_range_that_cameras_meet():
+    scene, views = plane_scenes(batch=512)
+    inverse_depth = scene.inverse_depth(views.rays(views.cells()))
+    motion = random_motion(views, inverse_depth, generator())
+    blur = motion_field(views, views.cells(), inverse_depth, motion.angular, motion.linear).norm(dim=1)
+    assert 0.05 < (blur.mean(1) < 1).float().mean() < 0.2
+    assert blur.max() == pytest.approx(MAX_BLUR_PX, rel=0.2)
+    assert (subframe_count(views, motion, inverse_depth) >= 1.5 * blur.amax(1)).all()
+
+
+def test_photograph_has_network_scale_and_keeps_order_of_brightness():
+    light = torch.linspace(0, 0.5, 64 + 2 * MARGIN).expand(4, 1, 64 + 2 * MARGIN, -1)
+    pictures = photograph(light, generator(3))
+    assert pictures.shape == (4, 64, 64)
+    assert pictures.dtype == torch.uint8
+    means = pictures.float().mean(1)
+    assert (means[:, 48:].mean(1) > means[:, :16].mean(1)).all()
+
+
+def test_srgb_decoding_meets_the_standard():
+    assert linear_from_srgb(torch.tensor(0.5)).item() == pytest.approx(0.21404, abs=1e-4)

@@ -1,0 +1,110 @@
+"""Shards keep what was rendered, bit by bit, in a form that other tools read."""
+
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch", reason="the training module needs torch")
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_training.datasets import shards
+from image_as_imu_training.samples import Samples
+
+
+def random_samples(count: int, seed: int = 0) -> Samples:
+    rng = np.random.default_rng(seed)
+    depth = rng.uniform(1, 5, (count, 4, 6)).astype(np.float16)
+    depth[:, 0] = np.nan
+    motion = rng.normal(size=(count, 6)).astype(np.float32)
+    motion[::2] = np.nan
+    return Samples(
+        image=rng.integers(0, 256, (count, 32, 48)).astype(np.uint8),
+        flow=rng.normal(size=(count, 2, 4, 6)).astype(np.float16),
+        depth=depth,
+        camera=rng.uniform(10, 300, (count, 3)).astype(np.float32),
+        motion=motion,
+        depth_known=rng.integers(0, 2, count).astype(bool),
+    )
+
+
+def write(folder, number: int, samples: Samples) -> None:
+    shards.write(shards.shard_path(folder, number), samples, [f"photograph {i}" for i in range(len(samples))])
+
+
+def assert_equal(actual, expected: Samples) -> None:
+    for name, values in vars(expected).items():
+        read = actual[name] if isinstance(actual, dict) else getattr(actual, name)
+        np.testing.assert_array_equal(read, values)
+        assert np.asarray(read).dtype == values.dtype, name
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 5), st.integers(0, 100))
+def test_samples_survive_a_shard_bit_by_bit(tmp_path_factory, count, seed):
+    folder, samples = tmp_path_factory.mktemp("part"), random_samples(count, seed)
+    write(folder, 0, samples)
+    assert_equal(shards.load(folder), samples)
+
+
+def test_single_samples_are_read_at_random_in_a_fixed_order(tmp_path):
+    write(tmp_path, 1, random_samples(3, seed=1))
+    write(tmp_path, 0, random_samples(4, seed=0))
+    reader = shards.Shards(tmp_path)
+    assert len(reader) == 7
+    for index, expected, row in (
+        (5, random_samples(3, 1), 1),
+        (0, random_samples(4, 0), 0),
+        (6, random_samples(3, 1), 2),
+    ):
+        assert_equal({name: value for name, value in reader[index].items() if name != "source"}, expected[row])
+        assert reader[index]["source"] == f"photograph {row}"
+    with pytest.raises(IndexError):
+        reader[7]
+
+
+def test_the_same_samples_give_the_same_bytes(tmp_path):
+    write(tmp_path, 0, random_samples(3))
+    first = shards.shard_path(tmp_path, 0).read_bytes()
+    write(tmp_path, 0, random_samples(3))
+    assert shards.shard_path(tmp_path, 0).read_bytes() == first
+
+
+def test_members_are_named_and_written_as_webdataset_wants_them(tmp_path):
+    write(tmp_path, 12, random_samples(2))
+    with tarfile.open(tmp_path / "shard_0012.tar") as tar:
+        names = tar.getnames()
+        record = json.load(tar.extractfile(names[3]))
+    suffixes = ["image.npy", "flow.npy", "depth.npy", "json"]
+    assert names == [f"0012{i:06d}.{suffix}" for i in range(2) for suffix in suffixes]
+    assert record.keys() == {"camera", "motion", "depth_known", "source"}
+    assert record["motion"] == [None] * 6  # strict JSON has no NaN
+
+
+def test_the_webdataset_library_reads_shards(tmp_path):
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    samples = random_samples(3)
+    write(tmp_path, 0, samples)
+    files = str(shards.shard_path(tmp_path, 0))
+    read = list(webdataset.WebDataset(files, shardshuffle=False).decode())
+    assert len(read) == 3
+    for i, sample in enumerate(read):
+        np.testing.assert_array_equal(sample["image.npy"], samples.image[i])
+        np.testing.assert_array_equal(sample["flow.npy"], samples.flow[i])
+        np.testing.assert_array_equal(sample["depth.npy"], samples.depth[i])
+        assert sample["json"]["camera"] == samples.camera[i].tolist()
+        assert sample["json"]["depth_known"] == samples.depth_known[i]
+
+
+def test_an_unfinished_shard_is_none(tmp_path):
+    write(tmp_path, 0, random_samples(2))
+    (tmp_path / "shard_0001.partial").write_bytes(b"half")
+    assert len(shards.Shards(tmp_path)) == 2
+
+
+def test_a_folder_without_shards_is_said_clearly(tmp_path):
+    with pytest.raises(InputError, match="run `render` first"):
+        shards.load(tmp_path)
