@@ -1,0 +1,65 @@
+"""No constant of the method changes unseen: each has a unit and a source, and doubling it changes real numbers.
+
+After a change of the method that is meant, `python -m pytest test/integration/test_constants.py --update-golden` writes
+the numbers anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+
+import pytest
+from golden import difference, numbers
+
+from image_as_imu_ros.estimation import config
+
+GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden.json"
+STAGES = {name: value for name, value in vars(config).items() if name.isupper() and is_dataclass(value)}
+CONSTANTS = [(stage, one.name) for stage, constants in STAGES.items() for one in fields(constants)]
+TOLERANCE = 1e-3  # relative; processors and releases of ONNX Runtime differ by some 1e-4
+
+# Doubling these changes nothing here, and need not.
+HARMLESS: dict[tuple[str, str], str] = {}
+
+
+@pytest.mark.parametrize(("stage", "name"), CONSTANTS)
+def test_it_has_a_unit_a_meaning_and_a_source(stage, name):
+    metadata = STAGES[stage].__dataclass_fields__[name].metadata
+    assert metadata.keys() == {"unit", "meaning", "source"}
+    assert metadata["meaning"]
+    assert metadata["source"]
+
+
+def test_the_numbers_are_those_of_before(desk_rpy_3s, request):
+    found = numbers(desk_rpy_3s)
+    if request.config.getoption("--update-golden"):
+        GOLDEN.write_text(json.dumps(found) + "\n")
+    assert difference(json.loads(GOLDEN.read_text()), found) < TOLERANCE
+
+
+def doubled(value):
+    return tuple(2 * v for v in value) if isinstance(value, tuple) else 2 * value
+
+
+@pytest.mark.parametrize(("stage", "name"), [one for one in CONSTANTS if one not in HARMLESS])
+def test_doubling_it_changes_the_numbers(stage, name, desk_rpy_3s, monkeypatch):
+    before = numbers(desk_rpy_3s)
+    changed = replace(STAGES[stage], **{name: doubled(getattr(STAGES[stage], name))})
+    modules = [m for n, m in sys.modules.items() if n.startswith("image_as_imu_ros.estimation")]
+    caches = [f for m in modules for f in vars(m).values() if hasattr(f, "cache_clear")]
+    for module in modules:
+        if getattr(module, stage, None) is STAGES[stage]:
+            monkeypatch.setattr(module, stage, changed)
+    for cached in caches:
+        cached.cache_clear()
+    try:
+        after = numbers(desk_rpy_3s)
+    except Exception:  # it cannot even run so
+        return
+    finally:
+        for cached in caches:
+            cached.cache_clear()
+    assert difference(before, after) > TOLERANCE
