@@ -26,10 +26,12 @@ class Engine(Protocol):
     """For diagnostics, for example "onnxruntime (CPU)"."""
 
     def infer(self, image: np.ndarray) -> NetworkOutput:
-        """One prepared image, (height, width) luminance or (height, width, 3) RGB uint8 → its motion field."""
+        """Run the network on a prepared image, (height, width) luminance or (height, width, 3) RGB uint8."""
+        ...
 
     def close(self) -> None:
         """Release the model. The engine cannot be used afterwards."""
+        ...
 
 
 def load_engine(

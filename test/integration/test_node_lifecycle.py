@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 
 import image_as_imu_ros.nodes.blur_imu_node as module
 from image_as_imu_ros.engine.cuda import why_no_gpu
-from image_as_imu_ros.engine.model_files.build import what_is_missing
+from image_as_imu_ros.engine.model_files.target import what_is_missing
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 

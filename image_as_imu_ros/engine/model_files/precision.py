@@ -1,4 +1,4 @@
-"""FP32, FP16, INT8: which model file holds them, and how TensorRT is told.
+"""FP32, FP16, INT8: which model file holds them, and how TensorRT is brought to them.
 
 The files of a model are named alike: `NAME.onnx` (FP32), `NAME_fp16.onnx`, `NAME_int8.onnx` (quantised, QDQ).
 """
@@ -20,7 +20,7 @@ _SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_int8"}
 
 
 def choose_weights(model: Path, precision: str, *, tensorrt: bool) -> tuple[Path, str]:
-    """The file of a model that serves a precision, and that precision without "auto".
+    """Choose the file of a model that serves a precision, and replace "auto" by the precision that it stands for.
 
     "auto" is what the file's name says; of a file without a suffix TensorRT makes FP16, ONNX Runtime runs it as it is.
 
@@ -62,7 +62,7 @@ class Recipe:
 
 
 def recipe(tensorrt_version: str, precision: str, *, quantised: bool, half: bool) -> Recipe:
-    """How this TensorRT builds a model in a precision.
+    """Choose how this TensorRT builds a model in a precision.
 
     Precision flags are deprecated since TensorRT 10.12 and gone in 11; strongly typed networks exist since 10.0.
     https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-to-11x.html
@@ -70,7 +70,8 @@ def recipe(tensorrt_version: str, precision: str, *, quantised: bool, half: bool
     Args:
         tensorrt_version: "8.6.2", "10.3.0", …
         precision: "fp32", "fp16" or "int8".
-        quantised: the ONNX file holds quantised weights (QDQ). half: it holds FP16 weights.
+        quantised: whether the ONNX file holds quantised weights (QDQ).
+        half: whether it holds FP16 weights.
 
     Raises:
         InputError: the file cannot be had in this precision.
@@ -87,10 +88,10 @@ def recipe(tensorrt_version: str, precision: str, *, quantised: bool, half: bool
 
 
 def is_quantised(model: onnx.ModelProto) -> bool:
-    """Whether an ONNX model has quantised weights (QDQ)."""
+    """Tell whether an ONNX model has quantised weights (QDQ)."""
     return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 def is_half(model: onnx.ModelProto) -> bool:
-    """Whether an ONNX model has FP16 weights."""
+    """Tell whether an ONNX model has FP16 weights."""
     return any(weights.data_type == weights.FLOAT16 for weights in model.graph.initializer)
