@@ -10,6 +10,7 @@ import sys
 import time
 from array import array
 
+import numpy as np
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
@@ -51,13 +52,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _image(frame, stamp: int) -> Image:
-    """(H, W, 3) uint8 BGR and ns → message."""
+def _image(frame: np.ndarray, stamp: int) -> Image:
+    """Make a message of (H, W, 3) uint8 BGR and a header stamp, ns."""
     height, width = frame.shape[:2]
     message = Image(height=height, width=width, encoding="bgr8", step=3 * width)
     _stamp(message, stamp)
     data = array("B")
-    data.frombytes(memoryview(frame).cast("B"))
+    data.frombytes(np.ascontiguousarray(frame).data.cast("B"))
     message.data = data
     return message
 

@@ -95,7 +95,7 @@ def _listen(run: Run, listener: Listener, node: Child, camera: Child) -> Compari
 
 
 def _wait_for_first_frame(listener: Listener, node: Child, camera: Child) -> int:
-    """The stamp of the recording's time 0, ns."""
+    """Wait until the camera says when its first frame will be: the stamp of the recording's time 0, ns."""
     pattern = re.compile(camera_publisher.FIRST_FRAME.format(r"(\d+)"))
     deadline = time.monotonic() + _PATIENCE
     while not (found := pattern.search(camera.output())):
