@@ -38,6 +38,7 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 
 
 def generate_launch_description() -> LaunchDescription:
+    """Describe the launch: the node, brought to active, and the filter where it is asked for."""
     return LaunchDescription(
         [
             *(DeclareLaunchArgument(name, default_value=name, description=text) for name, text in TOPICS.items()),
@@ -70,7 +71,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def large_image_profile(context: LaunchContext) -> list:
-    """By default most large raw images never arrive. A profile that the user has chosen is left alone."""
+    """Set a DDS profile for large raw images, most of which never arrive without one, where the user chose none."""
     if any(context.environment.get(name) for name in PROFILE_VARIABLES):
         return []
     profile = str(resource("config/fastdds_large_images.xml"))
@@ -78,7 +79,7 @@ def large_image_profile(context: LaunchContext) -> list:
 
 
 def active_node(context: LaunchContext) -> list:
-    """The node, configured and activated as soon as it runs. If it cannot be configured, the launch ends."""
+    """Start the node, configure and activate it as soon as it runs. If it cannot be configured, the launch ends."""
     given = {
         p.name: ParameterValue(LaunchConfiguration(p.name), value_type=type(p.default))
         for p in PARAMETERS
@@ -118,4 +119,5 @@ def active_node(context: LaunchContext) -> list:
 
 
 def sim_time() -> dict:
+    """Pass use_sim_time on as a parameter."""
     return {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}

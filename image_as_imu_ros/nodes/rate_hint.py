@@ -1,22 +1,27 @@
-"""Another sensor's angular velocity, which settles the direction: message types that it may come in."""
+"""Another sensor's angular velocity, which settles the sign of the motion: message types that it may come in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from geometry_msgs.msg import Vector3
 
 RATE_HINTS = ("none", "imu", "odometry", "twist")
 
 _NOT_MEASURED = -1.0  # as the first element of an Imu's covariance
 
 
-def rate_hint_reader(kind: str) -> tuple[type, Callable[[object], np.ndarray | None]]:
-    """The message type of a kind of hint, and a function from such a message to ω (3,), rad/s, in the sensor's frame.
+def rate_hint_reader(kind: str) -> tuple[type, Callable[[Any], np.ndarray | None]]:
+    """Find the message type of a kind of hint, and a function from such a message to ω (3,), rad/s.
 
-    The function returns None for a message that holds no angular velocity. All types have a header.
+    ω is in the sensor's axes. The function returns None for a message that holds no angular velocity. All types have a
+    header.
 
     Raises:
         InputError: the message type is not installed.
@@ -43,7 +48,7 @@ def rate_hint_reader(kind: str) -> tuple[type, Callable[[object], np.ndarray | N
     raise InputError(f"rate_hint_type {kind!r} has no topic")
 
 
-def _vector(xyz: object) -> np.ndarray | None:
-    """None where a component is not finite."""
+def _vector(xyz: Vector3) -> np.ndarray | None:
+    """Convert to (3,); None where a component is not finite."""
     vector = np.array([xyz.x, xyz.y, xyz.z])
     return vector if np.isfinite(vector).all() else None

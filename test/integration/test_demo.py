@@ -36,7 +36,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_it_ends_with_a_table_and_two_pictures(environment, tiny_model, tmp_path):
+def test_it_ends_with_a_table_and_two_images(environment, tiny_model, tmp_path):
     result = run(environment, "--model", tiny_model, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(re.findall(r"^ +\d s .*latency .*ω estimated .*true", result.stdout, re.MULTILINE)) >= 1

@@ -100,7 +100,7 @@ class GpuMachine:
 
 
 def _checked(machine: GpuMachine, interface: dict[str, str], name: str) -> type:
-    """A base class whose instances and classes only have what the interface lists under `name`."""
+    """Make a base class whose instances and classes only have what the interface lists under `name`."""
     allowed = set(interface[name].split())
 
     def check(attribute: str) -> None:
@@ -123,7 +123,7 @@ def _checked(machine: GpuMachine, interface: dict[str, str], name: str) -> type:
 
 
 def _namespace(machine: GpuMachine, interface: dict[str, str], name: str, members: dict):
-    """An object with the members that the interface lists."""
+    """Make an object with the members that the interface lists."""
     thing = _checked(machine, interface, name)()
     vars(thing).update(members)
     return thing
