@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from image_as_imu_ros.engine.model_files.precision import choose_weights
+from image_as_imu_ros.engine.config import EngineName
+from image_as_imu_ros.engine.model_files.precision import Precision, choose_weights
 from image_as_imu_ros.engine.model_files.unsigned import load_unsigned
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
@@ -19,21 +20,21 @@ from image_as_imu_ros.resources import cache_folder
 _CPU = "CPUExecutionProvider"
 _AWAKE_US = "20"  # of 5 to 100 µs, the most that costs nothing beside a busy core
 PROVIDERS = {
-    "onnxruntime": _CPU,
-    "onnxruntime_cuda": "CUDAExecutionProvider",
-    "onnxruntime_tensorrt": "TensorrtExecutionProvider",
+    EngineName.ONNXRUNTIME: _CPU,
+    EngineName.ONNXRUNTIME_CUDA: "CUDAExecutionProvider",
+    EngineName.ONNXRUNTIME_TENSORRT: "TensorrtExecutionProvider",
 }
 
 
 def execution_providers(
-    engine: str, available: Collection[str], precision: str, dla_core: int = -1
+    engine: EngineName, available: Collection[str], precision: Precision, dla_core: int = -1
 ) -> list[tuple[str, dict]]:
     """List what ONNX Runtime is asked to run the network on: the engine's provider, then what takes the other layers.
 
     Args:
         engine: one of PROVIDERS.
         available: providers that this ONNX Runtime was built with.
-        precision: "fp32", "fp16" or "int8", for TensorRT.
+        precision: for TensorRT, any but AUTO.
         dla_core: for TensorRT, deep learning accelerator to use, −1 for none.
 
     Raises:
@@ -49,8 +50,8 @@ def execution_providers(
     if wanted == "TensorrtExecutionProvider":
         folder = str(cache_folder("onnxruntime_tensorrt"))
         options = {
-            "trt_fp16_enable": precision != "fp32",
-            "trt_int8_enable": precision == "int8",
+            "trt_fp16_enable": precision != Precision.FP32,
+            "trt_int8_enable": precision == Precision.INT8,
             "trt_engine_cache_enable": True,
             "trt_engine_cache_path": folder,
             "trt_timing_cache_enable": True,
@@ -58,8 +59,8 @@ def execution_providers(
         }
         if dla_core >= 0:
             options |= {"trt_dla_enable": True, "trt_dla_core": dla_core}
-    gpu = [("CUDAExecutionProvider", {})] if engine == "onnxruntime_tensorrt" else []
-    cpu = [(_CPU, {})] if engine != "onnxruntime" else []
+    gpu = [("CUDAExecutionProvider", {})] if engine == EngineName.ONNXRUNTIME_TENSORRT else []
+    cpu = [(_CPU, {})] if engine != EngineName.ONNXRUNTIME else []
     return [(wanted, options), *gpu, *cpu]
 
 
@@ -101,19 +102,25 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(
-        self, model: Path, engine: str = "onnxruntime", threads: int = 0, precision: str = "auto", dla_core: int = -1
+        self,
+        model: Path,
+        engine: EngineName = EngineName.ONNXRUNTIME,
+        threads: int = 0,
+        precision: str = Precision.AUTO,
+        dla_core: int = -1,
     ) -> None:
         """Load a model file. The arguments are those of `load_engine`; `engine` is one of PROVIDERS.
 
         Raises:
             InputError: ONNX Runtime lacks the provider, or the file is not a model of this project.
         """
-        model, precision = choose_weights(model, precision, tensorrt=engine == "onnxruntime_tensorrt")
-        providers = execution_providers(engine, onnxruntime.get_available_providers(), precision, dla_core)
-        device = "cpu" if engine == "onnxruntime" else "cuda"
+        model, chosen = choose_weights(model, precision, tensorrt=engine == EngineName.ONNXRUNTIME_TENSORRT)
+        providers = execution_providers(engine, onnxruntime.get_available_providers(), chosen, dla_core)
+        device = "cpu" if engine == EngineName.ONNXRUNTIME else "cuda"
         if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip has put them
-        self._session = _session(model, providers, threads, unsigned=(engine, precision) == ("onnxruntime", "int8"))
+        unsigned = engine == EngineName.ONNXRUNTIME and chosen == Precision.INT8
+        self._session = _session(model, providers, threads, unsigned=unsigned)
         running = self._session.get_providers()[0]
         if running != PROVIDERS[engine]:
             raise InputError(

@@ -31,18 +31,20 @@ from rclpy.utilities import remove_ros_args, try_shutdown
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.estimator import MotionEstimate, MotionEstimator
+from image_as_imu_ros.estimation.config import Measurement, MotionModel, SignResolution
+from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.nodes.buffers import Slot
 from image_as_imu_ros.nodes.diagnostics import Health, alignment_state, estimate_details, image_topic_state
 from image_as_imu_ros.nodes.engine_log import engines_log_to
-from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, exposure_problems, exposure_reader
+from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, exposure_problems, exposure_reader
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
 from image_as_imu_ros.nodes.message_conversion import diagnostics_message
 from image_as_imu_ros.nodes.outputs import Outputs
 from image_as_imu_ros.nodes.parameters import Settings, declare_settings
-from image_as_imu_ros.nodes.rate_hint import rate_hint_reader
+from image_as_imu_ros.nodes.rate_hint import RateHintType, rate_hint_reader
 from image_as_imu_ros.nodes.transitions import answer_impossible_transitions, logging_errors
 from image_as_imu_ros.nodes.warm_up import warm_up
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
@@ -120,7 +122,7 @@ class BlurImuNode(LifecycleNode):
             estimator = self._estimator = self._load(model)
             if self.settings.exposure_source in EXPOSURE_TOPICS:
                 exposure_reader(self.settings.exposure_source, self.settings.exposure_unit)
-            if self.settings.rate_hint_type != "none":
+            if self.settings.rate_hint_type != RateHintType.NONE:
                 rate_hint_reader(self.settings.rate_hint_type)
             warm_up(estimator)
         except InputError as error:
@@ -136,7 +138,7 @@ class BlurImuNode(LifecycleNode):
         with engines_log_to(self.get_logger()):
             return MotionEstimator.from_model(
                 model,
-                settings.options,
+                settings.estimator,
                 engine=settings.engine,
                 threads=settings.threads,
                 precision=settings.precision,
@@ -173,7 +175,7 @@ class BlurImuNode(LifecycleNode):
         if settings.exposure_source in EXPOSURE_TOPICS:
             message_type, read_exposure = exposure_reader(settings.exposure_source, settings.exposure_unit)
             subscribe(message_type, "exposure", partial(self._on_exposure, read_exposure), _SEVERAL)
-        if settings.rate_hint_type != "none":
+        if settings.rate_hint_type != RateHintType.NONE:
             message_type, read_rate_hint = rate_hint_reader(settings.rate_hint_type)
             subscribe(message_type, "rate_hint", partial(self._on_rate_hint, read_rate_hint), _SEVERAL)
 
@@ -262,8 +264,8 @@ class BlurImuNode(LifecycleNode):
         values = {p.name: p.value for p in parameters if p.name in Settings.__dataclass_fields__}
         try:
             settings = replace(self.settings, **values)
-            if self._estimator is not None and settings.options != self.settings.options:
-                self._estimator = MotionEstimator(self._estimator.engine, settings.options)
+            if self._estimator is not None and settings.estimator != self.settings.estimator:
+                self._estimator = MotionEstimator(self._estimator.engine, settings.estimator)
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.settings = settings
@@ -280,9 +282,9 @@ class BlurImuNode(LifecycleNode):
     def _details(self) -> dict[str, str]:
         estimator, _ = self._configured()
         details = {"engine": estimator.engine.name, "exposure from": self._assembler.exposure_origin}
-        if self.settings.motion_model == "full":
+        if self.settings.motion_model == MotionModel.FULL:
             details["depth from"] = self._assembler.depth_origin
-        if self.settings.rate_hint_type != "none":
+        if self.settings.rate_hint_type != RateHintType.NONE:
             details["rate hint"] = "used" if self._assembler.rate_hint_found else "none within 0.1 s"
         return details | estimate_details(self._last_estimate) | alignment_state(estimator.alignment)
 
@@ -306,25 +308,25 @@ class BlurImuNode(LifecycleNode):
             Refused: the frame cannot be used.
         """
         settings, (estimator, _) = self.settings, self._configured()
-        frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour, estimator.exposure)
-        if settings.exposure_source != self._assembler.exposure_origin == "parameter":
+        frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour)
+        if settings.exposure_source != self._assembler.exposure_origin == ExposureSource.PARAMETER:
             self._health.count("exposure fallback")
-        if settings.rate_hint_type != "none" and not self._assembler.rate_hint_found:
+        if settings.rate_hint_type != RateHintType.NONE and not self._assembler.rate_hint_found:
             self._health.count("without rate hint")
         with refusing("estimate"):
             estimate = estimator.update(frame)
         self._processed.append(_Processed(received, frame))
         if estimate is not None:
-            processed = next(one for one in self._processed if one.frame.stamp == estimate.frame_stamp)
+            processed = next(one for one in self._processed if one.frame.stamp == estimate.header_stamp)
             self._publish(estimate, processed, settings)
-        elif settings.measurement == "aligned":
+        elif settings.measurement == Measurement.ALIGNED:
             self._health.count("not aligned")
 
     def _publish(self, estimate: MotionEstimate, processed: _Processed, settings: Settings) -> None:
         _, outputs = self._configured()
         self._frame_id = processed.received.message.header.frame_id
         self._last_estimate = estimate
-        if estimate.ambiguous and not settings.publish_unresolved and settings.sign_resolution != "axial":
+        if estimate.ambiguous and not settings.publish_unresolved and settings.sign_resolution != SignResolution.AXIAL:
             self._health.count("ambiguous")
         else:
             outputs.publish(estimate, self._frame_id)

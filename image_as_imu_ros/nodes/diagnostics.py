@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment import Alignment
-from image_as_imu_ros.estimation.estimator import MotionEstimate
+from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.nodes.parameters import Settings
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def estimate_details(estimate: MotionEstimate | None) -> dict[str, str]:
         "mean blur (px at 320 px width)": f"{estimate.mean_flow:.1f}",
         "residual": f"{estimate.residual:.2f}",
         "inliers": f"{estimate.inliers:.2f}",
-        "log-likelihood ratio": f"{estimate.evidence:.0f}",
+        "log-likelihood ratio of spectra": f"{estimate.log_likelihood_ratio:.0f}",
     }
     if (measured := estimate.measured_exposure) is not None:
         details["exposure by blur (s)"] = f"{measured.seconds:.4g} ± {measured.log_std:.0%}"
@@ -160,4 +160,5 @@ def alignment_state(alignment: Alignment | None) -> dict[str, str]:
     """Describe the alignment of the last two frames; nothing where there is none."""
     if alignment is None:
         return {}
-    return {"alignment": alignment.doubt or f"trusted (similarity {alignment.similarity:.2f})"}
+    accepted = f"accepted (similarity {alignment.similarity:.2f})"
+    return {"alignment": alignment.rejection.message if alignment.rejection else accepted}

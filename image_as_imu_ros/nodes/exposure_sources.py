@@ -9,12 +9,24 @@ from importlib import import_module
 from typing import Any
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.estimator import MotionEstimate
+from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
-from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES, exposure_of_message
+from image_as_imu_ros.messages.exposure import exposure_of_message
+from image_as_imu_ros.settings import TextEnum
 
-EXPOSURE_TOPICS = tuple(EXPOSURE_TYPES)
-EXPOSURE_SOURCES = ("parameter", *EXPOSURE_TOPICS, "estimate")
+
+class ExposureSource(TextEnum):
+    """Where exposure times come from: the parameter, a message per image, or the images themselves."""
+
+    PARAMETER = "parameter"
+    TOPIC = "topic"
+    REALSENSE = "realsense"
+    CAMERA_ROS = "camera_ros"
+    ESTIMATE = "estimate"
+
+
+EXPOSURE_SOURCES = tuple(ExposureSource)
+EXPOSURE_TOPICS = (ExposureSource.TOPIC, ExposureSource.REALSENSE, ExposureSource.CAMERA_ROS)
 
 _SUSPECT_RATIO = 1.5  # given exposure over measured one, or the reverse
 _SUSPECT_SIGMAS = 3.0
@@ -32,11 +44,11 @@ def exposure_reader(source: str, unit: str) -> tuple[type, Callable[[Any], float
         InputError: the message type is not installed.
     """
     read = partial(exposure_of_message, source, unit)
-    if source == "topic":
+    if source == ExposureSource.TOPIC:
         from geometry_msgs.msg import PointStamped
 
         return PointStamped, read
-    if source == "realsense":
+    if source == ExposureSource.REALSENSE:
         try:
             messages = import_module("realsense2_camera_msgs.msg")
         except ImportError:
@@ -44,7 +56,7 @@ def exposure_reader(source: str, unit: str) -> tuple[type, Callable[[Any], float
                 "exposure_source 'realsense' needs the package realsense2_camera_msgs, which is not installed"
             ) from None
         return messages.Metadata, read
-    if source == "camera_ros":
+    if source == ExposureSource.CAMERA_ROS:
         from diagnostic_msgs.msg import DiagnosticArray
 
         return DiagnosticArray, read
@@ -65,7 +77,7 @@ def exposure_problems(watch: ExposureWatch, source: str, estimate: MotionEstimat
             "the values on the topic exposure stay the same while the brightness changes: with auto-exposure they "
             "are wrong; set the exposure by hand and give it as exposure_time with exposure_source: parameter"
         )
-    if source != "estimate" and estimate is not None and estimate.measured_exposure is not None:
+    if source != ExposureSource.ESTIMATE and estimate is not None and estimate.measured_exposure is not None:
         problem = contradiction(estimate.exposure, estimate.measured_exposure)
         problems += [problem] if problem else []
     return problems

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.estimator import FIRST_EXPOSURE
-from image_as_imu_ros.estimation.frame import Frame, check_exposure, mid_exposure
+from image_as_imu_ros.estimation.frame import Frame, Shutter, check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.messages.images import (
     camera_from_info,
@@ -20,7 +20,7 @@ from image_as_imu_ros.messages.images import (
     stamp_to_nanoseconds,
 )
 from image_as_imu_ros.nodes.buffers import StampCache
-from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureWatch
+from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, ExposureWatch
 from image_as_imu_ros.nodes.parameters import Settings
 
 _EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure
@@ -37,7 +37,7 @@ class Refused(InputError):
 
 @contextmanager
 def refusing(reason: str) -> Iterator[None]:
-    """Names the part of the input that an InputError from inside the block is about."""
+    """Name the part of the input that an InputError from inside the block is about."""
     try:
         yield
     except Refused:
@@ -51,32 +51,32 @@ class FrameAssembler:
 
     Attributes:
         camera_info: the latest CameraInfo message, or None.
-        exposures: s by image stamp. depths: depth messages by stamp.
+        exposures: s by the image's header stamp.
+        depths: depth messages by header stamp.
         exposure_watch: notices exposures that do not move.
         exposure_origin: where the last frame's exposure came from: "topic", "parameter" or "estimate".
         depth_origin: where the last frame's depth came from: "topic" or "network".
-        rate_hints: (3,) rad/s by stamp, in the axes of the sensor that they come from.
+        rate_hints: (3,) rad/s by header stamp, in the axes of the sensor that they come from.
         rate_hint_found: whether the last frame had one.
     """
 
     def __init__(self) -> None:
-        self.camera_info = None
+        self.camera_info: Any = None
         self.exposures: StampCache[float] = StampCache(depth=64, tolerance=0.001)
-        self.depths: StampCache[object] = StampCache(depth=8, tolerance=0.02)
+        self.depths: StampCache[Any] = StampCache(depth=8, tolerance=0.02)
         self.exposure_watch = ExposureWatch()
         self.exposure_origin = "parameter"
         self.depth_origin = "network"
         self.rate_hints: StampCache[np.ndarray] = StampCache(depth=256, tolerance=0.1)
         self.rate_hint_found = False
 
-    def assemble(self, message, settings: Settings, colour: str, estimated_exposure: float | None = None) -> Frame:
-        """The frame of an Image or CompressedImage message.
+    def assemble(self, message: Any, settings: Settings, colour: str) -> Frame:
+        """Put together the frame of an Image or CompressedImage message.
 
         Args:
             message: the image.
             settings: the node's parameters.
             colour: "gray" or "rgb", what the network takes.
-            estimated_exposure: with `exposure_source: estimate`, what the estimator believes, s; None at first.
 
         Raises:
             Refused: something is missing or damaged.
@@ -94,15 +94,14 @@ class FrameAssembler:
             image = (decode_compressed if settings.image_transport == "compressed" else decode_image)(message, colour)
         with refusing("depth"):
             depth = self._depth(stamp, settings)
-        if self.exposure_origin == "topic":
+        if self.exposure_origin == "topic" and exposure is not None:
             self.exposure_watch.observe(exposure, float(image[::16, ::16].mean()))
         with refusing("image"):
-            shown = exposure or FIRST_EXPOSURE if estimated_exposure is None else estimated_exposure
-            middle = mid_exposure(stamp, shown, settings.stamp_reference, settings.readout_time)
-            return Frame(image, middle, camera, exposure, depth, self._rate_hint(middle, settings), stamp)
+            shutter = Shutter(exposure, settings.stamp_reference, settings.readout_time)
+            return Frame(image, stamp, camera, shutter, depth, self._rate_hint(stamp, settings))
 
     def _exposure(self, stamp: int, settings: Settings) -> float | None:
-        if settings.exposure_source == "estimate":
+        if settings.exposure_source == ExposureSource.ESTIMATE:
             self.exposure_origin = "estimate"
             return settings.exposure_time or None
         exposure = None
@@ -112,11 +111,10 @@ class FrameAssembler:
         if exposure is None:
             exposure = settings.exposure_time
             if exposure == 0:
-                by_topic = (
-                    "" if settings.exposure_source == "parameter" else "no exposure with this image's stamp, and "
-                )
+                by_topic = settings.exposure_source in EXPOSURE_TOPICS
+                missing = "no exposure with this image's header stamp, and " if by_topic else ""
                 raise InputError(
-                    f"{by_topic}the parameter exposure_time is not set: no velocity without an exposure time"
+                    f"{missing}the parameter exposure_time is not set: no velocity without an exposure time"
                 )
         check_exposure(exposure)
         return exposure
@@ -130,7 +128,7 @@ class FrameAssembler:
             return None
         return (decode_compressed_depth if settings.depth_transport == "compressed" else decode_depth)(message)
 
-    def _rate_hint(self, middle: int, settings: Settings) -> np.ndarray | None:
-        hint = self.rate_hints.find(middle)
+    def _rate_hint(self, stamp: int, settings: Settings) -> np.ndarray | None:
+        hint = self.rate_hints.find(stamp)
         self.rate_hint_found = hint is not None
         return None if hint is None else rotation_of_axes(settings.rate_hint_axes) @ hint

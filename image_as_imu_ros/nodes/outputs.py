@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image, Imu
 
-from image_as_imu_ros.estimation.estimator import MotionEstimate
+from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.nodes.message_conversion import image_message, imu_message, twist_message
 

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.settings import TextEnum
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import Vector3
 
-RATE_HINTS = ("none", "imu", "odometry", "twist")
+
+class RateHintType(TextEnum):
+    """What another sensor's angular velocity comes in."""
+
+    NONE = "none"
+    IMU = "imu"
+    ODOMETRY = "odometry"
+    TWIST = "twist"
+
+
+RATE_HINTS = tuple(RateHintType)
 
 _NOT_MEASURED = -1.0  # as the first element of an Imu's covariance
 
@@ -26,7 +37,7 @@ def rate_hint_reader(kind: str) -> tuple[type, Callable[[Any], np.ndarray | None
     Raises:
         InputError: the message type is not installed.
     """
-    if kind == "imu":
+    if kind == RateHintType.IMU:
         from sensor_msgs.msg import Imu
 
         return (
@@ -35,13 +46,13 @@ def rate_hint_reader(kind: str) -> tuple[type, Callable[[Any], np.ndarray | None
                 None if message.angular_velocity_covariance[0] == _NOT_MEASURED else _vector(message.angular_velocity)
             ),
         )
-    if kind == "odometry":
+    if kind == RateHintType.ODOMETRY:
         try:
             from nav_msgs.msg import Odometry
         except ImportError:
             raise InputError("rate_hint_type 'odometry' needs the package nav_msgs, which is not installed") from None
         return Odometry, lambda message: _vector(message.twist.twist.angular)
-    if kind == "twist":
+    if kind == RateHintType.TWIST:
         from geometry_msgs.msg import TwistWithCovarianceStamped
 
         return TwistWithCovarianceStamped, lambda message: _vector(message.twist.twist.angular)

@@ -1,4 +1,4 @@
-"""The source is linted and formatted; files and functions are short; identifiers are the field's words."""
+"""The source is linted, formatted and typed; files and functions are short; identifiers are the field's words."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 # Rooms that hold each rule. Add a room when it does, until all are there.
-SHORT_FILES = ("image_as_imu_ros/engine", "image_as_imu_ros/geometry")
+SHORT_FILES = ("image_as_imu_ros/engine", "image_as_imu_ros/estimation", "image_as_imu_ros/geometry")
 SHORT_FUNCTIONS = (
     "image_as_imu_ros/commands",
     "image_as_imu_ros/datasets",
@@ -34,6 +34,12 @@ FIELDS_WORDS = (
     "image_as_imu_ros/messages",
     "image_as_imu_ros/nodes",
     "launch",
+)
+TYPED = (
+    "image_as_imu_ros/demo",
+    "image_as_imu_ros/engine",
+    "image_as_imu_ros/messages",
+    "image_as_imu_ros/nodes",
 )
 
 MOST_LINES_OF_A_FILE = 400
@@ -58,7 +64,7 @@ FORBIDDEN = {
     **dict.fromkeys(["still", "slow"], "static"),
 }
 ROS_API = {"clock", "clock_type", "get_clock", "Clock", "ClockType"}  # rclpy's own names
-GEOMETRY = {"direction", "directions", "linear_direction_error_deg"}  # of v, a vector
+VECTORS = {"linear_direction_error_deg"}  # a direction of v is one
 
 
 def sources(*folders: str) -> Iterator[tuple[str, ast.Module]]:
@@ -85,7 +91,7 @@ def identifiers(tree: ast.Module) -> Iterator[str]:
 
 def forbidden_words(identifier: str) -> set[str]:
     """Find the words of a snake_case or CamelCase identifier that the field does not use."""
-    if identifier in ROS_API | GEOMETRY:
+    if identifier in ROS_API | VECTORS:
         return set()
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", identifier).lower()
     words = re.sub(r"ground_truths?", "", words)
@@ -95,6 +101,13 @@ def forbidden_words(identifier: str) -> set[str]:
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=["lint", "format"])
 def test_ruff_is_content(command):
     result = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_types_are_right():
+    pytest.importorskip("pyright", reason="pip install pyright")
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, *TYPED]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from image_as_imu_ros.engine.model_files.precision import Precision
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.resources import cache_folder
@@ -31,14 +32,14 @@ class PlanKey:
 
     Attributes:
         model: SHA-256 of the ONNX file.
-        precision: "fp32", "fp16" or "int8".
+        precision: any but AUTO.
         dla: whether layers run on a deep learning accelerator.
         tensorrt: its version.
         gpu, compute_capability, multiprocessors: name, "8.7", count; boards of one name can differ in the last.
     """
 
     model: str
-    precision: str
+    precision: Precision
     dla: bool
     tensorrt: str
     gpu: str

@@ -11,7 +11,7 @@ from pathlib import Path
 from image_as_imu_ros.engine import cuda
 from image_as_imu_ros.engine.model_files import plans
 from image_as_imu_ros.engine.model_files.plans import PlanKey
-from image_as_imu_ros.engine.model_files.precision import choose_weights
+from image_as_imu_ros.engine.model_files.precision import Precision, choose_weights
 from image_as_imu_ros.engine.nvidia import first_line, tensorrt
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.resources import cache_folder
@@ -23,14 +23,14 @@ class Target:
 
     Attributes:
         model: ONNX file. content: its bytes.
-        precision: "fp32", "fp16" or "int8".
+        precision: any but AUTO.
         dla_core: deep learning accelerator that runs what it can, −1 for none. The GPU runs the rest.
         tensorrt: version.
     """
 
     model: Path
     content: bytes
-    precision: str
+    precision: Precision
     dla_core: int
     tensorrt: str
     gpu: cuda.Gpu
