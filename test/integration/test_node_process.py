@@ -76,19 +76,26 @@ def test_images_become_imu_and_twist(camera):
         np.testing.assert_array_equal(imu.angular_velocity_covariance.reshape(3, 3), covariance[3:, 3:])
 
 
-def test_aligned_answers_are_stamped_halfway_between_two_frames(camera):
+@pytest.fixture
+def aligning_camera(camera):
+    """A camera whose node answers with aligned velocities."""
     assert camera.set_parameter("measurement", "aligned")[0]
+    yield camera
+    assert camera.set_parameter("measurement", "single")[0]
+
+
+def test_aligned_answers_are_stamped_halfway_between_two_frames(aligning_camera):
+    camera = aligning_camera
     camera.imus.clear()
-    camera.play_until(lambda: len(camera.imus) > 3, "aligned answers")
-    assert all((camera.stamp + 5 * MS - PERIOD // 2 - stamp) % PERIOD == 0 for stamp in camera.imus)
+    camera.play_until(lambda: int(camera.diagnostic("aligned") or 0) > 3, "aligned answers")
+    # A busy machine skips images: dt is then several periods.
+    half_periods = [divmod(camera.stamp + 5 * MS - stamp, PERIOD // 2) for stamp in camera.imus]
+    assert {rest for _, rest in half_periods} == {0}
+    assert any(number % 2 for number, _ in half_periods)
     rates = [imu.angular_velocity.y for imu in camera.imus.values()]
-    assert np.median(rates) == pytest.approx(TINY_MODEL_RATE, rel=0.15), (
-        "the texture is translated in the image, which is not quite a rotation"
-    )
-    camera.wait_until(lambda: int(camera.diagnostic("aligned") or 0) > 3, "diagnostics")
+    assert np.median(rates) == pytest.approx(TINY_MODEL_RATE, rel=0.15), "the texture is translated, not rotated"
     assert camera.diagnostic("measurement") == "aligned"
     assert camera.diagnostic("alignment")
-    assert camera.set_parameter("measurement", "single")[0]
 
 
 def bad_images(camera: CameraWithEars) -> dict[str, Image]:
