@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     node = Node("demo_camera")
     images = node.create_publisher(Image, "image", qos_profile_sensor_data)
     infos = node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
-    serialize_message(_image(recording.frames[0], 0))  # the first time is slow
+    serialize_message(_image(recording.frames[0], 0))  # the first time takes tens of milliseconds
     deadline = time.monotonic() + _PATIENCE
     while not (images.get_subscription_count() and infos.get_subscription_count()):
         if time.monotonic() > deadline:

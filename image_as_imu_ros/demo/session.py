@@ -37,7 +37,7 @@ def play(run: Run) -> tuple[Comparison, dict[str, str]]:
     """Play the recording into the node, print a line per second.
 
     Returns:
-        The answers beside the truth, and the node's last diagnostics.
+        The answers beside ground truth, and the node's last diagnostics.
 
     Raises:
         DemoError: a process fails, or nothing comes back.
