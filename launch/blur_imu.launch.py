@@ -4,8 +4,6 @@ Every parameter of the node is a launch argument of the same name. An argument t
 params_file says, and that file's defaults are the node's own.
 """
 
-from dataclasses import fields
-
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -25,6 +23,7 @@ from lifecycle_msgs.msg import Transition
 
 from image_as_imu_ros.nodes.parameters import Settings
 from image_as_imu_ros.resources import resource
+from image_as_imu_ros.settings import default_of, settings_of
 
 TOPICS = {
     "image": "the camera's images, as image_transport says",
@@ -33,11 +32,12 @@ TOPICS = {
     "exposure": "the images' exposure times, as exposure_source says",
     "rate_hint": "another sensor's angular velocity, as rate_hint_type says",
 }
-PARAMETERS = [parameter for parameter in fields(Settings) if parameter.name != "autostart"]
+PARAMETERS = [parameter for parameter in settings_of(Settings) if parameter.name != "autostart"]
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy's name, Kilted's name
 
 
 def generate_launch_description() -> LaunchDescription:
+    """Describe the launch: the node, brought to active, and the filter where it is asked for."""
     return LaunchDescription(
         [
             *(DeclareLaunchArgument(name, default_value=name, description=text) for name, text in TOPICS.items()),
@@ -70,7 +70,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def large_image_profile(context: LaunchContext) -> list:
-    """By default most large raw images never arrive. A profile that the user has chosen is left alone."""
+    """Set a DDS profile for large raw images, most of which never arrive without one, where the user chose none."""
     if any(context.environment.get(name) for name in PROFILE_VARIABLES):
         return []
     profile = str(resource("config/fastdds_large_images.xml"))
@@ -78,9 +78,9 @@ def large_image_profile(context: LaunchContext) -> list:
 
 
 def active_node(context: LaunchContext) -> list:
-    """The node, configured and activated as soon as it runs. If it cannot be configured, the launch ends."""
+    """Start the node, configure and activate it as soon as it runs. If it cannot be configured, the launch ends."""
     given = {
-        p.name: ParameterValue(LaunchConfiguration(p.name), value_type=type(p.default))
+        p.name: ParameterValue(LaunchConfiguration(p.name), value_type=type(default_of(p)))
         for p in PARAMETERS
         if LaunchConfiguration(p.name).perform(context)
     }
@@ -118,4 +118,5 @@ def active_node(context: LaunchContext) -> list:
 
 
 def sim_time() -> dict:
+    """Pass use_sim_time on as a parameter."""
     return {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}

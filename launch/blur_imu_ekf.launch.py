@@ -8,6 +8,7 @@ from image_as_imu_ros.resources import resource
 
 
 def generate_launch_description() -> LaunchDescription:
+    """Describe the launch: blur_imu.launch.py with ekf:=true."""
     return LaunchDescription(
         [
             IncludeLaunchDescription(

@@ -22,6 +22,7 @@ from image_as_imu_ros.resources import resource
 
 
 def generate_launch_description() -> LaunchDescription:
+    """Describe the launch: the node and, once it is active, the recording."""
     play = ExecuteProcess(
         cmd=["ros2", "bag", "play", LaunchConfiguration("bag"), "--clock", "--rate", LaunchConfiguration("rate")],
         output="screen",

@@ -10,6 +10,7 @@ import sys
 import time
 from array import array
 
+import numpy as np
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
     node = Node("demo_camera")
     images = node.create_publisher(Image, "image", qos_profile_sensor_data)
     infos = node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
-    serialize_message(_image(recording.frames[0], 0))  # the first time is slow
+    serialize_message(_image(recording.frames[0], 0))  # the first time takes tens of milliseconds
     deadline = time.monotonic() + _PATIENCE
     while not (images.get_subscription_count() and infos.get_subscription_count()):
         if time.monotonic() > deadline:
@@ -51,13 +52,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _image(frame, stamp: int) -> Image:
-    """(H, W, 3) uint8 BGR and ns → message."""
+def _image(frame: np.ndarray, stamp: int) -> Image:
+    """Make a message of (H, W, 3) uint8 BGR and a header stamp, ns."""
     height, width = frame.shape[:2]
     message = Image(height=height, width=width, encoding="bgr8", step=3 * width)
     _stamp(message, stamp)
     data = array("B")
-    data.frombytes(memoryview(frame).cast("B"))
+    data.frombytes(np.ascontiguousarray(frame).data.cast("B"))
     message.data = data
     return message
 

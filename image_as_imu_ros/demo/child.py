@@ -49,7 +49,11 @@ class Child:
                 self._process.wait()
 
     def check(self) -> None:
-        """Raises DemoError if the process, which should be running, has ended."""
+        """Check that the process is running.
+
+        Raises:
+            DemoError: it has ended.
+        """
         if (code := self._process.poll()) is not None:
             raise DemoError(f"{self.name} ended with exit code {code}; its last words:\n{self.last_output()}")
 
@@ -62,10 +66,10 @@ class Child:
         return code == 0
 
     def output(self) -> str:
-        """All that it wrote so far."""
+        """Read all that it wrote so far."""
         return self.log.read_text(errors="replace")
 
     def last_output(self) -> str:
-        """The last lines of it, for people."""
+        """Read the last lines of it, for people."""
         lines = self.output().splitlines()[-_TAIL:]
         return "\n".join(f"  | {line}" for line in lines) or "  | (nothing)"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
@@ -70,7 +71,8 @@ class Listener:
             request = ChangeState.Request(transition=Transition(id=transition))
             future = self._change_state.call_async(request)
             self._wait(future.done, step, check_process, patience)
-            if not future.result().success:
+            response = future.result()
+            if response is None or not response.success:
                 raise DemoError(f"blur_imu_node refused to {step}")
 
     def _wait(self, done: Callable[[], bool], step: str, check_process: Callable[[], None], patience: float) -> None:
@@ -81,7 +83,7 @@ class Listener:
                 raise DemoError(f"blur_imu_node did not {step} within {patience:g} s")
             self.spin(0.05)
 
-    def _answer(self, stamp) -> Answer:
+    def _answer(self, stamp: Time) -> Answer:
         return self.answers.setdefault(stamp.sec * 1_000_000_000 + stamp.nanosec, Answer())
 
     def _on_imu(self, message: Imu) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-LEVER_ARM = 0.0  # m, for this camera is turned about itself
+LEVER_ARM = 0.0  # m, for this camera rotates about itself
 LONGEST = 10.0  # s, until the last of the swings below has faded
 
 _STEP = 1e-3  # s of integration
@@ -33,12 +33,13 @@ class _Swing:
     width: float  # s, standard deviation
 
     def envelope(self, times: np.ndarray) -> np.ndarray:
+        """Compute the velocity at (N,) times, s, as a fraction of the amplitude, (N,)."""
         since = times - self.middle
         return np.sin(2 * np.pi * self.frequency * since) * np.exp(-0.5 * (since / self.width) ** 2)
 
 
 _SWINGS = (
-    _Swing(1.3, (0.3, 3.6, 0.0), (0.4, 0.0, 0.0), 0.9, 0.45),  # look left and right
+    _Swing(1.3, (0.3, 3.6, 0.0), (0.4, 0.0, 0.0), 0.9, 0.45),  # to the left and to the right
     _Swing(2.9, (-3.2, 0.0, 0.3), (0.0, 0.4, 0.1), 1.4, 0.35),  # nod
     _Swing(4.2, (0.0, 0.4, 4.5), (0.2, 0.0, 0.3), 1.2, 0.35),  # roll
     _Swing(5.7, (0.2, 0.3, 0.0), (0.7, 0.0, 1.1), 0.7, 0.45),  # step back and forth
@@ -53,14 +54,14 @@ _TREMOR_LINEAR = np.array([0.05, 0.04, 0.03])  # m/s
 
 
 def angular_velocity(times: np.ndarray) -> np.ndarray:
-    """ω at (N,) times, s → (N, 3) rad/s."""
+    """Compute ω at (N,) times, s: (N, 3) rad/s."""
     times = np.asarray(times, dtype=np.float64)
     swings = sum(swing.envelope(times)[:, None] * swing.angular for swing in _SWINGS)
     return swings + _tremor(times, _TREMOR_ANGULAR)
 
 
 def linear_velocity(times: np.ndarray) -> np.ndarray:
-    """v at (N,) times, s → (N, 3) m/s."""
+    """Compute v at (N,) times, s: (N, 3) m/s."""
     times = np.asarray(times, dtype=np.float64)
     swings = sum(swing.envelope(times)[:, None] * swing.linear for swing in _SWINGS)
     return swings + _tremor(times, _TREMOR_LINEAR)
@@ -85,7 +86,7 @@ class Trajectory:
     duration: float
 
     def pose(self, time: float) -> Pose:
-        """The camera's pose at a time, s, of 0 to `duration`."""
+        """Find the camera's pose at a time, s, of 0 to `duration`."""
         index = min(int(time / _STEP), len(self._poses) - 1)
         rest = time - index * _STEP
         middle = np.array([time - rest / 2])
@@ -100,7 +101,10 @@ class Trajectory:
         return poses
 
 
-def _moved(pose: Pose, turn: np.ndarray, shift: np.ndarray) -> Pose:
-    """The pose after a small turn (3,), rad, and shift (3,), m, that happen together."""
-    half_turned = pose.rotation @ cv2.Rodrigues(turn / 2)[0]
-    return Pose(pose.rotation @ cv2.Rodrigues(turn)[0], pose.position + half_turned @ shift)
+def _moved(pose: Pose, rotation: np.ndarray, translation: np.ndarray) -> Pose:
+    """Move a pose by a small rotation (3,), rad, and translation (3,), m, that happen together.
+
+    R ← R exp(φ) and p ← p + R exp(φ/2) t: the midpoint rule.
+    """
+    halfway = pose.rotation @ cv2.Rodrigues(rotation / 2)[0]
+    return Pose(pose.rotation @ cv2.Rodrigues(rotation)[0], pose.position + halfway @ translation)

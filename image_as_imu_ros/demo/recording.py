@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from image_as_imu_ros.demo import motion
-from image_as_imu_ros.demo.renderer import render_blurred
+from image_as_imu_ros.demo.renderer import Solid, render_blurred
 from image_as_imu_ros.demo.room import boxes, room
 from image_as_imu_ros.demo.sensor import photograph
 from image_as_imu_ros.errors import InputError
@@ -34,7 +34,7 @@ _WORKERS = 2
 
 @dataclass(frozen=True)
 class Recording:
-    """Frames and the truth about them. Frame i is exposed from i / RATE to i / RATE + EXPOSURE.
+    """Frames and their ground truth. Frame i is exposed from i / RATE to i / RATE + EXPOSURE.
 
     Attributes:
         frames: (N, 480, 640, 3) uint8 BGR, read from disk as needed.
@@ -48,7 +48,7 @@ class Recording:
     @property
     def times(self) -> np.ndarray:
         """(N,) mid-exposures, s."""
-        return _middle(np.arange(len(self)))
+        return np.arange(len(self)) / RATE + EXPOSURE / 2
 
     @property
     def angular(self) -> np.ndarray:
@@ -62,17 +62,17 @@ class Recording:
 
 
 def open_recording(path: str | Path, frames: int | None = None) -> Recording:
-    """The first frames, or all, of a file from `rendered`."""
+    """Open the first frames, or all, of a file from `rendered`."""
     return Recording(np.load(path, mmap_mode="r")[:frames])
 
 
 def frame_count(seconds: float) -> int:
-    """How many frames are exposed in a time."""
+    """Count the frames that are exposed in a time, s."""
     return round(seconds * RATE)
 
 
 def rendered(seconds: float) -> Path:
-    """The file with at least that many seconds of frames; rendered now if the cache does not hold it.
+    """Find the file with at least that many seconds of frames; render it if the cache does not hold it.
 
     Raises:
         InputError: the cache folder cannot be written to.
@@ -101,7 +101,7 @@ def rendered(seconds: float) -> Path:
 
 
 def _version() -> str:
-    """Changes with everything that the frames depend on."""
+    """Hash everything that the frames depend on."""
     here = Path(__file__).parent
     sources = [here / f"{name}.py" for name in ("motion", "room", "renderer", "sensor", "recording")]
     digest = hashlib.sha256()
@@ -133,7 +133,8 @@ def _render(path: Path, frames: int) -> None:
 def _render_frame(path: Path, index: int, frames: int) -> None:
     cv2.setNumThreads(1)
     trajectory = _trajectory(frames / RATE)
-    light = render_blurred(*_scene(), CAMERA, trajectory.pose, subframe_times(index))
+    surroundings, things = _scene()
+    light = render_blurred(surroundings, things, CAMERA, trajectory.pose, subframe_times(index))
     np.load(path, mmap_mode="r+")[index] = photograph(light, seed=index)
 
 
@@ -143,12 +144,12 @@ def _trajectory(duration: float) -> motion.Trajectory:
 
 
 @cache
-def _scene() -> tuple:
+def _scene() -> tuple[Solid, list[Solid]]:
     return room(), boxes()
 
 
 def subframe_times(index: int) -> np.ndarray:
-    """(N,) s, evenly over a frame's exposure, so many that nothing moves by more than about a pixel between two."""
+    """Place (N,) times, s, evenly over a frame's exposure: nothing moves by more than about a pixel between two."""
     middle = np.array([_middle(index)])
     corners = np.array([(x, y) for x in (0, CAMERA.width - 1) for y in (0, CAMERA.height - 1)])
     matrix = MotionFieldMatrix.at(CAMERA, corners).velocity_to_flow(np.full(len(corners), _NEAREST))
@@ -158,5 +159,6 @@ def subframe_times(index: int) -> np.ndarray:
     return _middle(index) + EXPOSURE * ((np.arange(count) + 0.5) / count - 0.5)
 
 
-def _middle(index: int | np.ndarray) -> float | np.ndarray:
+def _middle(index: int) -> float:
+    """Compute a frame's mid-exposure, s."""
     return index / RATE + EXPOSURE / 2

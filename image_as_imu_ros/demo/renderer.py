@@ -1,4 +1,4 @@
-"""Sharp and motion-blurred pictures of flat, textured faces, in linear light, with OpenCV only."""
+"""Sharp and motion-blurred images of flat, textured faces, in linear light, with OpenCV only."""
 
 from __future__ import annotations
 
@@ -52,10 +52,11 @@ class Face:
         return levels
 
     def is_seen_from(self, position: np.ndarray) -> bool:
-        return (self.corner - position) @ self.normal > 0
+        """Tell whether a camera at (3,) m sees its front."""
+        return bool((self.corner - position) @ self.normal > 0)
 
     def homography(self, camera: Camera, pose: Pose, level: int) -> np.ndarray:
-        """(3, 3): pixels of a texture level → pixels of the image."""
+        """Compute the (3, 3) homography from pixels of a texture level to pixels of the image."""
         height, width = self.mipmaps[level].shape[:2]
         right, down = self.right / width, self.down / height
         centre = self.corner + (right + down) / 2 - pose.position
@@ -70,11 +71,12 @@ class Solid:
 
     @cached_property
     def centre(self) -> np.ndarray:
+        """(3,) m, mean of all corners."""
         return np.mean([face.corners for face in self.faces], axis=(0, 1))
 
 
 def render(room: Solid, things: Sequence[Solid], camera: Camera, pose: Pose, levels: dict[int, int]) -> np.ndarray:
-    """A sharp picture.
+    """Render a sharp image.
 
     Args:
         room: what surrounds the camera.
@@ -98,9 +100,10 @@ def render(room: Solid, things: Sequence[Solid], camera: Camera, pose: Pose, lev
 def render_blurred(
     room: Solid, things: Sequence[Solid], camera: Camera, pose_at: Callable[[float], Pose], times: np.ndarray
 ) -> np.ndarray:
-    """The mean of sharp pictures: what a sensor collects while the camera moves.
+    """Average sharp images: what a sensor collects while the camera moves.
 
     Args:
+        room, things, camera: see `render`.
         pose_at: time, s → pose.
         times: (N,) s, evenly over the exposure.
 
@@ -140,7 +143,7 @@ def _paint(image: np.ndarray, face: Face, camera: Camera, pose: Pose, levels: di
 
 
 def _outline(face: Face, camera: Camera, pose: Pose) -> np.ndarray | None:
-    """(N, 2) px: the face's part in front of the camera, limited to a little more than the image; None if empty."""
+    """Clip a face to what is in front of the camera and little more than the image: (N, 2) px, None if empty."""
     polygon = (face.corners - pose.position) @ pose.rotation
     # Sutherland-Hodgman against the near plane and the four sides of a view a little wider than the image.
     x, y = 1.1 * camera.width / camera.fx, 1.1 * camera.height / camera.fy
@@ -161,7 +164,7 @@ def _outline(face: Face, camera: Camera, pose: Pose) -> np.ndarray | None:
 
 
 def _mipmap_level(face: Face, camera: Camera, pose: Pose, pixel: tuple[float, float]) -> int:
-    """The level with about one texture pixel per image pixel around an image pixel."""
+    """Choose the level with about one texture pixel per image pixel around an image pixel."""
     inverse = np.linalg.inv(face.homography(camera, pose, 0))
     denominator = inverse[2] @ (*pixel, 1)
     # Determinant of a homography's Jacobian.

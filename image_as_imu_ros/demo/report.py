@@ -1,12 +1,14 @@
-"""Answers against truth: the live line, the table and the two pictures."""
+"""Answers against ground truth: the live line, the table and the two plots."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from geometry_msgs.msg import Vector3
 
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.listener import Answer
@@ -26,7 +28,7 @@ class Comparison:
     """All frames of the recording, answered or not.
 
     Attributes:
-        samples: (N,) estimates, NaN where the node did not answer, and truth.
+        samples: (N,) estimates, NaN where the node did not answer, and ground truth.
         latency: (N,) s, from the end of the exposure, when the camera sends a frame, to the Imu's arrival in the demo;
             NaN where the node did not answer.
     """
@@ -41,6 +43,8 @@ class Comparison:
         Args:
             answers: by stamp, ns: mid-exposure of a frame, or halfway from the one before.
             start: stamp of the recording's time 0, ns.
+            recording: what was played.
+            motion_model: the node's; "full" or "rotation".
         """
         count = len(recording)
         middles = start + np.round(1e9 * recording.times).astype(np.int64)
@@ -50,7 +54,7 @@ class Comparison:
         )
         for stamp, answer in answers.items():
             frame = int(np.searchsorted(middles, stamp - _STAMP_TOLERANCE))
-            if answer.twist and answer.imu and 0 <= frame < count:
+            if answer.twist and answer.imu and answer.imu_arrival and 0 <= frame < count:
                 twist = answer.twist.twist
                 stamps[frame] = stamp
                 angular[frame] = _vector(twist.twist.angular)
@@ -79,7 +83,7 @@ class Comparison:
 
 
 def live_line(comparison: Comparison, second: int) -> str:
-    """One second of the recording in one line; ω is that of its last answered frame."""
+    """Sum up one second of the recording in one line; ω is that of its last answered frame."""
     numbers = np.arange(len(comparison.latency))
     recent = np.flatnonzero(comparison.answered & (numbers // int(RATE) == second))
     if not len(recent):
@@ -92,7 +96,7 @@ def live_line(comparison: Comparison, second: int) -> str:
 
 
 def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
-    """The figures of the whole run; the node's diagnostics say what became of unanswered frames."""
+    """Tabulate the figures of the whole run; the node's diagnostics say what became of unanswered frames."""
     samples = comparison.samples.select(comparison.answered)
     figures = metrics(samples, EXPOSURE)["all"]
     p50, p95 = 1e3 * np.percentile(comparison.latency[comparison.answered], [50, 95])
@@ -101,25 +105,25 @@ def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
     rows = [
         ("", "       x       y       z"),
         ("ω  RMS error (rad/s)", _row(figures["rmse_angular"])),
-        ("ω  RMS of the truth", _row(_rms(samples.true_angular))),
+        ("ω  RMS ground truth", _row(_rms(samples.true_angular))),
         ("v  RMS error (m/s)", _row(figures["rmse_linear"])),
-        ("v  RMS of the truth", _row(_rms(samples.true_linear))),
-        ("direction correct", _percent(figures["direction_correct"])),
+        ("v  RMS ground truth", _row(_rms(samples.true_linear))),
+        ("sign correct", _percent(figures["direction_correct"])),
         ("latency p50, p95", f"{p50:.1f} ms, {p95:.1f} ms  (end of exposure → Imu received)"),
         ("frames answered", f"{answered} of {sent}"),
-        ("frames withheld", f"{withheld}  (direction not known)"),
+        ("frames withheld", f"{withheld}  (sign not known)"),
         ("frames lost", f"{sent - answered - withheld}  ({overwritten} in the node, for a newer one)"),
     ]
     return "\n".join(f"{name:22}{value}" for name, value in rows)
 
 
 def blurriest_frame(recording: Recording) -> int:
-    """The number of the frame in which the camera turned fastest."""
+    """Find the frame in which the camera rotated fastest."""
     return int(np.argmax(np.linalg.norm(recording.angular, axis=1)))
 
 
 def draw_time_series(comparison: Comparison, path: Path) -> None:
-    """Write estimates with 2σ bands against the truth."""
+    """Write estimates with 2σ bands against ground truth."""
     plot_time_series(comparison.samples, path, title="Velocity from motion blur, through ROS 2")
 
 
@@ -130,10 +134,11 @@ def draw_streaks(recording: Recording, model: Path | str, options: EstimatorConf
     for index in range(max(0, blurriest - 3), blurriest + 1):
         image = cv2.cvtColor(recording.frames[index], cv2.COLOR_BGR2RGB)
         estimate = estimator.update(Frame(image, round(1e9 * recording.times[index]), CAMERA, Shutter(EXPOSURE)))
-    cv2.imwrite(str(path), draw_overlay(image, estimate))
+        if index == blurriest and estimate is not None:
+            cv2.imwrite(str(path), draw_overlay(image, estimate))
 
 
-def _vector(message) -> tuple[float, float, float]:
+def _vector(message: Vector3) -> tuple[float, float, float]:
     return message.x, message.y, message.z
 
 
@@ -142,13 +147,13 @@ def _signed(vector: np.ndarray) -> str:
 
 
 def _rms(vectors: np.ndarray) -> np.ndarray:
-    """(N, 3) → (3,)."""
+    """Compute the root mean square (3,) of (N, 3)."""
     return np.sqrt(np.square(vectors).mean(0))
 
 
-def _row(values) -> str:
+def _row(values: Iterable[float] | None) -> str:
     return "not estimated" if values is None else "".join(f"{value:8.3f}" for value in values)
 
 
 def _percent(fraction: float | None) -> str:
-    return "not known" if fraction is None else f"{100 * fraction:.1f} % of the frames that turn"
+    return "not known" if fraction is None else f"{100 * fraction:.1f} % of the frames that rotate"

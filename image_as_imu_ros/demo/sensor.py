@@ -1,4 +1,4 @@
-"""From linear light to the 8-bit picture of a camera."""
+"""From linear light to the 8-bit image of a camera."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 _FULL_WELL = 6000.0  # electrons at white: sets the shot noise
 _READ_NOISE = 0.002  # of white
+_WHITE = np.full(4, 65535.0)  # OpenCV's scalars have four channels
 
 
 def photograph(light: np.ndarray, seed: int) -> np.ndarray:
@@ -23,12 +24,13 @@ def photograph(light: np.ndarray, seed: int) -> np.ndarray:
     """
     noise = np.random.default_rng(seed).standard_normal(light.shape, dtype=np.float32)
     noisy = light + noise * np.sqrt(light / _FULL_WELL + _READ_NOISE**2)
-    return _srgb_table()[cv2.multiply(noisy, 65535.0, dtype=cv2.CV_16U)]
+    levels: np.ndarray = cv2.multiply(noisy, _WHITE, dtype=cv2.CV_16U)
+    return _srgb_table()[levels]
 
 
 @cache
 def _srgb_table() -> np.ndarray:
-    """(65536,) uint8: 16-bit linear light → sRGB."""
+    """Tabulate (65536,) uint8: 16-bit linear light → sRGB."""
     linear = np.arange(65536) / 65535
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.round(255 * encoded).astype(np.uint8)

@@ -37,7 +37,7 @@ def play(run: Run) -> tuple[Comparison, dict[str, str]]:
     """Play the recording into the node, print a line per second.
 
     Returns:
-        The answers beside the truth, and the node's last diagnostics.
+        The answers beside ground truth, and the node's last diagnostics.
 
     Raises:
         DemoError: a process fails, or nothing comes back.
@@ -95,7 +95,7 @@ def _listen(run: Run, listener: Listener, node: Child, camera: Child) -> Compari
 
 
 def _wait_for_first_frame(listener: Listener, node: Child, camera: Child) -> int:
-    """The stamp of the recording's time 0, ns."""
+    """Wait until the camera says when its first frame will be: the stamp of the recording's time 0, ns."""
     pattern = re.compile(camera_publisher.FIRST_FRAME.format(r"(\d+)"))
     deadline = time.monotonic() + _PATIENCE
     while not (found := pattern.search(camera.output())):

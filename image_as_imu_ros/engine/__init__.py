@@ -8,12 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
+from image_as_imu_ros.engine.config import EngineName
 from image_as_imu_ros.engine.cuda import why_no_gpu
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 
-ENGINES = ("auto", "onnxruntime", "onnxruntime_cuda", "onnxruntime_tensorrt", "tensorrt")
+ENGINES = tuple(EngineName)
 
 _log = logging.getLogger(__name__)
 
@@ -26,10 +27,12 @@ class Engine(Protocol):
     """For diagnostics, for example "onnxruntime (CPU)"."""
 
     def infer(self, image: np.ndarray) -> NetworkOutput:
-        """One prepared image, (height, width) luminance or (height, width, 3) RGB uint8 → its motion field."""
+        """Run the network on a prepared image, (height, width) luminance or (height, width, 3) RGB uint8."""
+        ...
 
     def close(self) -> None:
         """Release the model. The engine cannot be used afterwards."""
+        ...
 
 
 def load_engine(
@@ -55,23 +58,23 @@ def load_engine(
     model = Path(model)
     if not model.is_file():
         raise InputError(f"model file {str(model)!r} does not exist")
-    if engine == "auto":
+    if engine == EngineName.AUTO:
         return _load_fastest(model, threads, precision, dla_core)
-    if engine == "tensorrt":
+    if engine == EngineName.TENSORRT:
         from image_as_imu_ros.engine.tensorrt import TensorRtEngine
 
         return TensorRtEngine(model, precision, dla_core)
     from image_as_imu_ros.engine.onnx_runtime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model, engine, threads, precision, dla_core)
+    return OnnxRuntimeEngine(model, EngineName(engine), threads, precision, dla_core)
 
 
 def _load_fastest(model: Path, threads: int, precision: str, dla_core: int) -> Engine:
     news = logging.INFO if why_no_gpu() else logging.WARNING
-    for engine in ("tensorrt", "onnxruntime_cuda"):
+    for engine in (EngineName.TENSORRT, EngineName.ONNXRUNTIME_CUDA):
         try:
             return load_engine(model, engine, threads, precision, dla_core)
         except InputError as error:
             _log.log(news, "engine auto: %s", error)
     _log.log(news, "engine auto: ONNX Runtime on the CPU it is")
-    return load_engine(model, "onnxruntime", threads, precision)
+    return load_engine(model, EngineName.ONNXRUNTIME, threads, precision)

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from image_as_imu_ros.engine import ENGINES
-from image_as_imu_ros.engine.model_files.precision import PRECISIONS
-from image_as_imu_ros.settings import check_settings, setting
+from image_as_imu_ros.engine.model_files.precision import Precision
+from image_as_imu_ros.settings import TextEnum, check_settings, setting
+
+
+class EngineName(TextEnum):
+    """What runs a network: ONNX Runtime on the CPU or a GPU, TensorRT, or the fastest of them that works here."""
+
+    AUTO = "auto"
+    ONNXRUNTIME = "onnxruntime"
+    ONNXRUNTIME_CUDA = "onnxruntime_cuda"
+    ONNXRUNTIME_TENSORRT = "onnxruntime_tensorrt"
+    TENSORRT = "tensorrt"
 
 
 @dataclass(frozen=True)
@@ -18,12 +27,12 @@ class EngineConfig:
     """
 
     model: str = setting("", "ONNX model file; empty for the shipped one", read_only=True)
-    engine: str = setting("auto", "what runs the model", choices=ENGINES, read_only=True)
-    precision: str = setting(
-        "auto",
+    engine: EngineName = setting(EngineName.AUTO, "what runs the model", choices=EngineName, read_only=True)
+    precision: Precision = setting(
+        Precision.AUTO,
         "of the network's numbers: its files are NAME.onnx (fp32), NAME_fp16.onnx, NAME_int8.onnx; "
         "auto: as the model's name says, with TensorRT fp16",
-        choices=PRECISIONS,
+        choices=Precision,
         read_only=True,
     )
     dla_core: int = setting(

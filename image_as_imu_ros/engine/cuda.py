@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
+
+from image_as_imu_ros.engine.nvidia import pycuda_driver
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: independent of other libraries' default stream
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do cannot spoil a capture
@@ -22,10 +25,8 @@ class CudaError(RuntimeError):
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What failing CUDA calls raise, here and in PyCUDA."""
-    import pycuda.driver as cuda
-
-    return CudaError, cuda.Error
+    """List what failing CUDA calls raise, here and in PyCUDA."""
+    return CudaError, pycuda_driver().Error
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,18 @@ class Gpu:
 
     @classmethod
     def first(cls) -> Gpu:
-        """The first GPU; CUDA_VISIBLE_DEVICES chooses another."""
-        cuda, device = _device()
+        """Describe the first GPU; CUDA_VISIBLE_DEVICES chooses another."""
+        attributes, device = pycuda_driver().device_attribute, _device()
         return cls(
             name=device.name(),
             compute_capability="{}.{}".format(*device.compute_capability()),
-            multiprocessors=device.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT),
-            integrated=bool(device.get_attribute(cuda.device_attribute.INTEGRATED)),
+            multiprocessors=device.get_attribute(attributes.MULTIPROCESSOR_COUNT),
+            integrated=bool(device.get_attribute(attributes.INTEGRATED)),
         )
 
 
 def why_no_gpu() -> str | None:
-    """Why CUDA finds no GPU here; None if it does. Needs no PyCUDA."""
+    """Say why CUDA finds no GPU here; None if it does. Needs no PyCUDA."""
     try:
         driver = _driver()
     except OSError as error:
@@ -63,7 +64,7 @@ def why_no_gpu() -> str | None:
 
 @contextmanager
 def current_context() -> Iterator[None]:
-    """Makes the GPU's primary context, the one that TensorRT uses too, current in this thread for a while.
+    """Make the GPU's primary context, the one that TensorRT uses too, current in this thread for a while.
 
     It is kept until the process ends, for the CUDA runtime inside TensorRT keeps it as long.
     """
@@ -75,18 +76,14 @@ def current_context() -> Iterator[None]:
         context.pop()
 
 
-def new_stream():
-    """A stream (pycuda.driver.Stream) of the current context."""
-    import pycuda.driver as cuda
-
-    return cuda.Stream(_NON_BLOCKING)
+def new_stream() -> Any:
+    """Create a stream (pycuda.driver.Stream) of the current context."""
+    return pycuda_driver().Stream(_NON_BLOCKING)
 
 
 def free_memory() -> int:
-    """Bytes of GPU memory that are free, in the current context."""
-    import pycuda.driver as cuda
-
-    return cuda.mem_get_info()[0]
+    """Count the bytes of GPU memory that are free, in the current context."""
+    return pycuda_driver().mem_get_info()[0]
 
 
 class Buffer:
@@ -97,14 +94,12 @@ class Buffer:
     """
 
     def __init__(self, shape: tuple[int, ...], integrated: bool) -> None:
-        import pycuda.driver as cuda
-
-        self._cuda = cuda
-        self._device = None
+        self._cuda = cuda = pycuda_driver()
+        self._device: Any = None
         if integrated:
             flags = cuda.host_alloc_flags.DEVICEMAP
             self.host: np.ndarray = cuda.pagelocked_empty(shape, np.float32, mem_flags=flags)
-            self.address = int(self.host.base.get_device_pointer())
+            self.address = int(self._host_allocation.get_device_pointer())
         else:
             self.host = cuda.pagelocked_empty(shape, np.float32)
             try:
@@ -114,12 +109,17 @@ class Buffer:
                 raise
             self.address = int(self._device)
 
-    def upload(self, stream) -> None:
+    @property
+    def _host_allocation(self) -> Any:
+        """PyCUDA's owner of the memory of `host`."""
+        return self.host.base
+
+    def upload(self, stream: Any) -> None:
         """Queue the copy to the GPU."""
         if self._device is not None:
             self._cuda.memcpy_htod_async(self._device, self.host, stream)
 
-    def download(self, stream) -> None:
+    def download(self, stream: Any) -> None:
         """Queue the copy from the GPU."""
         if self._device is not None:
             self._cuda.memcpy_dtoh_async(self.host, self._device, stream)
@@ -128,7 +128,8 @@ class Buffer:
         """Give the memory back. `host` cannot be used afterwards."""
         if self._device is not None:
             self._device.free()
-        allocation, self.host = self.host.base, None
+        allocation = self._host_allocation
+        del self.host
         allocation.free()
 
 
@@ -139,8 +140,8 @@ class Graph:
         errors(): the work cannot be recorded. The stream is usable all the same.
     """
 
-    def __init__(self, stream, work: Callable[[], None]) -> None:
-        """`work` queues on the stream; nothing of it runs here."""
+    def __init__(self, stream: Any, work: Callable[[], None]) -> None:
+        """Record `work`, which queues on the stream; nothing of it runs here."""
         self._driver = driver = _driver()
         self._stream = ctypes.c_void_p(stream.handle)
         graph, self._launchable = ctypes.c_void_p(), ctypes.c_void_p()
@@ -173,16 +174,15 @@ def _driver() -> ctypes.CDLL:
 
 
 @cache
-def _device():
-    import pycuda.driver as cuda
-
+def _device() -> Any:
+    cuda = pycuda_driver()
     cuda.init()
-    return cuda, cuda.Device(0)
+    return cuda.Device(0)
 
 
 @cache
-def _primary_context():
-    return _device()[1].retain_primary_context()
+def _primary_context() -> Any:
+    return _device().retain_primary_context()
 
 
 def _check(call: str, result: int) -> None:

@@ -27,17 +27,17 @@ class ModelInfo:
         colour: "gray" (one channel, luminance) or "rgb".
         mean, std: normalisation, one value per channel, for pixels scaled to 0…1.
         stride: input px per output cell.
-        flow: "axial" (q, see MotionField) or "signed" (f).
+        flow: "axial" (q, see NetworkOutput) or "signed" (f).
         predicts_depth: whether there are outputs `depth` and `depth_sigma`.
         max_flow_px: longest blur the model was trained on, px; longer ones are read too short.
         length_curve: calibration; pairs (predicted, true) of streak lengths, px, ascending; lengths are corrected by
             linear interpolation between them, beyond the last by its ratio. Empty: lengths are right as they are.
-        sigma_scale: calibration; the predicted spreads along q and across times these are one standard deviation.
-        depth_sigma_scale: calibration; the predicted spread of depth, its root mean square over a frame, times this is
+        sigma_scale: calibration; the predicted sigmas along q and across times these are one standard deviation.
+        depth_sigma_scale: calibration; the predicted sigma of depth, its root mean square over a frame, times this is
             one standard deviation of the log of the depth's scale, which is wrong for the frame as a whole.
         flow_smoothing: calibration; `NetworkOutput.smoothing` of its predictions, px.
         correlated_cells: calibration; how many cells share one independent error (≥ 1; more than there are, where the
-            spreads are too small besides).
+            sigmas are too small besides).
         flow_log_std: calibration; standard deviation of the log of blur length that a whole frame shares: reading all
             streaks of a frame too long or too short does not average out.
         typical_relative_sigma: calibration; the `NetworkOutput.relative_sigma` of frames for which the two above hold.
@@ -96,7 +96,7 @@ class ModelInfo:
                 raise InputError(f"model metadata: {message}")
 
     def corrected(self, axial_flow: np.ndarray) -> np.ndarray:
-        """Axial flow (2, …) px as the network predicts it → with its length corrected by `length_curve`."""
+        """Correct the length of axial flow (2, …) px, as the network predicts it, by `length_curve`."""
         if not self.length_curve:
             return axial_flow
         length = np.hypot(axial_flow[0], axial_flow[1])
@@ -106,6 +106,7 @@ class ModelInfo:
         return axial_flow * (corrected / np.maximum(length, 1e-6)).astype(axial_flow.dtype)
 
     def to_json(self) -> str:
+        """Write the metadata of a model file."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
 
     @classmethod

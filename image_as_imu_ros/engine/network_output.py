@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_STILL_PX = 2.0  # added to every streak: that a still frame shows no direction is no reason to doubt it
+_STATIC_PX = 2.0  # added to every streak: that a static frame shows no orientation does not make it uncertain
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,24 @@ class NetworkOutput:
 
     @property
     def relative_sigma(self) -> float:
-        """How little this frame shows: median over cells of the spread along q, relative to the streak's length.
+        """Median over cells of the sigma along q, relative to the streak's length.
 
-        Where the picture does not tell, a network answers for many cells at once, so they err together: as the doubt
+        Where the image shows little, a network answers for many cells at once, so they err together: as the sigma
         grows, so do the errors that cells share.
         """
         length = np.hypot(self.axial_flow[0], self.axial_flow[1])
-        return float(np.nanmedian(self.sigma[0] / (length + _STILL_PX)))
+        return float(np.nanmedian(self.sigma[0] / (length + _STATIC_PX)))
 
     @property
     def depth_log_std(self) -> float:
         """Standard deviation of the log of a scale error of the depth: root mean square over cells, 0 without depth."""
-        if self.depth is None:
+        if self.depth is None or self.depth_sigma is None:
             return 0.0
         known = self.depth_sigma[np.isfinite(self.depth)]
         return math.sqrt(np.square(known).mean()) if known.size else 0.0
 
     def as_smooth(self, depth: np.ndarray) -> np.ndarray:
-        """Measured depth (h, w) m, NaN where unknown, as smooth as the flow is. Unknown cells stay so."""
+        """Smooth measured depth (h, w) m, NaN where unknown, as the flow is smoothed. Unknown cells stay so."""
         if not self.smoothing:
             return depth
         known = np.isfinite(depth)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from image_as_imu_ros.engine.model_files.precision import choose_weights
-from image_as_imu_ros.engine.model_files.unsigned import unsigned
+from image_as_imu_ros.engine.config import EngineName
+from image_as_imu_ros.engine.model_files.precision import Precision, choose_weights
+from image_as_imu_ros.engine.model_files.unsigned import load_unsigned
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
@@ -19,21 +20,22 @@ from image_as_imu_ros.resources import cache_folder
 _CPU = "CPUExecutionProvider"
 _AWAKE_US = "20"  # of 5 to 100 µs, the most that costs nothing beside a busy core
 PROVIDERS = {
-    "onnxruntime": _CPU,
-    "onnxruntime_cuda": "CUDAExecutionProvider",
-    "onnxruntime_tensorrt": "TensorrtExecutionProvider",
+    EngineName.ONNXRUNTIME: _CPU,
+    EngineName.ONNXRUNTIME_CUDA: "CUDAExecutionProvider",
+    EngineName.ONNXRUNTIME_TENSORRT: "TensorrtExecutionProvider",
 }
 
 
 def execution_providers(
-    engine: str, available: Collection[str], precision: str, dla_core: int = -1
+    engine: EngineName, available: Collection[str], precision: Precision, dla_core: int = -1
 ) -> list[tuple[str, dict]]:
-    """What ONNX Runtime is asked to run the network on: the engine's provider, then what catches its gaps.
+    """List what ONNX Runtime is asked to run the network on: the engine's provider, then what takes the other layers.
 
     Args:
         engine: one of PROVIDERS.
         available: providers that this ONNX Runtime was built with.
-        precision: "fp32", "fp16" or "int8"; this and `dla_core` concern TensorRT only.
+        precision: for TensorRT, any but AUTO.
+        dla_core: for TensorRT, deep learning accelerator to use, −1 for none.
 
     Raises:
         InputError: this ONNX Runtime lacks the engine's provider.
@@ -48,8 +50,8 @@ def execution_providers(
     if wanted == "TensorrtExecutionProvider":
         folder = str(cache_folder("onnxruntime_tensorrt"))
         options = {
-            "trt_fp16_enable": precision != "fp32",
-            "trt_int8_enable": precision == "int8",
+            "trt_fp16_enable": precision != Precision.FP32,
+            "trt_int8_enable": precision == Precision.INT8,
             "trt_engine_cache_enable": True,
             "trt_engine_cache_path": folder,
             "trt_timing_cache_enable": True,
@@ -57,13 +59,13 @@ def execution_providers(
         }
         if dla_core >= 0:
             options |= {"trt_dla_enable": True, "trt_dla_core": dla_core}
-    gpu = [("CUDAExecutionProvider", {})] if engine == "onnxruntime_tensorrt" else []
-    cpu = [(_CPU, {})] if engine != "onnxruntime" else []
+    gpu = [("CUDAExecutionProvider", {})] if engine == EngineName.ONNXRUNTIME_TENSORRT else []
+    cpu = [(_CPU, {})] if engine != EngineName.ONNXRUNTIME else []
     return [(wanted, options), *gpu, *cpu]
 
 
 def thread_waiting(version: str) -> dict[str, str]:
-    """Session settings that say how threads wait for work, as far as an ONNX Runtime of this version knows them.
+    """Choose how threads wait for work, in session settings that an ONNX Runtime of this version knows.
 
     Waking a thread takes longer than many a layer, so it stays awake from one layer to the next, but no longer: on a
     robot the other cores have work to do. Before 1.26 it would stay awake without limit.
@@ -74,10 +76,10 @@ def thread_waiting(version: str) -> dict[str, str]:
 
 
 def int8_sums(cpu_flags: Collection[str]) -> dict[str, str]:
-    """Session settings under which sums of INT8 products do not overflow on a CPU with these flags of /proc/cpuinfo.
+    """Choose session settings under which sums of INT8 products do not overflow, by the flags of /proc/cpuinfo.
 
-    Without VNNI, an x86-64 CPU adds them in pairs in 16 bits, unless told not to. With VNNI it does not, but ONNX
-    Runtime would do as told all the same, which takes twice the time. CPUs of other kinds are not affected.
+    Without VNNI, an x86-64 CPU adds them in pairs in 16 bits, unless this setting forbids it. With VNNI it does not,
+    but the setting would take effect all the same and twice the time. CPUs of other kinds are not affected.
     """
     if any("vnni" in flag for flag in cpu_flags):
         return {}
@@ -85,7 +87,7 @@ def int8_sums(cpu_flags: Collection[str]) -> dict[str, str]:
 
 
 def _cpu_flags() -> list[str]:
-    """What /proc/cpuinfo says that the CPU can do; nothing where there is no such file."""
+    """Read from /proc/cpuinfo what the CPU can do; nothing where there is no such file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -100,39 +102,32 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(
-        self, model: Path, engine: str = "onnxruntime", threads: int = 0, precision: str = "auto", dla_core: int = -1
+        self,
+        model: Path,
+        engine: EngineName = EngineName.ONNXRUNTIME,
+        threads: int = 0,
+        precision: str = Precision.AUTO,
+        dla_core: int = -1,
     ) -> None:
-        model, precision = choose_weights(model, precision, tensorrt=engine == "onnxruntime_tensorrt")
-        providers = execution_providers(engine, onnxruntime.get_available_providers(), precision, dla_core)
-        device = "cpu" if engine == "onnxruntime" else "cuda"
+        """Load a model file. The arguments are those of `load_engine`; `engine` is one of PROVIDERS.
+
+        Raises:
+            InputError: ONNX Runtime lacks the provider, or the file is not a model of this project.
+        """
+        model, chosen = choose_weights(model, precision, tensorrt=engine == EngineName.ONNXRUNTIME_TENSORRT)
+        providers = execution_providers(engine, onnxruntime.get_available_providers(), chosen, dla_core)
+        device = "cpu" if engine == EngineName.ONNXRUNTIME else "cuda"
         if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip has put them
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        for name, value in (thread_waiting(onnxruntime.__version__) | int8_sums(_cpu_flags())).items():
-            options.add_session_config_entry(name, value)
-        options.log_severity_level = 3
-        try:
-            content = _unsigned(model) if (engine, precision) == ("onnxruntime", "int8") else model
-            self._session = onnxruntime.InferenceSession(content, options, providers=providers)
-        except InputError:
-            raise
-        except Exception as error:  # ONNX Runtime's exception classes share no public base
-            first_line = str(error).strip().splitlines()[0]
-            raise InputError(f"model file {str(model)!r} cannot be loaded as ONNX: {first_line}") from None
+        unsigned = engine == EngineName.ONNXRUNTIME and chosen == Precision.INT8
+        self._session = _session(model, providers, threads, unsigned=unsigned)
         running = self._session.get_providers()[0]
         if running != PROVIDERS[engine]:
             raise InputError(
                 f"engine {engine}: ONNX Runtime could not start {PROVIDERS[engine]} and fell back to {running}; "
                 "are the CUDA, cuDNN and TensorRT libraries that it was built for installed?"
             )
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if METADATA_KEY not in metadata:
-            raise InputError(
-                f"model file {str(model)!r} is ONNX but has no {METADATA_KEY!r} metadata: "
-                "it was not made for this project (export with python -m image_as_imu_training export)"
-            )
-        self.info = ModelInfo.from_json(metadata[METADATA_KEY])
+        self.info = _model_info(self._session, model)
         self.name = f"onnxruntime ({running.removesuffix('ExecutionProvider')})"
         self._tensors = Tensors(self.info)
         found = [*self._session.get_inputs(), *self._session.get_outputs()]
@@ -140,6 +135,9 @@ class OnnxRuntimeEngine:
             {t.name: (list(t.shape), "float32" if t.type == "tensor(float)" else t.type.lower()) for t in found},
             f"model file {str(model)!r}",
         )
+        self._bind(device)
+
+    def _bind(self, device: str) -> None:
         self._image = np.zeros(self._tensors.shapes[INPUT], np.float32)
         bound = {
             name: onnxruntime.OrtValue.ortvalue_from_shape_and_type(list(shape), np.float32, device, 0)
@@ -153,28 +151,51 @@ class OnnxRuntimeEngine:
             self._binding.bind_ortvalue_output(name, value)
 
     def infer(self, image: np.ndarray) -> NetworkOutput:
-        """See `Engine.infer`."""
+        """Run the network, see `Engine.infer`."""
         self._tensors.write_image(image, self._image)
         self._input.update_inplace(self._image)
         self._session.run_with_iobinding(self._binding)
         # On the CPU, numpy() is a view of the bound output, which the next frame overwrites.
-        return self._tensors.motion_field({name: np.array(v.numpy()) for name, v in self._bound_outputs.items()})
+        return self._tensors.network_output({name: np.array(v.numpy()) for name, v in self._bound_outputs.items()})
 
     def close(self) -> None:
-        """See `Engine.close`."""
+        """Release the session, see `Engine.close`."""
         del self._binding, self._input, self._bound_outputs, self._session
 
 
-def _unsigned(model: Path) -> Path | bytes:
-    """The file as a CPU runs it faster, or the file itself where nothing can be gained.
+def _session(
+    model: Path, providers: list[tuple[str, dict]], threads: int, *, unsigned: bool
+) -> onnxruntime.InferenceSession:
+    """Load a model file; `unsigned` rewrites it as a CPU runs INT8 fastest.
 
     Raises:
-        InputError: the Python package onnx is missing.
+        InputError: it is not an ONNX file, or the package onnx is missing to rewrite it.
     """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    for name, value in (thread_waiting(onnxruntime.__version__) | int8_sums(_cpu_flags())).items():
+        options.add_session_config_entry(name, value)
+    options.log_severity_level = 3
     try:
-        import onnx
-    except ImportError:
-        raise InputError("precision int8 on a CPU needs the Python package onnx: pip install onnx") from None
-    original = onnx.load_from_string(model.read_bytes())
-    rewritten = unsigned(original)
-    return model if rewritten == original else rewritten.SerializeToString()
+        content = load_unsigned(model) if unsigned else model
+        return onnxruntime.InferenceSession(content, options, providers=providers)
+    except InputError:
+        raise
+    except Exception as error:  # ONNX Runtime's exception classes share no public base
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(f"model file {str(model)!r} cannot be loaded as ONNX: {first_line}") from None
+
+
+def _model_info(session: onnxruntime.InferenceSession, model: Path) -> ModelInfo:
+    """Read the metadata of a loaded model.
+
+    Raises:
+        InputError: it has none of ours.
+    """
+    metadata = session.get_modelmeta().custom_metadata_map
+    if METADATA_KEY not in metadata:
+        raise InputError(
+            f"model file {str(model)!r} is ONNX but has no {METADATA_KEY!r} metadata: "
+            "it was not made for this project (export with python -m image_as_imu_training export)"
+        )
+    return ModelInfo.from_json(metadata[METADATA_KEY])

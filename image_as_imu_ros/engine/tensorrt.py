@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from image_as_imu_ros.engine import cuda
 from image_as_imu_ros.engine.model_files import plans
-from image_as_imu_ros.engine.model_files.build import Target, build, tensorrt_logger
+from image_as_imu_ros.engine.model_files.build import build
 from image_as_imu_ros.engine.model_files.plans import Plan
+from image_as_imu_ros.engine.model_files.target import Target
+from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
+from image_as_imu_ros.engine.nvidia import tensorrt, tensorrt_logger
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
 from image_as_imu_ros.errors import InputError
 
@@ -27,11 +31,16 @@ class TensorRtEngine:
     """
 
     def __init__(self, model: Path, precision: str = "auto", dla_core: int = -1) -> None:
-        """
+        """Load the plan, build it first where there is none, and run it once.
+
         Raises:
             InputError: TensorRT, PyCUDA or a GPU is missing, or the model cannot be built or run.
         """
-        self._stream = self._runtime = self._plan = self._execution = self._graph = None
+        self._runtime: Any = None
+        self._plan: Any = None
+        self._execution: Any = None
+        self._stream: Any = None
+        self._graph: cuda.Graph | None = None
         self._buffers: dict[str, cuda.Buffer] = {}
         target = Target.here(model, precision, dla_core)
         try:
@@ -48,35 +57,39 @@ class TensorRtEngine:
         self.name = f"tensorrt {target.tensorrt} ({target.gpu.name}, {target.precision}, {how})"
 
     def _load(self, target: Target) -> None:
-        import tensorrt as trt
-
-        def build_here() -> Plan:
-            return build(target)
-
-        self._runtime = trt.Runtime(tensorrt_logger())
+        trt, logger = tensorrt(), tensorrt_logger()
+        self._runtime = trt.Runtime(logger)
         if target.dla_core >= 0:
             self._runtime.DLA_core = target.dla_core
-        stored = plans.load_or_build(target.plan_file, target.key, build_here)
-        self._plan = self._runtime.deserialize_cuda_engine(stored.content)
-        if self._plan is None:
-            _log.warning("TensorRT refuses the stored plan %s: building it again", target.plan_file.name)
-            stored = plans.rebuild(target.plan_file, target.key, build_here)
-            self._plan = self._runtime.deserialize_cuda_engine(stored.content)
-            if self._plan is None:
-                raise InputError(f"TensorRT refuses the plan that it built: {tensorrt_logger().last}")
-        self.info = stored.info
+        self._plan, self.info = self._deserialise(target)
         self._tensors = Tensors(self.info)
         self._tensors.check(self._found_tensors(trt), f"plan {target.plan_file.name}")
         self._execution = self._plan.create_execution_context()
         if self._execution is None:
-            raise InputError(f"TensorRT cannot prepare to run {target.plan_file.name}: {tensorrt_logger().last}")
+            raise InputError(f"TensorRT cannot prepare to run {target.plan_file.name}: {logger.last}")
         self._stream = cuda.new_stream()
         for name, shape in self._tensors.shapes.items():
             self._buffers[name] = cuda.Buffer(shape, target.gpu.integrated)
             if not self._execution.set_tensor_address(name, self._buffers[name].address):
-                raise cuda.CudaError(f"TensorRT refuses the memory for {name!r}: {tensorrt_logger().last}")
+                raise cuda.CudaError(f"TensorRT refuses the memory for {name!r}: {logger.last}")
 
-    def _found_tensors(self, trt) -> dict[str, tuple[list[int], str]]:
+    def _deserialise(self, target: Target) -> tuple[Any, ModelInfo]:
+        """Read the plan (ICudaEngine) and its model's metadata; build it where it is missing or TensorRT refuses it."""
+
+        def build_here() -> Plan:
+            return build(target)
+
+        stored = plans.load_or_build(target.plan_file, target.key, build_here)
+        plan = self._runtime.deserialize_cuda_engine(stored.content)
+        if plan is None:
+            _log.warning("TensorRT refuses the stored plan %s: building it again", target.plan_file.name)
+            stored = plans.rebuild(target.plan_file, target.key, build_here)
+            plan = self._runtime.deserialize_cuda_engine(stored.content)
+        if plan is None:
+            raise InputError(f"TensorRT refuses the plan that it built: {tensorrt_logger().last}")
+        return plan, stored.info
+
+    def _found_tensors(self, trt: Any) -> dict[str, tuple[list[int], str]]:
         names = [self._plan.get_tensor_name(i) for i in range(self._plan.num_io_tensors)]
         return {
             name: (
@@ -87,7 +100,7 @@ class TensorRtEngine:
         }
 
     def _warm_up(self) -> None:
-        """TensorRT prepares itself in the first run, which therefore cannot be recorded."""
+        """Run once, then record: TensorRT prepares itself in the first run, which therefore cannot be recorded."""
         self._buffers[INPUT].host[:] = 0
         self._enqueue()
         self._stream.synchronize()
@@ -104,7 +117,7 @@ class TensorRtEngine:
             self._buffers[name].download(self._stream)
 
     def infer(self, image: np.ndarray) -> NetworkOutput:
-        """See `Engine.infer`."""
+        """Run the network, see `Engine.infer`."""
         self._tensors.write_image(image, self._buffers[INPUT].host)
         with cuda.current_context():
             if self._graph is None:
@@ -113,10 +126,10 @@ class TensorRtEngine:
                 self._graph.launch()
             self._stream.synchronize()
         # The next frame overwrites the buffers.
-        return self._tensors.motion_field({name: self._buffers[name].host.copy() for name in self._tensors.outputs})
+        return self._tensors.network_output({name: self._buffers[name].host.copy() for name in self._tensors.outputs})
 
     def close(self) -> None:
-        """See `Engine.close`."""
+        """Release the GPU, see `Engine.close`."""
         if self._runtime is None:
             return
         with cuda.current_context():

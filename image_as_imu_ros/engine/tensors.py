@@ -38,7 +38,7 @@ class Tensors:
         self._sigma_scale = np.array(info.sigma_scale, np.float32)[:, None, None]
 
     def check(self, found: Mapping[str, tuple[list[int], str]], source: str) -> None:
-        """Hold the tensors that a file has against its metadata.
+        """Check the tensors that a file has against its metadata.
 
         Args:
             found: name → (shape, type), types named like NumPy's.
@@ -57,13 +57,13 @@ class Tensors:
                 )
 
     def write_image(self, image: np.ndarray, tensor: np.ndarray) -> None:
-        """(height, width) luminance or (height, width, 3) RGB uint8 → normalised into `tensor`, the input's."""
+        """Normalise (height, width) luminance or (height, width, 3) RGB uint8 into `tensor`, the input's."""
         planes = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
         np.subtract(planes, self._mean, out=tensor[0])
         tensor *= self._scale
 
-    def motion_field(self, outputs: Mapping[str, np.ndarray]) -> NetworkOutput:
-        """Outputs of one frame, which are not changed or copied → calibrated field."""
+    def network_output(self, outputs: Mapping[str, np.ndarray]) -> NetworkOutput:
+        """Calibrate the outputs of one frame, which are not changed or copied."""
         info = self._info
         flow = outputs["flow"][0]
         return NetworkOutput(

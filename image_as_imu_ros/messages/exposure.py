@@ -1,4 +1,4 @@
-"""Messages in which drivers tell a frame's exposure time, and what they say in seconds.
+"""Messages with which drivers report a frame's exposure time, and its value in seconds.
 
 All have a header whose stamp is that of the image.
 """
@@ -19,11 +19,12 @@ EXPOSURE_TYPES = {  # source → type of its messages
 
 
 def exposure_of_message(source: str, unit: str, message: Any) -> float | None:
-    """The exposure time, s, that a message of one of EXPOSURE_TYPES tells; None if it says nothing about exposure.
+    """Read the exposure time, s, from a message of one of EXPOSURE_TYPES; None if it says nothing about exposure.
 
     Args:
         source: key of EXPOSURE_TYPES.
-        unit: key of EXPOSURE_UNITS; camera_ros always tells µs.
+        unit: key of EXPOSURE_UNITS; camera_ros always reports µs.
+        message: rclpy's or rosbags'.
 
     Raises:
         InputError: the message is damaged.
@@ -35,7 +36,11 @@ def exposure_of_message(source: str, unit: str, message: Any) -> float | None:
 
 
 def realsense_exposure(json_data: str) -> float:
-    """`actual_exposure` of realsense2_camera's metadata, in the camera's unit."""
+    """Read `actual_exposure` from realsense2_camera's metadata, in the camera's unit.
+
+    Raises:
+        InputError: there is no such number.
+    """
     try:
         return float(json.loads(json_data)["actual_exposure"])
     except (ValueError, KeyError, TypeError):
@@ -46,7 +51,11 @@ def realsense_exposure(json_data: str) -> float:
 
 
 def camera_ros_exposure(message: Any) -> float | None:
-    """`ExposureTime` (µs) of camera_ros's diagnostics → s; None in diagnostics of others."""
+    """Read `ExposureTime` (µs) from camera_ros's diagnostics, in s; None in diagnostics of others.
+
+    Raises:
+        InputError: it is not a number.
+    """
     for status in message.status:
         for entry in status.values:
             if entry.key == "ExposureTime":

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,11 +46,12 @@ _ENCODINGS = {
 }
 
 
-def decode_image(message, colour: str = "gray") -> np.ndarray:
-    """sensor_msgs/Image → (H, W) uint8 luminance or, with colour "rgb", (H, W, 3) uint8 RGB.
+def decode_image(message: Any, colour: str = "gray") -> np.ndarray:
+    """Decode a sensor_msgs/Image to (H, W) uint8 luminance or, with colour "rgb", (H, W, 3) uint8 RGB.
 
     Where the message already holds what is asked for, the result is a view of its data. 16-bit images often hold 10
-    or 12 bits in the low end: they are shifted so that the frame's brightest pixel uses all of 8 bits. Encodings
+    or 12 bits in the low end: they are scaled by a power of two so that the
+    frame's brightest pixel uses all of 8 bits. Encodings
     other than mono8, mono16, rgb8, bgr8, rgba8, bgra8 and their nameless forms 8UC1, 16UC1, 8UC3 go through cv_bridge.
 
     Raises:
@@ -62,21 +65,23 @@ def decode_image(message, colour: str = "gray") -> np.ndarray:
     return image if conversion is None else cv2.cvtColor(image, conversion)
 
 
-def decode_compressed(message, colour: str = "gray") -> np.ndarray:
-    """sensor_msgs/CompressedImage (JPEG, PNG) → the same as `decode_image`.
+def decode_compressed(message: Any, colour: str = "gray") -> np.ndarray:
+    """Decode a sensor_msgs/CompressedImage (JPEG, PNG) to the same as `decode_image`.
 
     Raises:
         InputError: the data are damaged or in a format that OpenCV cannot read.
     """
-    # The stored rows and columns are the sensor's, which CameraInfo describes: an EXIF rotation must not turn them.
+    # The stored rows and columns are the sensor's, which CameraInfo describes, whatever EXIF says of orientation.
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     flags |= cv2.IMREAD_COLOR if colour == "rgb" else cv2.IMREAD_GRAYSCALE
     image = _to_8_bit(_decode_file(memoryview(message.data), message.format, flags))
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if colour == "rgb" else image
 
 
-def decode_depth(message) -> np.ndarray:
-    """sensor_msgs/Image, 16UC1 (mm) or 32FC1 (m) → (H, W) float32 m, as in the message where unknown (0, NaN, inf).
+def decode_depth(message: Any) -> np.ndarray:
+    """Decode a sensor_msgs/Image, 16UC1 (mm) or 32FC1 (m), to (H, W) float32 m.
+
+    Where it is unknown, the value is the message's: 0, NaN or inf.
 
     Raises:
         InputError: another encoding, or size, step and data do not fit together.
@@ -88,8 +93,8 @@ def decode_depth(message) -> np.ndarray:
     raise InputError(f"depth encoding is {message.encoding!r}, expected '16UC1' (mm) or '32FC1' (m)")
 
 
-def decode_compressed_depth(message) -> np.ndarray:
-    """sensor_msgs/CompressedImage with a 16-bit PNG of depth → (H, W) float32 m, 0 or NaN where unknown.
+def decode_compressed_depth(message: Any) -> np.ndarray:
+    """Decode a sensor_msgs/CompressedImage with a 16-bit PNG of depth to (H, W) float32 m, 0 or NaN where unknown.
 
     Takes a plain PNG (mm), and compressed_depth_image_transport's ("… compressedDepth …"): the PNG follows a header,
     and holds mm for 16UC1 but quantised inverse depth for 32FC1.
@@ -109,12 +114,12 @@ def decode_compressed_depth(message) -> np.ndarray:
         raise InputError(f"compressed depth image ({message.format!r}) is not a 16-bit PNG with one channel")
     if quantisation is None or not message.format.startswith("32FC1"):
         return depth * np.float32(1e-3)
-    a, b = np.float32(quantisation)
+    a, b = np.array(quantisation, np.float32)
     return np.divide(a, depth - b, out=np.full(depth.shape, np.nan, np.float32), where=depth > 0)
 
 
-def camera_from_info(message) -> Camera:
-    """sensor_msgs/CameraInfo → the camera of the images that come with it, binning and region of interest applied.
+def camera_from_info(message: Any) -> Camera:
+    """Read from a sensor_msgs/CameraInfo the camera of its images, binning and region of interest applied.
 
     Raises:
         InputError: not calibrated, not finite, an unknown lens model, or a region outside the sensor.
@@ -144,13 +149,13 @@ def camera_from_info(message) -> Camera:
     return camera.crop(left, top, used_width, used_height).resize(binned_width, binned_height)
 
 
-def stamp_to_nanoseconds(stamp) -> int:
-    """builtin_interfaces/Time → nanoseconds."""
+def stamp_to_nanoseconds(stamp: Any) -> int:
+    """Convert a builtin_interfaces/Time to nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def _pixels(message, dtype: str, channels: int) -> np.ndarray:
-    """(H, W) or (H, W, channels) view of an Image message's data."""
+def _pixels(message: Any, dtype: str, channels: int) -> np.ndarray:
+    """View an Image message's data as (H, W) or (H, W, channels)."""
     width, height, step = int(message.width), int(message.height), int(message.step)
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
         raise InputError(f"image size is {width}×{height} px; expected 1 to {_MAX_SIDE} px a side")
@@ -173,14 +178,14 @@ def _pixels(message, dtype: str, channels: int) -> np.ndarray:
 
 
 def _to_8_bit(image: np.ndarray) -> np.ndarray:
-    """uint8 as it is; uint16 shifted so that its brightest pixel keeps 8 significant bits."""
+    """Scale uint16 by a power of two so that its brightest pixel keeps 8 significant bits; leave uint8 as it is."""
     if image.dtype == np.uint8:
         return image
     return (image >> max(0, int(image.max()).bit_length() - 8)).astype(np.uint8)
 
 
 def _decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
-    """An image file in memory → array as OpenCV gives it, BGR if coloured."""
+    """Decode an image file in memory to an array as OpenCV gives it, BGR if coloured."""
     # OpenCV decodes the rows that are there and fills up the others.
     tail = bytes(data[-4096:]).rstrip(b"\0")
     jpeg_is_cut = data[:2] == b"\xff\xd8" and not tail.endswith(b"\xff\xd9")
@@ -197,7 +202,7 @@ def _decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
     return image
 
 
-def _decode_with_cv_bridge(message, colour: str) -> np.ndarray:
+def _decode_with_cv_bridge(message: Any, colour: str) -> np.ndarray:
     known = ", ".join(_ENCODINGS)
     fault = _cv_bridge_fault()
     if fault:
@@ -205,19 +210,17 @@ def _decode_with_cv_bridge(message, colour: str) -> np.ndarray:
             f"image encoding {message.encoding!r} needs cv_bridge, which does not work here ({fault}); "
             f"without it: {known}"
         )
-    from cv_bridge import CvBridge
-
     try:
-        return CvBridge().imgmsg_to_cv2(message, "rgb8" if colour == "rgb" else "mono8")
+        return import_module("cv_bridge").CvBridge().imgmsg_to_cv2(message, "rgb8" if colour == "rgb" else "mono8")
     except Exception as error:  # CvBridgeError, cv2.error, RuntimeError, … by version
         raise InputError(f"image encoding {message.encoding!r} cannot be decoded: {error}; known: {known}") from None
 
 
 @cache
 def _cv_bridge_fault() -> str:
-    """Why cv_bridge does not work here; empty if it does.
+    """Say why cv_bridge does not work here; empty if it does.
 
-    Tried out in a process of its own: a build for another NumPy can crash the interpreter.
+    It is tried out in a process of its own: a build for another NumPy can crash the interpreter.
     """
     probe = (
         "import numpy; from cv_bridge import CvBridge; bridge = CvBridge(); "

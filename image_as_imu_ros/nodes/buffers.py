@@ -1,4 +1,4 @@
-"""Where callbacks leave things for the worker thread: one place for the newest image, a cache for values by stamp."""
+"""Where callbacks leave messages for the worker thread: one slot for the newest image, a cache for values by stamp."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Slot(Generic[T]):
         self._closed = False
 
     def put(self, item: T) -> bool:
-        """Leave an item. Returns whether it overwrote one that nobody took."""
+        """Leave an item and tell whether it overwrote one that nobody took."""
         with self._changed:
             overwrote, self._item = self._item is not None, item
             self._changed.notify()
             return overwrote
 
     def take(self) -> T | None:
-        """Wait for an item. None once the slot is closed."""
+        """Wait for an item; None once the slot is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._item is not None or self._closed)
             item, self._item = self._item, None
@@ -45,14 +45,14 @@ class StampCache(Generic[T]):
     """The last values of a stream, to be found by stamp. A stamp that jumps back starts the stream anew."""
 
     def __init__(self, depth: int, tolerance: float) -> None:
-        """Keeps `depth` values; stamps match within `tolerance`, s."""
+        """Keep `depth` values; stamps match within `tolerance`, s."""
         self._entries: deque[tuple[int, T]] = deque(maxlen=depth)
         self._tolerance = round(tolerance * 1e9)
         self._changed = threading.Condition()
         self._last_added = -float("inf")
 
     def add(self, stamp: int, value: T) -> None:
-        """Keep the value of a stamp, ns."""
+        """Keep the value of a header stamp, ns."""
         with self._changed:
             if self._entries and stamp < self._entries[-1][0]:
                 self._entries.clear()
@@ -61,9 +61,9 @@ class StampCache(Generic[T]):
             self._changed.notify_all()
 
     def find(self, stamp: int, wait: float = 0.0) -> T | None:
-        """The value nearest to a stamp, ns, or None.
+        """Find the value nearest to a header stamp, ns, or None.
 
-        Waits up to `wait` seconds for it, but not once a later value is there, nor for a stream that has dried up.
+        It waits up to `wait` seconds, but not once a later value is there, nor for a stream that has dried up.
         """
         with self._changed:
             if time.monotonic() - self._last_added > _FLOWING:
@@ -71,10 +71,6 @@ class StampCache(Generic[T]):
             self._changed.wait_for(lambda: self._nearest(stamp) is not None or self._is_past(stamp), wait)
             nearest = self._nearest(stamp)
             return None if nearest is None else nearest[1]
-
-    def clear(self) -> None:
-        with self._changed:
-            self._entries.clear()
 
     def _nearest(self, stamp: int) -> tuple[int, T] | None:
         nearest = min(self._entries, key=lambda entry: abs(entry[0] - stamp), default=None)

@@ -1,4 +1,4 @@
-"""Counts what happens to images, and says in words whether all is well."""
+"""What becomes of the images, counted, and said in words for /diagnostics."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from image_as_imu_ros.estimation.alignment import Alignment
+from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.nodes.parameters import Settings
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
 _LOG_INTERVAL = 5.0  # s between two log lines about the same reason
-_OVERWRITTEN_SHARE = 0.2  # of the images, above which the machine is too slow
+_OVERWRITTEN_SHARE = 0.2  # of the images, above which the machine cannot keep up
 
 
 @dataclass(frozen=True)
@@ -35,20 +43,22 @@ class Health:
         self._since = time.monotonic()
 
     def count(self, what: str) -> None:
-        """One more of "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
-        or a measurement.
+        """Count one more event.
+
+        Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint", and
+        the measurements.
         """
         with self._lock:
             self._totals[what] += 1
 
     def published(self, latency: float) -> None:
-        """An answer went out, `latency` s after its image came in."""
+        """Count an estimate that was published `latency` s after its image came in."""
         with self._lock:
             self._totals["published"] += 1
             self._latencies.append(latency)
 
     def refused(self, reason: str, message: str) -> bool:
-        """A frame, or a message beside it, could not be used. Returns whether to log it now."""
+        """Count a frame, or a message beside it, that could not be used, and tell whether to log it now."""
         with self._lock:
             self._totals[f"refused: {reason}"] += 1
             self._why[reason] = message
@@ -59,11 +69,12 @@ class Health:
             return log
 
     def report(self, image_topic_state: str, problems: list[str], details: dict[str, str]) -> Report:
-        """The state since the last report.
+        """Sum up what happened since the last report.
 
         Args:
             image_topic_state: said when no images arrive.
-            problems: further ones that deserve a warning. details: further values.
+            problems: further ones that deserve a warning.
+            details: further values.
         """
         with self._lock:
             now = time.monotonic()
@@ -84,7 +95,7 @@ class Health:
 
 
 def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str) -> list[str]:
-    """What went wrong, by the counts since the last report."""
+    """Say what went wrong, by the counts since the last report."""
     problems = []
     if not recent["received"]:
         problems.append(f"no images arrive: {image_topic_state}")
@@ -93,14 +104,14 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
             problems.append(f"{count} times {reason} refused: {message}")
     if recent["overwritten"] > _OVERWRITTEN_SHARE * recent["received"]:
         problems.append(
-            f"{recent['overwritten']} of {recent['received']} images skipped: this machine is too slow for their rate"
+            f"{recent['overwritten']} of {recent['received']} images skipped: this machine cannot keep up with them"
         )
     if recent["ambiguous"] > recent["published"]:
-        problems.append(f"{recent['ambiguous']} velocities not published: nothing tells which way the camera moved")
+        problems.append(f"{recent['ambiguous']} velocities not published: the sign of their motion is not known")
     if recent["not aligned"] > recent["published"]:
         problems.append(
             f"{recent['not aligned']} frames could not be aligned with the one before; measurement: auto would publish "
-            "what their blur says"
+            "the velocity that their blur shows"
         )
     if recent["exposure fallback"]:
         problems.append(
@@ -109,3 +120,45 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
     if recent["without rate hint"]:
         problems.append(f"{recent['without rate hint']} images without a message on the topic rate_hint within 0.1 s")
     return problems
+
+
+def image_topic_state(node: Node, settings: Settings) -> str:
+    """Say who publishes the images, for people who wonder why none arrive."""
+    topic = node.resolve_topic_name("image")
+    publishers = node.get_publishers_info_by_topic(topic)
+    expected = "CompressedImage" if settings.image_transport == "compressed" else "Image"
+    others = {info.topic_type for info in publishers if info.topic_type != f"sensor_msgs/msg/{expected}"}
+    if not publishers:
+        return f"nobody publishes on {topic}"
+    if others:
+        return f"{topic} carries {', '.join(others)}, expected {expected} (see image_transport)"
+    hint = "; large images need the Fast DDS profile at their sender (docs/node.md)" if expected == "Image" else ""
+    return f"{topic} has {len(publishers)} publisher(s){hint}"
+
+
+def estimate_details(estimate: MotionEstimate | None) -> dict[str, str]:
+    """Describe the last estimate by names and values; nothing before the first."""
+    if estimate is None:
+        return {}
+    sign = "resolved" if estimate.sign_resolved else "unresolved"
+    details = {
+        "measurement": estimate.measurement,
+        "exposure (s)": f"{estimate.exposure:.4g}",
+        "exposure relative error": f"{estimate.exposure_log_std:.0%}",
+        "sign": f"{sign} (probability {estimate.sign_probability:.3f})",
+        "mean blur (px at 320 px width)": f"{estimate.mean_flow:.1f}",
+        "residual": f"{estimate.residual:.2f}",
+        "inliers": f"{estimate.inliers:.2f}",
+        "log-likelihood ratio of spectra": f"{estimate.log_likelihood_ratio:.0f}",
+    }
+    if (measured := estimate.measured_exposure) is not None:
+        details["exposure by blur (s)"] = f"{measured.seconds:.4g} ± {measured.log_std:.0%}"
+    return details
+
+
+def alignment_state(alignment: Alignment | None) -> dict[str, str]:
+    """Describe the alignment of the last two frames; nothing where there is none."""
+    if alignment is None:
+        return {}
+    accepted = f"accepted (similarity {alignment.similarity:.2f})"
+    return {"alignment": alignment.rejection.message if alignment.rejection else accepted}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from image_as_imu_ros.messages.images import (
     stamp_to_nanoseconds,
 )
 from image_as_imu_ros.nodes.buffers import StampCache
-from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureWatch
+from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, ExposureWatch
 from image_as_imu_ros.nodes.parameters import Settings
 
 _EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure
@@ -36,7 +37,7 @@ class Refused(InputError):
 
 @contextmanager
 def refusing(reason: str) -> Iterator[None]:
-    """Names the part of the input that an InputError from inside the block is about."""
+    """Name the part of the input that an InputError from inside the block is about."""
     try:
         yield
     except Refused:
@@ -50,26 +51,27 @@ class FrameAssembler:
 
     Attributes:
         camera_info: the latest CameraInfo message, or None.
-        exposures: s by image stamp. depths: depth messages by stamp.
+        exposures: s by the image's header stamp.
+        depths: depth messages by header stamp.
         exposure_watch: notices exposures that do not move.
         exposure_origin: where the last frame's exposure came from: "topic", "parameter" or "estimate".
         depth_origin: where the last frame's depth came from: "topic" or "network".
-        rate_hints: (3,) rad/s by stamp, in the axes of the sensor that they come from.
+        rate_hints: (3,) rad/s by header stamp, in the axes of the sensor that they come from.
         rate_hint_found: whether the last frame had one.
     """
 
     def __init__(self) -> None:
-        self.camera_info = None
+        self.camera_info: Any = None
         self.exposures: StampCache[float] = StampCache(depth=64, tolerance=0.001)
-        self.depths: StampCache[object] = StampCache(depth=8, tolerance=0.02)
+        self.depths: StampCache[Any] = StampCache(depth=8, tolerance=0.02)
         self.exposure_watch = ExposureWatch()
         self.exposure_origin = "parameter"
         self.depth_origin = "network"
         self.rate_hints: StampCache[np.ndarray] = StampCache(depth=256, tolerance=0.1)
         self.rate_hint_found = False
 
-    def assemble(self, message, settings: Settings, colour: str) -> Frame:
-        """The frame of an Image or CompressedImage message.
+    def assemble(self, message: Any, settings: Settings, colour: str) -> Frame:
+        """Put together the frame of an Image or CompressedImage message.
 
         Args:
             message: the image.
@@ -92,14 +94,14 @@ class FrameAssembler:
             image = (decode_compressed if settings.image_transport == "compressed" else decode_image)(message, colour)
         with refusing("depth"):
             depth = self._depth(stamp, settings)
-        if self.exposure_origin == "topic":
+        if self.exposure_origin == "topic" and exposure is not None:
             self.exposure_watch.observe(exposure, float(image[::16, ::16].mean()))
         with refusing("image"):
             shutter = Shutter(exposure, settings.stamp_reference, settings.readout_time)
             return Frame(image, stamp, camera, shutter, depth, self._rate_hint(stamp, settings))
 
     def _exposure(self, stamp: int, settings: Settings) -> float | None:
-        if settings.exposure_source == "estimate":
+        if settings.exposure_source == ExposureSource.ESTIMATE:
             self.exposure_origin = "estimate"
             return settings.exposure_time or None
         exposure = None
@@ -109,11 +111,10 @@ class FrameAssembler:
         if exposure is None:
             exposure = settings.exposure_time
             if exposure == 0:
-                by_topic = (
-                    "" if settings.exposure_source == "parameter" else "no exposure with this image's stamp, and "
-                )
+                by_topic = settings.exposure_source in EXPOSURE_TOPICS
+                missing = "no exposure with this image's header stamp, and " if by_topic else ""
                 raise InputError(
-                    f"{by_topic}the parameter exposure_time is not set: no velocity without an exposure time"
+                    f"{missing}the parameter exposure_time is not set: no velocity without an exposure time"
                 )
         check_exposure(exposure)
         return exposure

@@ -7,18 +7,18 @@ from array import array
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import TwistWithCovarianceStamped
+from geometry_msgs.msg import TwistWithCovarianceStamped, Vector3
 from sensor_msgs.msg import Image, Imu
 from std_msgs.msg import Header
 
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.nodes.diagnostics import Report
 
-_UNKNOWN = -1.0  # as the first element of a covariance: this field holds no estimate
+_UNKNOWN = -1.0  # as the first element of a covariance: this field holds no estimate (REP-145)
 
 
 def imu_message(estimate: MotionEstimate, frame_id: str) -> Imu:
-    """Angular velocity, rad/s, of the camera in its optical frame; no orientation, no acceleration."""
+    """Make an Imu: angular velocity, rad/s, of the camera in its optical frame; no orientation, no acceleration."""
     message = Imu(header=_header(estimate.stamp, frame_id))
     message.orientation_covariance[0] = _UNKNOWN
     message.linear_acceleration_covariance[0] = _UNKNOWN
@@ -28,7 +28,7 @@ def imu_message(estimate: MotionEstimate, frame_id: str) -> Imu:
 
 
 def twist_message(estimate: MotionEstimate, frame_id: str) -> TwistWithCovarianceStamped:
-    """Linear, m/s, and angular, rad/s, velocity of the camera in its optical frame, covariance in this order."""
+    """Make a Twist: linear, m/s, and angular, rad/s, velocity in the optical frame, covariance in this order."""
     message = TwistWithCovarianceStamped(header=_header(estimate.stamp, frame_id))
     _fill(message.twist.twist.linear, estimate.velocity.linear)
     _fill(message.twist.twist.angular, estimate.velocity.angular)
@@ -37,7 +37,7 @@ def twist_message(estimate: MotionEstimate, frame_id: str) -> TwistWithCovarianc
 
 
 def image_message(bgr: np.ndarray, stamp: int, frame_id: str) -> Image:
-    """(H, W, 3) uint8 BGR → Image."""
+    """Make an Image of (H, W, 3) uint8 BGR and a stamp, ns."""
     height, width = bgr.shape[:2]
     data = array("B")  # assigning anything else copies element by element
     data.frombytes(np.ascontiguousarray(bgr).data)
@@ -47,7 +47,7 @@ def image_message(bgr: np.ndarray, stamp: int, frame_id: str) -> Image:
 
 
 def diagnostics_message(report: Report, name: str, hardware_id: str, now: Time) -> DiagnosticArray:
-    """A report → DiagnosticArray with one status."""
+    """Make a DiagnosticArray with one status of a report."""
     status = DiagnosticStatus(
         level=DiagnosticStatus.WARN if report.warning else DiagnosticStatus.OK,
         name=name,
@@ -63,5 +63,5 @@ def _header(stamp: int, frame_id: str) -> Header:
     return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame_id)
 
 
-def _fill(vector, values: np.ndarray) -> None:
+def _fill(vector: Vector3, values: np.ndarray) -> None:
     vector.x, vector.y, vector.z = map(float, values)

@@ -36,11 +36,11 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_it_ends_with_a_table_and_two_pictures(environment, tiny_model, tmp_path):
+def test_it_ends_with_a_table_and_two_images(environment, tiny_model, tmp_path):
     result = run(environment, "--model", tiny_model, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(re.findall(r"^ +\d s .*latency .*ω estimated .*true", result.stdout, re.MULTILINE)) >= 1
-    for row in ("ω  RMS error", "v  RMS error", "direction correct", "latency p50, p95"):
+    for row in ("ω  RMS error", "v  RMS error", "sign correct", "latency p50, p95"):
         assert row in result.stdout
     lost = int(re.search(r"^frames lost +(\d+)", result.stdout, re.MULTILINE)[1])
     assert lost < 0.5 * 45, result.stdout

@@ -6,7 +6,6 @@ import re
 import runpy
 import sys
 from configparser import ConfigParser
-from dataclasses import fields
 from pathlib import Path
 from unittest.mock import MagicMock
 from xml.etree import ElementTree
@@ -15,6 +14,7 @@ import pytest
 import yaml
 
 from image_as_imu_ros.nodes.parameters import Settings
+from image_as_imu_ros.settings import settings_of
 
 TOPICS = {"image", "camera_info", "depth", "exposure", "rate_hint"}
 REPOSITORY = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def test_every_launch_argument_is_forwarded(stand_ins):
     namespace["active_node"](MagicMock())
 
     declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
-    parameters = {parameter.name for parameter in fields(Settings)} - {"autostart"}
+    parameters = {parameter.name for parameter in settings_of(Settings)} - {"autostart"}
     others = {"namespace", "params_file", "use_sim_time", "ekf", "ekf_params_file"}
     assert declared == TOPICS | parameters | others
     assert first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration) == declared

@@ -21,7 +21,8 @@ from sensor_msgs.msg import Image
 
 import image_as_imu_ros.nodes.blur_imu_node as module
 from image_as_imu_ros.engine.cuda import why_no_gpu
-from image_as_imu_ros.engine.model_files.build import what_is_missing
+from image_as_imu_ros.engine.model_files.target import what_is_missing
+from image_as_imu_ros.nodes import outputs
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -183,10 +184,10 @@ def test_an_impossible_transition_is_answered(make_node, tiny_model):
     client_node.destroy_node()
 
 
-def test_nothing_is_drawn_while_nobody_looks(make_node, tiny_model, monkeypatch):
+def test_nothing_is_drawn_without_a_subscriber(make_node, tiny_model, monkeypatch):
     drawn = []
-    draw = module.draw_overlay
-    monkeypatch.setattr(module, "draw_overlay", lambda *arguments: drawn.append(1) or draw(*arguments))
+    draw = outputs.draw_overlay
+    monkeypatch.setattr(outputs, "draw_overlay", lambda *arguments: drawn.append(1) or draw(*arguments))
     node = make_node(model=str(tiny_model), exposure_time=0.01, motion_model="rotation", diagnostics_period=0.2)
     assert node.start()
     executor = SingleThreadedExecutor()
@@ -198,10 +199,10 @@ def test_nothing_is_drawn_while_nobody_looks(make_node, tiny_model, monkeypatch)
 
     camera.play_until(lambda: len(camera.imus) > 2, "answers")
     assert not drawn
-    looking = camera.node.create_subscription(Image, "debug/image", camera.debug_images.append, 10)
+    subscription = camera.node.create_subscription(Image, "debug/image", camera.debug_images.append, 10)
     camera.play_until(lambda: camera.debug_images, "a debug image")
-    camera.node.destroy_subscription(looking)
-    camera.wait_until(lambda: camera.node.count_subscribers("debug/image") == 0, "nobody to look")
+    camera.node.destroy_subscription(subscription)
+    camera.wait_until(lambda: camera.node.count_subscribers("debug/image") == 0, "no subscriber")
     camera.imus.clear()
     camera.play_until(lambda: len(camera.imus) > 1, "answers")
     time.sleep(0.2)

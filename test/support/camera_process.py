@@ -30,7 +30,7 @@ TEXTURE = cv2.normalize(TEXTURE, None, 0, 255, cv2.NORM_MINMAX)
 
 @contextmanager
 def node_process(*parameters: str, namespace: str = "/"):
-    """blur_imu_node, active, with `name:=value` parameters. Must run to the end, and end cleanly when asked to."""
+    """Run blur_imu_node, active, with `name:=value` parameters. It must run on, and end cleanly when asked to."""
     arguments = [item for parameter in ("autostart:=true", *parameters) for item in ("-p", parameter)]
     arguments += ["-r", f"__ns:={namespace}"]
     command = [sys.executable, "-m", "image_as_imu_ros", "blur_imu_node", "--ros-args", *arguments]
@@ -49,7 +49,7 @@ def node_process(*parameters: str, namespace: str = "/"):
 
 
 class CameraWithEars:
-    """Publishes pictures of a camera that pans, and collects what the node publishes."""
+    """Publishes images of a camera that pans, and collects what the node publishes."""
 
     def __init__(self, image_type: type = Image, namespace: str = "/") -> None:
         self.node = rclpy.create_node("camera_with_ears", namespace=namespace)
@@ -105,7 +105,7 @@ class CameraWithEars:
             time.sleep(PERIOD * 1e-9)
 
     def wait_for_node(self) -> None:
-        """Until the node is active and hears this camera."""
+        """Wait until the node is active and hears this camera."""
         outputs = ("imu/data_raw", "twist", "/diagnostics")
         self.wait_until(
             lambda: (
@@ -117,11 +117,11 @@ class CameraWithEars:
             "the node",
         )
 
-    def picture(self) -> np.ndarray:
-        """(480, 640) uint8: the texture as seen now, while the camera turns with TINY_MODEL_RATE about y."""
+    def pixels(self) -> np.ndarray:
+        """Crop (480, 640) uint8 of the texture as seen now, while the camera rotates with TINY_MODEL_RATE about y."""
         seconds = (self.stamp // PERIOD % 40) * PERIOD * 1e-9
-        shift = round(conftest.TINY_MODEL_CAMERA.fx * conftest.TINY_MODEL_RATE * seconds)
-        return np.ascontiguousarray(TEXTURE[:, shift : shift + WIDTH])
+        offset = round(conftest.TINY_MODEL_CAMERA.fx * conftest.TINY_MODEL_RATE * seconds)
+        return np.ascontiguousarray(TEXTURE[:, offset : offset + WIDTH])
 
     def info_message(self, **changes) -> CameraInfo:
         camera = conftest.TINY_MODEL_CAMERA
@@ -130,18 +130,18 @@ class CameraWithEars:
         return message
 
     def image_message(self, **changes) -> Image:
-        """An Image of the next moment."""
+        """Make an Image of the next moment."""
         self.stamp += PERIOD
         data = array("B")
-        data.frombytes(self.picture().data)
+        data.frombytes(self.pixels().data)
         fields = {"encoding": "mono8", "width": WIDTH, "height": HEIGHT, "step": WIDTH, "data": data}
         return self.stamped(Image(**{**fields, **changes}))
 
     def compressed_message(self) -> CompressedImage:
-        """A JPEG of the next moment."""
+        """Make a JPEG of the next moment."""
         self.stamp += PERIOD
         data = array("B")
-        data.frombytes(cv2.imencode(".jpg", self.picture())[1].data)
+        data.frombytes(cv2.imencode(".jpg", self.pixels())[1].data)
         return self.stamped(CompressedImage(format="jpeg", data=data))
 
     def stamped(self, message, stamp: int | None = None):
@@ -157,12 +157,12 @@ class CameraWithEars:
         return self.imus[answer_at], self.twists[answer_at]
 
     def diagnostic(self, key: str) -> str:
-        """The latest value of an entry of the node's diagnostics; empty if it is not there."""
+        """Find the latest value of an entry of the node's diagnostics; empty if it is not there."""
         values = {entry.key: entry.value for entry in self.diagnostics[-1].values} if self.diagnostics else {}
         return values.get(key, "")
 
     def set_parameter(self, name: str, value) -> tuple[bool, str]:
-        """Whether the node took it, and its reason."""
+        """Set a parameter; tell whether the node took it, and its reason."""
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
         assert self.set_parameters_client.wait_for_service(PATIENCE)
         future = self.set_parameters_client.call_async(request)

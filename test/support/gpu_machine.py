@@ -22,8 +22,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from image_as_imu_ros.engine import cuda
-from image_as_imu_ros.engine.model_files import build
+from image_as_imu_ros.engine import cuda, nvidia
 
 INTERFACES = json.loads((Path(__file__).parent / "gpu_interfaces.json").read_text())
 TENSORRT_VERSIONS = {name.split()[1]: name for name in INTERFACES if name.startswith("tensorrt")}
@@ -70,7 +69,7 @@ class GpuMachine:
         monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
         library = _Driver(self)
         monkeypatch.setattr(cuda, "_driver", lambda: library)
-        for remembered in (build.tensorrt_logger, cuda._device, cuda._primary_context):
+        for remembered in (nvidia.tensorrt_logger, cuda._device, cuda._primary_context):
             remembered.cache_clear()
 
     @property
@@ -101,7 +100,7 @@ class GpuMachine:
 
 
 def _checked(machine: GpuMachine, interface: dict[str, str], name: str) -> type:
-    """A base class whose instances and classes only have what the interface lists under `name`."""
+    """Make a base class whose instances and classes only have what the interface lists under `name`."""
     allowed = set(interface[name].split())
 
     def check(attribute: str) -> None:
@@ -124,7 +123,7 @@ def _checked(machine: GpuMachine, interface: dict[str, str], name: str) -> type:
 
 
 def _namespace(machine: GpuMachine, interface: dict[str, str], name: str, members: dict):
-    """An object with the members that the interface lists."""
+    """Make an object with the members that the interface lists."""
     thing = _checked(machine, interface, name)()
     vars(thing).update(members)
     return thing

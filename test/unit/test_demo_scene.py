@@ -1,4 +1,4 @@
-"""The demo's recording is what it says: poses, pictures and blur follow from the known velocities."""
+"""The demo's recording is what it says: poses, images and blur follow from the known velocities."""
 
 from pathlib import Path
 
@@ -26,13 +26,13 @@ def plain(colour: int) -> np.ndarray:
 
 
 def painted(solid: Solid, colours: list[int]) -> Solid:
-    """The solid with each face in one colour."""
+    """Paint each face of a solid in one colour."""
     faces = zip(solid.faces, colours, strict=True)
     return Solid(tuple(Face(face.corner, face.right, face.down, plain(colour)) for face, colour in faces))
 
 
 def dot_before(pose: motion.Pose, pixel: tuple[float, float], depth: float) -> Solid:
-    """A soft bright dot, seen by a camera at a pose at a pixel and depth."""
+    """Build a soft bright dot, seen by a camera at a pose at a pixel and depth."""
     size = 0.12 * depth
     y, x = np.mgrid[:64, :64] - 31.5
     light = 65535 * np.exp(-(x**2 + y**2) / (2 * 4.0**2))
@@ -43,14 +43,14 @@ def dot_before(pose: motion.Pose, pixel: tuple[float, float], depth: float) -> S
 
 
 def centroid(image: np.ndarray) -> np.ndarray:
-    """(x, y) px of the light."""
+    """Compute the light's centre (x, y), px."""
     light = image[..., 0].astype(np.float64)
     y, x = np.mgrid[: light.shape[0], : light.shape[1]]
     return np.array([(x * light).sum(), (y * light).sum()]) / light.sum()
 
 
 def predicted_velocity(time: float, pixel: tuple[float, float], depth: float) -> np.ndarray:
-    """(2,) px/s, by the motion-field matrix from the true velocity."""
+    """Compute (2,) px/s by the motion-field matrix from the true velocity."""
     velocity = np.concatenate([motion.linear_velocity([time])[0], motion.angular_velocity([time])[0]])
     return MotionFieldMatrix.at(CAMERA, np.array([pixel])).velocity_to_flow(np.array([depth]))[0] @ velocity
 
@@ -59,10 +59,10 @@ def predicted_velocity(time: float, pixel: tuple[float, float], depth: float) ->
 def test_poses_change_by_the_true_velocities(trajectory, time):
     step = 1e-3
     before, after = trajectory.pose(time - step / 2), trajectory.pose(time + step / 2)
-    turn = cv2.Rodrigues(before.rotation.T @ after.rotation)[0][:, 0] / step
-    shift = trajectory.pose(time).rotation.T @ (after.position - before.position) / step
-    np.testing.assert_allclose(turn, motion.angular_velocity([time])[0], atol=1e-3)
-    np.testing.assert_allclose(shift, motion.linear_velocity([time])[0], atol=1e-3)
+    rotation = cv2.Rodrigues(before.rotation.T @ after.rotation)[0][:, 0] / step
+    translation = trajectory.pose(time).rotation.T @ (after.position - before.position) / step
+    np.testing.assert_allclose(rotation, motion.angular_velocity([time])[0], atol=1e-3)
+    np.testing.assert_allclose(translation, motion.linear_velocity([time])[0], atol=1e-3)
 
 
 def test_the_camera_stays_inside_the_room_and_away_from_everything(trajectory):
@@ -75,7 +75,7 @@ def test_the_camera_stays_inside_the_room_and_away_from_everything(trajectory):
             assert np.linalg.norm(points.reshape(-1, 1, 3) - positions, axis=2).min() > 0.9
 
 
-def test_the_camera_turns_fast_about_every_axis_and_also_rests():
+def test_the_camera_rotates_fast_about_every_axis_and_also_rests():
     times = np.arange(0, motion.LONGEST, 1 / recording.RATE)
     angular, linear = motion.angular_velocity(times), motion.linear_velocity(times)
     assert (np.abs(angular).max(0) > 2.5).all()
@@ -156,8 +156,8 @@ def test_a_near_box_hides_a_far_one():
 
 def test_what_is_behind_the_camera_is_not_painted():
     behind = Face(np.array([-5.0, -5.0, -1.0]), np.array([10.0, 0, 0]), np.array([0, 10.0, 0]), plain(9))
-    turned = Face(behind.corner + behind.right, -behind.right, behind.down, plain(9))
-    image = render(NOTHING, [Solid((behind, turned))], CAMERA, motion.Pose(np.eye(3), np.zeros(3)), {})
+    reversed_face = Face(behind.corner + behind.right, -behind.right, behind.down, plain(9))
+    image = render(NOTHING, [Solid((behind, reversed_face))], CAMERA, motion.Pose(np.eye(3), np.zeros(3)), {})
     assert not image.any()
 
 

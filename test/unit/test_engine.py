@@ -1,6 +1,8 @@
 """A model file explains itself, runs, and is refused with a reason if it is not one of ours."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -43,7 +45,7 @@ def test_a_model_runs_and_its_calibration_is_applied(tiny_model, tmp_path):
         engine.close()
 
 
-def test_a_field_is_still_itself_after_the_next_frame(conv_model):
+def test_an_output_is_not_overwritten_by_the_next_frame(conv_model):
     engine = load_engine(conv_model, "onnxruntime")
     black, white = np.zeros((48, 64), np.uint8), np.full((48, 64), 255, np.uint8)
     field = engine.infer(black)
@@ -53,6 +55,21 @@ def test_a_field_is_still_itself_after_the_next_frame(conv_model):
     assert (field.depth == depth).all()
     assert (other.depth != depth).any()
     engine.close()
+
+
+def test_an_fp32_model_runs_without_the_package_onnx():
+    program = """
+import sys
+sys.modules["onnx"] = None  # importing it raises ImportError
+import numpy as np
+from image_as_imu_ros.engine import load_engine
+from image_as_imu_ros.resources import DEFAULT_MODEL, resource
+engine = load_engine(resource(DEFAULT_MODEL), "onnxruntime")
+image = np.zeros((engine.info.height, engine.info.width), np.uint8)
+print(np.isfinite(engine.infer(image).axial_flow).all())
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.stdout == "True\n", result.stderr
 
 
 def test_pixels_are_normalised_as_the_model_says(conv_model):
@@ -148,13 +165,13 @@ def test_signed_flow_becomes_axial(tiny_model, tmp_path):
     np.testing.assert_allclose(field.axial_flow[1], 0, atol=1e-5)
 
 
-def test_streak_lengths_are_corrected_by_the_models_curve_and_directions_kept():
+def test_streak_lengths_are_corrected_by_the_models_curve_and_orientations_kept():
     info = ModelInfo("x", "1", 320, 224, length_curve=((2.0, 3.0), (10.0, 8.0)))
     lengths = np.array([0.0, 1.0, 2.0, 6.0, 10.0, 50.0])
     for angle in (0.3, 2.0, -1.0):
-        sign_resolution = np.array([np.cos(angle), np.sin(angle)])[:, None]
-        corrected = info.corrected((sign_resolution * lengths).astype(np.float32))
-        np.testing.assert_allclose(corrected, sign_resolution * [0, 1.5, 3, 5.5, 8, 40], rtol=1e-5, atol=1e-6)
+        unit = np.array([np.cos(angle), np.sin(angle)])[:, None]
+        corrected = info.corrected((unit * lengths).astype(np.float32))
+        np.testing.assert_allclose(corrected, unit * [0, 1.5, 3, 5.5, 8, 40], rtol=1e-5, atol=1e-6)
     assert ModelInfo.from_json(info.to_json()) == info
 
 

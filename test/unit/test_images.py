@@ -30,7 +30,7 @@ SMOOTH = cv2.resize(RGB, (64, 48), interpolation=cv2.INTER_CUBIC)
 
 
 def image(pixels: np.ndarray, encoding: str, padding: int = 0, is_bigendian: int = 0, **changes) -> SimpleNamespace:
-    """An Image message whose rows end in `padding` bytes of rubbish."""
+    """Make an Image message whose rows end in `padding` bytes of rubbish."""
     height, width = pixels.shape[:2]
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
     data = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)

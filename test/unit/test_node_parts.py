@@ -55,7 +55,7 @@ def test_cache_finds_the_nearest_stamp():
     assert cache.find(0) is None  # too long ago
 
 
-def test_cache_waits_for_a_value_that_is_under_way():
+def test_cache_waits_for_a_value_that_is_late():
     cache = StampCache(depth=3, tolerance=0.001)
     cache.add(1 * MS, "earlier")
     later(lambda: cache.add(20 * MS, "value"))
@@ -186,12 +186,12 @@ def test_measured_depth_goes_along(assembler):
     np.testing.assert_allclose(frame.depth, np.full((240, 320), 0x6464 * 1e-3))
 
 
-def test_a_rate_hint_is_turned_into_the_cameras_axes_and_found_within_a_tenth_of_a_second(assembler):
+def test_a_rate_hint_is_rotated_into_the_cameras_axes_and_found_within_a_tenth_of_a_second(assembler):
     settings = Settings(exposure_time=0.01, rate_hint_type="odometry", rate_hint_axes="-y,-z,x")
     assert assembler.assemble(image_message(), settings, "gray").rate_hint is None
     assembler.rate_hints.add(880 * MS, np.array([9.0, 9.0, 9.0]))
     assert assembler.assemble(image_message(), settings, "gray").rate_hint is None
-    assembler.rate_hints.add(920 * MS, np.array([0.1, 0.2, 1.5]))  # the robot turns left
+    assembler.rate_hints.add(920 * MS, np.array([0.1, 0.2, 1.5]))  # the robot rotates to the left
     np.testing.assert_array_equal(assembler.assemble(image_message(), settings, "gray").rate_hint, [-0.2, -1.5, 0.1])
     assert assembler.rate_hint_found
 
@@ -241,8 +241,8 @@ def test_an_exposure_in_the_wrong_unit_is_refused(assembler):
 
 def test_an_exposure_that_contradicts_the_blur_is_said():
     sure, unsure = MeasuredExposure(0.010, 0.05), MeasuredExposure(0.010, 0.4)
-    assert "1.8× what the blur says" in contradiction(0.018, sure)
-    assert "0.5× what the blur says" in contradiction(0.005, sure)
+    assert "1.8× what the blur shows" in contradiction(0.018, sure)
+    assert "0.5× what the blur shows" in contradiction(0.005, sure)
     assert not contradiction(0.013, sure)
     assert not contradiction(0.018, unsure)
 
@@ -275,7 +275,7 @@ def test_health_speaks_of_the_time_since_the_last_report():
     assert not health.report("", [], {}).warning
 
 
-def test_health_warns_of_a_machine_that_is_too_slow():
+def test_health_warns_of_a_machine_that_cannot_keep_up():
     health = Health()
     for what in ("received", "received", "overwritten"):
         health.count(what)

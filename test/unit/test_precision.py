@@ -1,4 +1,4 @@
-"""Which file serves a precision, and how each TensorRT is told."""
+"""Which file serves a precision, and how each TensorRT is brought to it."""
 
 import numpy as np
 import onnx
@@ -49,14 +49,14 @@ def test_an_unknown_precision_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["8.6.2", "10.3.0", "10.11.0.33"])
-def test_older_tensorrt_is_told_by_builder_flags(version):
+def test_builder_flags_choose_the_precision_of_older_tensorrt(version):
     assert recipe(version, "fp32", quantised=False, half=False) == Recipe(strongly_typed=False)
     assert recipe(version, "fp16", quantised=False, half=False) == Recipe(strongly_typed=False, flags=("FP16",))
     assert recipe(version, "int8", quantised=True, half=False) == Recipe(False, flags=("INT8", "FP16"))
 
 
 @pytest.mark.parametrize("version", ["10.12.0.36", "10.13.3.9.post1", "11.4.0.106"])
-def test_newer_tensorrt_is_told_by_the_types_in_the_file(version):
+def test_the_types_in_the_file_choose_the_precision_of_newer_tensorrt(version):
     assert recipe(version, "fp32", quantised=False, half=False) == Recipe(strongly_typed=True)
     assert recipe(version, "fp16", quantised=False, half=False) == Recipe(strongly_typed=True, halve=True)
     assert recipe(version, "fp16", quantised=False, half=True) == Recipe(strongly_typed=True)

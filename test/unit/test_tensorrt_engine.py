@@ -17,15 +17,16 @@ from gpu_machine import TENSORRT_VERSIONS, GpuMachine
 from tqdm import tqdm
 
 from image_as_imu_ros import commands as command_line
-from image_as_imu_ros.engine import cuda, load_engine
-from image_as_imu_ros.engine.model_files import build
+from image_as_imu_ros.engine import cuda, load_engine, nvidia
+from image_as_imu_ros.engine.model_files.build import progress_monitor
 from image_as_imu_ros.engine.model_files.precision import is_half
+from image_as_imu_ros.engine.model_files.target import what_is_missing
 from image_as_imu_ros.errors import InputError
 
 
 @pytest.fixture
 def machine(monkeypatch, own_cache):
-    """A function that makes this a GPU machine, and later changes what it is."""
+    """Return a function that makes this a GPU machine, and later changes what it is."""
     made = []
 
     def make(*arguments, **options) -> GpuMachine:
@@ -43,7 +44,7 @@ def machine(monkeypatch, own_cache):
         assert one.context_depth == 0, "the context was not popped"
 
 
-def pictures(count: int) -> list[np.ndarray]:
+def images(count: int) -> list[np.ndarray]:
     return [*np.random.default_rng(7).integers(0, 256, (count, 48, 64), np.uint8)]
 
 
@@ -82,9 +83,9 @@ def test_the_stand_in_differs_by_version_like_tensorrt_does(machine):
 def test_fields_are_those_of_onnx_runtime(machine, conv_model, version, integrated, graphs):
     gpu = machine(version, integrated=integrated, graphs=graphs)
     engine, reference = load_engine(conv_model, "tensorrt", precision="fp32"), load_engine(conv_model, "onnxruntime")
-    fields = [engine.infer(picture) for picture in pictures(4)]
-    for field, picture in zip(fields, pictures(4), strict=True):  # each is still itself after the later ones
-        assert_same(field, reference.infer(picture))
+    fields = [engine.infer(image) for image in images(4)]
+    for field, image in zip(fields, images(4), strict=True):  # each is unchanged after the later ones
+        assert_same(field, reference.infer(image))
     assert gpu.launches == (4 if graphs else 0)
     how = "CUDA graph" if graphs else "no CUDA graph"
     assert engine.name == f"tensorrt {version} (Orin, fp32, {how})"
@@ -104,10 +105,10 @@ def test_an_integrated_gpu_copies_nothing(machine, conv_model):
 def test_nothing_is_allocated_per_frame(machine, conv_model):
     gpu = machine()
     engine = load_engine(conv_model, "tensorrt")
-    engine.infer(pictures(1)[0])
+    engine.infer(images(1)[0])
     before = {*gpu.memory}
-    for picture in pictures(20):
-        engine.infer(picture)
+    for image in images(20):
+        engine.infer(image)
     assert {*gpu.memory} == before
     engine.close()
 
@@ -118,14 +119,14 @@ def test_one_thread_loads_another_runs_and_the_context_is_nobodys_afterwards(mac
     seen = {}
 
     def work() -> None:
-        seen["field"] = engine.infer(pictures(1)[0])
+        seen["field"] = engine.infer(images(1)[0])
         seen["depth"] = gpu.context_depth
 
     worker = threading.Thread(target=work)
     worker.start()
     worker.join()
     assert seen["depth"] == gpu.context_depth == 0
-    assert_same(seen["field"], load_engine(conv_model, "onnxruntime").infer(pictures(1)[0]))
+    assert_same(seen["field"], load_engine(conv_model, "onnxruntime").infer(images(1)[0]))
     engine.close()
 
 
@@ -133,7 +134,7 @@ def test_a_hundred_cycles_leave_nothing_behind(machine, conv_model):
     gpu = machine()
     for _ in range(100):
         engine = load_engine(conv_model, "tensorrt")
-        engine.infer(pictures(1)[0])
+        engine.infer(images(1)[0])
         engine.close()
         assert not gpu.memory
         assert not gpu.alive
@@ -227,12 +228,12 @@ def test_fp16_on_each_tensorrt(machine, conv_model, version, strongly_typed, fla
     [built] = gpu.builds
     assert (built.strongly_typed, built.flags) == (strongly_typed, flags)
     assert is_half(built.model) == strongly_typed
-    assert_same(engine.infer(pictures(1)[0]), load_engine(conv_model, "onnxruntime").infer(pictures(1)[0]), 0.05)
+    assert_same(engine.infer(images(1)[0]), load_engine(conv_model, "onnxruntime").infer(images(1)[0]), 0.05)
     engine.close()
 
 
 def quantised_copy(model_file, folder):
-    """The model with its weights in INT8 between QuantizeLinear and DequantizeLinear, as conv_int8.onnx."""
+    """Copy the model with its weights in INT8 between QuantizeLinear and DequantizeLinear, as conv_int8.onnx."""
     model = onnx.load(model_file)
     scale = onnx.numpy_helper.from_array(np.array(0.005, np.float32), "scale")
     model.graph.initializer.append(scale)
@@ -255,7 +256,7 @@ def test_int8_comes_from_the_quantised_file_beside_the_model(machine, conv_model
     [built] = gpu.builds
     assert built.flags == flags
     assert built.model == onnx.load(quantised)
-    assert_same(engine.infer(pictures(1)[0]), load_engine(quantised, "onnxruntime").infer(pictures(1)[0]))
+    assert_same(engine.infer(images(1)[0]), load_engine(quantised, "onnxruntime").infer(images(1)[0]))
     engine.close()
 
 
@@ -344,7 +345,7 @@ def test_two_engines_that_start_at_once_build_one_plan(machine, conv_model):
 
 
 def test_what_is_missing_is_named_in_one_line(conv_model):
-    if not build.what_is_missing():
+    if not what_is_missing():
         pytest.skip("TensorRT, PyCUDA and a GPU are here")
     with pytest.raises(InputError, match=r"^engine tensorrt cannot be used here: no .+$") as refusal:
         load_engine(conv_model, "tensorrt")
@@ -408,7 +409,7 @@ def everything_used(machine, conv_model, tmp_path):
     gpu = machine("10.13.3.9.post1", dla_cores=1)
     assert command_line.run("build_engine", [str(conv_model), "--workspace", "64", "--dla-core", "0"]) == 0
     engine = load_engine(conv_model, "tensorrt", dla_core=0)
-    engine.infer(pictures(1)[0])
+    engine.infer(images(1)[0])
     engine.close()
     return gpu.used
 
@@ -431,16 +432,16 @@ def test_the_real_runtime_has_all_that_is_used(everything_used):
 def test_our_logger_and_progress_monitor_are_accepted_by_the_real_bindings(monkeypatch, caplog):
     lean = pytest.importorskip("tensorrt_lean_bindings", reason="pip install -e '.[test]' brings it, on x86-64 Linux")
     monkeypatch.setitem(sys.modules, "tensorrt", lean)
-    build.tensorrt_logger.cache_clear()
-    logger = build.tensorrt_logger()
+    nvidia.tensorrt_logger.cache_clear()
+    logger = nvidia.tensorrt_logger()
     severity = lean.ILogger.Severity
     for level in (severity.VERBOSE, severity.INFO, severity.WARNING, severity.ERROR):
         logger.log(level, f"{level.name} of TensorRT\nand more")
     assert [line.split()[0] for line in logger.lines] == ["WARNING", "ERROR"]
     assert logger.last == "ERROR of TensorRT"
-    build.tensorrt_logger.cache_clear()
+    nvidia.tensorrt_logger.cache_clear()
     with tqdm(file=StringIO()) as bar:
-        monitor = build.progress_monitor(lean, bar)
+        monitor = progress_monitor(lean, bar)
         monitor.phase_start("Building", None, 3)
         assert monitor.step_complete("Building", 0)
         monitor.phase_finish("Building")

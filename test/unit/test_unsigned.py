@@ -71,10 +71,10 @@ def op_types(model: onnx.ModelProto) -> list[str]:
 
 
 def test_what_was_clipped_by_the_relu_is_clipped_by_quantisation_at_the_same_bounds_in_half_the_steps():
-    ground_truth = EVERY_INTEGER.clip(0, 127 * SCALE)
+    expected = EVERY_INTEGER.clip(0, 127 * SCALE)
     for of_file, of_copy in zip(run(layers(), x=EVERY_INTEGER), run(unsigned(layers()), x=EVERY_INTEGER), strict=True):
-        np.testing.assert_allclose(of_file, ground_truth, atol=SCALE / 2 + 1e-4)
-        np.testing.assert_allclose(of_copy, ground_truth, atol=SCALE * 127 / 255 / 2 + 1e-4)
+        np.testing.assert_allclose(of_file, expected, atol=SCALE / 2 + 1e-4)
+        np.testing.assert_allclose(of_copy, expected, atol=SCALE * 127 / 255 / 2 + 1e-4)
         assert of_copy.max() == pytest.approx(127 * SCALE)
         assert of_copy.min() == 0
 
@@ -99,11 +99,9 @@ def test_a_quantisation_behind_the_relu_with_another_range_stays(scale_behind):
     model = unsigned(layers(scale_behind))
     assert "Relu" not in op_types(model)
     second, skipped = run(model, x=EVERY_INTEGER)
-    skipped_ground_truth = EVERY_INTEGER.clip(0, 127 * SCALE)
-    np.testing.assert_allclose(skipped, skipped_ground_truth, atol=SCALE / 2)
-    np.testing.assert_allclose(
-        second, skipped_ground_truth.clip(max=127 * scale_behind), atol=SCALE / 2 + scale_behind / 2
-    )
+    expected = EVERY_INTEGER.clip(0, 127 * SCALE)
+    np.testing.assert_allclose(skipped, expected, atol=SCALE / 2)
+    np.testing.assert_allclose(second, expected.clip(max=127 * scale_behind), atol=SCALE / 2 + scale_behind / 2)
 
 
 def no_relu(model):
@@ -177,12 +175,12 @@ def run_on_streaks(model: onnx.ModelProto) -> list[np.ndarray]:
 
 
 def test_the_shipped_model_comes_closer_to_the_one_without_quantisation():
-    """The copy differs from the file by rounding only, and it rounds less: it may not be further from the truth."""
+    """The copy differs from the file by rounding only, and it rounds less: it may not be further from FP32."""
     quantised = onnx.load(SHIPPED)
     models = onnx.load(SHIPPED.with_name("blur_imu_small.onnx")), quantised, unsigned(quantised)
-    for ground_truth, of_file, of_copy in zip(*map(run_on_streaks, models), strict=True):
-        cost = np.abs(of_file - ground_truth).mean()
-        assert 0 < np.abs(of_copy - ground_truth).mean() < cost
+    for unquantised, of_file, of_copy in zip(*map(run_on_streaks, models), strict=True):
+        cost = np.abs(of_file - unquantised).mean()
+        assert 0 < np.abs(of_copy - unquantised).mean() < cost
         assert 0 < np.abs(of_copy - of_file).mean() < 2 * cost
 
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with FP16 weights and arithmetic. Inputs and outputs stay FP32, and so does what needs it:
+    """Copy a model with FP16 weights and arithmetic.
+
+    Inputs and outputs stay FP32, and so does what needs it:
 
     - the front end up to its logarithms, since powers span many decades;
     - what follows the last convolution, where exponentials make px and m of the head's numbers, and where logarithms of
@@ -48,15 +50,15 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
         nodes.append(node)
     read = {name for node in nodes for name in node.input}
     used_weights = [weight for weight in graph.initializer if weight.name in read]
-    for field, values in ((graph.node, nodes), (graph.initializer, used_weights), (graph.value_info, [])):
-        del field[:]
-        field.extend(values)
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(used_weights)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def _half_tensors(graph: onnx.GraphProto) -> set[str]:
-    """Names of all tensors to compute in FP16, floats or not."""
+    """Name all tensors to compute in FP16, floats or not."""
     before_convolutions = _upstream(graph, "Conv")
     energies = _upstream(graph, "Log", among=before_convolutions)
     factorisation = _upstream(graph, "MatMul") & _downstream(graph, "MatMul")
@@ -66,7 +68,7 @@ def _half_tensors(graph: onnx.GraphProto) -> set[str]:
 
 
 def _upstream(graph: onnx.GraphProto, op_type: str, among: set[str] | None = None) -> set[str]:
-    """Names of the tensors that nodes of a type make, `among` some if given, and of all that they are made from."""
+    """Name the tensors that nodes of a type make, `among` some if given, and all that they are made from."""
     written, read = set(), set()
     for node in reversed(graph.node):
         wanted = node.op_type == op_type and (among is None or not among.isdisjoint(node.output))
@@ -77,7 +79,7 @@ def _upstream(graph: onnx.GraphProto, op_type: str, among: set[str] | None = Non
 
 
 def _downstream(graph: onnx.GraphProto, op_type: str) -> set[str]:
-    """Names of the tensors that nodes of a type make, and of all that are made from them."""
+    """Name the tensors that nodes of a type make, and all that are made from them."""
     written = set()
     for node in graph.node:
         if node.op_type == op_type or not written.isdisjoint(node.input):

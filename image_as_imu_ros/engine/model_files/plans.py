@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from image_as_imu_ros.engine.model_files.precision import Precision
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.resources import cache_folder
@@ -31,14 +32,14 @@ class PlanKey:
 
     Attributes:
         model: SHA-256 of the ONNX file.
-        precision: "fp32", "fp16" or "int8".
+        precision: any but AUTO.
         dla: whether layers run on a deep learning accelerator.
         tensorrt: its version.
         gpu, compute_capability, multiprocessors: name, "8.7", count; boards of one name can differ in the last.
     """
 
     model: str
-    precision: str
+    precision: Precision
     dla: bool
     tensorrt: str
     gpu: str
@@ -47,6 +48,7 @@ class PlanKey:
 
     @property
     def digest(self) -> str:
+        """Of all fields, for the file's name."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -70,17 +72,18 @@ class _Unusable(Exception):
 
 
 def plan_file(model: Path, key: PlanKey) -> Path:
-    """Where the plan of a model file is kept; its side file and lock lie beside it as `.json` and `.lock`."""
+    """Name the file of a model's plan; its side file and lock lie beside it as `.json` and `.lock`."""
     return cache_folder("plans") / f"{model.stem}-{key.precision}-{key.digest}.plan"
 
 
 def load_or_build(path: Path, key: PlanKey, build: Callable[[], Plan]) -> Plan:
-    """The stored plan if it is what the key says and undamaged, else a new one, stored for the next time.
+    """Load the stored plan if it is what the key says and undamaged; else build one and store it for the next time.
 
     Of several processes that want the same plan, one builds and the others wait for it.
 
     Args:
         path: see `plan_file`.
+        key: of the plan that is wanted.
         build: makes the plan; may raise InputError, nothing is stored then.
     """
     with suppress(_Unusable):
@@ -89,12 +92,13 @@ def load_or_build(path: Path, key: PlanKey, build: Callable[[], Plan]) -> Plan:
         try:
             return _read(path, key)  # built by somebody else meanwhile
         except _Unusable as reason:
-            _log.warning("building the TensorRT plan %s, this takes minutes: %s", path.name, reason)
+            # As text: a log record that is kept would keep the exception, its frames and with them TensorRT's objects.
+            _log.warning("building the TensorRT plan %s, this takes minutes: %s", path.name, str(reason))
         return _build(path, key, build)
 
 
 def rebuild(path: Path, key: PlanKey, build: Callable[[], Plan]) -> Plan:
-    """A new plan, stored in place of what is there."""
+    """Build a plan and store it in place of what is there."""
     with _locked(path):
         return _build(path, key, build)
 
@@ -115,7 +119,11 @@ def _build(path: Path, key: PlanKey, build: Callable[[], Plan]) -> Plan:
 
 
 def _read(path: Path, key: PlanKey) -> Plan:
-    """Raises _Unusable: nothing is stored there, or not what the key says, or it is damaged."""
+    """Read a stored plan.
+
+    Raises:
+        _Unusable: nothing is stored there, or not what the key says, or it is damaged.
+    """
     try:
         side = json.loads(path.with_suffix(".json").read_text())
         content = path.read_bytes()
@@ -132,13 +140,13 @@ def _read(path: Path, key: PlanKey) -> Plan:
     if hashlib.sha256(content).hexdigest() != side.get("sha256"):
         raise _Unusable("the stored one is damaged: its hash is another")
     try:
-        return Plan(content, ModelInfo.from_json(json.dumps(side.get("model"))), side.get("build"))
+        return Plan(content, ModelInfo.from_json(json.dumps(side.get("model"))), side.get("build", {}))
     except InputError as error:
         raise _Unusable(f"the stored one has unusable {error}") from None
 
 
 def _what_is_new(path: Path, key: PlanKey) -> str:
-    """Why there is no plan yet: how the newest one of a model of this name differs."""
+    """Say why there is no plan yet: how the newest one of a model of this name differs."""
     if path.with_suffix(".json").exists():
         return "the stored one is gone"
     name = path.name.removesuffix(f"{key.precision}-{key.digest}.plan")
@@ -160,7 +168,7 @@ def _differences(stored: object, key: PlanKey) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time. The lock goes with its holder, even if that is killed."""
+    """Let in one process at a time. The lock goes with its holder, even if that is killed."""
     with path.with_suffix(".lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

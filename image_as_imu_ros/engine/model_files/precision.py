@@ -1,4 +1,4 @@
-"""FP32, FP16, INT8: which model file holds them, and how TensorRT is told.
+"""FP32, FP16, INT8: which model file holds them, and how TensorRT is brought to them.
 
 The files of a model are named alike: `NAME.onnx` (FP32), `NAME_fp16.onnx`, `NAME_int8.onnx` (quantised, QDQ).
 """
@@ -10,17 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.settings import TextEnum
 
 if TYPE_CHECKING:
     import onnx
 
-PRECISIONS = ("auto", "fp32", "fp16", "int8")
 
-_SUFFIXES = {"fp32": "", "fp16": "_fp16", "int8": "_int8"}
+class Precision(TextEnum):
+    """Of a network's numbers; AUTO is what its file's name says, with TensorRT FP16."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
 
 
-def choose_weights(model: Path, precision: str, *, tensorrt: bool) -> tuple[Path, str]:
-    """The file of a model that serves a precision, and that precision without "auto".
+PRECISIONS = tuple(Precision)
+
+_SUFFIXES = {Precision.FP32: "", Precision.FP16: "_fp16", Precision.INT8: "_int8"}
+_FLAGS = {Precision.FP32: (), Precision.FP16: ("FP16",), Precision.INT8: ("INT8", "FP16")}
+
+
+def choose_weights(model: Path, precision: str, *, tensorrt: bool) -> tuple[Path, Precision]:
+    """Choose the file of a model that serves a precision, and replace "auto" by the precision that it stands for.
 
     "auto" is what the file's name says; of a file without a suffix TensorRT makes FP16, ONNX Runtime runs it as it is.
 
@@ -34,16 +46,17 @@ def choose_weights(model: Path, precision: str, *, tensorrt: bool) -> tuple[Path
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision is {precision!r}, expected one of: {', '.join(PRECISIONS)}")
-    named = next((p for p, suffix in _SUFFIXES.items() if suffix and model.stem.endswith(suffix)), "fp32")
-    if precision == "auto":
-        precision = "fp16" if tensorrt and named == "fp32" else named
+    named = next((p for p, suffix in _SUFFIXES.items() if suffix and model.stem.endswith(suffix)), Precision.FP32)
+    chosen = Precision(precision)
+    if chosen == Precision.AUTO:
+        chosen = Precision.FP16 if tensorrt and named == Precision.FP32 else named
     stem = model.stem.removesuffix(_SUFFIXES[named])
-    wanted = model.with_name(f"{stem}{_SUFFIXES[precision]}{model.suffix}")
+    wanted = model.with_name(f"{stem}{_SUFFIXES[chosen]}{model.suffix}")
     if wanted == model or wanted.is_file():
-        return wanted, precision
-    if precision == "fp16" and named == "fp32" and tensorrt:
-        return model, precision
-    raise InputError(f"precision {precision} of {model.name} needs the file {str(wanted)!r}, which does not exist")
+        return wanted, chosen
+    if chosen == Precision.FP16 and named == Precision.FP32 and tensorrt:
+        return model, chosen
+    raise InputError(f"precision {chosen} of {model.name} needs the file {str(wanted)!r}, which does not exist")
 
 
 @dataclass(frozen=True)
@@ -61,36 +74,37 @@ class Recipe:
     halve: bool = False
 
 
-def recipe(tensorrt_version: str, precision: str, *, quantised: bool, half: bool) -> Recipe:
-    """How this TensorRT builds a model in a precision.
+def recipe(tensorrt_version: str, precision: Precision, *, quantised: bool, half: bool) -> Recipe:
+    """Choose how this TensorRT builds a model in a precision.
 
     Precision flags are deprecated since TensorRT 10.12 and gone in 11; strongly typed networks exist since 10.0.
     https://docs.nvidia.com/deeplearning/tensorrt/latest/api/migration/tensorrt-10x-to-11x.html
 
     Args:
         tensorrt_version: "8.6.2", "10.3.0", …
-        precision: "fp32", "fp16" or "int8".
-        quantised: the ONNX file holds quantised weights (QDQ). half: it holds FP16 weights.
+        precision: any but AUTO.
+        quantised: whether the ONNX file holds quantised weights (QDQ).
+        half: whether it holds FP16 weights.
 
     Raises:
         InputError: the file cannot be had in this precision.
     """
-    if quantised != (precision == "int8"):
+    if quantised != (precision == Precision.INT8):
         holds = "holds" if quantised else "does not hold"
         raise InputError(f"precision is {precision}, but the model file {holds} quantised weights (QDQ)")
-    if half and precision == "fp32":
+    if half and precision == Precision.FP32:
         raise InputError("precision is fp32, but the model file holds FP16 weights")
     major, minor = (int(part) for part in tensorrt_version.split(".")[:2])
     if (major, minor) >= (10, 12) or (half and major >= 10):
-        return Recipe(strongly_typed=True, halve=precision == "fp16" and not half)
-    return Recipe(strongly_typed=False, flags={"fp32": (), "fp16": ("FP16",), "int8": ("INT8", "FP16")}[precision])
+        return Recipe(strongly_typed=True, halve=precision == Precision.FP16 and not half)
+    return Recipe(strongly_typed=False, flags=_FLAGS[precision])
 
 
 def is_quantised(model: onnx.ModelProto) -> bool:
-    """Whether an ONNX model has quantised weights (QDQ)."""
+    """Tell whether an ONNX model has quantised weights (QDQ)."""
     return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 def is_half(model: onnx.ModelProto) -> bool:
-    """Whether an ONNX model has FP16 weights."""
+    """Tell whether an ONNX model has FP16 weights."""
     return any(weights.data_type == weights.FLOAT16 for weights in model.graph.initializer)

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from image_as_imu_ros.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
 
 
+def load_unsigned(model: Path) -> Path | bytes:
+    """Read a model file and rewrite it, see `unsigned`.
+
+    Returns:
+        The rewritten file's content, or the file itself where nothing can be gained.
+
+    Raises:
+        InputError: the Python package onnx is missing.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise InputError("precision int8 on a CPU needs the Python package onnx: pip install onnx") from None
+    original = onnx.load_from_string(model.read_bytes())
+    rewritten = unsigned(original)
+    return model if rewritten == original else rewritten.SerializeToString()
+
+
 def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with uint8 activations, in which quantisation does the work of the ReLUs.
+    """Copy a model with uint8 activations, in which quantisation does the work of the ReLUs.
 
     TensorRT wants symmetric int8, so a layer of our files is Conv → Q → DQ → Relu → Q → DQ, and a CPU converts to
     floats and back for the ReLU alone. Quantisation to uint8 with zero point 0 clips at zero by itself:
 
     - the first Q becomes unsigned, with the positive half of its range in 255 steps in place of 127;
     - the ReLU goes, and with it the second Q where that has the same range;
-    - all other activations are shifted by 128 and keep their values: ONNX Runtime computes a layer in INT8 only if
+    - all other activations are moved by 128 and keep their values: ONNX Runtime computes a layer in INT8 only if
       what it reads and what it writes are of one type.
 
     A model without such layers is left alone. So is one with nested graphs, for these may read any tensor, and one
@@ -35,42 +56,70 @@ def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:
     nested = any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute)
     if nested or any(weight.data_location == weight.EXTERNAL for weight in graph.initializer):
         return copy
-    readers = defaultdict(list)
-    caller = onnx.NodeProto(input=[output.name for output in graph.output])
-    for node in (*graph.node, caller):
-        for name in node.input:
-            readers[name].append(node)
+    readers = _readers(graph)
     activations = _symmetric_activations(graph, readers)
     dequantisers = {node.output[0]: node for activation in activations.values() for node in activation.dequantisers}
     clips = False
     for relu in [node for node in graph.node if node.op_type == "Relu"]:
         dequantise = dequantisers.get(relu.input[0])
-        name = dequantise.input[0] if dequantise is not None else None
-        if name not in activations or len(readers[name]) > 1 or len(readers[relu.input[0]]) > 1:
+        if dequantise is None or dequantise.input[0] not in activations:
+            continue
+        if len(readers[dequantise.input[0]]) > 1 or len(readers[relu.input[0]]) > 1:
             continue
         clips = True
-        clipped = activations.pop(name)
-        graph.node.remove(relu)
-        dequantise.output[0] = relu.output[0]
-        behind = readers[relu.output[0]]
-        for again in [activations[output] for node in behind for output in node.output if output in activations]:
-            if again.scale != clipped.scale:
-                continue
-            del activations[again.quantiser.output[0]]
-            graph.node.remove(again.quantiser)
-            behind.remove(again.quantiser)
-            for node in again.dequantisers:
-                node.input[0] = name
-            clipped.dequantisers += again.dequantisers
-        if not behind:
-            graph.node.remove(dequantise)
-            clipped.dequantisers.remove(dequantise)
-        clipped.requantise(graph, clipped.scale * 127 / 255, zero_point=0)
+        _clip_by_quantisation(graph, relu, dequantise, activations, readers[relu.output[0]])
     if clips:
         for activation in activations.values():
             activation.requantise(graph, activation.scale, zero_point=128)
         del graph.value_info[:]  # holds types
     return copy
+
+
+def _readers(graph: onnx.GraphProto) -> Mapping[str, list[onnx.NodeProto]]:
+    """List the nodes that read each tensor; the graph's outputs are read by one more, the caller."""
+    import onnx
+
+    readers = defaultdict(list)
+    caller = onnx.NodeProto(input=[output.name for output in graph.output])
+    for node in (*graph.node, caller):
+        for name in node.input:
+            readers[name].append(node)
+    return readers
+
+
+def _clip_by_quantisation(
+    graph: onnx.GraphProto,
+    relu: onnx.NodeProto,
+    dequantise: onnx.NodeProto,
+    activations: dict[str, _Activation],
+    behind: list[onnx.NodeProto],
+) -> None:
+    """Remove a ReLU behind Q → DQ, and the Q behind it where that has the same range.
+
+    Args:
+        graph: is changed.
+        relu: what to remove.
+        dequantise: the DQ before it, which nothing else reads.
+        activations: by quantised tensor; what is requantised here leaves.
+        behind: nodes that read the ReLU's output.
+    """
+    name = dequantise.input[0]
+    clipped = activations.pop(name)
+    graph.node.remove(relu)
+    dequantise.output[0] = relu.output[0]
+    for again in [activations[output] for node in behind for output in node.output if output in activations]:
+        if again.scale != clipped.scale:
+            continue
+        del activations[again.quantiser.output[0]]
+        graph.node.remove(again.quantiser)
+        behind.remove(again.quantiser)
+        for node in again.dequantisers:
+            node.input[0] = name
+        clipped.dequantisers += again.dequantisers
+    if not behind:
+        graph.node.remove(dequantise)
+        clipped.dequantisers.remove(dequantise)
+    clipped.requantise(graph, clipped.scale * 127 / 255, zero_point=0)
 
 
 @dataclass
@@ -82,7 +131,7 @@ class _Activation:
     scale: np.ndarray
 
     def requantise(self, graph: onnx.GraphProto, scale: np.ndarray, zero_point: int) -> None:
-        """To uint8."""
+        """Quantise to uint8 instead."""
         from onnx import numpy_helper
 
         values = {"scale": np.array(scale, self.scale.dtype), "zero_point": np.array(zero_point, np.uint8)}
@@ -93,9 +142,9 @@ class _Activation:
 
 
 def _symmetric_activations(
-    graph: onnx.GraphProto, readers: Mapping[str, Sequence[onnx.NodeProto]]
+    graph: onnx.GraphProto, readers: Mapping[str, list[onnx.NodeProto]]
 ) -> dict[str, _Activation]:
-    """By the name of the quantised tensor: all that are symmetric int8 and that only DequantizeLinear nodes read."""
+    """Find, by the quantised tensor, all that are symmetric int8 and that only DequantizeLinear nodes read."""
     from onnx import numpy_helper
 
     constants = {weight.name: weight for weight in graph.initializer}

@@ -1,0 +1,22 @@
+"""What takes long only the first time, done before the first image comes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame, Shutter
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.nodes.outputs import serialise_once
+
+
+def warm_up(estimator: MotionEstimator) -> None:
+    """Estimate from two images of noise, serialise a message of each type, and forget both."""
+    info = estimator.engine.info
+    camera = Camera(info.width, info.height, info.width, info.width, info.width / 2, info.height / 2)
+    shape = (info.height, info.width) if info.colour == "gray" else (info.height, info.width, 3)
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    for stamp in (1, 2):
+        estimator.update(Frame(image, stamp * 10_000_000, camera, Shutter(exposure=0.01)))
+    estimator.reset()
+    serialise_once()
