@@ -4,11 +4,11 @@ A rotation vector φ = θ·a is an angle θ about a unit axis a, and [φ]× the 
 
     exp(φ) = I + sin θ/θ · [φ]× + (1 − cos θ)/θ² · [φ]×²                                (Rodrigues)
 
-with unit quaternion q = (w, x, y, z) = (cos θ/2, sin θ/2 · a); q and −q are the same rotation. The matrix of a quaternion
-with vector part n is I + 2w·[n]× + 2[n]×². The way back: of all unit quaternions, that of the rotation next to a matrix M
-(in the sum of squares) maximises tr(R(q)ᵀM), which is a quadratic form qᵀKq: q is the eigenvector of the symmetric 4×4
-matrix K with the largest eigenvalue (Bar-Itzhack 2000). It is exact near 0 and near π, and poses that were written with
-few digits do no harm.
+with unit quaternion q = (w, x, y, z) = (cos θ/2, sin θ/2 · a); q and −q are the same rotation. The matrix of a
+quaternion with vector part n is I + 2w·[n]× + 2[n]×². Back: of all unit quaternions, that of the rotation next
+to a matrix M (in the sum of squares) maximises tr(R(q)ᵀM), which is a quadratic form qᵀKq: q is the eigenvector of the
+symmetric 4×4 matrix K with the largest eigenvalue (Bar-Itzhack 2000). That is exact near 0 and near π, and poses that
+were written with few digits do no harm.
 
 All functions take any number of leading dimensions.
 """
@@ -23,14 +23,14 @@ _SMALLEST = 1e-12  # rad, added to angles that are divided by: nothing changes b
 
 
 def exp(rotation_vectors: np.ndarray) -> np.ndarray:
-    """Turn rotation vectors (…, 3) rad into matrices (…, 3, 3)."""
+    """Convert rotation vectors (…, 3) rad to matrices (…, 3, 3)."""
     angle = np.sqrt(np.square(rotation_vectors).sum(-1))[..., None, None] + _SMALLEST
     cross = (rotation_vectors @ _CROSS).reshape(*np.shape(rotation_vectors)[:-1], 3, 3)
     return _IDENTITY + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * (cross @ cross)
 
 
 def log(rotations: np.ndarray) -> np.ndarray:
-    """Turn matrices (…, 3, 3) into rotation vectors (…, 3) of at most π rad."""
+    """Convert matrices (…, 3, 3) to rotation vectors (…, 3) of at most π rad."""
     quaternion = quaternion_from_matrix(rotations)
     w, vector = quaternion[..., :1], quaternion[..., 1:]
     sine = np.linalg.norm(vector, axis=-1, keepdims=True)
@@ -38,7 +38,7 @@ def log(rotations: np.ndarray) -> np.ndarray:
 
 
 def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
-    """Turn quaternions (…, 4) w, x, y, z of any length but zero into matrices (…, 3, 3)."""
+    """Convert quaternions (…, 4) w, x, y, z of any length but zero to matrices (…, 3, 3)."""
     w, x, y, z = np.moveaxis(quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True), -1, 0)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -49,7 +49,7 @@ def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
 
 
 def quaternion_from_matrix(rotations: np.ndarray) -> np.ndarray:
-    """Turn matrices (…, 3, 3) into unit quaternions (…, 4) w, x, y, z with w ≥ 0, of the rotation next to each."""
+    """Convert matrices (…, 3, 3) to unit quaternions (…, 4) w, x, y, z with w ≥ 0, of the rotation next to each."""
     m = np.asarray(rotations, np.float64)
     trace = np.trace(m, axis1=-2, axis2=-1)
     k = np.empty((*m.shape[:-2], 4, 4))

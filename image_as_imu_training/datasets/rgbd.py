@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import overload
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ class RgbdFrame:
     stamp: float
 
     def seen_by(self, camera: Camera) -> RgbdFrame:
-        """The frame as another camera at the same place sees it, depth at the size of the colour image.
+        """Show the frame as another camera at the same place sees it, depth at the size of the colour image.
 
         What the frame does not show is the nearest colour, without depth.
         """
@@ -54,22 +55,23 @@ class RgbdFrame:
         if camera.fx < source.fx:  # or detail finer than the target's pixels would alias
             size = [round(side * camera.fx / source.fx) for side in (source.width, source.height)]
             source, colour = source.resize(*size), cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
-        colour = cv2.remap(colour, *_lookup(source, camera), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        place = _lookup(self.camera.resize(*self.depth.shape[::-1]), camera)
+        colour = cv2.remap(colour, *_sampling_places(source, camera), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        place = _sampling_places(self.camera.resize(*self.depth.shape[::-1]), camera)
         depth = cv2.remap(self.depth, *place, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=np.nan)
         return replace(self, colour=colour, depth=depth, camera=camera)
 
 
 @lru_cache(maxsize=8)
-def _lookup(source: Camera, target: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Where the target's pixels lie in the source's image: x and y, (h, w) float32 px each."""
+def _sampling_places(source: Camera, target: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Say where the target's pixels lie in the source's image: x and y, (h, w) float32 px each."""
     x, y = np.meshgrid(np.arange(target.width), np.arange(target.height))
     pixels = source.project(target.rays(np.column_stack([x.ravel(), y.ravel()])))
-    return tuple(pixels.T.reshape(2, target.height, target.width).astype(np.float32))
+    x, y = pixels.T.reshape(2, target.height, target.width).astype(np.float32)
+    return x, y
 
 
 @dataclass(frozen=True)
-class RgbdSequence(Sequence):
+class RgbdSequence(Sequence[RgbdFrame]):
     """Frames in the order of time. Images are read when a frame is asked for; a slice (without step) reads nothing.
 
     Attributes:
@@ -87,19 +89,26 @@ class RgbdSequence(Sequence):
     def __len__(self) -> int:
         return len(self.stamps)
 
+    @overload
+    def __getitem__(self, index: int) -> RgbdFrame: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> RgbdSequence: ...
+
     def __getitem__(self, index: int | slice) -> RgbdFrame | RgbdSequence:
         if isinstance(index, slice):
             kept = range(*index.indices(len(self)))
             steps = slice(kept.start, max(kept.start, kept.stop - 1))
             return RgbdSequence(self.stamps[index], self.poses[index], self.jumps[steps], lambda i: self.read(kept[i]))
         number = range(len(self))[index]
-        return RgbdFrame(*self.read(number), self.poses[number], float(self.stamps[number]))
+        colour, depth, camera = self.read(number)
+        return RgbdFrame(colour, depth, camera, self.poses[number], float(self.stamps[number]))
 
     def pose_at(self, stamp: float) -> np.ndarray:
-        """(4, 4) camera-to-world at a time within the sequence, between its neighbours' poses."""
+        """Interpolate the (4, 4) camera-to-world at a time within the sequence, between its neighbours' poses."""
         after = int(np.clip(np.searchsorted(self.stamps, stamp), 1, len(self) - 1))
         first, second = self.stamps[after - 1 : after + 1]
-        return interpolate_pose(*self.poses[after - 1 : after + 1], (stamp - first) / (second - first))
+        return interpolate_pose(self.poses[after - 1], self.poses[after], (stamp - first) / (second - first))
 
 
 def sequence_of(folder: Path, frames: Frames, poses: Poses) -> RgbdSequence:
@@ -187,7 +196,7 @@ def rgb(image: np.ndarray) -> np.ndarray:
 
 def linear_luminance(colour: np.ndarray) -> np.ndarray:
     """Convert RGB (h, w, 3) uint8 to (h, w) float32 linear light 0…1."""
-    return _LINEAR[cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)]
+    return _LINEAR[np.asarray(cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY), np.uint8)]
 
 
 _LINEAR = linear_from_srgb(torch.arange(256) / 255).numpy()
@@ -207,7 +216,8 @@ def fill_holes(depth: np.ndarray) -> np.ndarray:
     hole = ~known_depth(depth)
     if hole.all():
         raise InputError("a depth image holds no depth between 0.3 and 10 m")
-    _, labels = cv2.distanceTransformWithLabels(hole.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    _, nearest = cv2.distanceTransformWithLabels(hole.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    labels = np.asarray(nearest, np.int32)
     value_of_label = np.zeros(labels.max() + 1, np.float32)
     value_of_label[labels[~hole]] = depth[~hole]
     return value_of_label[labels]

@@ -237,7 +237,7 @@ def test_figures_of_a_known_error():
     turned = 9 * np.stack([np.full((1, 8, 8), np.cos(0.2)), np.full((1, 8, 8), np.sin(0.2))], 1)
     ones = np.ones((1, 8, 8), np.float32)
     result = figures(samples_of(flow, 2 * ones), Predictions(turned, np.ones_like(turned), ones, ones))
-    assert result.direction_error_deg == pytest.approx(np.degrees(0.1), rel=1e-3)
+    assert result.orientation_error_deg == pytest.approx(np.degrees(0.1), rel=1e-3)
     assert result.length_error == pytest.approx(0.1, rel=1e-3)
     assert result.flow_error_of_zero == pytest.approx(10)
     assert result.depth_log_error == pytest.approx(np.log(2), rel=1e-3)
@@ -328,9 +328,9 @@ def test_velocity_figures_of_an_exact_field_are_zero_and_a_wrong_depth_scale_sho
     info = ModelInfo("", "", 112, 80, stride=8)
     result = velocity_figures(samples, exact, info)
     assert result.frames == len(samples)
-    assert result.direction_error_deg < 0.5
+    assert result.orientation_error_deg < 0.5
     assert result.length_error < 0.02
-    assert result.own_depth_direction_error_deg < 0.5
+    assert result.own_depth_orientation_error_deg < 0.5
     assert result.own_depth_length_error < 0.02
     assert result.translations > 4
     assert result.with_true_depth < 0.02

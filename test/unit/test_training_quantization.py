@@ -148,7 +148,7 @@ def test_the_cost_is_measured_and_reported(full, frames, precision, capsys):
     assert output.is_file()
     report = capsys.readouterr().out
     assert "on 7 frames" in report
-    assert all(name in report for name in ("flow_error", "direction_error_deg", "length_error"))
+    assert all(name in report for name in ("flow_error", "orientation_error_deg", "length_error"))
 
 
 def test_a_file_that_costs_too_much_is_refused_and_removed(network, full, frames):

@@ -59,7 +59,7 @@ def test_light_moves_by_the_label(scenes):
     cells = views.cells()
     rows = views.rows(cells)
     motion = random_motion(views, scene.inverse_depth(views.rays(cells)), generator())
-    inverse_depth = scene.inverse_depth(motion.turned(views.rays(cells), rows))
+    inverse_depth = scene.inverse_depth(motion.rotated(views.rays(cells), rows))
     flow = rolling_motion_field(views, cells, inverse_depth, motion)
     constant = Motion(motion.angular, motion.linear, torch.zeros_like(motion.angular), motion.readout)
     flow = torch.where(
@@ -70,7 +70,7 @@ def test_light_moves_by_the_label(scenes):
     def seen(displacement, at):
         """(B, 2, N) px from the cells, at a time: (B, N)."""
         rays = torch.cat([views[i : i + 1].rays(cells + displacement[i]) for i in map(torch.tensor, range(len(flow)))])
-        return scene.light(constant.turned(rays, rows), *constant.pose(torch.tensor([at])))[:, 0]
+        return scene.light(constant.rotated(rays, rows), *constant.pose(torch.tensor([at])))[:, 0]
 
     one_px = torch.eye(2)[:, :, None]
     still = torch.zeros_like(flow)
