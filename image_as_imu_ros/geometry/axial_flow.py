@@ -1,4 +1,11 @@
-"""Axial flow q = ‖f‖(cos 2θ, sin 2θ): optical flow with its sign removed."""
+"""Axial flow q = ‖f‖(cos 2θ, sin 2θ): optical flow with its sign removed.
+
+For f = (u, v) = ‖f‖(c, s) with c = cos θ, s = sin θ it is q = (u² − v², 2uv)/‖f‖. If f changes by g, q changes by
+
+    c·g₁ + s·g₂  along q    and    2·(c·g₂ − s·g₁)  across q,
+
+for q grows as f does, and its angle rotates twice as far. At f = 0 it is a cone's tip, without derivative.
+"""
 
 from __future__ import annotations
 

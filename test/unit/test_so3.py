@@ -17,8 +17,8 @@ angle = st.one_of(st.floats(0, np.pi), st.floats(0, 1e-6), st.floats(np.pi - 1e-
 @st.composite
 def rotation_vectors(draw) -> np.ndarray:
     """Up to half a revolution about any axis, often hardly any or nearly that much."""
-    direction = np.array(draw(axis))
-    return draw(angle) * direction / np.linalg.norm(direction)
+    along = np.array(draw(axis))
+    return draw(angle) * along / np.linalg.norm(along)
 
 
 quaternions = st.tuples(*[coordinate] * 4).map(np.array).filter(lambda q: np.linalg.norm(q) > 0.1)

@@ -6,7 +6,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import lz4.block
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ import rgbd_folders as folders
 torch = pytest.importorskip("torch", reason="the training module needs torch")
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets import reprojection, scannetpp, stray_scanner, tum
 from image_as_imu_training.datasets.layouts import find_recordings
@@ -263,13 +263,13 @@ def test_a_tracker_that_finds_itself_again_jumps_once(step):
 
 def test_a_rotation_of_the_whole_track_is_a_jump():
     stamps, poses = walk()
-    poses[8:] = cv2_pose(np.array([0.0, 0.0, 0.06])) @ poses[8:]
+    poses[8:] = pose_of(np.array([0.0, 0.0, 0.06])) @ poses[8:]
     assert np.flatnonzero(find_jumps(stamps, poses)).tolist() == [7]
 
 
-def cv2_pose(vector: np.ndarray) -> np.ndarray:
+def pose_of(vector: np.ndarray) -> np.ndarray:
     pose = np.eye(4)
-    pose[:3, :3] = cv2.Rodrigues(vector)[0]
+    pose[:3, :3] = so3.exp(vector)
     return pose
 
 

@@ -36,7 +36,7 @@ def network() -> BlurNetwork:
 
 @pytest.fixture(scope="module")
 def frames(network) -> Samples:
-    """Smooth pictures with labels that the network misses by 30 % in length and by 5° in direction."""
+    """Smooth images with labels that the network misses by 30 % in length and by 5° in orientation."""
     noise = torch.rand(8, 1, 16, 24, generator=torch.Generator().manual_seed(1))
     image = torch.nn.functional.interpolate(noise, scale_factor=4.0, mode="bicubic").clamp(0, 1)
     image = (255 * image[:, 0]).byte().numpy()
