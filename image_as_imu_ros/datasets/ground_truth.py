@@ -9,7 +9,7 @@ import numpy as np
 
 from image_as_imu_ros.geometry import so3
 
-_LONGEST_DT = 0.1  # s between two samples; nothing is known inside longer ones
+LONGEST_DT = 0.1  # s between two samples; nothing is known inside longer ones
 _HOLD = 0.02  # s for which the first and the last sample of the recording stand for their surroundings
 _POSE_WINDOW = 0.02  # s to either side over which poses are differenced: shorter ones amplify their noise
 
@@ -67,7 +67,7 @@ class GroundTruth:
     @cached_property
     def _interruptions_before(self) -> np.ndarray:
         """(N + 2,) how many interruptions there are before each of `_times`."""
-        return np.r_[0, np.cumsum(np.diff(self._times) > _LONGEST_DT)]
+        return np.r_[0, np.cumsum(np.diff(self._times) > LONGEST_DT)]
 
     @cached_property
     def _integral(self) -> np.ndarray:
@@ -99,7 +99,7 @@ def velocities_of_poses(stamps: np.ndarray, rotations: np.ndarray, positions: np
     before = np.minimum(np.searchsorted(stamps, stamps - window), np.maximum(here - 1, 0))
     after = np.maximum(np.searchsorted(stamps, stamps + window, side="right") - 1, np.minimum(here + 1, len(here) - 1))
     # Both neighbours are needed and must be near.
-    longest = round(_LONGEST_DT * 1e9)
+    longest = round(LONGEST_DT * 1e9)
     inner = (before < here) & (after > here)
     inner &= (stamps - stamps[before] <= longest) & (stamps[after] - stamps <= longest)
     here, before, after = here[inner], before[inner], after[inner]

@@ -18,7 +18,7 @@ from image_as_imu_ros.errors import InputError
 # CameraInfo.distortion_model → how many coefficients OpenCV takes. "rational_polynomial" may carry thin-prism
 # and tilt terms, hence up to 14.
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-_MAX_SIDE = 16384
+MAX_SIDE = 16384
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Camera:
     distortion: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (0 < self.width <= _MAX_SIDE and 0 < self.height <= _MAX_SIDE):
-            raise InputError(f"camera size is {self.width}×{self.height}; expected 1 to {_MAX_SIDE} px a side")
+        if not (0 < self.width <= MAX_SIDE and 0 < self.height <= MAX_SIDE):
+            raise InputError(f"camera size is {self.width}×{self.height}; expected 1 to {MAX_SIDE} px a side")
         intrinsics = (self.fx, self.fy, self.cx, self.cy)
         if not all(math.isfinite(value) for value in (*intrinsics, *self.distortion)):
             raise InputError(f"camera intrinsics are not finite: fx, fy, cx, cy = {intrinsics}, D = {self.distortion}")

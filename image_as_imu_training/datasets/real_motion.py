@@ -15,7 +15,14 @@ import torch
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets.layouts import Recording
-from image_as_imu_training.datasets.rgbd import RgbdFrame, RgbdSequence, fill_holes, known_depth, mean_motion
+from image_as_imu_training.datasets.rgbd import (
+    LEAST_KNOWN,
+    RgbdFrame,
+    RgbdSequence,
+    fill_holes,
+    known_depth,
+    mean_motion,
+)
 from image_as_imu_training.rendering.motion import MAX_BLUR_PX, SUBFRAMES_PER_PX, axial_from_signed, motion_field
 from image_as_imu_training.rendering.sensor import MARGIN, photograph
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH, STRIDE, Views
@@ -27,7 +34,6 @@ _WIDTH, _HEIGHT = 336, 252
 _MOST_STEPS = 6  # frames on each side of the middle one
 _BLUR = (1.0, 40.0)  # px, mean over the frame
 _MOST_CHANGE = 0.5  # of the flow between the halves of an exposure, in whole exposures' flow
-_LEAST_KNOWN = 0.3  # share of a depth image
 _TRIES = 100  # exposures tried for one that can be used
 
 Subframes = Callable[[RgbdFrame, RgbdFrame, np.ndarray, torch.device], torch.Tensor]
@@ -162,7 +168,7 @@ def _half_exposure(sequence: RgbdSequence, middle: int, reach: int, share: float
 
 
 def _is_known(frame: RgbdFrame) -> bool:
-    return known_depth(frame.depth).mean() >= _LEAST_KNOWN
+    return known_depth(frame.depth).mean() >= LEAST_KNOWN
 
 
 def _working_camera(camera: Camera) -> Camera:

@@ -15,6 +15,7 @@ import torch
 
 from image_as_imu_ros.datasets.capture import Frames, Poses
 from image_as_imu_ros.datasets.files import read_image
+from image_as_imu_ros.datasets.ground_truth import LONGEST_DT
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
@@ -24,7 +25,7 @@ from image_as_imu_training.rendering.sensor import linear_from_srgb
 _LONGEST_STEP = 0.12  # s
 _FASTEST = (3.0, 8.0)  # m/s, rad/s
 _HARDEST = (40.0, 100.0)  # m/s², rad/s²
-_LONGEST_BETWEEN_POSES = 100_000_000  # ns, around a frame whose pose is interpolated
+LEAST_KNOWN = 0.3  # share of a depth image that must be plausible for a frame to be rendered from
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def sequence_of(folder: Path, frames: Frames, poses: Poses) -> RgbdSequence:
     begin, end = poses.stamps[after - 1], poses.stamps[after]
     share = (frames.stamps - begin) / (end - begin)
     usable = frames.has_depth & (share >= 0) & (share <= 1)
-    usable &= (end - begin <= _LONGEST_BETWEEN_POSES) | (share == 0) | (share == 1)
+    usable &= (end - begin <= round(LONGEST_DT * 1e9)) | (share == 0) | (share == 1)
     if not usable.any():
         raise InputError(f"{folder}: no frame has a depth image (of TUM: within 20 ms) and poses before and after it")
     kept, share = np.flatnonzero(usable), share[usable]

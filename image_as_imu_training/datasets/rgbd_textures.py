@@ -12,10 +12,9 @@ import torch
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets.layouts import Recording
-from image_as_imu_training.datasets.rgbd import RgbdFrame, fill_holes, known_depth, linear_luminance
+from image_as_imu_training.datasets.rgbd import LEAST_KNOWN, RgbdFrame, fill_holes, known_depth, linear_luminance
 
 HEIGHT, WIDTH = 336, 448  # about 1.1–1.4 texels per px of the virtual camera
-_LEAST_KNOWN = 0.3  # share of the depth image
 
 Item = TypeVar("Item")
 
@@ -44,7 +43,7 @@ class RgbdTextures:
         textures, inverse_depths = [], []
         for frame in _frames(recordings, count):
             frame = frame.seen_by(camera)
-            if known_depth(frame.depth).mean() > _LEAST_KNOWN:
+            if known_depth(frame.depth).mean() > LEAST_KNOWN:
                 textures.append(linear_luminance(frame.colour))
                 inverse_depths.append(1 / fill_holes(frame.depth))
         if not textures:

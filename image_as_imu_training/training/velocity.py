@@ -33,12 +33,13 @@ from dataclasses import dataclass
 
 import torch
 
+from image_as_imu_training.networks.blur_network import KNEE
+
 _INLIER_SIGMAS = 3.0  # as in the runtime's solver
 _REWEIGHTINGS = 2
 _COMPLETING_STEPS = 5
 _SHORTEST_PX = 0.5  # cells with shorter true flow lose their weight
 _PRIOR = 1e-4  # of the information about an unknown that moves every cell
-_KNEE = 0.3  # 1/px, as in the networks' `compress`
 
 
 @dataclass(frozen=True)
@@ -161,4 +162,4 @@ def relative_to_blur(error: torch.Tensor, blur: torch.Tensor) -> torch.Tensor:
     Absolute for short blurs and relative for long ones, logarithmic where the error exceeds either: a frame that is
     read wrongly altogether does not outweigh all others.
     """
-    return torch.log1p(error / (1 + _KNEE * blur))
+    return torch.log1p(error / (1 + KNEE * blur))
