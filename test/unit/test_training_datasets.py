@@ -13,6 +13,7 @@ import rgbd_folders as folders
 
 torch = pytest.importorskip("torch", reason="the training module needs torch")
 
+from image_as_imu_ros.datasets import tum as tum_reader
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
@@ -146,6 +147,27 @@ def test_an_unknown_tum_camera_is_said_clearly(tmp_path):
     (tmp_path / "camera-intrinsics.txt").unlink()
     with pytest.raises(InputError, match=r"freiburg1.*camera-intrinsics\.txt"):
         tum.read(tmp_path)[0]
+
+
+def test_one_reader_serves_convert_and_training(tmp_path):
+    """Depth in fifths of a millimetre is rounded to ROS's millimetres only for `convert`; a folder's camera counts."""
+    folders.write_tum(tmp_path, STAMPS_30)
+    frame = next(iter(tum_reader.open_capture(tmp_path).frames))
+    assert frame.camera == folders.CAMERA
+    _, depth = folders.see(folders.CAMERA, folders.pose_at(STAMPS_30[0]))
+    metres = tum.read(tmp_path)[0].depth
+    np.testing.assert_allclose(metres[6:, 6:], depth[6:, 6:], atol=1.1e-4)
+    np.testing.assert_array_equal(frame.depth[6:, 6:], np.round(1000 * metres[6:, 6:].astype(np.float64)))
+    assert not frame.depth[:5, :5].any()
+
+
+def test_a_frame_at_a_pose_needs_no_other_pose_nearby(tmp_path):
+    folders.write_tum(tmp_path, STAMPS_30)
+    lines = [f"{stamp:.6f} {i} 0 0 0 0 0 1" for i, stamp in enumerate((STAMPS_30[0] - 5, *STAMPS_30[1:3], 2000.0))]
+    (tmp_path / "groundtruth.txt").write_text("\n".join(lines))
+    sequence = tum.read(tmp_path)  # the first frame lies in 5 s without poses, the last in 1000 s
+    np.testing.assert_allclose(sequence.stamps, STAMPS_30[1:3], atol=1e-6)
+    np.testing.assert_allclose(sequence.poses[:, 0, 3], [1, 2])
 
 
 # --- Stray Scanner
