@@ -5,9 +5,10 @@ scene along R(t)·r from p(t), where R(t) = exp(ω·t + α·t²/2) and p(t) = v�
 
     L(r) = ∫ light(R(t)·r, p(t)) dt ≈ 1/N · Σ light(R(tₙ)·r, p(tₙ)),    tₙ = (n + ½)/N − ½,
 
-the midpoint rule. Its streak is f = J·ẋ(r, Z) long (`motion.motion_field`); the sum is one as long as neighbouring
-instants are less than a texel apart, N ≥ 1.5·‖f‖. A row of a rolling shutter has its mid-exposure at another time, τ:
-to rotate its rays by R(τ) first shows the same streak at the row's own velocity.
+the midpoint rule. Its streak is f = J·ẋ(r, Z) long (`motion.motion_field`); the sum stands for the integral while
+neighbouring instants are less than a texel apart, N ≥ 1.5·‖f‖. A row of a rolling shutter has its mid-exposure at
+another time τ: its rays are rotated by R(τ) first, and R(t)·R(τ)·r stands for R(t + τ)·r, from which it differs by
+α·τ·t.
 """
 
 from __future__ import annotations

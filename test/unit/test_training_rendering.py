@@ -5,9 +5,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the training module needs torch")
 
+from image_as_imu_ros.geometry import so3 as runtime_so3
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed as runtime_axial
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+from image_as_imu_training.rendering import so3
 from image_as_imu_training.rendering.blur import render_blur
 from image_as_imu_training.rendering.motion import (
     MAX_BLUR_PX,
@@ -78,6 +80,17 @@ def test_light_moves_by_the_label(scenes):
     mismatch = (seen(flow * time, time) - seen(-flow * time, -time)).abs() / (2 * time * gradient.clamp(min=1e-3))
     error = mismatch / (1 + flow.norm(dim=1))
     assert torch.quantile(error, 0.9) < 0.05
+
+
+def test_rotations_are_the_runtimes():
+    vectors = np.random.default_rng(0).normal(size=(4, 3, 50)) * np.geomspace(1e-6, 2, 50)
+    points = np.random.default_rng(1).normal(size=(4, 3, 50))
+    matrices = runtime_so3.exp(vectors.transpose(0, 2, 1))
+    found = so3.exp(torch.from_numpy(vectors.transpose(0, 2, 1)))
+    np.testing.assert_allclose(found, matrices, atol=1e-11)
+    expected = np.einsum("bnij,bjn->bin", matrices, points)
+    found = so3.rotate(torch.from_numpy(vectors), torch.from_numpy(points))
+    np.testing.assert_allclose(found, expected, atol=1e-8)  # angles below 1e-9 rad count as that
 
 
 def test_rooms_close_the_view_and_hide_what_lies_behind():
