@@ -33,9 +33,9 @@ from dataclasses import dataclass
 
 import torch
 
+from image_as_imu_ros.estimation.config import SHARED
 from image_as_imu_training.networks.blur_network import KNEE
 
-_INLIER_SIGMAS = 3.0  # as in the runtime's solver
 _REWEIGHTINGS = 2
 _COMPLETING_STEPS = 5
 _SHORTEST_PX = 0.5  # cells with shorter true flow lose their weight
@@ -133,7 +133,7 @@ def _robust_weight(residual: torch.Tensor, usable: torch.Tensor) -> torch.Tensor
     ascending = torch.where(usable, squared, torch.inf).flatten(1).sort(1).values
     rank = (0.3 * usable.sum((1, 2), keepdim=True).flatten(1)).long().clamp(max=ascending.shape[1] - 1)
     quantile = ascending.gather(1, rank).nan_to_num(posinf=0)[:, :, None]
-    limit = _INLIER_SIGMAS**2 * (quantile / 0.7133).clamp(min=1)  # −2 ln 0.7, the quantile of a good fit
+    limit = SHARED.inlier_sigmas**2 * (quantile / 0.7133).clamp(min=1)  # −2 ln 0.7, the quantile of a good fit
     return (limit / torch.maximum(squared, limit)).square()
 
 
