@@ -16,8 +16,30 @@ _TRAIN = "Settings and their values are in image_as_imu_training/training/config
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="image_as_imu_training", description="Train the blur network offline.")
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_render(commands.add_parser("render", help="photographs and RGB-D frames → blurred samples with labels"))
 
-    render = commands.add_parser("render", help="photographs and RGB-D frames → blurred samples with labels")
+    sheet = commands.add_parser("contact_sheet", help="rendered samples with their labels drawn in, as one image")
+    sheet.add_argument("part", type=Path, help="folder of shards, for example DATA/train")
+    sheet.add_argument("--output", type=Path, required=True, help="image to write")
+    sheet.add_argument("--samples", type=int, default=24, help="evenly over the folder (default: %(default)s)")
+
+    _add_label(commands.add_parser("label", help="recording with ground truth → frames with velocity labels"))
+
+    train = commands.add_parser("train", help="samples → checkpoint", description=_TRAIN)
+    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for example stage=velocity steps=2000")
+
+    validate = commands.add_parser("validate", help="checkpoint → figures on held-out samples")
+    validate.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
+    validate.add_argument(
+        "--checkpoint", type=Path, required=True, help="folder written by train, or weights file written by export"
+    )
+    validate.add_argument("--reliability-diagram", type=Path, metavar="PNG", help="image to write: sigmas and errors")
+
+    _add_export(commands.add_parser("export", help="checkpoint → calibrated ONNX file that explains itself"))
+    return parser
+
+
+def _add_render(render: argparse.ArgumentParser) -> None:
     render.add_argument("--photos", type=Path, required=True, help="folder of sharp photographs")
     layouts = "LAYOUT is 7scenes, tum, stray or scannetpp; repeatable"
     render.add_argument(
@@ -56,18 +78,18 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
     render.add_argument("--ray", action="store_true", help="render on a Ray cluster instead of in processes here")
 
-    sheet = commands.add_parser("contact_sheet", help="rendered samples with their labels drawn in, as one picture")
-    sheet.add_argument("part", type=Path, help="folder of shards, for example DATA/train")
-    sheet.add_argument("--output", type=Path, required=True, help="picture to write")
-    sheet.add_argument("--samples", type=int, default=24, help="evenly spread over the folder (default: %(default)s)")
 
-    label = commands.add_parser("label", help="recording with ground truth → frames with velocity labels")
+def _add_label(label: argparse.ArgumentParser) -> None:
     label.add_argument("recording", type=Path, help="folder or file of a rosbag2, sqlite3 or MCAP")
     label.add_argument("--output", type=Path, required=True, help="folder to which the recording's own is added")
     exposure = label.add_mutually_exclusive_group(required=True)
     exposure.add_argument("--exposure", type=float, metavar="S", help="exposure time of all frames, s")
     exposure.add_argument(
-        "--fit-exposure", dest="exposure", action="store_const", const=None, help="fit one exposure time to the truth"
+        "--fit-exposure",
+        dest="exposure",
+        action="store_const",
+        const=None,
+        help="fit one exposure time to the ground truth",
     )
     label.add_argument("--model", type=Path, help="ONNX file that fits the exposure (default: the shipped one)")
     label.add_argument("--stamp-reference", choices=tuple(StampReference), default="middle", help="(default: middle)")
@@ -75,16 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("image", "camera-info", "ground-truth"):
         label.add_argument(f"--{name}-topic", metavar="TOPIC", help="(default: as in evaluate)")
 
-    train = commands.add_parser("train", help="samples → checkpoint", description=_TRAIN)
-    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for example stage=velocity steps=2000")
 
-    validate = commands.add_parser("validate", help="checkpoint → figures on held-out samples")
-    export = commands.add_parser("export", help="checkpoint → calibrated ONNX file that explains itself")
-    validate.add_argument("--data", type=Path, default=DATA, help="folder written by render (default: %(default)s)")
-    validate.add_argument(
-        "--checkpoint", type=Path, required=True, help="folder written by train, or weights file written by export"
-    )
-    validate.add_argument("--reliability-diagram", type=Path, metavar="PNG", help="picture to write: spread and errors")
+def _add_export(export: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--network",
         dest="network_name",
@@ -112,7 +126,6 @@ def _parser() -> argparse.ArgumentParser:
         help="also write OUTPUT_fp16.onnx or OUTPUT_int8.onnx, beside the FP32 file",
     )
     export.add_argument("--version", required=True, help="version of the weights, as in 0.1.0")
-    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:

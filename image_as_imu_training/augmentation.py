@@ -22,35 +22,36 @@ class Symmetry:
 
     @classmethod
     def random(cls, generator: torch.Generator) -> Symmetry:
+        """Draw one of the eight."""
         return cls(*torch.randint(2, (3,), generator=generator).bool().tolist())
 
     def image(self, image: torch.Tensor) -> torch.Tensor:
-        """Images, depths and other scalar fields (…, H, W)."""
+        """Apply it to images, depths and other scalar fields (…, H, W)."""
         axes = [axis for axis, wanted in ((-1, self.mirror), (-2, self.flip)) if wanted]
         image = image.flip(axes) if axes else image
         return image.transpose(-1, -2) if self.transpose else image
 
     def axial(self, flow: torch.Tensor) -> torch.Tensor:
-        """Axial flow (B, 2, h, w).
+        """Apply it to axial flow (B, 2, h, w).
 
-        Mirroring or flipping turns the flow's angle θ into π − θ or −θ, so the second component of
-        q = ‖f‖(cos 2θ, sin 2θ) changes its sign; transposing turns θ into π/2 − θ: the first one does.
+        Mirroring or flipping makes the flow's angle θ into π − θ or −θ, so the second component of
+        q = ‖f‖(cos 2θ, sin 2θ) changes its sign; transposing makes θ into π/2 − θ: the first one does.
         """
         signs = (-1.0 if self.transpose else 1.0, -1.0 if self.mirror != self.flip else 1.0)
         return self.image(flow) * flow.new_tensor(signs)[:, None, None]
 
     def matrix(self, matrix: torch.Tensor) -> torch.Tensor:
-        """Motion field matrix (B, 2, P, h, w): the same motion now causes the turned field."""
+        """Apply it to a motion field matrix (B, 2, P, h, w): the same motion now causes the transformed field."""
         signs = (-1.0 if self.mirror else 1.0, -1.0 if self.flip else 1.0)
-        turned = self.image(matrix) * matrix.new_tensor(signs)[:, None, None, None]
-        return turned.flip(1) if self.transpose else turned
+        transformed = self.image(matrix) * matrix.new_tensor(signs)[:, None, None, None]
+        return transformed.flip(1) if self.transpose else transformed
 
 
 @dataclass(frozen=True)
 class Zoom:
     """A part of the frame as a longer lens would show it, at the frame's size.
 
-    Exact but for noise, which it softens, and for flow within a cell of a point that stands still or of an edge.
+    Exact but for noise, which it softens, and for flow within a cell of a point that does not move or of an edge.
 
     Attributes:
         scale: 1 or more. left, top: where the part lies in what there is room for, 0…1.
@@ -62,24 +63,24 @@ class Zoom:
 
     @classmethod
     def random(cls, generator: torch.Generator) -> Zoom:
-        """Half of the time none, otherwise up to a factor of 1.4."""
+        """Draw one: half of the time none, otherwise up to a factor of 1.4."""
         wanted, scale, left, top = torch.rand(4, generator=generator).tolist()
         return cls(1 + 0.4 * scale if wanted < 0.5 else 1.0, left, top)
 
     def image(self, image: torch.Tensor) -> torch.Tensor:
-        """Images (B, C, H, W)."""
+        """Apply it to images (B, C, H, W)."""
         return self._part(image, "bilinear")
 
     def depth(self, depth: torch.Tensor) -> torch.Tensor:
-        """Depths (B, 1, h, w): never a mean of near and far."""
+        """Apply it to depths (B, 1, h, w): never a mean of near and far."""
         return self._part(depth, "nearest")
 
     def flow(self, flow: torch.Tensor) -> torch.Tensor:
-        """Axial flows (B, 2, h, w)."""
+        """Apply it to axial flows (B, 2, h, w)."""
         return self.scale * self.image(flow)
 
     def matrix(self, matrix: torch.Tensor) -> torch.Tensor:
-        """Motion field matrix (B, 2, P, h, w)."""
+        """Apply it to a motion field matrix (B, 2, P, h, w)."""
         return self.flow(matrix.flatten(1, 2)).view_as(matrix)
 
     def _part(self, field: torch.Tensor, mode: str) -> torch.Tensor:
@@ -93,7 +94,7 @@ class Zoom:
 
 
 def photometric(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Gain, gamma, offset and a little more noise per sample: (B, 1, H, W) 0…1 → the same."""
+    """Vary gain, gamma, offset and noise per sample: (B, 1, H, W) 0…1 → the same."""
 
     def uniform(low: float, high: float) -> torch.Tensor:
         shape = (len(image), 1, 1, 1)

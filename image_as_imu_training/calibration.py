@@ -1,4 +1,26 @@
-"""How far the network's own uncertainty can be trusted, measured on whole held-out frames."""
+"""How far the network's own uncertainty can be trusted, measured on whole held-out frames.
+
+Of a cell with true axial flow q let q̂ be the prediction with its length corrected (below), and e = (e∥, e⊥) the
+error q̂ − q along q and across it. The network predicts sigmas s = (s∥, s⊥). What a filter needs:
+
+**Lengths.** The curve c(‖q̂‖) = median of ‖q‖ where ‖q̂‖ is predicted, made ascending.
+
+**Sigmas of cells.** Factors k with P(|e| < k·s) = 0.68, along and across: quantiles, blind to outliers, which the
+solver forgives, too.
+
+**What a frame shares.** All lengths of a frame may be wrong by one ratio. A frame's weighted least-squares ratio is
+ρ = Σ w·(‖q‖ + e∥)·‖q‖ / Σ w·‖q‖² with w = s∥⁻². Its logarithm varies in proportion to the frame's relative sigma r
+(median of k∥·s∥ relative to the length): log ρ ~ N(0, (σ_L·r/r̃)²) with r̃ the median of r. As |log ρ|·r̃/r has the median
+0.6745·σ_L,
+
+    σ_L (`flow_log_std`) = median(|log ρ|·r̃/r) / √0.4549.
+
+Likewise for the scale of a frame's depth, whose sigma is d = rms(s_Z): with ℓ the mean log error of the frame and
+k_m = the 0.68 quantile of |ℓ|/d, the factor is √(k_m² + (0.5/d̃)²), where 0.5 is a guess for unseen scenes.
+
+**Correlation.** Errors of neighbours are alike. `correlated_cells` n scales the solver's covariance by n so that three
+frames in four have δᵀΣ⁻¹δ below that quantile of χ²₆: see `velocity_metrics`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +37,7 @@ from image_as_imu_training.velocity_metrics import correlated_cells, flow_smooth
 
 ONE_SIGMA = 0.6827  # share of a normal distribution within one standard deviation
 _MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
-# Below these, the direction of a streak and the length that a frame shares mean little.
+# Below these, the orientation of a streak and the length that a frame shares mean little.
 _MIN_CELL_BLUR_PX = 1.0
 _MIN_FRAME_BLUR_PX = 3.0
 # A guess, for no rendered frame can tell: one image shows the size of a scene only to who knows such scenes, and the
@@ -31,14 +53,14 @@ class Calibration:
 
     Attributes:
         length_curve: pairs of predicted and true streak lengths, px.
-        sigma_scale: the predicted spreads along q and across times these hold 68 % of the errors, as one sigma does.
-        depth_sigma_scale: a frame's predicted spread of depth (root mean square) times this holds 68 % of the mean log
-            depth errors of frames, with an allowance for scenes unlike the rendered ones.
+        sigma_scale: the predicted sigmas along q and across times these hold 68 % of the errors, as one sigma does.
+        depth_sigma_scale: a frame's predicted sigma of log depth (root mean square) times this holds 68 % of the mean
+            log depth errors of frames, with an allowance for scenes unlike the rendered ones.
         flow_smoothing: px by which inverse depth is to be smoothed to explain the predicted flow best.
         correlated_cells: how many cells share one independent error; see the function of that name.
         flow_log_std: standard deviation over frames of the log of the length error that a whole frame shares, in frames
-            of typical doubt.
-        typical_relative_sigma: median over frames of `MotionField.relative_sigma`.
+            of typical relative sigma.
+        typical_relative_sigma: median over frames of `NetworkOutput.relative_sigma`.
     """
 
     length_curve: tuple[tuple[float, float], ...]
@@ -50,8 +72,8 @@ class Calibration:
     typical_relative_sigma: float | None = None
 
 
-# For weights that nobody held against truth and that predict spreads of 1: the small network's figures, on the cautious
-# side.
+# For weights that nobody held against ground truth and that predict sigmas of 1: the small network's figures, on the
+# cautious side.
 UNCALIBRATED = Calibration(
     length_curve=(),
     sigma_scale=(3.0, 3.0),
@@ -63,13 +85,13 @@ UNCALIBRATED = Calibration(
 
 
 def length_curve(frames: Samples, predictions: Predictions) -> tuple[tuple[float, float], ...]:
-    """Median true length in bins of predicted length, over the surer half of the cells; ascending in both.
+    """Take the median true length in bins of predicted length, over the surer half of the cells; ascending in both.
 
     In held-out scenes the network reads long streaks too long and the shortest too short: a curve mends it.
     """
     predicted = np.linalg.norm(predictions.flow, axis=1)
-    doubt = predictions.sigma[:, 0] / (1 + predicted)
-    sure = doubt <= np.median(doubt)
+    relative_sigma = predictions.sigma[:, 0] / (1 + predicted)
+    sure = relative_sigma <= np.median(relative_sigma)
     predicted, true = predicted[sure], np.linalg.norm(frames.flow.astype(np.float32), axis=1)[sure]
     pairs = []
     for low, high in pairwise(_LENGTH_BINS_PX):
@@ -81,21 +103,19 @@ def length_curve(frames: Samples, predictions: Predictions) -> tuple[tuple[float
 
 
 def flow_errors(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> np.ndarray:
-    """Errors of corrected predictions of q along true q and across, (N, 2, h, w) px."""
+    """Split errors of corrected predictions of q into those along true q and across: (N, 2, h, w) px."""
     ground_truth = frames.flow.astype(np.float32)
     error = calibration.corrected(predictions.flow.swapaxes(0, 1)).swapaxes(0, 1) - ground_truth
-    direction = ground_truth / np.maximum(np.linalg.norm(ground_truth, axis=1, keepdims=True), 1e-6)
-    across = error[:, 1] * direction[:, 0] - error[:, 0] * direction[:, 1]
-    return np.stack([(error * direction).sum(1), across], 1)
+    unit = ground_truth / np.maximum(np.linalg.norm(ground_truth, axis=1, keepdims=True), 1e-6)
+    across = error[:, 1] * unit[:, 0] - error[:, 0] * unit[:, 1]
+    return np.stack([(error * unit).sum(1), across], 1)
 
 
 def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
-    """Correct lengths by `length_curve`, then compare the remaining errors with predicted spreads.
+    """Correct lengths by `length_curve`, then compare the remaining errors with predicted sigmas: see the module.
 
-    Lengths: all streaks of a frame may be read too long or too short together; the ratio that a frame shares is
-    fitted, and varies by `flow_log_std`, in proportion to the frame's doubt. The median over frames serves, since
-    single failures are the robust solver's business. All other errors that cells share, of direction and of how the
-    flow changes across the frame, are allowed for by `correlated_cells`; see there.
+    Medians over frames serve, since single failures are the robust solver's business. All errors that cells share but
+    for the length, of orientation and of how the flow changes across the frame, are allowed for by `correlated_cells`.
     """
     curve = length_curve(frames, predictions)
     corrected = ModelInfo("", "", 1, 1, length_curve=curve)
@@ -111,9 +131,9 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
     log_ratio = np.log(shared_ratio.clip(1e-3))
     flow = corrected.corrected(predictions.flow[blurred].swapaxes(0, 1)).swapaxes(0, 1)
     sigma = predictions.sigma[blurred] * np.array([scale_along, scale_across])[:, None, None]
-    doubt = np.array([NetworkOutput(q, s, None, None, 1).relative_sigma for q, s in zip(flow, sigma, strict=True)])
-    typical_relative_sigma = float(np.median(doubt))
-    flow_log_std = float(np.median(np.abs(log_ratio) * typical_relative_sigma / doubt) / np.sqrt(_MEDIAN_SQUARE))
+    relative = np.array([NetworkOutput(q, s, None, None, 1).relative_sigma for q, s in zip(flow, sigma, strict=True)])
+    typical_relative_sigma = float(np.median(relative))
+    flow_log_std = float(np.median(np.abs(log_ratio) * typical_relative_sigma / relative) / np.sqrt(_MEDIAN_SQUARE))
     calibration = Calibration(
         length_curve=curve,
         sigma_scale=(scale_along, scale_across),
@@ -130,16 +150,16 @@ def calibrate(frames: Samples, predictions: Predictions) -> Calibration:
 
 
 def _depth_sigma_scale(frames: Samples, predictions: Predictions) -> float:
-    """`Calibration.depth_sigma_scale`.
+    """Measure `Calibration.depth_sigma_scale`.
 
-    The allowance is such that a frame of median spread is doubted by _UNSEEN_DEPTH_LOG_STD in quadrature with what was
+    The allowance is such that a frame of median sigma is off by _UNSEEN_DEPTH_LOG_STD in quadrature with what was
     measured, and others in proportion.
     """
     error = depth_log_errors(frames, predictions)
-    told = np.isfinite(error).any((1, 2))
+    known = np.isfinite(error).any((1, 2))
     sigma = np.sqrt(np.square(predictions.depth_sigma).mean((1, 2)))
-    if not told.any():
+    if not known.any():
         return float(_UNSEEN_DEPTH_LOG_STD / np.median(sigma))
-    shared, sigma = np.nanmean(error[told], axis=(1, 2)), sigma[told]
+    shared, sigma = np.nanmean(error[known], axis=(1, 2)), sigma[known]
     measured = np.quantile(np.abs(shared) / sigma, ONE_SIGMA)
     return float(np.hypot(measured, _UNSEEN_DEPTH_LOG_STD / np.median(sigma)))

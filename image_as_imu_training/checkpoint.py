@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.networks import create_network
+from image_as_imu_training.networks.network import Network
 
 _FILE = "checkpoint.safetensors"
 _STATE = "training"  # key of the JSON text in the file's metadata
@@ -48,7 +49,8 @@ class Checkpoint:
         Raises:
             InputError: there is none, or the file is damaged.
         """
-        return cls(*(_read(folder, part) for part in ("network", "average", "optimizer")), read_state(folder))
+        network, average, optimizer = (_read(folder, part) for part in ("network", "average", "optimizer"))
+        return cls(network, average, optimizer, read_state(folder))
 
 
 def save_weights(network: torch.nn.Module, name: str, path: Path) -> None:
@@ -57,17 +59,18 @@ def save_weights(network: torch.nn.Module, name: str, path: Path) -> None:
 
 
 def checkpoint_exists(folder: Path) -> bool:
+    """Say whether `save` wrote into a folder."""
     return (folder / _FILE).is_file()
 
 
 def read_state(source: Path) -> dict:
-    """The `state` of a checkpoint folder or a weights file. Raises InputError as `Checkpoint.load`."""
+    """Read the `state` of a checkpoint folder or a weights file. Raises InputError as `Checkpoint.load`."""
     with _open(source) as file:
         return json.loads(file.metadata()[_STATE])
 
 
-def load_network(source: Path) -> torch.nn.Module:
-    """The averaged network of a checkpoint folder or a weights file, in evaluation mode.
+def load_network(source: Path) -> Network:
+    """Load the averaged network of a checkpoint folder or a weights file, in evaluation mode.
 
     Raises:
         InputError: as `Checkpoint.load`, or the weights do not fit this version's network.
@@ -87,7 +90,7 @@ def load_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], sou
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What an optimizer remembers of a network's parameters, as "PARAMETER.NAME"."""
+    """Collect what an optimizer remembers of a network's parameters, as "PARAMETER.NAME"."""
     names = _trained(network)
     state = optimizer.state_dict()["state"]
     return {f"{names[index]}.{key}": tensor for index, tensors in state.items() for key, tensor in tensors.items()}
@@ -96,7 +99,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network: torch.nn.Module
 def load_optimizer(
     optimizer: torch.optim.Optimizer, network: torch.nn.Module, tensors: dict[str, torch.Tensor]
 ) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """Give back what `optimizer_tensors` collected."""
     index = {name: number for number, name in enumerate(_trained(network))}
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():

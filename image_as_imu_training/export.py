@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
+from torch.jit._trace import TracerWarning
 
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
@@ -101,36 +101,35 @@ def export(
 
 def write_onnx(network: torch.nn.Module, info: ModelInfo, output: Path) -> None:
     """Write `network` with fixed input size and with `info` as its metadata."""
-    buffer = io.BytesIO()
     image = torch.zeros(1, len(info.mean), info.height, info.width)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # about sizes that are taken for fixed: they are
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        path = Path(folder) / "exported.onnx"
+        warnings.simplefilter("ignore", TracerWarning)  # about sizes that are taken for fixed: they are
         torch.onnx.export(
             network.eval(),
             (image,),
-            buffer,
+            path,
             opset_version=OPSET,
             input_names=["image"],
             output_names=list(_OUTPUTS),
             dynamo=False,
         )
-    model = _simplified(buffer.getvalue())
+        model = _simplified(path)
     onnx.helper.set_model_props(model, {METADATA_KEY: info.to_json()})
     onnx.checker.check_model(model, full_check=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, output)
 
 
-def _simplified(model: bytes) -> onnx.ModelProto:
-    """The same model with constants computed and normalisations merged into convolutions, as ONNX Runtime does it."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        # Standard operators only, and nothing that depends on this machine.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
-        options.log_severity_level = 3
-        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        simplified = onnx.load(options.optimized_model_filepath)
+def _simplified(model: Path) -> onnx.ModelProto:
+    """Compute constants and merge normalisations into convolutions, as ONNX Runtime does it."""
+    options = onnxruntime.SessionOptions()
+    # Standard operators only, and nothing that depends on this machine.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(model.with_name("simplified.onnx"))
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    simplified = onnx.load(options.optimized_model_filepath)
     del simplified.opset_import[:]  # ONNX Runtime lists all operator sets that it knows
     simplified.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     return simplified
@@ -138,7 +137,7 @@ def _simplified(model: bytes) -> onnx.ModelProto:
 
 @torch.no_grad()
 def disagreement(network: torch.nn.Module, model_file: Path, images: np.ndarray) -> float:
-    """Largest difference of any output between PyTorch and ONNX Runtime, px (m for depth).
+    """Find the largest difference of any output between PyTorch and ONNX Runtime, px (m for depth).
 
     That of values beyond 10 px counts in proportion: single precision rounds relatively.
 
@@ -150,8 +149,8 @@ def disagreement(network: torch.nn.Module, model_file: Path, images: np.ndarray)
     image = np.zeros(tensors.shapes[INPUT], np.float32)
     noise = np.random.default_rng(0).integers(0, 256, images[:2].shape, np.uint8)
     worst = 0.0
-    for picture in [*images, *noise, np.full_like(images[0], 128)]:
-        tensors.write_image(picture, image)
+    for shown in [*images, *noise, np.full_like(images[0], 128)]:
+        tensors.write_image(shown, image)
         exported = session.run(list(_OUTPUTS), {INPUT: image})
         expected = network(torch.from_numpy(image))
         for ours, theirs in zip(exported, expected, strict=True):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from image_as_imu_training.samples import Samples
 from image_as_imu_training.training.axial_network import AxialNetwork
 
-_MIN_BLUR_PX = 3.0  # below it a direction means little
+_MIN_BLUR_PX = 3.0  # below it an orientation means little
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Predictions:
     """The network's outputs on N samples, float32.
 
     Attributes:
-        flow: (N, 2, h, w) axial q, px. spread: (N, 2, h, w) of q along itself and across, px.
+        flow: (N, 2, h, w) axial q, px. sigma: (N, 2, h, w) of q along itself and across, px.
         depth: (N, h, w) m. depth_sigma: (N, h, w) of its logarithm.
     """
 
@@ -32,7 +32,7 @@ class Predictions:
 
     @classmethod
     def of(cls, batches: Sequence[Sequence[np.ndarray]]) -> Predictions:
-        """The four outputs of all batches."""
+        """Concatenate the four outputs of all batches."""
         flow, sigma, depth, depth_sigma = (np.concatenate(parts) for parts in zip(*batches, strict=True))
         return cls(flow, sigma, depth[:, 0], depth_sigma[:, 0])
 
@@ -50,7 +50,7 @@ def predict(network: AxialNetwork, samples: Samples, batch: int = 16) -> Predict
 
 
 def depth_log_errors(samples: Samples, predictions: Predictions) -> np.ndarray:
-    """log(Ẑ/Z), (N, h, w); NaN where the image does not tell the depth or nobody knows it."""
+    """Compute log(Ẑ/Z), (N, h, w); NaN where the image does not tell the depth or nobody knows it."""
     known = np.where(samples.depth_known[:, None, None], samples.depth.astype(np.float32), np.nan)
     return np.log(predictions.depth / known)
 
@@ -61,15 +61,15 @@ class Figures:
 
     Attributes:
         flow_error: mean ‖q̂ − q‖, px. flow_error_of_zero: the same for always predicting zero.
-        direction_error_deg: median error of the streak's direction line; length_error: median of |‖q̂‖/‖q‖ − 1|.
+        orientation_error_deg: median error of the streak's orientation; length_error: median of |‖q̂‖/‖q‖ − 1|.
             Both where the true blur has at least 3 px, on the half of those cells with the lowest ratio of predicted
-            spread along the streak to predicted length.
+            sigma along the streak to predicted length.
         depth_log_error: median |log(Ẑ/Z)| over cells with known depth.
     """
 
     flow_error: float
     flow_error_of_zero: float
-    direction_error_deg: float
+    orientation_error_deg: float
     length_error: float
     depth_log_error: float
 
@@ -83,15 +83,15 @@ def figures(samples: Samples, predictions: Predictions) -> Figures:
     blurred = true_length >= _MIN_BLUR_PX
     uncertainty = predictions.sigma[:, 0] / np.maximum(length, 1e-3)
     confident = blurred & (uncertainty <= np.median(uncertainty[blurred]))
-    turn = np.arctan2(predictions.flow[:, 1], predictions.flow[:, 0]) - np.arctan2(
+    double_angle = np.arctan2(predictions.flow[:, 1], predictions.flow[:, 0]) - np.arctan2(
         ground_truth[:, 1], ground_truth[:, 0]
     )
-    half_turn = 0.5 * np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
+    angle = 0.5 * np.abs((double_angle + np.pi) % (2 * np.pi) - np.pi)
     depth_error = np.abs(depth_log_errors(samples, predictions))
     return Figures(
         flow_error=float(error.mean()),
         flow_error_of_zero=float(true_length.mean()),
-        direction_error_deg=float(np.degrees(np.median(half_turn[confident]))),
+        orientation_error_deg=float(np.degrees(np.median(angle[confident]))),
         length_error=float(np.median(np.abs(length / np.maximum(true_length, 1e-3) - 1)[confident])),
         depth_log_error=float(np.nanmedian(depth_error)) if samples.depth_known.any() else math.nan,
     )

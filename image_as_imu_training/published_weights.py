@@ -16,7 +16,7 @@ from image_as_imu_training.rendering.views import STRIDE
 
 
 def load_segnext(path: Path, stride: int = STRIDE) -> SegNeXt:
-    """The network with weights of a state dict file, in evaluation mode. No code from the file is executed.
+    """Load the network's weights from a state dict file, in evaluation mode. No code from the file is executed.
 
     Args:
         path: `.safetensors`, or a `.pth` written by torch.save(state_dict), as the authors do.

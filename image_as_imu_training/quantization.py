@@ -22,7 +22,7 @@ from image_as_imu_training.metrics import Predictions, figures
 from image_as_imu_training.samples import Samples
 
 _HIGHEST_COST = 0.05  # of each error, relative
-_COSTS = ("flow_error", "direction_error_deg", "length_error")  # of `Figures`
+_COSTS = ("flow_error", "orientation_error_deg", "length_error")  # of `Figures`
 _EVERY = 8  # every so many-th frame shows the ranges of activations, the others what the result is worth
 _MOST_JUDGED = 128  # frames
 _PERCENTILE = 99.99  # of activations are in range: the very largest would make the steps of all others coarse
@@ -112,6 +112,7 @@ class _Images(CalibrationDataReader):
         self._images = iter(tqdm(images, "ranges", unit="frame", leave=False))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next input, None behind the last."""
         image = next(self._images, None)
         if image is None:
             return None
@@ -159,13 +160,14 @@ def _check_cost(source: Path, output: Path, frames: Samples) -> None:
 
 
 def _predict(model: Path, frames: Samples) -> Predictions:
-    """What the estimator would get."""
+    """Predict as the estimator would get it."""
     engine = load_engine(model, "onnxruntime")
     answers = [engine.infer(image) for image in tqdm(frames.image, model.stem, unit="frame", leave=False)]
     engine.close()
+    depths = [(field.depth, field.depth_sigma) for field in answers]
     return Predictions(
         np.stack([field.axial_flow for field in answers]),
         np.stack([field.sigma for field in answers]),
-        np.stack([field.depth for field in answers]),
-        np.stack([field.depth_sigma for field in answers]),
+        np.stack([depth for depth, _ in depths if depth is not None]),  # our networks all predict it
+        np.stack([sigma for _, sigma in depths if sigma is not None]),
     )

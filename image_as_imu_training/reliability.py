@@ -1,4 +1,4 @@
-"""Reliability diagram: are errors of flow and depth as large as the spreads say?"""
+"""Reliability diagram: predicted standard deviations of flow and depth against those of the errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reliability:
 
     @classmethod
     def of(cls, sigma: np.ndarray, error: np.ndarray) -> Reliability:
-        """From spreads and errors of cells; those whose error is NaN are left out."""
+        """Bin the sigmas and errors of cells; those whose error is NaN are left out."""
         known = np.isfinite(error)
         sigma, error = sigma[known], np.abs(error[known])
         bins = np.array_split(np.argsort(sigma), _BINS)
@@ -43,7 +43,7 @@ class Reliability:
 def flow_reliability(
     frames: Samples, predictions: Predictions, calibration: ModelInfo
 ) -> tuple[Reliability, Reliability]:
-    """Of axial flow along true streaks and across them, px, calibrated."""
+    """Measure that of axial flow along true streaks and across them, px, calibrated."""
     errors = flow_errors(frames, predictions, calibration)
     along, across = (
         Reliability.of(scale * predictions.sigma[:, part], errors[:, part])
@@ -53,16 +53,16 @@ def flow_reliability(
 
 
 def depth_reliability(frames: Samples, predictions: Predictions) -> Reliability | None:
-    """Of the log of depth, cell by cell as the network says it; None if no depth is known.
+    """Measure that of the log of depth, cell by cell as the network says it; None if no depth is known.
 
-    The calibrated spread is another thing: it is about the error that a whole frame shares, in scenes unlike these too.
+    The calibrated sigma is another thing: it is about the error that a whole frame shares, in scenes unlike these too.
     """
     errors = depth_log_errors(frames, predictions)
     return Reliability.of(predictions.depth_sigma, errors) if np.isfinite(errors).any() else None
 
 
 def plot_reliability(frames: Samples, predictions: Predictions, calibration: ModelInfo, path: Path) -> None:
-    """Draw flow and, if it is known, depth side by side; on the diagonal, spreads are what they say."""
+    """Draw flow and, if it is known, depth side by side; on the diagonal, sigmas are what they say."""
     along, across = flow_reliability(frames, predictions, calibration)
     depth = depth_reliability(frames, predictions)
     panels = [("px", {"along the streak": along, "across it": across})]

@@ -37,4 +37,5 @@ class Samples:
 
     @classmethod
     def concatenate(cls, parts: list[Samples]) -> Samples:
+        """Put the samples of all parts together."""
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))

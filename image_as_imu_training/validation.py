@@ -20,7 +20,7 @@ def validate(data: Path, checkpoint: Path, reliability_diagram: Path | None) -> 
     """Figures on crops and on whole frames, and the calibration that an export would store.
 
     Args:
-        reliability_diagram: picture to write, if given.
+        reliability_diagram: image to write, if given.
     """
     network = AxialNetwork(load_network(checkpoint))
     frames = load(data / "frames")

@@ -33,18 +33,18 @@ class VelocityFigures:
 
     Attributes:
         frames: how many have an exact velocity.
-        direction_error_deg: median error of the streak's direction line by the velocity solved with the true depth.
+        orientation_error_deg: median error of the streak's orientation by the velocity solved with the true depth.
         length_error: median of |‖f̂‖/‖f‖ − 1|, likewise. Both where the true blur has at least 3 px, on the half of
             those cells where the velocity's covariance allows for the smallest relative error of length.
-        own_depth_direction_error_deg, own_depth_length_error: the same by the velocity solved with the network's depth.
+        own_depth_orientation_error_deg, own_depth_length_error: the same with the network's depth.
         translations: how many frames also have known depth and at least 3 px of blur from translation.
         with_true_depth, with_own_depth: RMSE of v on those, relative to that of answering zero.
     """
 
     frames: int
-    direction_error_deg: float
+    orientation_error_deg: float
     length_error: float
-    own_depth_direction_error_deg: float
+    own_depth_orientation_error_deg: float
     own_depth_length_error: float
     translations: int
     with_true_depth: float
@@ -52,7 +52,7 @@ class VelocityFigures:
 
 
 def correlated_cells(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> float | None:
-    """How many cells share one independent error, for the solver's covariance to be right; None if no frame can tell.
+    """Count the cells that share one independent error, for the solver's covariance to be right; None if none can tell.
 
     Of the frames with an exact velocity and 3 px of blur, three in four then have a normalised error squared of (v, ω)
     below that quantile of χ² with six degrees of freedom: the median would hide that some are read wrongly. They are
@@ -73,8 +73,8 @@ def correlated_cells(frames: Samples, predictions: Predictions, calibration: Mod
         uncertainty = _uncertainty(calibration, math.exp(log_cells))
         squares = []
         for frame in blurred:
-            doubted = replace(uncertainty, depth_log_std=frame.field.depth_log_std)
-            velocity = frame.velocity(None, doubted, spectra=False)
+            with_depth_error = replace(uncertainty, depth_log_std=frame.field.depth_log_std)
+            velocity = frame.velocity(None, with_depth_error, spectra=False)
             error = velocity.vector - frame.motion
             squares.append(error @ np.linalg.solve(velocity.covariance, error))
         return float(np.quantile(squares, _MOST_FRAMES)) - _THEIR_CHI_SQUARE
@@ -89,12 +89,12 @@ def correlated_cells(frames: Samples, predictions: Predictions, calibration: Mod
 
 
 def flow_smoothing(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> float:
-    """`MotionField.smoothing`, px, with which the true motion and the smoothed true depth explain predictions best.
+    """Find `NetworkOutput.smoothing`, px, with which true motion and smoothed true depth explain predictions best.
 
     Of the frames with an exact velocity and 3 px of blur from translation; 0 if there are none.
 
     Args:
-        calibration: all of it that concerns lengths and spreads.
+        calibration: all of it that concerns lengths and sigmas.
     """
     telling = [frame for frame in _exact_frames(frames, predictions, calibration) if _translates(frame)]
 
@@ -111,39 +111,43 @@ def flow_smoothing(frames: Samples, predictions: Predictions, calibration: Model
 
 
 def _translates(frame: _Frame) -> bool:
-    """Whether the frame's depth has a scale, and its blur 3 px from translation."""
+    """Say whether the frame's depth has a scale, and its blur 3 px from translation."""
     translation = frame.matrix.flow(np.r_[frame.motion[:3], 0, 0, 0], frame.depth.ravel())
     return frame.depth_known and np.linalg.norm(translation, axis=1).mean() >= _MIN_PX
 
 
 def velocity_figures(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> VelocityFigures:
-    """Solve for the velocity per exposure, with the labelled depth and with the predicted one; its sign is the truth's.
+    """Solve for the velocity per exposure, with the labelled depth and with the predicted one, with the true sign.
 
     Args:
         calibration: as the export stores it.
     """
     uncertainty = _uncertainty(calibration, calibration.correlated_cells)
-    ground_truths, streaks, errors = [], {"true": [], "own": []}, {"true": [], "own": []}
+    true_linear, streaks, errors = [], {"true": [], "own": []}, {"true": [], "own": []}
     exact = list(_exact_frames(frames, predictions, calibration))
     for frame in exact:
         tells_translation = _translates(frame)
         if tells_translation:
-            ground_truths.append(frame.motion[:3])
+            true_linear.append(frame.motion[:3])
         for whose, measured in (("true", frame.depth), ("own", None)):
             velocity = frame.velocity(measured, uncertainty)
-            depth = frame.field.depth if measured is None else measured
+            depth = frame.predicted_depth if measured is None else measured
             jacobian = frame.matrix.velocity_to_flow(depth.ravel())
             streaks[whose].append(_flow_errors(velocity, jacobian, frame.true_flow))
             if tells_translation:
                 errors[whose].append(velocity.linear - frame.motion[:3])
-    zero = _root_mean_square(ground_truths)
+    zero = _root_mean_square(true_linear)
+    orientation, length = _of_surer_half(streaks["true"])
+    own_orientation, own_length = _of_surer_half(streaks["own"])
     return VelocityFigures(
-        len(exact),
-        *_of_surer_half(streaks["true"]),
-        *_of_surer_half(streaks["own"]),
-        len(ground_truths),
-        _root_mean_square(errors["true"]) / zero,
-        _root_mean_square(errors["own"]) / zero,
+        frames=len(exact),
+        orientation_error_deg=orientation,
+        length_error=length,
+        own_depth_orientation_error_deg=own_orientation,
+        own_depth_length_error=own_length,
+        translations=len(true_linear),
+        with_true_depth=_root_mean_square(errors["true"]) / zero,
+        with_own_depth=_root_mean_square(errors["own"]) / zero,
     )
 
 
@@ -165,9 +169,15 @@ class _Frame:
     field: NetworkOutput
     true_flow: np.ndarray
 
+    @property
+    def predicted_depth(self) -> np.ndarray:
+        """(h, w) m by the network, which predicts it in training."""
+        assert self.field.depth is not None
+        return self.field.depth
+
     def velocity(self, measured: np.ndarray | None, uncertainty: Uncertainty, spectra: bool = True) -> Velocity:
-        """Per exposure, as the runtime solves it with measured depth (h, w) m or the network's, with the true sign."""
-        depth = self.field.depth if measured is None else measured
+        """Solve per exposure as the runtime does, with measured depth (h, w) m or the network's, with the true sign."""
+        depth = self.predicted_depth if measured is None else measured
         seen = None
         if spectra:
             blur = float(np.hypot(*self.field.axial_flow).mean())
@@ -185,7 +195,8 @@ def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelI
         stride = height // len(depth)
         focal, cx, cy = map(float, frames.camera[index])
         camera = Camera(width, height, focal, focal, cx, cy)
-        matrix = MotionFieldMatrix.at(camera, cell_centres(*depth.shape, stride))
+        rows, columns = depth.shape
+        matrix = MotionFieldMatrix.at(camera, cell_centres(rows, columns, stride))
         field = NetworkOutput(
             calibration.corrected(predictions.flow[index]),
             predictions.sigma[index] * sigma_scale,
@@ -209,8 +220,11 @@ def _uncertainty(calibration: ModelInfo, cells: float) -> Uncertainty:
 
 
 def _flow_errors(velocity: Velocity, flow_per_velocity: np.ndarray, true_flow: np.ndarray) -> np.ndarray:
-    """For the N cells with at least 3 px of true blur: expected relative error of length, error of direction in rad,
-    relative error of length: (3, N)."""
+    """Judge the N cells with at least 3 px of true blur.
+
+    Returns:
+        (3, N): expected relative error of length, error of orientation in rad, relative error of length.
+    """
     chosen = np.linalg.norm(true_flow, axis=1) >= _MIN_PX
     jacobian, true_flow = flow_per_velocity[chosen], true_flow[chosen]
     flow = jacobian @ velocity.vector
@@ -224,12 +238,12 @@ def _flow_errors(velocity: Velocity, flow_per_velocity: np.ndarray, true_flow: n
 
 
 def _of_surer_half(errors: list[np.ndarray]) -> tuple[float, float]:
-    """Median errors of direction in degrees and of length, of `_flow_errors` of several frames."""
-    doubt, direction, length = np.concatenate([*errors, np.empty((3, 0))], axis=1)
-    if not len(doubt):
+    """Take median errors of orientation in degrees and of length, of `_flow_errors` of several frames."""
+    expected, orientation, length = np.concatenate([*errors, np.empty((3, 0))], axis=1)
+    if not len(expected):
         return math.nan, math.nan
-    surer = doubt <= np.median(doubt)
-    return float(np.degrees(np.median(direction[surer]))), float(np.median(length[surer]))
+    surer = expected <= np.median(expected)
+    return float(np.degrees(np.median(orientation[surer]))), float(np.median(length[surer]))
 
 
 def _root_mean_square(values: list[np.ndarray]) -> float:

@@ -79,7 +79,7 @@ class _Wanted:
 
     def __init__(self, capture: Capture, args: argparse.Namespace) -> None:
         self._capture, self._args = capture, args
-        self._turning = capture.turning() if args.min_blur else None
+        self._turning = capture.angular_velocity() if args.min_blur else None
         if args.min_blur and self._turning is None:
             raise InputError("--min-blur needs a gyroscope or poses in the capture")
         self.default_exposure = args.exposure or DEFAULT_EXPOSURE

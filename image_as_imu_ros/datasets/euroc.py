@@ -7,13 +7,13 @@ gyroscope's bias, which the ground truth holds too, is taken off: on these vehic
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Gyroscope, Poses, ascending, read_image
+from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Gyroscope, Poses
+from image_as_imu_ros.datasets.files import ascending, read_image
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.so3 import rotation_matrices
@@ -22,14 +22,13 @@ _DISTORTION_MODELS = {"radial-tangential": "plumb_bob", "equidistant": "equidist
 
 
 def open_capture(folder: Path, camera: str = "cam0") -> Capture:
-    """A sequence's folder, or its mav0.
+    """Open a sequence's folder, or its mav0.
 
     Raises:
         InputError: files are missing or damaged.
     """
     root = folder / "mav0" if (folder / "mav0").is_dir() else folder
     intrinsics, camera_to_body = _read_camera(root / camera / "sensor.yaml")
-    files = _read_list(root / camera / "data.csv")
     ground_truth = root / "state_groundtruth_estimate0" / "data.csv"
     states = _read_numbers(ground_truth, 8) if ground_truth.exists() else None
     poses = None
@@ -45,27 +44,28 @@ def open_capture(folder: Path, camera: str = "cam0") -> Capture:
         if states is not None and states.shape[1] >= 13:
             rates = rates - np.column_stack([np.interp(times, stamps, states[:, column]) for column in (10, 11, 12)])
         gyroscope = Gyroscope(times, rates @ (camera_to_body[:3, :3].T @ imu_to_body[:3, :3]).T)
-    frames = _Frames(root / camera / "data", files, intrinsics)
-    return Capture(frames, len(files), lossless=True, gyroscope=gyroscope, poses=poses)
+    frames = _open_frames(root / camera, intrinsics)
+    return Capture(frames, len(frames), lossless=True, gyroscope=gyroscope, poses=poses)
 
 
-class _Frames:
-    def __init__(self, folder: Path, files: list[tuple[int, str]], camera: Camera) -> None:
-        self._folder, self._files, self._camera = folder, files, camera
+def _open_frames(folder: Path, camera: Camera) -> Frames:
+    files = _read_list(folder / "data.csv")
 
-    def __iter__(self) -> Iterator[CapturedFrame]:
-        for stamp, name in self._files:
-            yield CapturedFrame(stamp, read_image(self._folder / name), self._camera)
+    def read(i: int) -> CapturedFrame:
+        stamp, name = files[i]
+        return CapturedFrame(stamp, read_image(folder / "data" / name), camera)
+
+    return Frames(np.array([stamp for stamp, _ in files], np.int64), np.zeros(len(files), bool), read)
 
 
 def _read_camera(path: Path) -> tuple[Camera, np.ndarray]:
-    """Intrinsics, and the transform (4, 4) camera → body."""
+    """Read the intrinsics, and the transform (4, 4) camera → body."""
     sensor = _read_yaml(path)
     try:
-        (width, height), intrinsics = sensor["resolution"], map(float, sensor["intrinsics"])
+        (width, height), (fx, fy, cx, cy) = sensor["resolution"], map(float, sensor["intrinsics"])
         distortion = tuple(map(float, sensor["distortion_coefficients"]))
         model = _DISTORTION_MODELS[sensor["distortion_model"]]
-        return Camera(int(width), int(height), *intrinsics, model, distortion), _transform(sensor, path)
+        return Camera(int(width), int(height), fx, fy, cx, cy, model, distortion), _transform(sensor, path)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not describe a camera as EuRoC's do: {error!r}") from None
 
@@ -78,7 +78,7 @@ def _read_yaml(path: Path) -> dict:
 
 
 def _transform(sensor: dict, path: Path) -> np.ndarray:
-    """T_BS (4, 4): sensor → body."""
+    """Return T_BS (4, 4): sensor → body."""
     try:
         return np.array(sensor["T_BS"]["data"], np.float64).reshape(4, 4)
     except (KeyError, TypeError, ValueError):
@@ -86,7 +86,7 @@ def _transform(sensor: dict, path: Path) -> np.ndarray:
 
 
 def _read_list(path: Path) -> list[tuple[int, str]]:
-    """(ns, file name) in the order of time."""
+    """Read (ns, file name) in the order of time."""
     try:
         with path.open(newline="") as file:
             rows = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
@@ -96,7 +96,7 @@ def _read_list(path: Path) -> list[tuple[int, str]]:
 
 
 def _read_numbers(path: Path, least_columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stamps (N,) int64 ns, ascending, and the other columns."""
+    """Read stamps (N,) int64 ns, ascending, and the other columns."""
     try:
         lines = [line.split(",") for line in path.read_text().splitlines() if line and not line.startswith("#")]
         stamps = np.array([int(line[0]) for line in lines], np.int64)  # a float would round nanoseconds

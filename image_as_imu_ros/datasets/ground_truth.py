@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import cv2
 import numpy as np
 
-_LONGEST_GAP = 0.1  # s between two samples; nothing is known inside longer ones
+from image_as_imu_ros.geometry import so3
 
-
+LONGEST_DT = 0.1  # s between two samples; nothing is known inside longer ones
 _HOLD = 0.02  # s for which the first and the last sample of the recording stand for their surroundings
-
-
 _POSE_WINDOW = 0.02  # s to either side over which poses are differenced: shorter ones amplify their noise
 
 
@@ -33,14 +30,14 @@ class GroundTruth:
     frame_id: str
 
     def at(self, stamps: np.ndarray, window: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean velocity over a time window about each stamp, by linear interpolation between the samples.
+        """Average the velocity over a time window about each stamp, by linear interpolation between the samples.
 
         Args:
             stamps: (M,) int64 ns, the windows' middles.
             window: s, more than 0; one for all stamps, or (M,).
 
         Returns:
-            (linear, angular), both (M, 3). NaN where the window touches a gap of more than 0.1 s between samples, or
+            (linear, angular), both (M, 3). NaN where the window touches more than 0.1 s without a sample, or
             lies more than 20 ms before the first or after the last.
         """
         times = self._times
@@ -50,7 +47,7 @@ class GroundTruth:
         known = (middle >= times[0]) & (middle <= times[-1]) & (end > start)
         first = np.searchsorted(times, start, side="right") - 1
         last = np.searchsorted(times, end, side="left")
-        known &= self._gaps_before[last] == self._gaps_before[np.maximum(first, 0)]
+        known &= self._interruptions_before[last] == self._interruptions_before[np.maximum(first, 0)]
         mean = np.full((len(middle), 6), np.nan)
         mean[known] = (self._travelled(end[known]) - self._travelled(start[known])) / (end - start)[known, None]
         return mean[:, :3], mean[:, 3:]
@@ -68,9 +65,9 @@ class GroundTruth:
         return np.concatenate([values[:1], values, values[-1:]])
 
     @cached_property
-    def _gaps_before(self) -> np.ndarray:
-        """(N + 2,) how many gaps there are before each of `_times`."""
-        return np.r_[0, np.cumsum(np.diff(self._times) > _LONGEST_GAP)]
+    def _interruptions_before(self) -> np.ndarray:
+        """(N + 2,) how many interruptions there are before each of `_times`."""
+        return np.r_[0, np.cumsum(np.diff(self._times) > LONGEST_DT)]
 
     @cached_property
     def _integral(self) -> np.ndarray:
@@ -88,7 +85,7 @@ class GroundTruth:
 
 
 def velocities_of_poses(stamps: np.ndarray, rotations: np.ndarray, positions: np.ndarray) -> GroundTruth:
-    """The velocities of a body, in its own axes, from its poses in a fixed frame, by central differences over ±20 ms.
+    """Differentiate the poses of a body in a fixed frame: its velocities in its own axes, by differences over ±20 ms.
 
     Args:
         stamps: (N,) int64 ns, ascending.
@@ -102,13 +99,12 @@ def velocities_of_poses(stamps: np.ndarray, rotations: np.ndarray, positions: np
     before = np.minimum(np.searchsorted(stamps, stamps - window), np.maximum(here - 1, 0))
     after = np.maximum(np.searchsorted(stamps, stamps + window, side="right") - 1, np.minimum(here + 1, len(here) - 1))
     # Both neighbours are needed and must be near.
-    longest = round(_LONGEST_GAP * 1e9)
+    longest = round(LONGEST_DT * 1e9)
     inner = (before < here) & (after > here)
     inner &= (stamps - stamps[before] <= longest) & (stamps[after] - stamps <= longest)
     here, before, after = here[inner], before[inner], after[inner]
     seconds = (stamps[after] - stamps[before])[:, None] * 1e-9
 
-    turns = rotations[before].transpose(0, 2, 1) @ rotations[after]
-    angular = np.array([cv2.Rodrigues(turn)[0][:, 0] for turn in turns]).reshape(-1, 3) / seconds
+    angular = so3.log(rotations[before].transpose(0, 2, 1) @ rotations[after]) / seconds
     linear = np.einsum("nji,nj->ni", rotations[here], (positions[after] - positions[before]) / seconds)
     return GroundTruth(stamps[here], linear, angular, "")

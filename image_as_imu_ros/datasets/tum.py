@@ -5,18 +5,20 @@ Depth is registered to the colour image, 5000 units per metre. Poses are those o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Poses, ascending, read_depth, read_image
+from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Poses
+from image_as_imu_ros.datasets.files import ascending, read_camera, read_depth, read_image
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.so3 import rotation_matrices
 
 _UNITS_PER_METRE = 5000
 _LONGEST_DELAY = 20_000_000  # ns between a colour image and its depth image
+
+_INTRINSICS = "camera-intrinsics.txt"
 
 # The data set's own calibration of its three Kinects' colour cameras.
 _CAMERAS = {
@@ -27,62 +29,75 @@ _CAMERAS = {
 
 
 def open_capture(folder: Path, camera: Camera | None = None) -> Capture:
-    """A sequence's folder.
+    """Open a sequence's folder.
 
     Args:
-        camera: of the colour images; None: the folder's name says which of the data set's cameras it was.
+        camera: of the colour images; None: that of a `camera-intrinsics.txt` in the folder (a 3×3 matrix, then OpenCV's
+            distortion coefficients, if any), else the folder's name says which of the data set's cameras it was.
 
     Raises:
         InputError: files are missing or damaged, or the camera is not known.
     """
+    frames = open_frames(folder, camera)
+    poses = read_poses(folder) if (folder / "groundtruth.txt").exists() else None
+    return Capture(frames, len(frames), lossless=True, poses=poses)
+
+
+def open_frames(folder: Path, camera: Camera | None = None) -> Frames:
+    """List the colour images with the depth images taken within 20 ms of them; as `open_capture`."""
     colour = _read_list(folder / "rgb.txt")
     depth = _read_list(folder / "depth.txt") if (folder / "depth.txt").exists() else []
-    poses = None
-    if (folder / "groundtruth.txt").exists():
-        rows = _rows(folder / "groundtruth.txt", 8)
-        try:
-            values = np.array([row[1:8] for row in rows], np.float64)
-        except ValueError as error:
-            raise InputError(f"{folder / 'groundtruth.txt'}: {error}") from None
-        stamps, values = ascending(np.array([_nanoseconds(row[0]) for row in rows], np.int64), values)
-        poses = Poses(stamps, rotation_matrices(values[:, [6, 3, 4, 5]]), values[:, :3])
-    frames = _Frames(folder, colour, depth, camera or _camera_of(folder))
-    return Capture(frames, len(colour), lossless=True, poses=poses)
+    stamps = np.array([stamp for stamp, _ in colour], np.int64)
+    depth_stamps = np.array([stamp for stamp, _ in depth], np.int64)
+    nearest, has_depth = np.zeros(len(stamps), int), np.zeros(len(stamps), bool)
+    if depth:
+        nearest = np.abs(depth_stamps - stamps[:, None]).argmin(1)
+        has_depth = np.abs(depth_stamps[nearest] - stamps) <= _LONGEST_DELAY
+    known = None if camera is not None or (folder / _INTRINSICS).exists() else _camera_by_name(folder)
+
+    def read(i: int) -> CapturedFrame:
+        stamp, name = colour[i]
+        image = read_image(folder / name)
+        size = image.shape[1::-1]
+        if camera is not None:
+            taken_by = camera
+        else:
+            taken_by = read_camera(folder / _INTRINSICS, *size) if known is None else known.resize(*size)
+        depth_image = read_depth(folder / depth[nearest[i]][1], _UNITS_PER_METRE) if has_depth[i] else None
+        return CapturedFrame(stamp, image, taken_by, depth_image=depth_image)
+
+    return Frames(stamps, has_depth, read)
 
 
-class _Frames:
-    def __init__(self, folder: Path, colour: list[tuple[int, str]], depth: list[tuple[int, str]], camera: Camera):
-        self._folder, self._colour, self._depth, self._camera = folder, colour, depth, camera
-        self._depth_stamps = np.array([stamp for stamp, _ in depth], np.int64)
-
-    def __iter__(self) -> Iterator[CapturedFrame]:
-        for stamp, name in self._colour:
-            image = read_image(self._folder / name)
-            yield CapturedFrame(stamp, image, self._camera, depth=self._depth_at(stamp))
-
-    def _depth_at(self, stamp: int) -> np.ndarray | None:
-        if not self._depth:
-            return None
-        nearest = int(np.abs(self._depth_stamps - stamp).argmin())
-        if abs(self._depth_stamps[nearest] - stamp) > _LONGEST_DELAY:
-            return None
-        return read_depth(self._folder / self._depth[nearest][1], _UNITS_PER_METRE)
+def read_poses(folder: Path) -> Poses:
+    """Read the motion capture's poses. Raises InputError: the file is missing or damaged."""
+    path = folder / "groundtruth.txt"
+    rows = _rows(path, 8)
+    try:
+        values = np.array([row[1:8] for row in rows], np.float64)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    stamps, values = ascending(np.array([_nanoseconds(row[0]) for row in rows], np.int64), values)
+    return Poses(stamps, rotation_matrices(values[:, [6, 3, 4, 5]]), values[:, :3])
 
 
-def _camera_of(folder: Path) -> Camera:
+def _camera_by_name(folder: Path) -> Camera:
     for name, camera in _CAMERAS.items():
         if name in folder.resolve().name:
             return camera
-    raise InputError(f"{folder}: its name holds none of {', '.join(_CAMERAS)}, so give the camera: --fx …")
+    raise InputError(
+        f"{folder}: its name holds none of {', '.join(_CAMERAS)}, so the camera is not known: "
+        f"put its 3×3 matrix into {_INTRINSICS} there (or give --fx …)"
+    )
 
 
 def _read_list(path: Path) -> list[tuple[int, str]]:
-    """(ns, file name) in the order of time."""
+    """Return (ns, file name) in the order of time."""
     return sorted((_nanoseconds(row[0]), row[1]) for row in _rows(path, 2))
 
 
 def _rows(path: Path, columns: int) -> list[list[str]]:
-    """Words of each line that is not a comment."""
+    """Split each line that is not a comment into words."""
     try:
         rows = [line.replace(",", " ").split() for line in path.read_text().splitlines()]
     except OSError:
@@ -94,7 +109,7 @@ def _rows(path: Path, columns: int) -> list[list[str]]:
 
 
 def _nanoseconds(seconds: str) -> int:
-    """A decimal number → ns, exactly: a float of s since 1970 only holds 0.2 µs."""
+    """Convert a decimal number to ns, exactly: a float of s since 1970 only holds 0.2 µs."""
     try:
         whole, _, fraction = seconds.partition(".")
         return int(whole) * 1_000_000_000 + int(f"{fraction:0<9.9}")

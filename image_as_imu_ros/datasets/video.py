@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Gyroscope, ascending, nanoseconds
+from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Gyroscope
+from image_as_imu_ros.datasets.files import ascending, nanoseconds
 from image_as_imu_ros.datasets.video_file import frame_count, video_frames
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
@@ -27,7 +28,7 @@ def open_capture(
     time_unit: str = "s",
     offset: float = 0.0,
 ) -> Capture:
-    """A video file.
+    """Open a video file.
 
     Args:
         camera: of the video's frames.
@@ -45,7 +46,7 @@ def open_capture(
         stamps = _START + nanoseconds(times * TIME_UNITS[time_unit] - offset)
         recorded = stamps > 0  # not long before the video began
         if recorded.sum() < 2:
-            raise InputError(f"{gyroscope} ends before the video begins: look at --offset and --time-unit")
+            raise InputError(f"{gyroscope} ends before the video begins: check --offset and --time-unit")
         angular = angular if rotation is None else angular @ rotation.T
         samples = Gyroscope(*ascending(stamps[recorded], angular[recorded]))
     return Capture(_Frames(path, camera), frame_count(path), lossless=False, gyroscope=samples)
@@ -63,7 +64,7 @@ class _Frames:
 
 
 def _read_gyroscope(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Times (N,) and rates (N, 3)."""
+    """Read times (N,) and rates (N, 3)."""
     try:
         table = np.genfromtxt(path, delimiter=",", usecols=(0, 1, 2, 3), dtype=np.float64, ndmin=2)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Frames of video files, one after the other."""
+"""Frames of video files, by number or one after the other."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from image_as_imu_ros.errors import InputError
 
+_SEEK_BEYOND = 64  # frames; fewer are decoded faster than they are sought across
+
 
 def open_video(path: Path) -> cv2.VideoCapture:
-    """Raises InputError: it is missing, or not in a format that OpenCV reads."""
+    """Open a video. Raises InputError: it is missing, or not in a format that OpenCV reads."""
     video = cv2.VideoCapture(str(path))
     if not video.isOpened():
         raise InputError(f"{path} is missing or not a readable video")
@@ -22,7 +24,7 @@ def open_video(path: Path) -> cv2.VideoCapture:
 
 
 def frame_count(path: Path) -> int:
-    """How many frames can be read. Containers also count pictures that they hide from players."""
+    """Count the frames that can be read. Containers also count images that they hide from players."""
     video = open_video(path)
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     while count > 0:
@@ -34,10 +36,35 @@ def frame_count(path: Path) -> int:
 
 
 def video_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
-    """(time since the video's start in s, (H, W, 3) uint8 BGR) of each frame."""
+    """Yield (time since the video's start in s, (H, W, 3) uint8 BGR) of each frame."""
     video = open_video(path)
     while True:
         read, image = video.read()
         if not read:
             return
         yield video.get(cv2.CAP_PROP_POS_MSEC) * 1e-3, image
+
+
+class Video:
+    """Frames of a video of constant rate, by number. Fast where numbers ascend."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._count = path, frame_count(path)
+        self._video = open_video(path)
+        self._next = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        """Decode a frame: (H, W, 3) uint8 BGR. Raises InputError: the file is damaged there."""
+        if not self._next <= number < self._next + _SEEK_BEYOND:
+            self._video.set(cv2.CAP_PROP_POS_FRAMES, number)
+            self._next = number
+        while self._next < number and self._video.grab():
+            self._next += 1
+        self._next += 1
+        read, image = self._video.read()
+        if not read:
+            raise InputError(f"{self._path}: frame {number} of {len(self)} cannot be decoded")
+        return image

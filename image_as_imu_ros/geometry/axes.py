@@ -8,7 +8,7 @@ from image_as_imu_ros.errors import InputError
 
 
 def rotation_of_axes(axes: str) -> np.ndarray:
-    """A text like "-y,-x,-z" → the rotation (3, 3) from the sensor's frame.
+    """Read a text like "-y,-x,-z" as the rotation (3, 3) from the sensor's frame.
 
     Row i is what the target's axis i is in the sensor's axes: a forward-looking camera on a robot base, whose x points
     forward, y left and z up, has "-y,-z,x".

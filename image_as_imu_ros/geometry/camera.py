@@ -18,7 +18,7 @@ from image_as_imu_ros.errors import InputError
 # CameraInfo.distortion_model → how many coefficients OpenCV takes. "rational_polynomial" may carry thin-prism
 # and tilt terms, hence up to 14.
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-_MAX_SIDE = 16384
+MAX_SIDE = 16384
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Camera:
     distortion: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (0 < self.width <= _MAX_SIDE and 0 < self.height <= _MAX_SIDE):
-            raise InputError(f"camera size is {self.width}×{self.height}; expected 1 to {_MAX_SIDE} px a side")
+        if not (0 < self.width <= MAX_SIDE and 0 < self.height <= MAX_SIDE):
+            raise InputError(f"camera size is {self.width}×{self.height}; expected 1 to {MAX_SIDE} px a side")
         intrinsics = (self.fx, self.fy, self.cx, self.cy)
         if not all(math.isfinite(value) for value in (*intrinsics, *self.distortion)):
             raise InputError(f"camera intrinsics are not finite: fx, fy, cx, cy = {intrinsics}, D = {self.distortion}")
@@ -73,11 +73,11 @@ class Camera:
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
 
     def crop(self, left: int, top: int, width: int, height: int) -> Camera:
-        """The camera of the sub-image that starts at pixel (left, top)."""
+        """Return the camera of the sub-image that starts at pixel (left, top)."""
         return replace(self, width=width, height=height, cx=self.cx - left, cy=self.cy - top)
 
     def resize(self, width: int, height: int) -> Camera:
-        """The camera of the image resampled to width × height (pixel areas map onto pixel areas)."""
+        """Return the camera of the image resampled to width × height (pixel areas map onto pixel areas)."""
         sx, sy = width / self.width, height / self.height
         return replace(
             self,
@@ -90,7 +90,7 @@ class Camera:
         )
 
     def rays(self, pixels: np.ndarray) -> np.ndarray:
-        """Undistorted rays through distorted pixels.
+        """Undistort pixels to the rays through them.
 
         Args:
             pixels: (N, 2) pixel coordinates.
@@ -107,13 +107,14 @@ class Camera:
             rays = cv2.fisheye.undistortPoints(points, self.matrix, coefficients)[:, 0]
         else:
             criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-12)
-            rays = cv2.undistortPointsIter(points, self.matrix, coefficients, None, None, criteria)[:, 0]
+            # The matrices would rectify and project again: these are rays.
+            rays = cv2.undistortPointsIter(points, self.matrix, coefficients, np.eye(3), np.eye(3), criteria)[:, 0]
         missed = ~(np.linalg.norm(self.project(rays) - pixels, axis=1) < 0.1)
         rays[missed] = np.nan
         return rays
 
     def project(self, rays: np.ndarray) -> np.ndarray:
-        """Distorted pixels of rays: (N, 2) normalised coordinates → (N, 2) float64 px."""
+        """Project rays with distortion: (N, 2) normalised coordinates → (N, 2) float64 px."""
         rays = np.asarray(rays, dtype=np.float64)
         if not self.distortion:
             return rays * (self.fx, self.fy) + (self.cx, self.cy)
@@ -124,7 +125,7 @@ class Camera:
         return cv2.projectPoints(points, zero, zero, self.matrix, coefficients)[0][:, 0]
 
     def projection_jacobian(self, rays: np.ndarray) -> np.ndarray:
-        """∂ pixel / ∂ ray at (N, 2) rays → (N, 2, 2) px. diag(fx, fy) without distortion."""
+        """Differentiate pixel by ray at (N, 2) rays: (N, 2, 2) px. diag(fx, fy) without distortion."""
         rays = np.asarray(rays, dtype=np.float64)
         if not self.distortion:
             return np.broadcast_to(np.diag([self.fx, self.fy]), (len(rays), 2, 2)).copy()

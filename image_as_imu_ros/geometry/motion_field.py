@@ -1,4 +1,12 @@
-"""What the network sees: axial flow and depth on a grid, and their spread; the matrix that links them to velocity."""
+"""The motion field of a static scene: the matrix that links the camera's velocity to the flow of pixels.
+
+In a frame that moves with v and ω a static point P moves with Ṗ = −v − ω × P. With the ray (x, y) = (X, Y)/Z,
+
+    ẋ = −vx/Z + x·vz/Z + x·y·ωx − (1 + x²)·ωy + y·ωz
+    ẏ = −vy/Z + y·vz/Z + (1 + y²)·ωx − x·y·ωy − x·ωz                      (Longuet-Higgins & Prazdny 1980)
+
+and pixels move by ∂pixel/∂ray times that, which is diag(fx, fy) without distortion.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +18,7 @@ from image_as_imu_ros.geometry.camera import Camera
 
 
 def cell_centres(height: int, width: int, stride: int) -> np.ndarray:
-    """Pixel coordinates (height·width, 2) of the centres of a grid's cells, row by row."""
+    """Return the pixel coordinates (height·width, 2) of the centres of a grid's cells, row by row."""
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     return (np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5) * stride - 0.5
 
@@ -32,7 +40,7 @@ class MotionFieldMatrix:
 
     @classmethod
     def at(cls, camera: Camera, pixels: np.ndarray) -> MotionFieldMatrix:
-        """The matrix at (N, 2) pixels of an image taken by `camera`."""
+        """Compute the matrix at (N, 2) pixels of an image taken by `camera`."""
         rays = camera.rays(pixels)
         jacobian = camera.projection_jacobian(rays)
         x, y = rays[:, 0], rays[:, 1]
@@ -42,15 +50,15 @@ class MotionFieldMatrix:
         return cls(jacobian @ linear, jacobian @ angular)
 
     def select(self, pixels: np.ndarray) -> MotionFieldMatrix:
-        """The matrix at some of the pixels, given by index or mask."""
+        """Keep some of the pixels, given by index or mask."""
         return MotionFieldMatrix(self.linear[pixels], self.angular[pixels])
 
     def velocity_to_flow(self, depth: np.ndarray) -> np.ndarray:
-        """(N,) depth, m → (N, 2, 6): pixel velocity per unit of (v, ω). Unknown depth counts as infinite."""
+        """Return (N, 2, 6) pixel velocity per unit of (v, ω) at (N,) depth, m. Unknown depth counts as infinite."""
         return np.concatenate([self.linear * _inverse(depth)[:, None, None], self.angular], axis=2)
 
     def flow(self, velocity: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
-        """Pixel velocity (N, 2), px/s, of a camera that moves with (6,) (v, ω). Unknown depth counts as infinite."""
+        """Return (N, 2) px/s, the flow of a camera that moves with (6,) (v, ω). Unknown depth counts as infinite."""
         flow = (self.angular.reshape(-1, 3) @ velocity[3:]).reshape(-1, 2)
         if depth is not None:
             flow += (self.linear.reshape(-1, 3) @ velocity[:3]).reshape(-1, 2) * _inverse(depth)[:, None]

@@ -31,7 +31,7 @@ class View:
 
     @classmethod
     def of(cls, source: Camera, width: int, height: int) -> View:
-        """The view of a camera for a network input of width × height px."""
+        """Cut a camera's view for a network input of width × height px."""
         scale = min(source.width / width, source.height / height)
         crop_width = min(source.width, max(1, round(width * scale)))
         crop_height = min(source.height, max(1, round(height * scale)))
@@ -69,12 +69,12 @@ class View:
         return cv2.resize(crop, (self.camera.width, self.camera.height), interpolation=interpolation)
 
     def to_source(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels of the network's input (…, 2) → pixels of the full image (…, 2)."""
+        """Map pixels of the network's input (…, 2) to pixels of the full image (…, 2)."""
         scale = (self.width / self.camera.width, self.height / self.camera.height)
         return (pixels + 0.5) * scale - 0.5 + (self.left, self.top)
 
     def sample_depth(self, depth: np.ndarray, stride: int) -> np.ndarray:
-        """A measured depth image → depth at the grid's cell centres.
+        """Sample a measured depth image at the grid's cell centres.
 
         Args:
             depth: (H, W) m, registered to the full image, of any size with its aspect ratio; 0, NaN or inf = unknown.

@@ -38,17 +38,17 @@ def render_invented_motion(
     `generator` must live on the CPU.
     """
     device = torch.device(device)
-    of_rooms, of_rgbd = round(count * room_share), round(count * RGBD_SHARE) if frames else 0
+    of_rooms, of_rgbd = round(count * room_share), 0 if frames is None else round(count * RGBD_SHARE)
     of_planes = count - of_rooms - of_rgbd
     local = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
 
     def lenses(number: int) -> torch.Tensor:
-        """(number,) radial distortion; two lenses in three have none."""
+        """Draw (number,) radial distortion; two lenses in three have none."""
         bent, some = torch.rand(2, number, device=device, generator=local)
         return torch.where(some < 1 / 3, 0.3 * bent - 0.05, 0.0)
 
     def invented_views(number: int) -> Views:
-        """Cameras that are 45–110° wide."""
+        """Draw cameras that are 45–110° wide."""
         degrees = 45 + 65 * torch.rand(number, device=device, generator=local)
         return random_views(FRAME_WIDTH / 2 / torch.deg2rad(degrees / 2).tan(), lenses(number), *size, local)
 
@@ -61,7 +61,7 @@ def render_invented_motion(
         views = invented_views(of_rooms)
         textures = photos.random_textures(of_rooms * TEXTURES, generator, device).unflatten(0, (of_rooms, TEXTURES))
         parts.append(_render_scenes(random_rooms(textures[:, :, 0], views, local), views, local, depth_known=True))
-    if of_rgbd:
+    if of_rgbd and frames is not None:
         chosen = torch.randint(len(frames.texture), (of_rgbd,), generator=generator)
         texture, inverse_depth = frames.texture[chosen].to(device), frames.inverse_depth[chosen].to(device)
         scene, focal = random_rgbd(texture, inverse_depth, frames.focal, local)
@@ -74,7 +74,7 @@ def _render_scenes(scene: Scene, views: Views, generator: torch.Generator, depth
     """Move cameras through B scenes. Samples of similar blur are rendered together: short blurs stay cheap."""
     cells = views.cells()
     motion = random_motion(views, scene.inverse_depth(views.rays(cells)), generator)
-    inverse_depth = scene.inverse_depth(motion.turned(views.rays(cells), views.rows(cells)))
+    inverse_depth = scene.inverse_depth(motion.rotated(views.rays(cells), views.rows(cells)))
     subframes = subframe_count(views, motion, inverse_depth)
     light = torch.empty(
         len(subframes), 1, views.height + 2 * MARGIN, views.width + 2 * MARGIN, device=inverse_depth.device

@@ -28,9 +28,11 @@ class Recording:
 
     @property
     def name(self) -> str:
+        """LAYOUT:NAME."""
         return f"{self.layout}:{self.folder.name}"
 
     def open(self) -> RgbdSequence:
+        """Read what the recording says about its frames; the last few recordings are kept."""
         return _open(self)
 
 
@@ -44,7 +46,7 @@ def _open(recording: Recording) -> RgbdSequence:
 
 
 def find_recordings(source: str, held_out: bool) -> list[Recording]:
-    """Recordings in `source` = LAYOUT:FOLDER: the folder itself, or those right below it.
+    """Find recordings in `source` = LAYOUT:FOLDER: the folder itself, or those right below it.
 
     Raises:
         InputError: the layout is unknown, or the folder holds no recording of it.

@@ -19,7 +19,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def split_photos(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Photographs for training and for validation (about a tenth, by a hash of the file's name).
+    """Split photographs into those for training and those for validation (about a tenth, by a hash of the file's name).
 
     Raises:
         InputError: the folder holds no photographs.
@@ -41,6 +41,7 @@ class Photos:
 
     @classmethod
     def load(cls, files: list[Path]) -> Photos:
+        """Read photographs. Raises InputError: one is not readable."""
         images = []
         for path in files:
             image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
@@ -50,7 +51,7 @@ class Photos:
         return cls(images)
 
     def random_textures(self, count: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-        """Random square patches in linear light, half of them collages of four photographs, which show more detail.
+        """Cut random square patches in linear light, half of them collages of four photographs, which show more detail.
 
         Returns:
             (count, 1, TEXTURE_SIZE, TEXTURE_SIZE) float32 0…1.
@@ -66,7 +67,7 @@ class Photos:
         return torch.stack(textures)[:, None]
 
     def _random_patch(self, size: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-        """(size, size) linear light: at least half of a photograph's area."""
+        """Cut (size, size) linear light of at least half of a photograph's area."""
         image = self.images[int(torch.randint(len(self.images), (1,), generator=generator))]
         share, left, top = torch.rand(3, generator=generator).tolist()
         height, width = image.shape

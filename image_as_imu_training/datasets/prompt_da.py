@@ -25,7 +25,7 @@ class PromptDepth:
     @cached_property
     def _model(self) -> Any:
         try:
-            from promptda.promptda import PromptDA
+            from promptda.promptda import PromptDA  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise InputError(
                 f"PromptDA is not installed ({error}); clone https://github.com/DepthAnything/PromptDA and "
@@ -34,7 +34,7 @@ class PromptDepth:
         return PromptDA.from_pretrained(_WEIGHTS).to(self._device).eval()
 
     def __call__(self, frame: RgbdFrame) -> RgbdFrame:
-        """The frame with depth everywhere, 252 px high."""
+        """Give the frame depth everywhere, 252 px high."""
         height, width = frame.colour.shape[:2]
         size = (round(_HEIGHT * width / height / _MULTIPLE) * _MULTIPLE, _HEIGHT)
         colour = cv2.resize(frame.colour, size, interpolation=cv2.INTER_AREA)

@@ -15,7 +15,14 @@ import torch
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets.layouts import Recording
-from image_as_imu_training.datasets.rgbd import RgbdFrame, RgbdSequence, fill_holes, known_depth, mean_motion
+from image_as_imu_training.datasets.rgbd import (
+    LEAST_KNOWN,
+    RgbdFrame,
+    RgbdSequence,
+    fill_holes,
+    known_depth,
+    mean_motion,
+)
 from image_as_imu_training.rendering.motion import MAX_BLUR_PX, SUBFRAMES_PER_PX, axial_from_signed, motion_field
 from image_as_imu_training.rendering.sensor import MARGIN, photograph
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH, STRIDE, Views
@@ -27,8 +34,7 @@ _WIDTH, _HEIGHT = 336, 252
 _MOST_STEPS = 6  # frames on each side of the middle one
 _BLUR = (1.0, 40.0)  # px, mean over the frame
 _MOST_CHANGE = 0.5  # of the flow between the halves of an exposure, in whole exposures' flow
-_LEAST_KNOWN = 0.3  # share of a depth image
-_TRIES = 100  # exposures looked at for one that can be used
+_TRIES = 100  # exposures tried for one that can be used
 
 Subframes = Callable[[RgbdFrame, RgbdFrame, np.ndarray, torch.device], torch.Tensor]
 
@@ -67,7 +73,7 @@ class RealMotion:
     def render(
         self, count: int, size: tuple[int, int], generator: torch.Generator, device: torch.device
     ) -> tuple[Samples, list[str]]:
-        """`count` samples of `size` = (height, width), and the names of the recordings that they are from.
+        """Render `count` samples of `size` = (height, width), and name the recordings that they are from.
 
         One exposure gives several samples where they are small. `generator` must live on the CPU.
 
@@ -103,9 +109,9 @@ class RealMotion:
         )
 
     def expose(self, sequence: RgbdSequence, middle: int, half: float, device: torch.device) -> Exposure | None:
-        """The exposure from `half` seconds before the frame number `middle` to `half` seconds after it.
+        """Expose from `half` seconds before the frame number `middle` to `half` seconds after it.
 
-        None where it cannot be used: the blur is too short or too long, the motion is no streak because it turns back
+        None where it cannot be used: the blur is too short or too long, the motion is no streak because it reverses
         or stops, or the depth of a frame is mostly unknown.
         """
         raw = sequence[middle]
@@ -145,7 +151,7 @@ class RealMotion:
 
 
 def trusted_steps(jumps: np.ndarray) -> np.ndarray:
-    """How many frames before and after each frame its motion can be trusted: (N − 1,) bool → (N,) int, at most 6."""
+    """Count the frames around each over which its motion can be trusted: (N − 1,) bool → (N,) int, at most 6."""
     number = np.arange(len(jumps) + 1)
     first = np.maximum.accumulate(np.concatenate([[0], np.where(jumps, number[1:], 0)]))
     last = np.minimum.accumulate(np.concatenate([np.where(jumps, number[:-1], number[-1]), number[-1:]])[::-1])[::-1]
@@ -153,7 +159,7 @@ def trusted_steps(jumps: np.ndarray) -> np.ndarray:
 
 
 def _half_exposure(sequence: RgbdSequence, middle: int, reach: int, share: float) -> float:
-    """Seconds, between one frame and `reach` frames. Over a shorter time the frames' own blur would count."""
+    """Choose a time, s, between one frame and `reach` frames. Over a shorter time the frames' own blur would count."""
 
     def shorter_side(steps: int) -> float:
         return np.abs(sequence.stamps[[middle - steps, middle + steps]] - sequence.stamps[middle]).min()
@@ -162,11 +168,11 @@ def _half_exposure(sequence: RgbdSequence, middle: int, reach: int, share: float
 
 
 def _is_known(frame: RgbdFrame) -> bool:
-    return known_depth(frame.depth).mean() >= _LEAST_KNOWN
+    return known_depth(frame.depth).mean() >= LEAST_KNOWN
 
 
 def _working_camera(camera: Camera) -> Camera:
-    """An ideal camera with the view of a recording's camera, large enough for a frame and a margin."""
+    """Make an ideal camera with the view of a recording's camera, large enough for a frame and a margin."""
     scale = max(_WIDTH / camera.width, _HEIGHT / camera.height)
     camera = camera.resize(round(camera.width * scale), round(camera.height * scale))
     focal = max(camera.fx, camera.fy)
@@ -186,18 +192,18 @@ class _Crops:
     size: tuple[int, int]
 
     def of(self, image: torch.Tensor, margin: int = 0) -> torch.Tensor:
-        """(H, W) → (B, height + 2·margin, width + 2·margin)."""
+        """Cut (H, W) into (B, height + 2·margin, width + 2·margin)."""
         (height, width), m = self.size, margin
         return torch.stack([image[y - m : y + height + m, x - m : x + width + m] for x, y in self.corners.tolist()])
 
     def at_cells(self, image: np.ndarray) -> torch.Tensor:
-        """(H, W) → (B, height/8, width/8): the mean of the four pixels around each cell's centre."""
+        """Average the four pixels of (H, W) around each cell's centre: (B, height/8, width/8)."""
         crops, middle = self.of(torch.from_numpy(image)), STRIDE // 2
         rows = crops[:, middle - 1 :: STRIDE] + crops[:, middle::STRIDE]
         return (rows[:, :, middle - 1 :: STRIDE] + rows[:, :, middle::STRIDE]) / 4
 
     def flow(self, depth: np.ndarray, linear: np.ndarray, angular: np.ndarray) -> torch.Tensor:
-        """Flow (B, 2, height/8, width/8) px that a motion, (3,) m and rad, causes at depth (H, W) m."""
+        """Compute the flow (B, 2, height/8, width/8) px that a motion, (3,) m and rad, causes at depth (H, W) m."""
         batch = len(self.corners)
         inverse_depth = self.at_cells(1 / depth)
         principal_point = (torch.tensor([self.camera.cx, self.camera.cy]) - self.corners).float()
@@ -208,13 +214,13 @@ class _Crops:
 
 
 def _whole_frame(camera: Camera) -> _Crops:
-    """The 320×224 frame in the middle of a working camera's image."""
+    """Cut the 320×224 frame in the middle of a working camera's image."""
     corner = [(camera.width - FRAME_WIDTH) // 2, (camera.height - FRAME_HEIGHT) // 2]
     return _Crops(camera, torch.tensor([corner]), (FRAME_HEIGHT, FRAME_WIDTH))
 
 
 def _random_samples(exposure: Exposure, count: int, size: tuple[int, int], generator: torch.Generator) -> Samples:
-    """Samples from random places of the frame, with what a sensor adds."""
+    """Cut samples from random places of the frame, with what a sensor adds."""
     camera, depth = exposure.camera, exposure.depth
     free = torch.tensor([FRAME_WIDTH - size[1], FRAME_HEIGHT - size[0]])
     corners = _whole_frame(camera).corners + (torch.rand(count, 2, generator=generator) * (free + 1)).long()

@@ -58,7 +58,7 @@ class Material:
 
 
 def find_material(sources: Sources, held_out: bool) -> tuple[list[Path], list[Recording], list[Recording]]:
-    """Photographs, RGB-D recordings and sequences for training, or those for validation.
+    """Find photographs, RGB-D recordings and sequences for training, or those for validation.
 
     Raises:
         InputError: there are no photographs, or something is not where the sources say.
@@ -76,7 +76,7 @@ def find_material(sources: Sources, held_out: bool) -> tuple[list[Path], list[Re
 
 @lru_cache(maxsize=1)
 def load_material(sources: Sources, held_out: bool, device: str) -> Material:
-    """The material for training, or that for validation."""
+    """Load the material for training, or that for validation."""
     photos, rgbd, sequences = find_material(sources, held_out)
     subframes = Rife() if sources.subframes == "rife" else reprojection.subframes
     densify = PromptDepth(torch.device(device)) if sources.densify else None
@@ -105,16 +105,16 @@ class Part:
 def render_samples(
     material: Material, count: int, part: Part, generator: torch.Generator, device: torch.device
 ) -> tuple[Samples, list[str]]:
-    """`count` samples of a part, and for each what it was rendered from.
+    """Render `count` samples of a part, and say for each what it was rendered from.
 
     Where there are sequences, 30 % show real motion; that of the others is invented. `generator` must live on the CPU.
     """
-    real = round(count * _SEQUENCE_SHARE) if material.sequences else 0
+    real = 0 if material.sequences is None else round(count * _SEQUENCE_SHARE)
     invented = render_invented_motion(
         material.photos, material.rgbd, count - real, part.size, generator, device, part.room_share
     )
     sources = ["invented"] * len(invented)
-    if not real:
+    if material.sequences is None or not real:
         return invented, sources
     recorded, names = material.sequences.render(real, part.size, generator, device)
     return Samples.concatenate([invented, recorded]), sources + names
@@ -167,9 +167,9 @@ def _on_this_machine(job: Job, part: Part, numbers: list[int], workers: int) -> 
 
 
 def _on_cluster(job: Job, part: Part, numbers: list[int]) -> Iterator[None]:
-    """The same, one task per shard. All machines of the cluster must see the same folders."""
+    """Do the same, one task per shard. All machines of the cluster must see the same folders."""
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError("--ray needs Ray; install it (pip install ray), or leave --ray away") from error
     if not ray.is_initialized():
@@ -181,7 +181,7 @@ def _on_cluster(job: Job, part: Part, numbers: list[int]) -> Iterator[None]:
         try:
             ray.get(finished)
         except InputError as error:
-            raise error.cause from error  # Ray's own tells the whole traceback
+            raise getattr(error, "cause", error) from error  # Ray's own tells the whole traceback
         yield
 
 
@@ -200,8 +200,10 @@ def render(
     device: str,
     ray: bool,
 ) -> None:
-    """Write OUTPUT/train (`samples` crops of 128×128) and OUTPUT/train_frames (`frames` of 320×224); from material that
-    is held out, OUTPUT/validation (crops) and OUTPUT/frames.
+    """Write shards of rendered samples.
+
+    OUTPUT/train (`samples` crops of 128×128) and OUTPUT/train_frames (`frames` of 320×224); from material that is held
+    out, OUTPUT/validation (crops) and OUTPUT/frames.
 
     `room_share` is that of the training parts only, so that figures on the others can be compared. Shards that are
     there already are kept, so an interrupted run continues, and larger numbers add to it.

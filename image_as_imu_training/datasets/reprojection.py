@@ -15,11 +15,11 @@ _SAME_SURFACE = 0.05  # relative difference of depth
 
 
 def subframes(first: RgbdFrame, second: RgbdFrame, times: np.ndarray, device: torch.device) -> torch.Tensor:
-    """What a camera sees on its way from one frame's pose to the other's.
+    """Show what a camera sees while it moves from one frame's pose to the other's.
 
     Args:
         first, second: of one ideal camera, depth at the size of the colour image and without holes.
-        times: (N,) 0…1, the share of the way.
+        times: (N,) 0 at the first frame, 1 at the second.
 
     Returns:
         (N, h, w) linear luminance.
@@ -29,9 +29,9 @@ def subframes(first: RgbdFrame, second: RgbdFrame, times: np.ndarray, device: to
 
 
 def reproject(frames: Sequence[RgbdFrame], poses: np.ndarray, shares: np.ndarray, device: torch.device) -> torch.Tensor:
-    """What the frames' camera sees from other poses.
+    """Show what the frames' camera sees from other poses.
 
-    The frames' depth is brought to each pose by a z-buffer; then every pixel looks up its colour in all frames, at the
+    The frames' depth is brought to each pose by a z-buffer; then every pixel samples its colour in all frames, at the
     place that its depth says, and these are blended. A frame that shows something farther away there (the surface is
     hidden from it) has no say.
 
@@ -54,7 +54,7 @@ def reproject(frames: Sequence[RgbdFrame], poses: np.ndarray, shares: np.ndarray
 def _blend(
     light: torch.Tensor, inverse_depth: torch.Tensor, camera: torch.Tensor, to_source: torch.Tensor, share: torch.Tensor
 ) -> torch.Tensor:
-    """Sources (S, 1, h, w), transforms to them (N, S, 4, 4) and their shares (N, S) → (N, h, w)."""
+    """Blend sources (S, 1, h, w), with transforms to them (N, S, 4, 4) and shares (N, S): (N, h, w)."""
     height, width = light.shape[2:]
     focal, cx, cy = camera
     y = torch.arange(height, device=light.device)[:, None].expand(height, width)
@@ -62,8 +62,8 @@ def _blend(
     rays = torch.stack([(x - cx) / focal, (y - cy) / focal, torch.ones_like(x)]).flatten(1)
     rotation, position = to_source[..., :3, :3], to_source[..., :3, 3:]
 
-    def look_up(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-        """Bilinear: maps (S, 1, h, w) at (N, S, 2, P) px → (N, S, P)."""
+    def interpolate(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+        """Interpolate bilinearly: maps (S, 1, h, w) at (N, S, 2, P) px → (N, S, P)."""
         half = points.new_tensor([(width - 1) / 2, (height - 1) / 2])
         grid = (points.mT / half - 1).transpose(0, 1)
         return F.grid_sample(maps, grid, "bilinear", "border", align_corners=True)[:, 0].transpose(0, 1)
@@ -79,7 +79,7 @@ def _blend(
     # The z-buffer's depth is that of a pixel nearby. Follow each ray to where it meets the source's surface.
     place = pixels(rotation @ (rays * depth[:, :, None]) + position)
     source_rays = torch.cat([(place - camera[1:, None]) / focal, torch.ones_like(place[:, :, :1])], 2)
-    surface = source_rays / look_up(inverse_depth, place)[:, :, None]
+    surface = source_rays / interpolate(inverse_depth, place)[:, :, None]
     refined = (rotation.mT[..., 2:, :] @ (surface - position))[:, :, 0]
     clean = found & ((refined / depth - 1).abs() < _SAME_SURFACE)
     depth = torch.where(clean, refined, depth)
@@ -89,16 +89,16 @@ def _blend(
     inside = ((place > -0.5) & (place < limit)).all(2)
     front = torch.where(found & inside, depth, torch.inf).amin(1, keepdim=True)
     visible = found & inside & (depth < (1 + _SAME_SURFACE) * front)
-    # At the edge of a nearer surface the look-up mixes in its colour: better to ask another frame. What only a frame
+    # At the edge of a nearer surface interpolation mixes in its colour: better to ask another frame. What only a frame
     # of no share sees is taken from it; what none sees is background of all.
     weight = (share[:, :, None] + 1e-4) * torch.where(clean, 1.0, 1e-2)
     weight = torch.where(visible | ~visible.any(1, keepdim=True), weight, 0.0)
-    colour = (weight * look_up(light, place)).sum(1) / weight.sum(1)
+    colour = (weight * interpolate(light, place)).sum(1) / weight.sum(1)
     return colour.unflatten(1, (height, width))
 
 
 def _z_buffer(points: torch.Tensor, depth: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Least depth (…, P) of the points (…, 2, P) px next to each pixel: (…, height·width); ∞ where there is none."""
+    """Find the least depth (…, P) of the points (…, 2, P) px next to each pixel: (…, height·width); ∞ where none is."""
     corner = points.floor().long()
     buffer = torch.full((*depth.shape[:-1], height * width), torch.inf, device=depth.device)
     for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
@@ -110,7 +110,7 @@ def _z_buffer(points: torch.Tensor, depth: torch.Tensor, height: int, width: int
 
 
 def _background(depth: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """The farthest depth nearby, for pixels that were hidden or out of sight: (…, height·width)."""
+    """Find the farthest depth nearby, for pixels that were hidden or out of sight: (…, height·width)."""
     known = torch.where(depth.isfinite(), depth, 0.0)
     tiles = F.max_pool2d(known.unflatten(-1, (height, width)), 8, ceil_mode=True)
     nearby = F.interpolate(F.max_pool2d(tiles, 3, 1, 1), size=(height, width)).flatten(-2)

@@ -25,7 +25,7 @@ _GRAY = (0.299, 0.587, 0.114)  # as OpenCV's
 
 
 class Rife:
-    """Called like `reprojection.subframes`, but looks at the images alone: neither depth nor poses matter.
+    """Called like `reprojection.subframes`, but uses the images alone: neither depth nor poses matter.
 
     RIFE runs on the device that it chooses itself: the GPU where there is one.
     """
@@ -44,7 +44,7 @@ class Rife:
         if version < _FIRST_VERSION:
             raise InputError(f"RIFE {version} cannot go to any time between two frames; use a model of 4.0 or later")
         try:
-            model.load_model(str(Path(module.__file__).parent), -1)
+            model.load_model(str(Path(str(module.__file__)).parent), -1)
         except OSError as error:
             raise InputError(f"the weights of RIFE are missing: {error}") from error
         model.eval()
@@ -52,7 +52,7 @@ class Rife:
         return model
 
     def __call__(self, first: RgbdFrame, second: RgbdFrame, times: np.ndarray, device: torch.device) -> torch.Tensor:
-        """(N, h, w) linear luminance at `times` (N,) 0…1 of the way from one frame to the next."""
+        """Interpolate (N, h, w) linear luminance at `times` (N,), 0 at the first frame and 1 at the second."""
         images = torch.from_numpy(np.stack([first.colour, second.colour])).permute(0, 3, 1, 2) / 255
         height, width = images.shape[2:]
         images = F.pad(images, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE))

@@ -16,18 +16,20 @@ from pathlib import Path
 import lz4.block
 import numpy as np
 
+from image_as_imu_ros.datasets.capture import DepthImage
+from image_as_imu_ros.datasets.files import read_depth
+from image_as_imu_ros.datasets.video_file import Video
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets.rgbd import (
     RgbdSequence,
     find_jumps,
     mean_motion,
-    metres,
-    poses_from_quaternions,
+    pose_matrices,
     read_colour,
-    read_depth,
+    rgb,
 )
-from image_as_imu_training.datasets.video import Video
 
 MARKER = "iphone/pose_intrinsic_imu.json"
 VALIDATION_SCENES = frozenset((Path(__file__).parent / "scannetpp_validation.txt").read_text().split())
@@ -37,7 +39,7 @@ _DISAGREEMENT, _DISAGREEMENT_SHARE = np.array([0.02, 0.02]), 0.1
 
 
 def read(scene: Path) -> RgbdSequence:
-    """The frames of one scene that have a pose, a colour image and a depth image."""
+    """Read the frames of one scene that have a pose, a colour image and a depth image."""
     folder = scene / "iphone"
     entries = json.loads((folder / "pose_intrinsic_imu.json").read_text())
     entries = {_number(name): entry for name, entry in entries.items() if "aligned_pose" in entry}
@@ -63,33 +65,33 @@ def _number(name: str) -> int:
 
 
 def _open_colour(folder: Path) -> tuple[set[int], Callable[[int], np.ndarray]]:
-    """Which frames there are, and how to read one: from extracted images, else from the video."""
+    """List which frames there are, and how to read one: from extracted images, else from the video."""
     if (folder / "rgb").is_dir():
         files = {_number(path.name): path for path in (folder / "rgb").glob("frame_*.jpg")}
         return set(files), lambda number: read_colour(files[number])
     video = Video(folder / "rgb.mkv" if (folder / "rgb.mkv").exists() else folder / "rgb.mp4")
-    return set(range(len(video))), video.__getitem__
+    return set(range(len(video))), lambda number: rgb(video[number])
 
 
 def _open_depth(folder: Path) -> tuple[set[int], Callable[[int], np.ndarray]]:
-    """The same for depth, (192, 256) float32 m: from extracted images in mm, else from depth.bin."""
+    """Do the same for depth, (192, 256) float32 m: from extracted images in mm, else from depth.bin."""
     if (folder / "depth").is_dir():
         files = {_number(path.name): path for path in (folder / "depth").glob("frame_*.png")}
-        return set(files), lambda number: read_depth(files[number], 1000)
+        return set(files), lambda number: read_depth(files[number]).metres()
     try:
         data = np.memmap(folder / "depth.bin", np.uint8, "r")
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no depth/, and depth.bin is missing or empty") from error
     frames = _compressed_frames(data)
     if frames is None:  # one raw DEFLATE stream of float32 m
-        whole = np.frombuffer(zlib.decompress(data, -zlib.MAX_WBITS), np.float32).reshape(-1, *_DEPTH_SHAPE)
+        whole = np.frombuffer(zlib.decompress(data.data, -zlib.MAX_WBITS), np.float32).reshape(-1, *_DEPTH_SHAPE)
         millimetres = (whole * 1000).astype(np.uint16)
-        return set(range(len(millimetres))), lambda number: metres(millimetres[number], 1000)
+        return set(range(len(millimetres))), lambda number: DepthImage(millimetres[number]).metres()
     return set(range(len(frames))), lambda number: _decompress(frames[number])
 
 
 def _compressed_frames(data: np.ndarray) -> list[np.ndarray] | None:
-    """The frames of a depth.bin whose frames stand one by one, each after its size; None if it is not such a file."""
+    """Split a depth.bin whose frames stand one by one, each after its size; None if it is not such a file."""
     frames, position = [], 0
     while position < len(data):
         size = int.from_bytes(data[position : position + 4].tobytes(), "little")
@@ -99,16 +101,16 @@ def _compressed_frames(data: np.ndarray) -> list[np.ndarray] | None:
 
 
 def _decompress(frame: np.ndarray) -> np.ndarray:
-    """LZ4 blocks hold uint16 mm, raw DEFLATE streams float32 m."""
+    """Decode one frame: LZ4 blocks hold uint16 mm, raw DEFLATE streams float32 m."""
     try:
-        return np.frombuffer(zlib.decompress(frame, -zlib.MAX_WBITS), np.float32).reshape(_DEPTH_SHAPE)
+        return np.frombuffer(zlib.decompress(frame.data, -zlib.MAX_WBITS), np.float32).reshape(_DEPTH_SHAPE)
     except (zlib.error, ValueError):
         values = lz4.block.decompress(frame.tobytes(), uncompressed_size=2 * _DEPTH_SHAPE[0] * _DEPTH_SHAPE[1])
-        return metres(np.frombuffer(values, np.uint16).reshape(_DEPTH_SHAPE), 1000)
+        return DepthImage(np.frombuffer(values, np.uint16).reshape(_DEPTH_SHAPE)).metres()
 
 
 def _disagreement(numbers: list[int], poses: np.ndarray, colmap: dict[int, np.ndarray]) -> np.ndarray:
-    """Steps between COLMAP's frames over which the poses move otherwise than COLMAP's: (N − 1,) bool."""
+    """Find steps between COLMAP's frames over which the poses move otherwise than COLMAP's: (N − 1,) bool."""
     jumps = np.zeros(len(numbers) - 1, bool)
     known = [i for i, number in enumerate(numbers) if number in colmap]
     for first, second in pairwise(known):
@@ -120,16 +122,16 @@ def _disagreement(numbers: list[int], poses: np.ndarray, colmap: dict[int, np.nd
 
 
 def _read_colmap(path: Path) -> dict[int, np.ndarray]:
-    """Camera-to-world poses by frame number. Every image has two lines, the second with its 2-D points, maybe none."""
+    """Read camera-to-world poses by frame number. Each has two lines, the second with its 2-D points, if any."""
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")] if path.exists() else []
     images = [line.split() for line in lines[::2] if line.strip()]
     values = np.array([words[1:8] for words in images], np.float64).reshape(-1, 7)
-    poses = poses_from_quaternions(values[:, 4:7], values[:, [1, 2, 3, 0]])
+    poses = pose_matrices(values[:, 4:7], so3.rotation_matrices(values[:, :4]))
     return {_number(words[9]): np.linalg.inv(pose) for words, pose in zip(images, poses, strict=True)}
 
 
 def _read_camera(path: Path) -> Camera:
-    """The iPhone's calibrated camera. COLMAP counts pixels from the image's corner, Camera from a pixel's centre."""
+    """Read the iPhone's camera. COLMAP counts pixels from the image's corner, Camera from a pixel's centre."""
     try:
         line = next(line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#"))
     except (OSError, StopIteration) as error:

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
+from image_as_imu_ros.datasets.files import read_camera, read_depth
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_training.datasets.rgbd import RgbdSequence, find_jumps, read_camera, read_colour, read_depth
+from image_as_imu_training.datasets.rgbd import RgbdSequence, find_jumps, read_colour
 
 MARKER = "frame-*.pose.txt"
 _RATE = 30.0  # Hz
 
 
 def read(folder: Path) -> RgbdSequence:
-    """The frames of one folder. Those whose pose is not finite (the tracker was lost) are left out."""
+    """Read the frames of one folder. Those whose pose is not finite (the tracker was lost) are left out."""
     poses = {path: np.loadtxt(path) for path in sorted(folder.glob(MARKER))}
     poses = {path: pose for path, pose in poses.items() if np.isfinite(pose).all()}
     if not poses:
@@ -37,6 +38,6 @@ def read(folder: Path) -> RgbdSequence:
             camera = read_camera(intrinsics, width, height)
         else:
             camera = Camera(640, 480, 585.0, 585.0, 320.0, 240.0).resize(width, height)
-        return colour, read_depth(folder / f"{stems[i]}.depth.png", 1000), camera
+        return colour, read_depth(folder / f"{stems[i]}.depth.png").metres(), camera
 
     return RgbdSequence(stamps, pose_array, find_jumps(stamps, pose_array), read_frame)

@@ -22,6 +22,7 @@ _ARRAYS = ("image", "flow", "depth")
 
 
 def shard_path(folder: Path, number: int) -> Path:
+    """Name the file of a shard."""
     return folder / f"shard_{number:04d}.tar"
 
 
@@ -95,7 +96,7 @@ class Shards(Sequence):
 
 
 def load(folder: Path) -> Samples:
-    """All samples of a folder, in memory.
+    """Read all samples of a folder into memory.
 
     Raises:
         InputError: the folder holds no shards.

@@ -1,4 +1,13 @@
-"""The real-time network: local power spectra of a luminance image → axial flow, depth, and the spread of both."""
+"""The real-time network: local power spectra of a luminance image → axial flow, depth, and the sigmas of both.
+
+A streak f multiplies the power of a spatial frequency k by sinc²(f·k). So the log power at some orientations and
+frequencies k = ν·(cos φ, sin φ),
+
+    log P(ν, φ) = log P₀(ν, φ) + 2·log|sinc(‖f‖·ν·cos(φ − θ))|,
+
+tells the streak's orientation θ (where it is dim) and its length ‖f‖ (from which ν on, and where it is dimmest)
+whatever the texture's own power P₀ is, as long as that is smooth. It depends on f and −f alike, hence axial flow.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +17,25 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from image_as_imu_training.networks.network import Network
 from image_as_imu_training.networks.streak_refinement import StreakRefinement
 from image_as_imu_training.rendering.views import STRIDE
 
 OCTAVES = 5
-DIRECTIONS = 12
+ORIENTATIONS = 12
 _FREQUENCIES = (0.21, 0.265, 0.334, 0.42)  # cycles per px of each octave; the next octave continues below
 _WINDOW = 24  # px of each octave
 _STRIDES = (8, 4, 4, 2, 2)  # px of each octave
 _CONTRAST_SCALE = 64.0
-_QUANTISATION = 1e-4  # power of 8-bit rounding at that scale; below it nothing can be told
+_QUANTISATION = 1e-4  # power of 8-bit rounding at that scale; below it nothing can be seen
 KNEE = 0.3  # 1/px; blur is compressed logarithmically beyond about 1/KNEE
 _LONGEST = 11.8  # compressed length of about 110 px, beyond which nothing is trained
 
 
 def compress(flow: torch.Tensor) -> torch.Tensor:
-    """Axial flow (B, 2, …) px → the same direction with length log(1 + 0.3 ‖q‖) / 0.3.
+    """Compress axial flow (B, 2, …) px: the same angle with length log(1 + 0.3 ‖q‖) / 0.3.
 
-    In these terms errors of short blurs count absolutely, errors of long ones relatively, and the direction can be
+    In these terms errors of short blurs count absolutely, errors of long ones relatively, and the orientation can be
     learned before the length is known.
     """
     length = (flow.square().sum(1, keepdim=True) + 1e-4).sqrt()
@@ -33,20 +43,20 @@ def compress(flow: torch.Tensor) -> torch.Tensor:
 
 
 def expand(compressed: torch.Tensor) -> torch.Tensor:
-    """The inverse of `compress`, for lengths up to 110 px."""
+    """Undo `compress`, for lengths up to 110 px."""
     length = (compressed.square().sum(1, keepdim=True) + 1e-4).sqrt()
     return compressed * ((torch.exp(KNEE * length.clamp(max=_LONGEST)) - 1) / (KNEE * length))
 
 
 def _fourier_bank() -> torch.Tensor:
-    """Waves under a Hann window, direction by direction, first all cosines: (2 · DIRECTIONS · frequencies, 24, 24)."""
+    """Make waves under a Hann window, by orientation, first all cosines: (2 · ORIENTATIONS · frequencies, 24, 24)."""
     offset = torch.arange(_WINDOW) - (_WINDOW - 1) / 2
     y, x = torch.meshgrid(offset, offset, indexing="ij")
     hann = torch.cos(math.pi * offset / _WINDOW) ** 2
     window = hann[:, None] * hann / hann.sum() ** 2
     cosines, sines = [], []
-    for direction in range(DIRECTIONS):
-        angle = math.pi * direction / DIRECTIONS
+    for orientation in range(ORIENTATIONS):
+        angle = math.pi * orientation / ORIENTATIONS
         for frequency in _FREQUENCIES:
             phase = 2 * math.pi * frequency * (x * math.cos(angle) + y * math.sin(angle))
             cosine = window * phase.cos()
@@ -56,21 +66,22 @@ def _fourier_bank() -> torch.Tensor:
 
 
 class LocalSpectrum(nn.Module):
-    """Log power of the image at 12 directions × 4 frequencies × 5 octaves, in windows of 24 px of each octave.
+    """Log power of the image at 12 orientations × 4 frequencies × 5 octaves, in windows of 24 px of each octave."""
 
-    Blur along a streak of length L multiplies the spectrum by sinc(L · frequency along it): which directions are dim
-    shows the streak's direction, from which frequency on they are dim, and where they are dimmest, its length.
-    """
-
-    channels = DIRECTIONS * len(_FREQUENCIES) * OCTAVES
+    channels = ORIENTATIONS * len(_FREQUENCIES) * OCTAVES
+    filters: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("filters", _fourier_bank() * _CONTRAST_SCALE, persistent=False)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 1, H, W) 0…1 → at stride 8: log power relative to its octave's mean (B, channels, h, w), octave by octave
-        and in it direction by direction, and the octaves' mean log power (B, OCTAVES, h, w)."""
+        """Compute the log power of (B, 1, H, W) 0…1 at stride 8.
+
+        Returns:
+            Log power relative to its octave's mean (B, channels, h, w), octave by octave and in it orientation by
+            orientation, and the octaves' mean log power (B, OCTAVES, h, w).
+        """
         grid = (image.shape[-2] // STRIDE, image.shape[-1] // STRIDE)
         relative, means = [], []
         for octave in range(OCTAVES):
@@ -84,7 +95,7 @@ class LocalSpectrum(nn.Module):
         return torch.cat(relative, 1), torch.cat(means, 1)
 
     def _power(self, image: torch.Tensor, stride: int) -> torch.Tensor:
-        """Power (B, directions · frequencies, H/stride, W/stride), averaged over 3×3 windows."""
+        """Power (B, orientations · frequencies, H/stride, W/stride), averaged over 3×3 windows."""
         # The same as a convolution with that stride; in blocks of pixels as channels it runs several times faster.
         # ONNX Runtime keeps its own memory layout from the padding to the average if the blocks are made by a
         # convolution in place of pixel_unshuffle, and if cosines and sines are not parts of one tensor.
@@ -97,27 +108,27 @@ class LocalSpectrum(nn.Module):
         return F.avg_pool2d(cosine.square() + sine.square(), 3, 1, 1, count_include_pad=False)
 
 
-class DirectionalConvolution(nn.Module):
-    """1×1 convolution, batch norm and ReLU that treat all directions alike.
+class OrientationConvolution(nn.Module):
+    """1×1 convolution, batch norm and ReLU that treat all orientations alike.
 
-    Channels are grouped by direction; the weights depend on the difference between two directions only, so what is
-    learned about one direction holds for all.
+    Channels are grouped by orientation; the weights depend on the difference between two orientations only, so what is
+    learned about one orientation holds for all.
 
     Args:
-        inputs, outputs: channels per direction.
-        blocks: in so many blocks do the inputs come, each grouped by direction.
+        inputs, outputs: channels per orientation.
+        blocks: in so many blocks do the inputs come, each grouped by orientation.
     """
 
     def __init__(self, inputs: int, outputs: int, blocks: int = 1) -> None:
         super().__init__()
         self.blocks = blocks
-        self.weight = nn.Parameter(torch.randn(outputs, DIRECTIONS, inputs) * math.sqrt(2 / (DIRECTIONS * inputs)))
-        self.norm = nn.BatchNorm2d(DIRECTIONS * outputs)
+        self.weight = nn.Parameter(torch.randn(outputs, ORIENTATIONS, inputs) * math.sqrt(2 / (ORIENTATIONS * inputs)))
+        self.norm = nn.BatchNorm2d(ORIENTATIONS * outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, DIRECTIONS · inputs, h, w) → (B, DIRECTIONS · outputs, h, w)."""
-        direction = torch.arange(DIRECTIONS, device=x.device)
-        difference = (direction - direction[:, None]) % DIRECTIONS
+        """(B, ORIENTATIONS · inputs, h, w) → (B, ORIENTATIONS · outputs, h, w)."""
+        orientation = torch.arange(ORIENTATIONS, device=x.device)
+        difference = (orientation - orientation[:, None]) % ORIENTATIONS
         weight = self.weight[:, difference].unflatten(3, (self.blocks, -1)).permute(1, 0, 3, 2, 4)
         return F.relu(self.norm(F.conv2d(x, weight.reshape(self.norm.num_features, -1, 1, 1))))
 
@@ -135,11 +146,11 @@ def _convolutions(count: int, inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-class BlurNetwork(nn.Module):
+class BlurNetwork(Network):
     """Encoder-decoder on local power spectra, and a `StreakRefinement` of the streaks that it sees.
 
     Input: (B, 1, H, W) luminance 0…1, H and W multiples of 32.
-    Outputs at stride 8: flow (B, 2, h, w) axial q in px, spread (B, 2, h, w) standard deviation of q along itself and
+    Outputs at stride 8: flow (B, 2, h, w) axial q in px, sigma (B, 2, h, w) standard deviation of q along itself and
     across in px, depth (B, 1, h, w) in m, depth_sigma (B, 1, h, w) standard deviation of its logarithm.
     """
 
@@ -149,19 +160,20 @@ class BlurNetwork(nn.Module):
     mean, std = (0.0,), (1.0,)
 
     def __init__(
-        self, widths: tuple[int, int, int] = (96, 128, 192), per_direction: tuple[int, int] = (24, 16)
+        self, widths: tuple[int, int, int] = (96, 128, 192), per_orientation: tuple[int, int] = (24, 16)
     ) -> None:
         super().__init__()
         fine, middle, coarse = widths
-        first, second = per_direction
+        first, second = per_orientation
         self.spectrum = LocalSpectrum()
+        # `directional` and `picture` are names of tensors in published weights.
         self.directional = nn.Sequential(
-            DirectionalConvolution(LocalSpectrum.channels // DIRECTIONS, first, blocks=OCTAVES),
-            DirectionalConvolution(first, second),
+            OrientationConvolution(LocalSpectrum.channels // ORIENTATIONS, first, blocks=OCTAVES),
+            OrientationConvolution(first, second),
         )
         # Sixteen channels, since convolutions are fastest on multiples of that.
         self.contrast = nn.Conv2d(OCTAVES, 16, 1)
-        # Spectra of 24 px do not tell where a near thing ends; the picture does.
+        # Spectra of 24 px do not tell where a near thing ends; the image does.
         self.picture = nn.Sequential(
             nn.Conv2d(1, 32, 8, 4, 2, bias=False),
             nn.BatchNorm2d(32),
@@ -169,25 +181,25 @@ class BlurNetwork(nn.Module):
             _convolution(32, 64, stride=2),
             _convolution(64, 48),
         )
-        features = DIRECTIONS * second + 16 + 48
+        features = ORIENTATIONS * second + 16 + 48
         self.encode8 = _convolution(features, fine)
         self.encode16 = _convolutions(3, fine, middle)
         # Deep where cells are few: one rigid motion explains the whole frame, so all of it tells about each cell.
         self.encode32 = _convolutions(6, middle, coarse)
         self.decode16 = nn.Sequential(_convolution(coarse + middle, fine), _convolution(fine, fine))
         self.decode8 = nn.Sequential(_convolution(fine + fine, fine), _convolution(fine, fine))
-        # The head sees the directional features, too, so flow starts from a linear guess.
+        # The head sees the features by orientation, too, so flow starts from a linear guess.
         self.head = nn.Conv2d(fine + features, 6, 1)
         nn.init.zeros_(self.head.weight)
         self.refinement = StreakRefinement()
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """See the class."""
+        """Predict flow, sigma, depth and depth_sigma: see the class."""
         # Squares and logarithms of power want more digits than half precision training has.
         with torch.autocast(image.device.type, enabled=False), torch.no_grad():
             log_power, means = self.spectrum(image)
-            picture = _standardised(image)
-        features = torch.cat([self.directional(log_power), self.contrast(means), self.picture(picture)], 1)
+            standardised = _standardised(image)
+        features = torch.cat([self.directional(log_power), self.contrast(means), self.picture(standardised)], 1)
         skip8 = self.encode8(features)
         skip16 = self.encode16(skip8)
         x = self.decode16(torch.cat([_double(self.encode32(skip16)), skip16], 1))
@@ -202,7 +214,7 @@ class BlurNetwork(nn.Module):
 
 
 def _standardised(image: torch.Tensor) -> torch.Tensor:
-    """The same picture however bright it is and however much contrast it has."""
+    """Make the image the same however bright it is and however much contrast it has."""
     image = image - image.mean((2, 3), keepdim=True)
     return image / (image.square().mean((2, 3), keepdim=True) + 1e-4).sqrt()
 

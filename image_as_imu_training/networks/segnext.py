@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from image_as_imu_training.networks.network import Network
 from image_as_imu_training.rendering.views import STRIDE
 
 _CHANNELS = (64, 128, 320, 512)
@@ -22,18 +23,18 @@ _NMF_UPDATES_TRAINING, _NMF_UPDATES = 6, 7
 _DECODER_CHANNELS = 64
 
 
-class SegNeXt(nn.Module):
+class SegNeXt(Network):
     """The published network.
 
     Input: (B, 3, H, W) RGB with ImageNet's normalisation, H and W multiples of 32.
-    Outputs: flow (B, 2, h, w) signed f over the exposure, px; spread (B, 2, h, w) px of the axial flow along itself and
+    Outputs: flow (B, 2, h, w) signed f over the exposure, px; sigma (B, 2, h, w) px of the axial flow along itself and
     across; depth (B, 1, h, w) m; depth_sigma (B, 1, h, w) of its logarithm.
 
     The authors' outputs have full resolution (`stride` 1), finer than what the decoders add up and far finer than what
     a solver needs: by default they are averaged over the cells of the grid that all networks here share, flow as it is
-    and depth in its logarithm. The mean over a cell belongs to the cell's centre, as `MotionField` has it.
+    and depth in its logarithm. The mean over a cell belongs to the cell's centre, as `NetworkOutput` has it.
 
-    The network predicts no spreads, and its authors weight all px alike. So `sigma` and `depth_sigma` are 1
+    The network predicts no sigmas, and its authors weight all px alike. So `sigma` and `depth_sigma` are 1
     everywhere, and their calibration, `ModelInfo.sigma_scale` and `depth_sigma_scale`, is the standard deviation.
     """
 
@@ -51,7 +52,7 @@ class SegNeXt(nn.Module):
         self.depth_decoder = _DepthDecoder()
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """See the class."""
+        """Predict flow, sigma, depth and depth_sigma: see the class."""
         stages, low_level = self.backbone(image), self.ll_enc(image)
         flow = F.avg_pool2d(self.flow_decoder(stages, low_level), self.stride)
         depth = F.avg_pool2d(self.depth_decoder(stages, low_level), self.stride).exp().clamp(min=1e-8)
@@ -248,6 +249,8 @@ class _Hamburger(nn.Module):
     drawn anew in every forward pass, so their results differ from run to run; here the draw is fixed.
     """
 
+    bases: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.ham_in = _ConvReLU(_HAMBURGER_CHANNELS, _HAMBURGER_CHANNELS)
@@ -257,7 +260,7 @@ class _Hamburger(nn.Module):
         self.register_buffer("bases", torch.from_numpy(bases), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 512, h, w), not negative → the same shape."""
+        """Add what the factorisation keeps: (B, 512, h, w), not negative → the same shape."""
         features = self.ham_in(x).flatten(2)
         transposed = features.transpose(1, 2)
         bases = self.bases.expand(x.shape[0], -1, -1)
@@ -270,7 +273,7 @@ class _Hamburger(nn.Module):
 
 
 def _updated(factor: torch.Tensor, matrix: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Multiplicative update (Lee & Seung 2001) of `factor` in matrix ≈ factor · otherᵀ, the other one held."""
+    """Apply the multiplicative update (Lee & Seung 2001) of `factor` in matrix ≈ factor · otherᵀ, the other held."""
     return factor * (matrix @ other) / (factor @ (other.transpose(1, 2) @ other) + 1e-6)
 
 

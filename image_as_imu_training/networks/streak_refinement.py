@@ -1,8 +1,10 @@
-"""From a first guess of the streaks and the spectra of large windows: their length and direction, more exactly.
+"""From a first guess of the streaks and the spectra of large windows: their length and orientation, more exactly.
 
 A streak f multiplies the power of a spatial frequency k by sinc²(f·k), so all that tells its length is power as a
-function of f·k. Once the guess says along which lines to add, and how to scale them, that is one short profile per
-window; what it looks like when the guess is right can be learned from few examples, and holds for all directions and
+function of f·k. Once the guess f₀ says along which lines to add, and how to scale them, that is one short profile per
+window of 2·log|sinc(c)| over c = f₀·k: zero at c = 1, 2, 3 … if the guess is right, at c = ‖f₀‖/‖f‖ times these if its
+length is wrong. On a logarithmic axis of c a wrong length displaces the profile, a wrong orientation makes its left and
+right neighbours unequal. That can be learned from few examples, and holds for all orientations and
 lengths.
 """
 
@@ -24,11 +26,11 @@ _SCALES = ((1, 48), (2, 24), (4, 16))  # the image shrunk by this much, and px o
 _SMALLEST = 48  # px that a shrunk image must have; what it lacks to a window is padded
 _QUANTISATION = 1 / 12 / 255**2  # variance of 8-bit values
 _LOWEST, _HIGHEST = 3.5 / _WINDOW, 0.43  # cycles/px; below, windows leak, above, cameras show little
-_LINES = 24  # directions
+_LINES = 24  # orientations
 _STEP = math.log(1.108)  # of the logarithm of a frequency along a line, and of a cycle count
 _LOG_FREQUENCIES = math.log(_HIGHEST) - _STEP * torch.arange(35, -1, -1)  # from 0.012 cycles/px
 _LOG_CYCLES = math.log(0.25) + _STEP * torch.arange(33)  # of f·k, up to 6.6
-_ATTENTIONS = 4  # ways to weigh windows against each other
+_ATTENTIONS = 4  # weightings of windows against each other
 _SHORTEST_PX = 0.3
 
 
@@ -38,6 +40,10 @@ class StreakRefinement(nn.Module):
     Per window a profile of log power over cycles of f·k, along the guessed streak, to its left, right and across it;
     from all of them corrections that the frame shares and corrections around each window.
     """
+
+    sums: torch.Tensor
+    counts: torch.Tensor
+    lines: torch.Tensor
 
     def __init__(self, width: int = 96) -> None:
         super().__init__()
@@ -54,35 +60,35 @@ class StreakRefinement(nn.Module):
         self.value = nn.Linear(width, width)
         self.frame = nn.Sequential(nn.Linear(width, width), nn.ReLU())
         self.context = nn.Linear(width, width)
-        self.shared = nn.Linear(width, 4)
-        self.local = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 5))
-        for last in (self.shared, self.local[-1]):
+        self.shared, last_local = nn.Linear(width, 4), nn.Linear(width, 5)
+        self.local = nn.Sequential(nn.Linear(width, width), nn.ReLU(), last_local)
+        for last in (self.shared, last_local):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
     def forward(
         self, image: torch.Tensor, flow: torch.Tensor, sigma: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Better flow and spread.
+        """Improve flow and sigma.
 
         Args:
-            image: (B, 1, H, W) luminance 0…1. flow: (B, 2, h, w) axial q, px. spread: (B, 2, h, w) px.
+            image: (B, 1, H, W) luminance 0…1. flow: (B, 2, h, w) axial q, px. sigma: (B, 2, h, w) px.
         """
         if min(image.shape[-2:]) < _SMALLEST:
             return flow, sigma
         with torch.no_grad():
             profiles, shares = self.profiles(image, flow, sigma)
-        length, turn, along, across = self.corrections(profiles, shares)
+        length, angle, along, across = self.corrections(profiles, shares)
         cells = tuple(map(int, flow.shape[-2:]))
-        length, turn = torch.tanh(length).exp().unflatten(1, cells), 2 * turn.unflatten(1, cells)
+        length, angle = torch.tanh(length).exp().unflatten(1, cells), 2 * angle.unflatten(1, cells)
         x, y = flow.unbind(1)
-        flow = torch.stack([x * turn.cos() - y * turn.sin(), y * turn.cos() + x * turn.sin()], 1) * length[:, None]
+        flow = torch.stack([x * angle.cos() - y * angle.sin(), y * angle.cos() + x * angle.sin()], 1) * length[:, None]
         return flow, sigma * torch.stack([along, across], 1).clamp(-3, 3).exp().unflatten(2, cells)
 
     def profiles(
         self, image: torch.Tensor, flow: torch.Tensor, sigma: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the windows of all scales show (B, windows, inputs), and which cells they cover (windows, cells)."""
+        """Return what windows of all scales show (B, windows, inputs), and the cells they cover (windows, cells)."""
         rows, columns = map(int, flow.shape[-2:])
         image = image - image.mean((2, 3), keepdim=True)
         transformed, shares, octaves = [], [], []
@@ -112,20 +118,24 @@ class StreakRefinement(nn.Module):
         shrunk_log_length = length.log() - math.log(2) * octave
         return torch.cat([self._along_lines(log_power, flow / length, shrunk_log_length), *about], 2), shares
 
-    def _along_lines(self, log_power: torch.Tensor, direction: torch.Tensor, log_length: torch.Tensor) -> torch.Tensor:
-        """(B, windows, 5 · cycle counts) of log power (B, windows, frequencies), the direction of q (B, windows, 2) and
-        the logarithm of its length (B, windows, 1) in the windows' px."""
+    def _along_lines(self, log_power: torch.Tensor, unit: torch.Tensor, log_length: torch.Tensor) -> torch.Tensor:
+        """Add log power along and across the guessed streaks: (B, windows, 5 · cycle counts).
+
+        Args:
+            log_power: (B, windows, frequencies). unit: (B, windows, 2) q/‖q‖. log_length: (B, windows, 1) of ‖q‖ in the
+                windows' px.
+        """
         sums = (log_power @ self.sums).unflatten(2, (_LINES, -1))
-        nearness = F.relu(direction @ self.lines - math.cos(2 * math.pi / _LINES)).unflatten(2, (-1, _LINES))
+        nearness = F.relu(unit @ self.lines - math.cos(2 * math.pi / _LINES)).unflatten(2, (-1, _LINES))
         nearness = nearness / nearness.sum(3, keepdim=True).clamp(min=1e-4)
-        shift = _hats((_LOG_CYCLES - _LOG_FREQUENCIES[:, None]).to(direction.device), log_length[..., None])
-        total, count = nearness @ sums @ shift, nearness @ self.counts @ shift
+        displacement = _hats((_LOG_CYCLES - _LOG_FREQUENCIES[:, None]).to(unit.device), log_length[..., None])
+        total, count = nearness @ sums @ displacement, nearness @ self.counts @ displacement
         along, left, right, across = (total / count.clamp(min=0.3)).unbind(2)
         seen = count[:, :, 0].clamp(max=10) / 10
         return torch.cat([along / 2, (left + right) / 4, (left - right) / 2, across / 2, seen], 2)
 
     def corrections(self, profiles: torch.Tensor, shares: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Of the logarithm of length, of the angle in rad, and of the logarithms of both spreads: (B, cells) each."""
+        """Correct the logarithm of length, the angle in rad, and the logarithms of both sigmas: (B, cells) each."""
         windows = self.window(profiles)
         attention = self.attention(windows).softmax(1).transpose(1, 2).unsqueeze(2)
         values = self.value(windows).unflatten(2, (_ATTENTIONS, -1)).permute(0, 2, 1, 3)
@@ -139,7 +149,7 @@ class StreakRefinement(nn.Module):
 
 
 def _transformed(image: torch.Tensor, step: int) -> torch.Tensor:
-    """Fourier transforms of windows at most `step` px apart, column by column of them.
+    """Fourier-transform windows at most `step` px apart, column by column of them.
 
     Image (B, 1, H, W) → (B, windows, 2, _WAVES, 2, _WAVES): cosines and sines over rows times those over columns.
     """
@@ -152,10 +162,10 @@ def _transformed(image: torch.Tensor, step: int) -> torch.Tensor:
 
 
 def _line_sums() -> tuple[torch.Tensor, torch.Tensor]:
-    """How to add log power along lines: (frequencies, _LINES · bins), and the number added (_LINES, bins).
+    """Say how to add log power along lines: (frequencies, _LINES · bins), and the number added (_LINES, bins).
 
     The frequencies are those of (±ky, kx), ky, kx = 0 … _WAVES − 1. A smooth part, what textures and optics make of a
-    spectrum without blur, is taken out first: a cubic in the logarithm of frequency, and waves over direction.
+    spectrum without blur, is taken out first: a cubic in the logarithm of frequency, and waves over orientation.
     """
     wave = torch.arange(_WAVES, dtype=torch.float64) / _FOLDED
     y, x = torch.meshgrid(wave, wave, indexing="ij")
@@ -167,14 +177,14 @@ def _line_sums() -> tuple[torch.Tensor, torch.Tensor]:
     smooth = [log_radius**power for power in range(4)]
     for trigonometric in (torch.cos, torch.sin):
         smooth += [
-            turned
-            for twice in (2, 4)
-            for turned in (trigonometric(twice * angle), log_radius * trigonometric(twice * angle))
+            wave
+            for order in (2, 4)
+            for wave in (trigonometric(order * angle), log_radius * trigonometric(order * angle))
         ]
     basis, _ = torch.linalg.qr((torch.stack(smooth, -1) * chosen[..., None]).flatten(0, 2))
     chosen = chosen.flatten().double()
-    direction = math.pi * torch.arange(_LINES, dtype=torch.float64) / _LINES
-    along = (x.flatten()[:, None] * direction.cos() + y.flatten()[:, None] * direction.sin()).abs()
+    orientation = math.pi * torch.arange(_LINES, dtype=torch.float64) / _LINES
+    along = (x.flatten()[:, None] * orientation.cos() + y.flatten()[:, None] * orientation.sin()).abs()
     log_along = along.clamp(min=1e-6).log().clamp(min=float(_LOG_FREQUENCIES[0]))
     bins = _hats(log_along[..., None], _LOG_FREQUENCIES)
     sums = chosen[:, None, None] * bins
@@ -184,8 +194,10 @@ def _line_sums() -> tuple[torch.Tensor, torch.Tensor]:
 
 @cache
 def _shares(rows: int, columns: int, height: int, width: int, shrink: int, step: int) -> torch.Tensor:
-    """By how much the network's cells belong to the windows of an image of height × width shrunk px: (windows, cells),
-    each window's sum is 1."""
+    """Weigh the network's cells in the windows of an image of height × width shrunk px: (windows, cells).
+
+    Each window's sum is 1.
+    """
     along_axis = []
     for cells, size in ((rows, height), (columns, width)):
         centre = (torch.tensor(_starts(size, step)) + _WINDOW / 2) * shrink
@@ -198,7 +210,7 @@ def _shares(rows: int, columns: int, height: int, width: int, shrink: int, step:
 
 @cache
 def _waves(size: int, step: int) -> torch.Tensor:
-    """Cosines and sines under a Hann window, window by window: (windows · 2 · _WAVES, size)."""
+    """Make cosines and sines under a Hann window, window by window: (windows · 2 · _WAVES, size)."""
     place = torch.arange(_WINDOW)
     hann = torch.sin(math.pi * (place + 0.5) / _WINDOW) ** 2
     phase = 2 * math.pi * torch.arange(_WAVES)[:, None] * place / _FOLDED
@@ -212,12 +224,12 @@ def _waves(size: int, step: int) -> torch.Tensor:
 
 @cache
 def _starts(size: int, step: int) -> tuple[int, ...]:
-    """First px of the windows that cover `size` px, at most `step` px apart."""
+    """Place the first px of the windows that cover `size` px, at most `step` px apart."""
     room = size - _WINDOW
     count = math.ceil(room / step) + 1
     return tuple(round(room * index / max(count - 1, 1)) for index in range(count))
 
 
 def _hats(place: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
-    """Weights of linear interpolation between nodes _STEP apart."""
+    """Weigh for linear interpolation between nodes _STEP apart."""
     return F.relu(1 - (place / _STEP - node / _STEP).abs())

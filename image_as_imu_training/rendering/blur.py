@@ -1,4 +1,15 @@
-"""Integrate what a moving camera sees over its exposure, in linear light."""
+"""Integrate what a moving camera sees over its exposure, in linear light.
+
+With time t from −½ to ½ over the exposure, the pixel with ray r of the optical frame at mid-exposure sees at time t the
+scene along R(t)·r from p(t), where R(t) = exp(ω·t + α·t²/2) and p(t) = v·t. What it integrates is
+
+    L(r) = ∫ light(R(t)·r, p(t)) dt ≈ 1/N · Σ light(R(tₙ)·r, p(tₙ)),    tₙ = (n + ½)/N − ½,
+
+the midpoint rule. Its streak is f = J·ẋ(r, Z) long (`motion.motion_field`); the sum stands for the integral while
+neighbouring instants are less than a texel apart, N ≥ 1.5·‖f‖. A row of a rolling shutter has its mid-exposure at
+another time τ: its rays are rotated by R(τ) first, and R(t)·R(τ)·r stands for R(t + τ)·r, from which it differs by
+α·τ·t.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +24,21 @@ _POINTS_AT_ONCE = 400_000  # bounds the memory; about a processor's cache
 
 
 class Scene(Protocol):
-    """A batch of things to look at, given in the camera's frame at mid-exposure."""
+    """A batch of things to see, given in the camera's frame at mid-exposure."""
 
     def __getitem__(self, index: torch.Tensor) -> Scene: ...
 
     def inverse_depth(self, rays: torch.Tensor) -> torch.Tensor:
-        """(B, 3, N) rays from mid-exposure → (B, N) 1/Z such that the scene lies at Z·ray."""
+        """Find (B, N) 1/Z such that the scene lies at Z·ray along (B, 3, N) rays from mid-exposure."""
+        ...
 
     def light(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """(B, 3, P) rays of the camera at N poses (B, N, 3, 3), (B, N, 3) → (B, N, P) linear luminance 0…1."""
+        """Return (B, N, P) linear luminance 0…1 along (B, 3, P) rays of the camera at poses (B, N, 3, 3), (B, N, 3)."""
+        ...
 
 
 def render_blur(scene: Scene, views: Views, motion: Motion, subframes: int, margin: int = 0) -> torch.Tensor:
-    """Mean of `subframes` sharp images over the exposure.
+    """Average `subframes` sharp images over the exposure.
 
     Args:
         scene, views, motion: batches of B.
@@ -36,7 +49,7 @@ def render_blur(scene: Scene, views: Views, motion: Motion, subframes: int, marg
         (B, 1, height + 2·margin, width + 2·margin) linear luminance 0…1.
     """
     pixels = views.pixels(margin)
-    rays = motion.turned(views.rays(pixels), views.rows(pixels))
+    rays = motion.rotated(views.rays(pixels), views.rows(pixels))
     times = (torch.arange(subframes, device=rays.device) + 0.5) / subframes - 0.5
     total = torch.zeros(rays.shape[0], rays.shape[2], device=rays.device)
     for chunk in times.split(max(1, _POINTS_AT_ONCE // total.numel())):

@@ -1,4 +1,4 @@
-"""Samples with their labels drawn in, to look at before training on them."""
+"""Samples with their labels drawn in, to check before training on them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SUBPIXEL_BITS = 4
 
 
 def write_contact_sheet(part: Path, output: Path, samples: int) -> None:
-    """Draw `samples` of a folder of shards into one picture.
+    """Draw `samples` of a folder of shards into one image.
 
     Raises:
-        InputError: the folder holds no samples, or the picture cannot be written.
+        InputError: the folder holds no samples, or the image cannot be written.
     """
     found = shards.load(part)
     chosen = np.unique(np.linspace(0, len(found) - 1, min(samples, len(found))).round().astype(int))
@@ -35,13 +35,13 @@ def write_contact_sheet(part: Path, output: Path, samples: int) -> None:
     except cv2.error:
         written = False
     if not written:
-        raise InputError(f"cannot write a picture to {output}; its name should end in .png or .jpg")
+        raise InputError(f"cannot write an image to {output}; its name should end in .png or .jpg")
 
 
 def contact_sheet(samples: Samples, columns: int) -> np.ndarray:
-    """All samples side by side at twice their size, `columns` to a row.
+    """Show all samples side by side at twice their size, `columns` to a row.
 
-    Amber lines are the labelled streaks at their true place, direction and length; below each image: mean blur, and
+    Amber lines are the labelled streaks at their true place, orientation and length; below each image: mean blur, and
     the depths' range where the image tells about depth.
 
     Returns:

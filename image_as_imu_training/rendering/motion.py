@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from image_as_imu_training.rendering import so3
 from image_as_imu_training.rendering.views import STRIDE, Views
 
 MAX_BLUR_PX = 80.0
@@ -37,37 +38,26 @@ class Motion:
         return Motion(self.angular[index], self.linear[index], self.angular_acceleration[index], self.readout[index])
 
     def pose(self, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Camera-to-mid-exposure poses at (N,) times: rotation (B, N, 3, 3) and position (B, N, 3)."""
+        """Return camera-to-mid-exposure poses at (N,) times: rotation (B, N, 3, 3) and position (B, N, 3)."""
         t = times[:, None]
         rotation_vector = self.angular[:, None] * t + 0.5 * self.angular_acceleration[:, None] * t**2
-        return rotation_matrix(rotation_vector), self.linear[:, None] * t
+        return so3.exp(rotation_vector), self.linear[:, None] * t
 
-    def turned(self, rays: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Where rays of the rows (B, N) of a rolling shutter look, in the middle row's frame: (B, 3, N) → (B, 3, N).
+    def rotated(self, rays: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Rotate rays of the rows (B, N) of a rolling shutter into the middle row's frame: (B, 3, N) → (B, 3, N).
 
-        Rows of a rolling shutter see the scene turned as the camera turns. How far the camera has shifted meanwhile
-        is left out: that is another still scene, seen with the same streaks.
+        The camera rotates from row to row. Its translation meanwhile is left out: that is another static scene, seen
+        with the same streaks.
         """
         time = (rows * self.readout[:, None])[:, None]
         vector = self.angular[:, :, None] * time + 0.5 * self.angular_acceleration[:, :, None] * time**2
-        angle = vector.norm(dim=1, keepdim=True).clamp(min=1e-9)
-        axis = (vector / angle).expand_as(rays)
-        along = (axis * rays).sum(1, keepdim=True) * axis
-        cross = torch.linalg.cross(axis, rays, dim=1)
-        return along + angle.cos() * (rays - along) + angle.sin() * cross
-
-
-def rotation_matrix(vector: torch.Tensor) -> torch.Tensor:
-    """Rotation vectors (…, 3) rad → matrices (…, 3, 3)."""
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3)))
+        return so3.rotate(vector, rays)
 
 
 def ray_motion(
     rays: torch.Tensor, inverse_depth: torch.Tensor, angular: torch.Tensor, linear: torch.Tensor
 ) -> torch.Tensor:
-    """How the rays (x, y, 1) of static points change (Longuet-Higgins & Prazdny 1980).
+    """Differentiate the rays (x, y, 1) of static points by time (Longuet-Higgins & Prazdny 1980).
 
     Args:
         rays: (B, 3, N). inverse_depth: (B, N) 1/m. angular, linear: (B, 3, N or 1) velocity.
@@ -86,7 +76,7 @@ def ray_motion(
 def motion_field(
     views: Views, pixels: torch.Tensor, inverse_depth: torch.Tensor, angular: torch.Tensor, linear: torch.Tensor
 ) -> torch.Tensor:
-    """Flow of static points over the exposure of a global shutter.
+    """Compute the flow of static points over the exposure of a global shutter.
 
     Args:
         pixels: (2, N). inverse_depth: (B, N) 1/m. angular, linear: (B, 3) velocity per exposure.
@@ -101,16 +91,20 @@ def motion_field(
 def rolling_motion_field(
     views: Views, pixels: torch.Tensor, inverse_depth: torch.Tensor, motion: Motion
 ) -> torch.Tensor:
-    """Flow over the exposure, every row at its own time: (2, N) pixels, (B, N) 1/m in the rows' frames → (B, 2, N)."""
+    """Compute the flow over the exposure, every row at its own time: (B, 2, N) px.
+
+    Args:
+        pixels: (2, N). inverse_depth: (B, N) 1/m in the rows' frames.
+    """
     time = (views.rows(pixels) * motion.readout[:, None])[:, None]
     angular = motion.angular[:, :, None] + motion.angular_acceleration[:, :, None] * time
     back = Motion(-motion.angular, motion.linear, -motion.angular_acceleration, motion.readout)
-    linear = back.turned(motion.linear[:, :, None].expand(-1, -1, pixels.shape[1]), views.rows(pixels))
+    linear = back.rotated(motion.linear[:, :, None].expand(-1, -1, pixels.shape[1]), views.rows(pixels))
     return views.pixel_motion(pixels, ray_motion(views.rays(pixels), inverse_depth, angular, linear))
 
 
 def axial_from_signed(flow: torch.Tensor) -> torch.Tensor:
-    """Flow (B, 2, …) px → axial flow q = (‖f‖cos 2θ, ‖f‖sin 2θ), the same for f and −f; zero stays zero."""
+    """Convert flow (B, 2, …) px to axial flow q = (‖f‖cos 2θ, ‖f‖sin 2θ), the same for f and −f; zero stays zero."""
     u, v = flow.unbind(1)
     length = torch.hypot(u, v)
     safe = length.clamp(min=1e-6)
@@ -118,47 +112,28 @@ def axial_from_signed(flow: torch.Tensor) -> torch.Tensor:
 
 
 def random_motion(views: Views, inverse_depth: torch.Tensor, generator: torch.Generator) -> Motion:
-    """Invented motions whose mean blur over each view follows the training distribution.
+    """Invent motions whose mean blur over each view follows the training distribution.
 
-    9 % stand practically still (below 1 px), 79 % have 1–40 px, 12 % 40–80 px. Rotation and translation dominate
+    9 % are practically static (below 1 px), 79 % have 1–40 px, 12 % 40–80 px. Rotation and translation dominate
     or mix; a quarter of the rotations is mostly roll, a third of the translations mostly zoom. Half of the shutters
     are rolling.
 
     Args:
         views: B views. inverse_depth: (B, cells) 1/m at their cell centres.
     """
-    batch, device = len(views.focal), views.focal.device
-
-    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
-        return low + (high - low) * torch.rand(batch, *shape, device=device, generator=generator)
-
-    def direction(mostly_z: float) -> torch.Tensor:
-        vector = torch.randn(batch, 3, device=device, generator=generator)
-        along_z = uniform(0, 1) < mostly_z
-        vector[:, :2] *= torch.where(along_z, 0.2, 1.0)[:, None]
-        vector[:, 2] *= torch.where(along_z, 1.0, 0.5)
-        return vector
-
+    draw = _Draws(len(views.focal), views.focal.device, generator)
     cells = views.cells()
-    zero = torch.zeros(batch, 3, device=device)
+    zero = torch.zeros(draw.batch, 3, device=draw.device)
 
     def lengths(angular: torch.Tensor, linear: torch.Tensor) -> torch.Tensor:
         return motion_field(views, cells, inverse_depth, angular, linear).norm(dim=1)
 
-    angular, linear = direction(0.25), direction(0.33)
+    angular, linear = draw.axis(0.25), draw.axis(0.33)
     angular = angular / lengths(angular, zero).mean(1, keepdim=True)
     linear = linear / lengths(zero, linear).mean(1, keepdim=True)
-    kind = uniform(0, 1, 1)
-    minor = uniform(0, 0.2, 1)
-    mixed = uniform(0.2, 0.8, 1)
-    share = torch.where(kind < 0.4, minor, torch.where(kind < 0.65, 1 - minor, mixed))
+    share = draw.share_of_translation()
     angular, linear = (1 - share) * angular, share * linear
-    amount = uniform(0, 1, 1)
-    blur = torch.where(
-        amount < 0.09,
-        uniform(0, 1, 1),
-        torch.where(amount < 0.88, 40.0 ** uniform(0, 1, 1) ** 0.8, uniform(40, MAX_BLUR_PX, 1)),
-    )
+    blur = draw.mean_blur()
     length = lengths(angular, linear)
     scale = blur / length.mean(1, keepdim=True)
     nearest = inverse_depth.amax(1, keepdim=True)
@@ -170,10 +145,10 @@ def random_motion(views: Views, inverse_depth: torch.Tensor, generator: torch.Ge
     ):
         scale = torch.minimum(scale, limit / value.clamp(min=1e-9))
     angular, linear = angular * scale, linear * scale
-    acceleration = direction(0) * uniform(0, 0.3, 1) * angular.norm(dim=1, keepdim=True)
-    # A slow readout must not turn the view away from the scene that the blur was chosen for.
-    readout = torch.minimum(uniform(0, 2), 0.25 / angular.norm(dim=1).clamp(min=1e-9))
-    rolling = uniform(0, 1) < 0.5
+    acceleration = draw.axis(0) * draw.uniform(0, 0.3, 1) * angular.norm(dim=1, keepdim=True)
+    # A long readout must not rotate the view away from the scene that the blur was chosen for.
+    readout = torch.minimum(draw.uniform(0, 2), 0.25 / angular.norm(dim=1).clamp(min=1e-9))
+    rolling = draw.uniform(0, 1) < 0.5
     return Motion(
         angular,
         linear,
@@ -182,8 +157,45 @@ def random_motion(views: Views, inverse_depth: torch.Tensor, generator: torch.Ge
     )
 
 
+@dataclass(frozen=True)
+class _Draws:
+    """Random numbers for a batch."""
+
+    batch: int
+    device: torch.device
+    generator: torch.Generator
+
+    def uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
+        """Draw (batch, *shape) numbers."""
+        return low + (high - low) * torch.rand(self.batch, *shape, device=self.device, generator=self.generator)
+
+    def axis(self, mostly_z: float) -> torch.Tensor:
+        """Draw (batch, 3) vectors, of which a share of `mostly_z` is mostly along z."""
+        vector = torch.randn(self.batch, 3, device=self.device, generator=self.generator)
+        along_z = self.uniform(0, 1) < mostly_z
+        vector[:, :2] *= torch.where(along_z, 0.2, 1.0)[:, None]
+        vector[:, 2] *= torch.where(along_z, 1.0, 0.5)
+        return vector
+
+    def share_of_translation(self) -> torch.Tensor:
+        """Draw (batch, 1) shares of the blur: little of it in 40 %, most of it in 25 %, else both."""
+        kind = self.uniform(0, 1, 1)
+        minor = self.uniform(0, 0.2, 1)
+        mixed = self.uniform(0.2, 0.8, 1)
+        return torch.where(kind < 0.4, minor, torch.where(kind < 0.65, 1 - minor, mixed))
+
+    def mean_blur(self) -> torch.Tensor:
+        """Draw (batch, 1) px."""
+        amount = self.uniform(0, 1, 1)
+        return torch.where(
+            amount < 0.09,
+            self.uniform(0, 1, 1),
+            torch.where(amount < 0.88, 40.0 ** self.uniform(0, 1, 1) ** 0.8, self.uniform(40, MAX_BLUR_PX, 1)),
+        )
+
+
 def subframe_count(views: Views, motion: Motion, inverse_depth: torch.Tensor) -> torch.Tensor:
-    """How many sub-frames keep the streaks whole: (B,) int64."""
+    """Count the sub-frames that keep the streaks whole: (B,) int64."""
     flow = motion_field(views, views.cells(), inverse_depth, motion.angular, motion.linear)
     longest = flow.norm(dim=1).amax(1)
     speeding_up = 0.5 * motion.angular_acceleration.norm(dim=1) * views.focal

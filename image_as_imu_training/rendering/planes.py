@@ -11,7 +11,7 @@ from image_as_imu_training.rendering.views import STRIDE, Views
 
 
 def sample_mirrored(texture: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Bilinear look-up: texture (B, 1, h, w), points (B, N, 2) in −1…1 (mirrored beyond) → (B, N)."""
+    """Interpolate a texture (B, 1, h, w) at points (B, N, 2) in −1…1 (mirrored beyond), bilinearly: (B, N)."""
     grid = points[:, :, None]
     return F.grid_sample(texture, grid, "bilinear", "reflection", align_corners=False)[:, 0, :, 0]
 
@@ -36,11 +36,11 @@ class PlaneScene:
         return PlaneScene(self.texture[index], self.plane[index], self.axes[index], self.origin[index])
 
     def inverse_depth(self, rays: torch.Tensor) -> torch.Tensor:
-        """(B, 3, N) rays → (B, N) 1/Z such that the scene lies at Z·ray."""
+        """Find (B, N) 1/Z such that the scene lies at Z·ray along (B, 3, N) rays."""
         return torch.einsum("bi,bin->bn", self.plane, rays)
 
     def light(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """What rays of the camera at N poses see: (B, 3, P) → (B, N, P) linear luminance. An exact homography."""
+        """Return (B, N, P) linear luminance along (B, 3, P) rays of the camera at N poses. An exact homography."""
         plane = self.plane[:, None, :, None]
         facing = plane.mT @ rotation
         onto_plane = position[..., None] @ facing + (1 - (position[..., None] * plane).sum(2, True)) * rotation
@@ -51,7 +51,7 @@ class PlaneScene:
 
 
 def random_planes(texture: torch.Tensor, views: Views, generator: torch.Generator) -> PlaneScene:
-    """Planes 0.4–8 m away, tilted up to 50°, with the (B, 1, S, S) textures scaled so that little aliases."""
+    """Put up planes 0.4–8 m away, tilted up to 50°, with the (B, 1, S, S) textures scaled so that little aliases."""
     batch, device = len(texture), texture.device
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
@@ -62,7 +62,7 @@ def random_planes(texture: torch.Tensor, views: Views, generator: torch.Generato
     normal = torch.stack([tilt.sin() * azimuth.cos(), tilt.sin() * azimuth.sin(), tilt.cos()], -1)
     rays = views.rays(views.cells())
     centre = rays.mean(2)
-    # 1/Z relative to the centre's; planes that nearly pass through the camera are turned towards it.
+    # 1/Z relative to the centre's; planes that nearly pass through the camera are rotated towards it.
     tilted = normal / (normal * centre).sum(1, keepdim=True)
     relative = torch.einsum("bi,bin->bn", tilted, rays)
     excess = torch.maximum((1 - relative.amin(1)) / 0.6, (relative.amax(1) - 1) / 1.5)
@@ -74,8 +74,8 @@ def random_planes(texture: torch.Tensor, views: Views, generator: torch.Generato
     helper = torch.tensor([1.0, 0.0, 0.0], device=device).expand_as(normal)
     second = F.normalize(torch.linalg.cross(normal, helper), dim=1)
     first = torch.linalg.cross(second, normal)
-    turn = uniform(0, 2 * torch.pi, 1)
-    axes = torch.stack([turn.cos() * first + turn.sin() * second, turn.cos() * second - turn.sin() * first], 1)
+    roll = uniform(0, 2 * torch.pi, 1)
+    axes = torch.stack([roll.cos() * first + roll.sin() * second, roll.cos() * second - roll.sin() * first], 1)
 
     # Metres on the plane per px, at its most. One to two texels there: as sharp as cameras, without aliasing much.
     distance = 1 / torch.einsum("bi,bin->bn", plane, rays)

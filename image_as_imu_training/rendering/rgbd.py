@@ -27,12 +27,12 @@ class RgbdScene:
         return RgbdScene(self.texture[index], self.inverse_depth_map[index], self.projection[index])
 
     def inverse_depth(self, rays: torch.Tensor) -> torch.Tensor:
-        """(B, 3, N) rays → (B, N) 1/Z such that the scene lies at Z·ray."""
+        """Find (B, N) 1/Z such that the scene lies at Z·ray along (B, 3, N) rays."""
         points = (self.projection @ (rays / rays[:, 2:])).mT
         return rays[:, 2] * sample_mirrored(self.inverse_depth_map, points)
 
     def light(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """What rays of the camera at N poses see: (B, 3, P) → (B, N, P) linear luminance.
+        """Return (B, N, P) linear luminance along (B, 3, P) rays of the camera at N poses.
 
         Every pixel keeps its depth of mid-exposure, which is right to first order: the streak of each pixel is
         exactly the one that its own depth explains.
@@ -45,7 +45,7 @@ class RgbdScene:
 def random_rgbd(
     texture: torch.Tensor, inverse_depth_map: torch.Tensor, source_focal: float, generator: torch.Generator
 ) -> tuple[RgbdScene, torch.Tensor]:
-    """Virtual cameras in RGB-D frames: up to 30 % zoom, up to 20° roll.
+    """Place virtual cameras in RGB-D frames: up to 30 % zoom, up to 20° roll.
 
     Args:
         texture, inverse_depth_map: (B, 1, h, w). source_focal: focal length / image width of the RGB-D camera.
@@ -59,5 +59,5 @@ def random_rgbd(
     height, width = texture.shape[-2:]
     scale = torch.tensor([2 * source_focal, 2 * source_focal * width / height], device=device)
     zero = torch.zeros_like(roll)
-    turn = torch.stack([roll.cos(), -roll.sin(), zero, roll.sin(), roll.cos(), zero], -1).unflatten(-1, (2, 3))
-    return RgbdScene(texture, inverse_depth_map, scale[:, None] * turn), FRAME_WIDTH * source_focal * zoom
+    rotation = torch.stack([roll.cos(), -roll.sin(), zero, roll.sin(), roll.cos(), zero], -1).unflatten(-1, (2, 3))
+    return RgbdScene(texture, inverse_depth_map, scale[:, None] * rotation), FRAME_WIDTH * source_focal * zoom

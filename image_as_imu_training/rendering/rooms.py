@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
-from image_as_imu_training.rendering.motion import rotation_matrix
+from image_as_imu_training.rendering import so3
 from image_as_imu_training.rendering.views import Views
 
 TEXTURES = 4  # photographs per room
 BOXES = 4
 BOARDS = 3
-_WIDER = 1.4  # how much wider than the crop the view is in which faces are looked for: the camera moves
+_WIDER = 1.4  # how much wider than the crop the view is in which faces are searched: the camera moves
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class RoomScene:
         atlas: (B, 1, 2S, 2S) linear luminance 0…1, four square textures.
         corner, right, down: (B, F, 3) m, in the mid-exposure frame.
         tile: (B, F) which texture, 0…3. gain: (B, F) of its luminance.
-        scale, shift: (B, F, 2) texture coordinate (mirrored tiles, one unit each) = scale · face coordinate + shift.
+        scale, offset: (B, F, 2) texture coordinate (mirrored tiles, one unit each) = scale · face coordinate + offset.
         seen: (B, F) whether the face is in or near the view.
     """
 
@@ -38,20 +39,20 @@ class RoomScene:
     tile: torch.Tensor
     gain: torch.Tensor
     scale: torch.Tensor
-    shift: torch.Tensor
+    offset: torch.Tensor
     seen: torch.Tensor
 
     def __getitem__(self, index: torch.Tensor) -> RoomScene:
         faces = int(self.seen[index].sum(1).max())
-        fields = (self.corner, self.right, self.down, self.tile, self.gain, self.scale, self.shift, self.seen)
+        fields = (self.corner, self.right, self.down, self.tile, self.gain, self.scale, self.offset, self.seen)
         return RoomScene(self.atlas[index], *(field[index, :faces] for field in fields))
 
     def inverse_depth(self, rays: torch.Tensor) -> torch.Tensor:
-        """(B, 3, N) rays → (B, N) 1/Z such that the scene lies at Z·ray."""
+        """Find (B, N) 1/Z such that the scene lies at Z·ray along (B, 3, N) rays."""
         return _first_hit(self._projections(self.corner)[:, None], rays[:, None])[0][:, 0]
 
     def light(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """What rays of the camera at N poses see: (B, 3, P) → (B, N, P) linear luminance."""
+        """Return (B, N, P) linear luminance along (B, 3, P) rays of the camera at N poses."""
         seen = self.corner[:, None] - position[:, :, None]
         projections = self._projections(seen) @ rotation[:, :, None]
         inverse, a, b, face = _first_hit(projections, rays[:, None])
@@ -62,7 +63,7 @@ class RoomScene:
 
         coordinates = []
         for axis, coordinate in enumerate((a, b)):
-            along = of_face(self.scale[..., axis]) * (coordinate / inverse) + of_face(self.shift[..., axis])
+            along = of_face(self.scale[..., axis]) * (coordinate / inverse) + of_face(self.offset[..., axis])
             mirrored = 1 - (along.remainder(2) - 1).abs()
             half_texel = 1 / self.atlas.shape[-1]
             inside = half_texel + (1 - 2 * half_texel) * mirrored
@@ -73,7 +74,7 @@ class RoomScene:
         return light.view_as(face) * of_face(self.gain)
 
     def _projections(self, corner: torch.Tensor) -> torch.Tensor:
-        """(…, F, 3) corners as seen from the camera → (…, F, 3, 3).
+        """Invert each face's axes, given (…, F, 3) corners as seen from the camera: (…, F, 3, 3).
 
         Its rows times a ray are a/Z, b/Z and 1/Z, where a and b are the coordinates on the face.
         """
@@ -85,7 +86,7 @@ class RoomScene:
 def _first_hit(
     projections: torch.Tensor, rays: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Nearest face along each ray.
+    """Find the nearest face along each ray.
 
     Args:
         projections: (B, N, F, 3, 3) as `RoomScene._projections`. rays: (B, 1, 3, P).
@@ -93,15 +94,12 @@ def _first_hit(
     Returns:
         1/Z, a/Z, b/Z (B, N, P) and the face's number (B, N, P).
     """
-    nearest, first_a, first_b, face = None, None, None, None
-    for index in range(projections.shape[2]):
+    first_a, first_b, inverse = (projections[:, :, 0] @ rays).unbind(2)
+    hit = (torch.minimum(first_a, first_b) >= 0) & (torch.maximum(first_a, first_b) <= inverse)
+    nearest, face = torch.where(hit, inverse, 1e-3), torch.zeros_like(first_a, dtype=torch.int64)
+    for index in range(1, projections.shape[2]):
         a, b, inverse = (projections[:, :, index] @ rays).unbind(2)
-        hit = (torch.minimum(a, b) >= 0) & (torch.maximum(a, b) <= inverse)
-        if nearest is None:
-            nearest, first_a, first_b = torch.where(hit, inverse, 1e-3), a, b
-            face = torch.zeros_like(a, dtype=torch.int64)
-            continue
-        hit &= inverse > nearest
+        hit = (torch.minimum(a, b) >= 0) & (torch.maximum(a, b) <= inverse) & (inverse > nearest)
         nearest = torch.where(hit, inverse, nearest)
         first_a, first_b = torch.where(hit, a, first_a), torch.where(hit, b, first_b)
         face.masked_fill_(hit, index)
@@ -109,7 +107,7 @@ def _first_hit(
 
 
 def random_rooms(textures: torch.Tensor, views: Views, generator: torch.Generator) -> RoomScene:
-    """Rooms of 2.5–8 m with a camera somewhere in them, boxes on the floor and boards in the air.
+    """Furnish rooms of 2.5–8 m with a camera somewhere in them, boxes on the floor and boards in the air.
 
     Args:
         textures: (B, 4, S, S) linear luminance 0…1.
@@ -119,37 +117,9 @@ def random_rooms(textures: torch.Tensor, views: Views, generator: torch.Generato
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
         return low + (high - low) * torch.rand(batch, *shape, device=device, generator=generator)
 
-    def turn_about(axis: int, angle: torch.Tensor) -> torch.Tensor:
-        return rotation_matrix(angle[:, None] * torch.eye(3, device=device)[axis])
+    corner, right, down = _furnished(uniform, device)
 
-    # The room's frame: x right, y down, z ahead, origin in the middle.
-    size = torch.cat([uniform(2.5, 8, 1), uniform(2.2, 3.6, 1), uniform(2.5, 8, 1)], 1)
-    position = (uniform(0, 1, 3) - 0.5) * (size - 1.0)
-    heading = uniform(-torch.pi, torch.pi)
-    roll = torch.where(uniform(0, 1) < 0.2, uniform(-torch.pi, torch.pi), uniform(-0.2, 0.2))
-    to_room = turn_about(1, heading) @ turn_about(0, uniform(-0.5, 0.5)) @ turn_about(2, roll)
-
-    def ahead(near: float, far: float) -> torch.Tensor:
-        """Places (B, 3) within 60° of where the camera heads, at its height."""
-        bearing, distance = heading + uniform(-1, 1), uniform(near, far)
-        return position + distance[:, None] * torch.stack([bearing.sin(), torch.zeros_like(bearing), bearing.cos()], 1)
-
-    faces = [_box(size)]
-    for _ in range(BOXES):
-        box = torch.cat([uniform(0.25, 1.2, 1), uniform(0.3, 1.9, 1), uniform(0.25, 1.2, 1)], 1)
-        place = ahead(1.3, 4)
-        place[:, 1] = 0.5 * (size - box)[:, 1]
-        faces.append(_placed(_box(box), turn_about(1, uniform(-torch.pi, torch.pi)), place))
-    for _ in range(BOARDS):
-        board = torch.cat([uniform(0.2, 1.0, 1), uniform(0.2, 1.0, 1), torch.zeros_like(size[:, :1])], 1)
-        place = ahead(0.7, 3)
-        place[:, 1] += uniform(-0.6, 0.6)
-        turn = turn_about(1, heading + uniform(-1, 1)) @ turn_about(0, uniform(-0.7, 0.7))
-        faces.append(_placed([edge[:, 4:5] for edge in _box(board)], turn, place))
-    corner, right, down = (torch.cat(parts, 1) for parts in zip(*faces, strict=True))
-    corner, right, down = (corner - position[:, None]) @ to_room, right @ to_room, down @ to_room
-
-    # Only faces that can be seen from about here are kept: what a little shift of the camera uncovers is among them.
+    # Only faces that can be seen from about here are kept: what the camera uncovers as it moves is among them.
     rays = views.rays(views.cells())
     rays = torch.cat([rays, rays * torch.tensor([_WIDER, _WIDER, 1.0], device=device)[:, None]], 2)
     projections = torch.linalg.inv(torch.stack([right, down, corner], -1))
@@ -166,14 +136,54 @@ def random_rooms(textures: torch.Tensor, views: Views, generator: torch.Generato
     rows = [torch.cat([textures[:, i], textures[:, i + 1]], 2) for i in (0, 2)]
     faces_seen = scale.shape[1]
     tile = torch.randint(TEXTURES, (batch, faces_seen), device=device, generator=generator)
-    gain, shift = uniform(0.5, 1.0, faces_seen), uniform(0, 2, faces_seen, 2)
+    gain, offset = uniform(0.5, 1.0, faces_seen), uniform(0, 2, faces_seen, 2)
     return RoomScene(
-        torch.cat(rows, 1)[:, None], corner, right, down, tile, gain, scale, shift, count.gather(1, chosen) > 0
+        torch.cat(rows, 1)[:, None], corner, right, down, tile, gain, scale, offset, count.gather(1, chosen) > 0
     )
 
 
+def _furnished(
+    uniform: Callable[..., torch.Tensor], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Draw rooms: corner, right and down of all their faces, (B, F, 3) m each, in the camera's frame.
+
+    Args:
+        uniform: (low, high, *shape) → (B, *shape) random numbers.
+    """
+
+    def rotation_about(axis: int, angle: torch.Tensor) -> torch.Tensor:
+        return so3.exp(angle[:, None] * torch.eye(3, device=device)[axis])
+
+    # The room's frame: x right, y down, z ahead, origin in the middle.
+    size = torch.cat([uniform(2.5, 8, 1), uniform(2.2, 3.6, 1), uniform(2.5, 8, 1)], 1)
+    position = (uniform(0, 1, 3) - 0.5) * (size - 1.0)
+    heading = uniform(-torch.pi, torch.pi)
+    roll = torch.where(uniform(0, 1) < 0.2, uniform(-torch.pi, torch.pi), uniform(-0.2, 0.2))
+    to_room = rotation_about(1, heading) @ rotation_about(0, uniform(-0.5, 0.5)) @ rotation_about(2, roll)
+
+    def ahead(near: float, far: float) -> torch.Tensor:
+        """Draw places (B, 3) within 60° of where the camera heads, at its height."""
+        bearing, distance = heading + uniform(-1, 1), uniform(near, far)
+        return position + distance[:, None] * torch.stack([bearing.sin(), torch.zeros_like(bearing), bearing.cos()], 1)
+
+    faces = [_box(size)]
+    for _ in range(BOXES):
+        box = torch.cat([uniform(0.25, 1.2, 1), uniform(0.3, 1.9, 1), uniform(0.25, 1.2, 1)], 1)
+        place = ahead(1.3, 4)
+        place[:, 1] = 0.5 * (size - box)[:, 1]
+        faces.append(_placed(_box(box), rotation_about(1, uniform(-torch.pi, torch.pi)), place))
+    for _ in range(BOARDS):
+        board = torch.cat([uniform(0.2, 1.0, 1), uniform(0.2, 1.0, 1), torch.zeros_like(size[:, :1])], 1)
+        place = ahead(0.7, 3)
+        place[:, 1] += uniform(-0.6, 0.6)
+        rotation = rotation_about(1, heading + uniform(-1, 1)) @ rotation_about(0, uniform(-0.7, 0.7))
+        faces.append(_placed([edge[:, 4:5] for edge in _box(board)], rotation, place))
+    corner, right, down = (torch.cat(parts, 1) for parts in zip(*faces, strict=True))
+    return (corner - position[:, None]) @ to_room, right @ to_room, down @ to_room
+
+
 def _box(size: torch.Tensor) -> list[torch.Tensor]:
-    """Faces of boxes of (B, 3) size about the origin: corner, right and down, each (B, 6, 3)."""
+    """Make the faces of boxes of (B, 3) size about the origin: corner, right and down, each (B, 6, 3)."""
     corner, right, down = [], [], []
     for axis in range(3):
         for side in (-0.5, 0.5):
@@ -187,6 +197,6 @@ def _box(size: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _placed(faces: list[torch.Tensor], rotation: torch.Tensor, place: torch.Tensor) -> list[torch.Tensor]:
-    """Faces turned by (B, 3, 3) and moved to (B, 3)."""
+    """Rotate faces by (B, 3, 3) and move them to (B, 3)."""
     corner, right, down = (edge @ rotation.mT for edge in faces)
     return [corner + place[:, None], right, down]

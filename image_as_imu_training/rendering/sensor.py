@@ -15,12 +15,12 @@ MARGIN = 6  # px that the optics' point spread and the interpolation need around
 
 
 def linear_from_srgb(encoded: torch.Tensor) -> torch.Tensor:
-    """sRGB values 0…1 → linear light 0…1."""
+    """Decode sRGB values 0…1 to linear light 0…1."""
     return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 def gaussian_blur(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """(B, 1, H, W) smoothed with its own (B,) sigma each, px ≤ 2. Sides are repeated."""
+    """Smooth (B, 1, H, W), each with its own (B,) sigma, px ≤ 2. Sides are repeated."""
     offsets = torch.arange(-5, 6, device=image.device, dtype=image.dtype)
     kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=0.05)[:, None]) ** 2)
     kernel = kernel / kernel.sum(1, keepdim=True)
@@ -31,7 +31,7 @@ def gaussian_blur(image: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 
 def photograph(light: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A camera's 8-bit picture of linear light, resized by area to the network's scale.
+    """Take an 8-bit image of linear light, as a camera does, resized by area to the network's scale.
 
     Defocus, exposure with clipped highlights, shot and read noise (half of the time correlated over neighbouring
     pixels), gamma, sharpening, JPEG. One sample in eight is nearly drowned in noise or has hardly any contrast.
@@ -84,17 +84,23 @@ def photograph(light: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _compress(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """JPEG of quality 40–97 at twice the network's scale (half of them), at its scale (a quarter) or none."""
+    """Compress to JPEG of quality 40–97: half at twice the network's scale, a quarter at its scale, the others not."""
     result = []
     device = images.device
     draws = torch.rand(len(images), 2, device=device, generator=generator).cpu().numpy()
-    for picture, (where, quality) in zip(images.cpu().numpy(), draws, strict=True):
-        options = [cv2.IMWRITE_JPEG_QUALITY, int(98 - 58 * quality**2)]
+    for image, (where, quality) in zip(images.cpu().numpy(), draws, strict=True):
+        quality = int(98 - 58 * quality**2)
         if where < 0.5:
-            picture = cv2.imdecode(cv2.imencode(".jpg", picture, options)[1], cv2.IMREAD_GRAYSCALE)
-        height, width = picture.shape
-        picture = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+            image = _through_jpeg(image, quality)
+        height, width = image.shape
+        image = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         if 0.5 <= where < 0.75:
-            picture = cv2.imdecode(cv2.imencode(".jpg", picture, options)[1], cv2.IMREAD_GRAYSCALE)
-        result.append(picture)
+            image = _through_jpeg(image, quality)
+        result.append(image)
     return torch.from_numpy(np.stack(result)).to(device)
+
+
+def _through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    decoded = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+    assert decoded is not None  # what OpenCV encodes, it decodes
+    return decoded

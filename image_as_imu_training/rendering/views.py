@@ -34,29 +34,29 @@ class Views:
         return Views(*parts, self.height, self.width)
 
     def pixels(self, margin: int = 0) -> torch.Tensor:
-        """Coordinates of all pixels, with `margin` px more on each side: (2, (height+2m)·(width+2m))."""
+        """Return the coordinates of all pixels, with `margin` px more on each side: (2, (height+2m)·(width+2m))."""
         rows = torch.arange(-margin, self.height + margin, device=self.focal.device)
         columns = torch.arange(-margin, self.width + margin, device=self.focal.device)
         return _grid(rows.float(), columns.float())
 
     def cells(self) -> torch.Tensor:
-        """Coordinates of the centres of the network's output cells: (2, height/STRIDE·width/STRIDE) px."""
+        """Return the coordinates of the centres of the network's output cells: (2, height/STRIDE·width/STRIDE) px."""
         rows = (torch.arange(self.height // STRIDE, device=self.focal.device) + 0.5) * STRIDE - 0.5
         columns = (torch.arange(self.width // STRIDE, device=self.focal.device) + 0.5) * STRIDE - 0.5
         return _grid(rows, columns)
 
     def rays(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Rays (x, y, 1) of (2, N) pixels: (B, 3, N)."""
+        """Return the rays (x, y, 1) of (2, N) pixels: (B, 3, N)."""
         p = (pixels - self.principal_point[:, :, None]) / self.focal[:, None, None]
         bent = p * (1 + self.distortion[:, None, None] * p.square().sum(1, keepdim=True))
         return torch.cat([bent, torch.ones_like(bent[:, :1])], dim=1)
 
     def rows(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Where (2, N) pixels lie between the frame's top (−½) and bottom (½): (B, N)."""
+        """Say where (2, N) pixels lie between the frame's top (−½) and bottom (½): (B, N)."""
         return (pixels[1] - self.principal_point[:, 1:]) / FRAME_HEIGHT
 
     def pixel_motion(self, pixels: torch.Tensor, ray_motion: torch.Tensor) -> torch.Tensor:
-        """How far points move in the image, (B, 2, N) px, whose rays (x, y, 1) change by (B, 2, N)."""
+        """Move points in the image, (B, 2, N) px, whose rays (x, y, 1) change by (B, 2, N)."""
         p = (pixels - self.principal_point[:, :, None]) / self.focal[:, None, None]
         k = self.distortion[:, None]
         x, y = p.unbind(1)
@@ -74,7 +74,7 @@ def _grid(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
 def random_views(
     focal: torch.Tensor, distortion: torch.Tensor, height: int, width: int, generator: torch.Generator | None = None
 ) -> Views:
-    """Crops at random places of 320×224 frames whose principal point lies at the centre.
+    """Cut crops at random places of 320×224 frames whose principal point lies at the centre.
 
     Args:
         focal: (B,) px. distortion: (B,). height, width: of the crops, px.

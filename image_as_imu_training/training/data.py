@@ -32,9 +32,9 @@ class RenderedSamples(Dataset):
     """
 
     def __init__(self, folder: Path, stride: int) -> None:
-        """Raises InputError: the folder holds no samples, or their labels have another stride than the network."""
+        """Read a part. Raises InputError: it holds no samples, or their labels have another stride than the network."""
         samples = load(folder)
-        self._samples = [vars(samples[index]) for index in range(len(samples))]
+        self._samples = [vars(samples[np.array(index)]) for index in range(len(samples))]
         self._stride = stride
         found = self._samples[0]["image"].shape[-1] // self._samples[0]["flow"].shape[-1]
         if found != stride:
@@ -59,18 +59,18 @@ class RenderedSamples(Dataset):
         }
 
     def first(self, count: int) -> Samples:
-        """The first `count` samples at once."""
+        """Return the first `count` samples at once."""
         chosen = [self._samples[index] for index in range(count)]
         return Samples(**{field.name: np.stack([sample[field.name] for sample in chosen]) for field in fields(Samples)})
 
     def weights(self) -> torch.Tensor:
-        """(N,) how often to draw each: short blurs, the common case of cameras, more often than long ones."""
+        """Say how often to draw each (N,): short blurs, the common case of cameras, more often than long ones."""
         lengths = [np.hypot(*sample["flow"].astype(np.float32)).mean() for sample in self._samples]
         return 1 / (_COMMON_BLUR_PX + torch.tensor(lengths))
 
 
 def motion_field_matrix(camera: Camera, stride: int) -> np.ndarray:
-    """(2, 6, h, w) float32 px per unit of motion (v, ω), for a depth of 1 m, at a camera's cells; NaN without a ray."""
+    """Return (2, 6, h, w) float32 px per unit of motion (v, ω) for a depth of 1 m, at cells; NaN without a ray."""
     rows, columns = camera.height // stride, camera.width // stride
     matrix = MotionFieldMatrix.at(camera, cell_centres(rows, columns, stride))
     both = np.concatenate([matrix.linear, matrix.angular], axis=2)
@@ -96,32 +96,31 @@ class StepSampler(Sampler[list[int]]):
 def random_generator(
     seed: int, step: int, process: int, purpose: str, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A random number generator of its own for everything that is drawn in a step."""
+    """Make a random number generator of its own for everything that is drawn in a step."""
     entropy = np.random.SeedSequence([seed, step, process, *purpose.encode()])
     return torch.Generator(device).manual_seed(int(entropy.generate_state(1)[0]))
 
 
 def batches(dataset: Dataset, sampler: StepSampler, workers: int) -> DataLoader:
-    """The batches of a sampler, one per step."""
+    """Load the batches of a sampler, one per step."""
     return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, worker_init_fn=_start_worker)
 
 
 def _start_worker(_: int) -> None:
-    """An interruption is the main process's business: it finishes its step first."""
+    """Leave interruptions to the main process: it finishes its step first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
-def first_samples(dataset: Dataset, count: int, batch: int) -> Iterator[Batch]:
-    """The first `count` samples in batches."""
+def first_samples(dataset: RenderedSamples, count: int, batch: int) -> Iterator[Batch]:
+    """Yield the first `count` samples in batches."""
     count = min(count, len(dataset))
     for start in range(0, count, batch):
         yield default_collate([dataset[index] for index in range(start, min(start + batch, count))])
 
 
 def augmented(batch: Batch, window: int | None, stride: int, generator: torch.Generator) -> Batch:
-    """A batch zoomed at random, cut to a random square of `window` px if that is given, and turned by a random
-    symmetry.
+    """Zoom a batch at random, cut a random square of `window` px if that is given, and apply a random symmetry.
 
     Its images must be floats.
     """
@@ -141,7 +140,7 @@ def augmented(batch: Batch, window: int | None, stride: int, generator: torch.Ge
         if name not in changes:
             return value
         px = stride if name == "image" else 1
-        zoomed, turned = changes[name]
-        return turned(zoomed(value)[..., px * top : px * (top + height), px * left : px * (left + width)])
+        zoomed, transformed = changes[name]
+        return transformed(zoomed(value)[..., px * top : px * (top + height), px * left : px * (left + width)])
 
     return {name: varied(name, value) for name, value in batch.items()}

@@ -13,22 +13,28 @@ import torch
 
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, SignResolution
 from image_as_imu_ros.evaluation.metrics import metrics
 from image_as_imu_ros.evaluation.run import run_recording, samples_of
 from image_as_imu_ros.geometry.axial_flow import signed_from_axial
 from image_as_imu_ros.geometry.motion_field import cell_centres
-from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import CameraMessages, Recording
 from image_as_imu_training.metrics import Predictions, figures
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.training.axial_network import AxialNetwork, Outputs
 from image_as_imu_training.training.data import Batch, RenderedSamples, first_samples
 from image_as_imu_training.training.losses import Terms
-from image_as_imu_training.training.recordings import fitted, identity, timing_of, topics_of
+from image_as_imu_training.training.recordings import (
+    exposure_of,
+    fitted,
+    ground_truth_of,
+    identity,
+    timing_of,
+    topics_of,
+)
 from image_as_imu_training.training.settings import RecordingSettings
 
-_PICTURES = 4
+_SHOWN = 4
 _TRUE, _PREDICTED = (255, 225, 0), (30, 170, 255)  # cyan and amber, BGR, as in the runtime's overlay
 
 
@@ -43,20 +49,20 @@ class TorchEngine:
 
     @torch.no_grad()
     def infer(self, image: np.ndarray) -> NetworkOutput:
-        """See `Engine.infer`."""
+        """Predict one image: see `Engine.infer`."""
         tensor = torch.from_numpy(image)[None, None].to(self._network.mean.device).float() / 255
         flow, sigma, depth, depth_sigma = (output[0].float().cpu().numpy() for output in self._network(tensor))
         return NetworkOutput(flow, sigma, depth[0], depth_sigma[0], self.info.stride)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Release nothing."""
 
 
 @torch.no_grad()
 def rendered_figures(
     network: AxialNetwork, dataset: RenderedSamples, count: int, batch: int, terms_of: Callable[[Outputs, Batch], Terms]
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Figures of `metrics.figures` and mean loss terms over the first `count` samples; a picture of some of them."""
+    """Compute `metrics.figures` and mean loss terms over the first `count` samples, and draw some of them."""
     count = min(count, len(dataset))
     outputs, terms = [], []
     for labelled in first_samples(dataset, count, batch):
@@ -68,8 +74,8 @@ def rendered_figures(
     samples = dataset.first(count)
     values = asdict(figures(samples, predictions))
     values |= {f"loss_{name}": sum(part[name] for part in terms) / count for name in terms[0]}
-    pictures = zip(samples.image[:_PICTURES], predictions.flow, samples.flow, strict=False)
-    return values, np.concatenate([draw_fields(*picture) for picture in pictures], axis=1)
+    shown = zip(samples.image[:_SHOWN], predictions.flow, samples.flow, strict=False)
+    return values, np.concatenate([draw_fields(*fields) for fields in shown], axis=1)
 
 
 class ValidationRecording:
@@ -80,19 +86,19 @@ class ValidationRecording:
     """
 
     def __init__(self, settings: RecordingSettings, frames: int) -> None:
-        """Raises InputError: the recording cannot be read or has no truth."""
+        """Find the ground truth. Raises InputError: the recording cannot be read or has none."""
         self._path, self._frames = Path(settings.path).expanduser(), frames
         self._exposure = settings.exposure
         self._timing = timing_of(settings.exposure, settings.stamp_reference, settings.readout_time)
         self.name = self._path.resolve().stem
         with Recording(self._path) as recording:
             self._topics = topics_of(recording)
-            self._ground_truth = read_ground_truth(recording, self._topics["truth"])
+            self._ground_truth = ground_truth_of(recording, self._topics)
             messages = recording.messages(self._topics["image"])
             self.identities = {identity(message) for _, message in messages}
 
     def figures(self, network: AxialNetwork) -> tuple[dict[str, float], np.ndarray]:
-        """Main figures of `evaluate --sign-resolution oracle`, and the most blurred frame with its streaks drawn (BGR).
+        """Run `evaluate --sign-resolution oracle`: main figures, and the most blurred frame with streaks drawn (BGR).
 
         Raises:
             InputError: as `evaluate`.
@@ -101,9 +107,9 @@ class ValidationRecording:
         with _Subsampled(self._path, self._frames) as recording:
             if self._exposure is None:
                 timing = fitted(timing, recording, self._topics, self._ground_truth, engine)
-            options = EstimatorConfig(measurement="single", sign_resolution="axial")
+            options = EstimatorConfig(measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
             run = run_recording(recording, self._topics, engine, options, timing, self.name, known_sign=True)
-        found = metrics(samples_of(run.results, self._ground_truth, "full"), timing.exposure, oracle=True)
+        found = metrics(samples_of(run.results, self._ground_truth, "full"), exposure_of(timing), oracle=True)
         values = {}
         for group in ("all", "blurred"):
             part = found[group]
@@ -117,24 +123,24 @@ class ValidationRecording:
 
 
 class _Subsampled(Recording):
-    """A recording of which about `frames` images are read, evenly spread."""
+    """A recording of which about `frames` images are read, at equal distances."""
 
     def __init__(self, path: str | Path, frames: int) -> None:
         super().__init__(path)
         self._wanted = frames
 
     def frames(self, image_topic: str, info_topic: str, depth_topic: str | None = None) -> Iterator[CameraMessages]:
-        """See `Recording.frames`."""
+        """Read some of the frames: see `Recording.frames`."""
         every = max(1, -(-super().count(image_topic) // self._wanted))
         return islice(super().frames(image_topic, info_topic, depth_topic), 0, None, every)
 
     def count(self, topic: str) -> int:
-        """See `Recording.count`."""
+        """Count messages: see `Recording.count`."""
         return min(self._wanted, super().count(topic))
 
 
 def draw_fields(image: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Streaks of two axial fields (2, h, w) px on an image (H, W) uint8: (H, W, 3) BGR, true cyan, predicted amber."""
+    """Draw streaks of two axial fields (2, h, w) px on an image (H, W): (H, W, 3) BGR, true cyan, predicted amber."""
     canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     rows, columns = predicted.shape[1:]
     centres = cell_centres(rows, columns, image.shape[1] // columns).reshape(rows, columns, 2)

@@ -1,4 +1,26 @@
-"""What training minimises, as separate terms. Their weights are in the configuration."""
+"""What training minimises, as separate terms. Their weights are in the configuration.
+
+With predicted axial flow q̂, its sigmas s∥, s⊥, depth Ẑ and its sigma s_Z of a cell, and q and Z the true ones:
+
+    flow         ‖C(q̂) − C(q)‖,  C(q) = q/‖q‖ · log(1 + κ‖q‖)/κ with κ = 0.3/px
+    sure_flow    Σ w·‖C(q̂) − C(q)‖ / Σ w,  w = (√(s∥s⊥) / (1 + κ‖q̂‖))^−0.7
+    sigma        log s + √2·|e|/s of e∥ and e⊥, the error q − q̂ along q̂ and across it
+    depth        |log Ẑ − log Z|
+    depth_sigma  log s_Z + √2·|log Ẑ − log Z|/s_Z
+
+log s + √2·|e|/s is the negative log-likelihood, less log √2, of the Laplace distribution with standard deviation s: its
+density is exp(−√2·|e|/s)/(√2·s). It forgives outliers, and is least at s = √2·E|e|. e is detached, so a sigma never
+excuses the flow from being right; w is, too.
+
+For the velocity of a frame, x = (v, ω) per exposure with its solved error δ (`velocity.motion_error`), the flow that δ
+causes, A·δ, is averaged over the cells and held against the mean blur b:
+
+    velocity, angular, linear, own_depth    log(1 + mean‖A·δ‖ / (1 + κ·b))
+
+with all of δ, its ω, its v, and all of δ when it is solved with Ẑ in place of Z. Of recordings, whose labels are noisy
+with standard deviation n, what the noise alone would cause is taken off first: m = mean‖A·δ‖ and its expectation
+m₀ = mean √Σ(A·n)² make √(m² + m₀²) − m₀, which is quadratic below m₀ and linear beyond.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +46,18 @@ VELOCITY_TERMS = ("velocity", "angular", "linear", "own_depth")
 
 
 def flow_term(flow: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
-    """Mean distance between compressed flows, (B, 2, h, w) px: absolute for short blurs, relative for long ones.
+    """Average the distance between compressed flows, (B, 2, h, w) px: absolute for short blurs, relative for long ones.
 
-    (An error divided by 1 + 0.3 ‖q‖ is much the same near the truth, but far from it pulls every guess to zero.)
+    (An error divided by 1 + 0.3 ‖q‖ is much the same for small errors, but large ones draw every guess to zero.)
     """
     return (compress(flow) - compress(true_flow)).norm(dim=1).mean()
 
 
 def sure_flow_term(flow: torch.Tensor, sigma: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
-    """As `flow_term`, where cells that are surer weigh more: those are what the solver goes by.
+    """Average as `flow_term`, where cells that are surer weigh more: those are what the solver goes by.
 
-    A cell weighs σ^−0.7, relative to the batch's mean, with σ the geometric mean of its spreads (B, 2, h, w) in
-    compressed px. The weights are constants, so the spread does not excuse the flow from being right. For networks that
-    predict a sensible spread.
+    A cell weighs σ^−0.7, relative to the batch's mean, with σ the geometric mean of its sigmas (B, 2, h, w) in
+    compressed px. The weights are constants. For networks that predict a sensible sigma.
     """
     compressed_sigma = sigma.prod(1).sqrt() / (1 + KNEE * flow.norm(dim=1))
     weight = compressed_sigma.detach().clamp(0.05, 20) ** -0.7
@@ -44,36 +65,33 @@ def sure_flow_term(flow: torch.Tensor, sigma: torch.Tensor, true_flow: torch.Ten
 
 
 def sigma_term(flow: torch.Tensor, sigma: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
-    """How unlikely the errors of q along itself and across are, by the spreads (B, 2, h, w) px of these.
-
-    On detached residuals: the spread does not excuse the flow from being right.
-    """
+    """Measure how unlikely the errors of q along itself and across are, by the sigmas (B, 2, h, w) px of these."""
     flow = flow.detach()
     error = true_flow - flow
-    direction = flow / flow.norm(dim=1, keepdim=True).clamp(min=1e-6)
-    along = (error * direction).sum(1)
-    across = direction[:, 0] * error[:, 1] - direction[:, 1] * error[:, 0]
+    unit = flow / flow.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    along = (error * unit).sum(1)
+    across = unit[:, 0] * error[:, 1] - unit[:, 1] * error[:, 0]
     return _unlikelihood(torch.stack([along, across], 1), sigma).mean()
 
 
 def depth_term(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Mean |log Ẑ − log Z| over the `known` cells, all (B, 1, h, w)."""
+    """Average |log Ẑ − log Z| over the `known` cells, all (B, 1, h, w)."""
     return _mean(_log_ratio(depth, true_depth, known).abs(), known)
 
 
 def depth_sigma_term(
     depth: torch.Tensor, depth_sigma: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor
 ) -> torch.Tensor:
-    """How unlikely log Ẑ − log Z is by its spread, over the `known` cells, all (B, 1, h, w); as `sigma_term`."""
+    """Measure how unlikely log Ẑ − log Z is by its sigma, over the `known` cells, all (B, 1, h, w); as `sigma_term`."""
     return _mean(_unlikelihood(_log_ratio(depth.detach(), true_depth, known), depth_sigma), known)
 
 
 def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
-    """Terms of rendered samples; those named after velocities only if asked for.
+    """Compute the terms of rendered samples; those named after velocities only if asked for.
 
-    - flow, sure_flow, spread, depth, depth_sigma: see the functions above.
+    - flow, sure_flow, sigma, depth, depth_sigma: see the functions above.
     - velocity: flow that the velocity's error causes, solved with the true depth. angular, linear: the same for ω and
-      for v alone, whose errors make up for each other where a shift is taken for a turn.
+      for v alone, whose errors make up for each other where a translation is taken for a rotation.
     - own_depth: flow that the velocity's error causes when it is solved with the network's depth.
 
     Args:
@@ -113,7 +131,7 @@ def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
 
 
 def recording_terms(outputs: Outputs, batch: Batch) -> Terms:
-    """Terms of labelled frames of recordings.
+    """Compute the terms of labelled frames of recordings.
 
     - velocity: flow that the velocity's error causes, beyond what the label's own noise would; solved with the
       network's depth. angular: the same for ω alone. A v that is not known is solved for but not judged.
@@ -142,10 +160,7 @@ def recording_terms(outputs: Outputs, batch: Batch) -> Terms:
 
 
 def _unlikelihood(residual: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood of residuals under Laplace distributions of standard deviation `sigma`.
-
-    Less a constant. These distributions forgive outliers.
-    """
+    """Return −log p of residuals, less a constant, under Laplace distributions of standard deviation `sigma`."""
     return sigma.log() + math.sqrt(2) * residual.abs() / sigma
 
 
@@ -154,5 +169,5 @@ def _log_ratio(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tenso
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Mean of the chosen ones of values of the same shape; zero if there are none."""
+    """Average the chosen ones of values of the same shape; zero if there are none."""
     return (values * chosen).sum() / chosen.sum().clamp(min=1)

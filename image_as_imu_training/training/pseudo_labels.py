@@ -18,11 +18,11 @@ class PseudoLabels:
     """Predictions of the averaged network of a checkpoint, frozen."""
 
     def __init__(self, checkpoint: Path, device: torch.device) -> None:
-        """Raises InputError: as `load_network`."""
+        """Load the checkpoint. Raises InputError: as `load_network`."""
         self._network = AxialNetwork(load_network(checkpoint)).to(device).requires_grad_(False)
 
     def terms(self, outputs: Outputs, image: torch.Tensor) -> Terms:
-        """Distances of flow, depth and their spreads from those predicted for the images (B, 1, H, W) 0…1."""
+        """Measure how far flow, depth and their sigmas are from those predicted for the images (B, 1, H, W) 0…1."""
         flow, sigma, depth, depth_sigma = outputs
         with torch.no_grad():
             start_flow, start_sigma, start_depth, start_depth_sigma = self._network(image)

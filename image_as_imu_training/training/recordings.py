@@ -27,7 +27,7 @@ from tqdm import tqdm
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, SignResolution
 from image_as_imu_ros.estimation.frame import StampReference, check_exposure
 from image_as_imu_ros.evaluation.run import Timing, fit_exposure, run_recording, samples_of
 from image_as_imu_ros.geometry.camera import Camera
@@ -58,11 +58,11 @@ def label(
     """Turn a recording with ground truth into OUTPUT/NAME.
 
     Args:
-        exposure: s; None to fit one to the truth, by what `model` (default: the shipped one) sees.
+        exposure: s; None to fit one to the ground truth, by what `model` (default: the shipped one) sees.
         stamp_reference, readout_time, …_topic: as the options of `evaluate`.
 
     Raises:
-        InputError: the recording cannot be used, has no truth at any frame, or is labelled already.
+        InputError: the recording cannot be used, has no ground truth at any frame, or is labelled already.
     """
     folder = output / recording.resolve().stem
     if folder.exists():
@@ -70,7 +70,7 @@ def label(
     timing = timing_of(exposure, stamp_reference, readout_time)
     with Recording(recording) as opened:
         topics = topics_of(opened, image_topic, camera_info_topic, ground_truth_topic)
-        ground_truth = read_ground_truth(opened, topics["truth"])
+        ground_truth = ground_truth_of(opened, topics)
         if exposure is None:
             with closing(load_engine(model or resource(DEFAULT_MODEL))) as engine:
                 timing = fitted(timing, opened, topics, ground_truth, engine)
@@ -78,19 +78,20 @@ def label(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         identities, velocities, camera = _write_frames(opened, topics, ground_truth, timing, partial)
-    noise = label_noise(ground_truth, timing.exposure + readout_time)
+    seconds = exposure_of(timing)
+    noise = label_noise(ground_truth, seconds + readout_time)
     stamps, checksums = np.array(identities).T
     np.savez(partial / "labels.npz", stamp=stamps, checksum=checksums, velocity=velocities, noise=noise)
-    about = {"source": recording.name, "topics": topics, "exposure": timing.exposure, "camera": asdict(camera)}
+    about = {"source": recording.name, "topics": topics, "exposure": seconds, "camera": asdict(camera)}
     (partial / "recording.json").write_text(json.dumps(about, indent=1) + "\n")
     partial.rename(folder)
     known = "v and ω" if np.isfinite(velocities[:, :3]).any() else "ω"
-    print(f"{folder}: {len(identities)} frames labelled with {known}, exposure {1e3 * timing.exposure:.2f} ms")
+    print(f"{folder}: {len(identities)} frames labelled with {known}, exposure {1e3 * seconds:.2f} ms")
     print("noise of the labels, v [m/s] and ω [rad/s]: " + " ".join(f"{value:.3f}" for value in noise))
 
 
 def timing_of(exposure: float | None, stamp_reference: str, readout_time: float) -> Timing:
-    """The timing of a recording whose exposure, s, is known or, if None, to be fitted from a first guess.
+    """Make the timing of a recording whose exposure, s, is known or, if None, to be fitted from a first guess.
 
     Raises:
         InputError: a value is out of range.
@@ -105,35 +106,50 @@ def timing_of(exposure: float | None, stamp_reference: str, readout_time: float)
 
 
 def identity(image: Any) -> tuple[int, int]:
-    """Stamp, ns, and checksum of an image message: the same in every copy of a recording."""
+    """Return stamp, ns, and checksum of an image message: the same in every copy of a recording."""
     return stamp_to_nanoseconds(image.header.stamp), zlib.crc32(image.data)
 
 
 def topics_of(
     recording: Recording, image: str | None = None, camera_info: str | None = None, ground_truth: str | None = None
 ) -> dict[str, str | None]:
-    """The topics to read, by name or found. Raises InputError: a topic is missing or ambiguous, truth included."""
+    """Find the topics to read, if not named. Raises InputError: one is missing or ambiguous, ground truth included."""
     image = recording.image_topic(image)
     found = recording.ground_truth_topic(ground_truth)
     if found is None:
-        raise InputError(f"recording {str(recording.path)!r} has no topic that could be the truth")
+        raise InputError(f"recording {str(recording.path)!r} has no topic that could be the ground truth")
     info = recording.camera_info_topic(image, camera_info)
     return {"image": image, "camera_info": info, "depth": None, "truth": found}
 
 
-def fitted(timing: Timing, recording: Recording, topics: dict, ground_truth: GroundTruth, engine: Engine) -> Timing:
-    """The timing with the exposure, s, that fits the truth best. Raises InputError: too little blur or truth."""
-    options = EstimatorConfig(measurement="single", sign_resolution="axial")
+def ground_truth_of(recording: Recording, topics: dict[str, str | None]) -> GroundTruth:
+    """Read the ground truth of a recording with `topics_of` it. Raises InputError: it cannot be used."""
+    topic = topics["truth"]
+    assert topic is not None  # `topics_of` sees to that
+    return read_ground_truth(recording, topic)
+
+
+def exposure_of(timing: Timing) -> float:
+    """Return the exposure, s, which is one for all frames in training."""
+    assert isinstance(timing.exposure, int | float)
+    return timing.exposure
+
+
+def fitted(
+    timing: Timing, recording: Recording, topics: dict[str, str | None], ground_truth: GroundTruth, engine: Engine
+) -> Timing:
+    """Fit the exposure, s, to the ground truth. Raises InputError: there is too little of it, or of blur."""
+    options = EstimatorConfig(measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
     run = run_recording(recording, topics, engine, options, timing, "fitting the exposure")
-    exposure = fit_exposure(samples_of(run.results, ground_truth, "full"), timing.exposure)
+    exposure = fit_exposure(samples_of(run.results, ground_truth, "full"), exposure_of(timing))
     return Timing(exposure, timing.stamp_reference, timing.readout_time)
 
 
 def label_noise(ground_truth: GroundTruth, window: float) -> np.ndarray:
-    """(6,) standard deviation of (v, ω) averaged over a window, s; NaN where nothing is known.
+    """Estimate the (6,) standard deviation of (v, ω) averaged over a window, s; NaN where nothing is known.
 
-    From fourth differences of the truth's samples: motion hardly shows in them, independent noise does. The median
-    is blind to gaps.
+    From fourth differences of the samples: motion hardly shows in them, independent noise does. The median
+    is blind to interruptions.
     """
     values = np.concatenate([ground_truth.linear, ground_truth.angular], axis=1)
     differences = np.abs(np.diff(values, 4, axis=0)) if len(values) > 4 else np.zeros((1, 6))
@@ -145,24 +161,24 @@ def label_noise(ground_truth: GroundTruth, window: float) -> np.ndarray:
 def _write_frames(
     recording: Recording, topics: dict, ground_truth: GroundTruth, timing: Timing, folder: Path
 ) -> tuple[list[tuple[int, int]], np.ndarray, Camera]:
-    """Write the frames at which ω is known: their identities, velocities (N, 6), and the camera of the pictures."""
+    """Write the frames at which ω is known: their identities, velocities (N, 6), and the images' camera."""
     identities, velocities, camera = [], [], None
     messages = recording.frames(topics["image"], topics["camera_info"])
-    window = timing.exposure + timing.readout_time
+    window = exposure_of(timing) + timing.readout_time
     for message in tqdm(messages, "labelling", recording.count(topics["image"]), unit="frame", leave=False):
         try:
             linear, angular = ground_truth.at(np.array([timing.mid_exposure(message.stamp)]), window)
             if not np.isfinite(angular).all():
                 continue
             view = View.of(message.camera(), FRAME_WIDTH, FRAME_HEIGHT)
-            picture = view.prepare(message.decode_image("gray"), "gray")
+            image = view.prepare(message.decode_image("gray"), "gray")
         except InputError as error:
             tqdm.write(f"frame {message.stamp} left out: {error}")
             continue
         if camera is not None and view.camera != camera:
             raise InputError(f"the camera's intrinsics change at frame {message.stamp}; split the recording there")
         camera = view.camera
-        cv2.imwrite(str(folder / f"{message.stamp}.png"), picture)
+        cv2.imwrite(str(folder / f"{message.stamp}.png"), image)
         identities.append(identity(message.image))
         velocities.append(np.concatenate([linear[0], angular[0]]))
     if camera is None:
@@ -182,6 +198,7 @@ class _Labelled:
 
     @classmethod
     def read(cls, folder: Path, stride: int) -> _Labelled:
+        """Read a folder. Raises InputError: it is damaged."""
         try:
             about = json.loads((folder / "recording.json").read_text())
             labels = np.load(folder / "labels.npz", allow_pickle=False)
@@ -201,7 +218,7 @@ class LabelledFrames(Dataset):
     """
 
     def __init__(self, folder: Path, stride: int) -> None:
-        """Raises InputError: there are none, or one is damaged."""
+        """Read their labels. Raises InputError: there are none, or one is damaged."""
         found = sorted(path.parent for path in folder.glob("*/recording.json") if path.parent.suffix != ".partial")
         if not found:
             raise InputError(f"no labelled recordings in {folder}; run `label` first")
@@ -220,11 +237,11 @@ class LabelledFrames(Dataset):
         return {"image": image[None], "matrix": part.matrix, "motion": part.motion[number], "noise": part.noise}
 
     def weights(self) -> torch.Tensor:
-        """(N,) how often to draw each: all alike."""
+        """Say how often to draw each (N,): all alike."""
         return torch.ones(len(self))
 
     def refuse(self, recording: str, identities: set[tuple[int, int]]) -> None:
-        """Raises InputError if images of a recording that is to be validated on are among the frames."""
+        """Refuse a recording to validate on. Raises InputError: some of its images are among the frames."""
         for part in self._recordings:
             shared = identities.intersection(part.identities)
             if shared:

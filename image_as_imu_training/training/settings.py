@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -38,7 +39,7 @@ class RecordingSettings:
     """A recording with ground truth to validate on, as the options of `evaluate`.
 
     Attributes:
-        exposure: s; fitted to the truth if not given.
+        exposure: s; fitted to the ground truth if not given.
     """
 
     path: str = MISSING
@@ -54,7 +55,7 @@ class ValidationSettings:
     Attributes:
         every: steps from one validation to the next; the last step is always followed by one.
         data: folder of rendered samples, or none. samples: how many of them.
-        recordings: real ones. frames: how many of each, evenly spread.
+        recordings: real ones. frames: how many of each, at equal distances.
     """
 
     every: int = MISSING
@@ -106,6 +107,7 @@ class Settings:
     validation: ValidationSettings = MISSING
 
     def to_yaml(self) -> str:
+        """Write the settings as they are kept beside a checkpoint."""
         return OmegaConf.to_yaml(OmegaConf.structured(self))
 
 
@@ -120,7 +122,7 @@ def read_settings(overrides: list[str]) -> Settings:
     """
     try:
         with initialize_config_module("image_as_imu_training.training.config", version_base=None):
-            settings = OmegaConf.to_object(compose("config", overrides))
+            settings = cast("Settings", OmegaConf.to_object(compose("config", overrides)))
     except MissingMandatoryValue as error:
         raise InputError(f"settings: {error.full_key} is missing; give it as {error.full_key}=…") from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -150,7 +152,7 @@ def _problems(settings: Settings) -> Iterator[tuple[bool, str]]:
 
 
 def _one_line(error: Exception) -> str:
-    """The complaint without Hydra's advice, and what it was caused by."""
+    """Keep the complaint without Hydra's advice, and what it was caused by."""
     text, cause = str(error), str(error.__cause__ or "").partition("\n")[0]
     for advice in ("To append to your config", "Config search path", "See https"):
         text = text.partition(advice)[0]

@@ -67,7 +67,7 @@ def train(settings: Settings) -> int:
 
 
 def learning_rate(progress: float, peak: float) -> float:
-    """One cycle: linear warm-up, then a cosine to zero. `progress` of the schedule is 0…1."""
+    """Follow one cycle: linear warm-up, then a cosine to zero. `progress` of the schedule is 0…1."""
     if progress < _WARM_UP:
         return peak * (0.05 + 0.95 * progress / _WARM_UP)
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - _WARM_UP) / (1 - _WARM_UP))))
@@ -168,7 +168,7 @@ class _Training:
         return 128 + requests[0] if self.step < settings.steps else 0
 
     def _step(self, batch: Batch) -> Terms:
-        """One step of the optimizer. Returns the terms of the loss before it, and their weighted sum as `loss`."""
+        """Take one step of the optimizer. Returns the terms of the loss before it, and their weighted sum as `loss`."""
         settings, device = self.settings, self.accelerator.device
         here = (settings.seed, self.step, self.accelerator.process_index)
         torch.manual_seed(random_generator(*here, "network").initial_seed())
@@ -181,7 +181,9 @@ class _Training:
         outputs = self.model(photometric(batch["image"], random_generator(*here, "photometric", device)))
         terms = self.objective(outputs, batch)
         weights = asdict(settings.weights)
-        loss = sum(weights[name] * term for name, term in terms.items() if weights[name])
+        loss = torch.zeros((), device=device)
+        for name in (name for name in terms if weights[name]):
+            loss = loss + weights[name] * terms[name]
         rate = learning_rate(self.step / settings.steps, settings.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -228,7 +230,7 @@ class _Training:
             )
 
     def _must_stop(self, requests: list[int]) -> bool:
-        """Whether a signal has arrived, in any process: all have to stop after the same step."""
+        """Say whether a signal has arrived, in any process: all have to stop after the same step."""
         if self.accelerator.num_processes == 1:
             return bool(requests)
         if self.step % _LOG_EVERY:
@@ -241,29 +243,29 @@ class _Training:
     def _validate(self) -> None:
         """Measure the averaged network and log it. The other processes wait for the main one."""
         if self.accelerator.is_main_process:
-            values, pictures = {}, {}
+            values, images = {}, {}
             if self.held_out is not None:
                 count, batch = self.settings.validation.samples, self.settings.batch
                 objective = partial(rendered_terms, velocity=_wants_velocity(self.settings))
-                found, picture = rendered_figures(self.average, self.held_out, count, batch, objective)
+                found, image = rendered_figures(self.average, self.held_out, count, batch, objective)
                 values |= {f"validation/{name}": value for name, value in found.items()}
-                pictures["validation"] = picture
+                images["validation"] = image
             for recording in self.recordings:
-                found, picture = recording.figures(self.average)
+                found, image = recording.figures(self.average)
                 values |= {f"{recording.name}/{name}": value for name, value in found.items()}
-                pictures[recording.name] = picture
+                images[recording.name] = image
             values = {name: value for name, value in values.items() if math.isfinite(value)}
             tqdm.write(f"step {self.step}: " + "  ".join(f"{name} {value:.3f}" for name, value in values.items()))
             self.accelerator.log(values, step=self.step)
             for tracker in self.accelerator.trackers:
                 layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-                for name, picture in pictures.items():
-                    tracker.log_images({name: picture[None, :, :, ::-1]}, step=self.step, **layout)
+                for name, image in images.items():
+                    tracker.log_images({name: image[None, :, :, ::-1]}, step=self.step, **layout)
         self.accelerator.wait_for_everyone()
 
 
 def _accelerator(settings: Settings, folder: Path) -> Accelerator:
-    """Devices, precision and log of a run."""
+    """Choose devices, precision and log of a run."""
     log = None if settings.log == "none" else settings.log
     if log is not None and find_spec(log) is None:
         raise InputError(f"log={log} needs the package {log}: pip install {log}, or set log=none")
@@ -289,9 +291,11 @@ def _training_data(settings: Settings, stride: int) -> RenderedSamples | Labelle
 
 
 def _objective(settings: Settings, device: torch.device) -> Objective:
-    """What turns outputs and a batch into the terms of the loss."""
+    """Choose what makes outputs and a batch into the terms of the loss."""
     if settings.stage != "recordings":
         return partial(rendered_terms, velocity=_wants_velocity(settings))
+    if settings.init is None:
+        raise InputError("stage recordings needs init=, the weights that flow and depth stay near")
     pseudo_labels = PseudoLabels(Path(settings.init).expanduser(), device)
 
     def terms(outputs: Outputs, batch: Batch) -> Terms:
@@ -325,7 +329,7 @@ def _wants_velocity(settings: Settings) -> bool:
 
 @contextmanager
 def _requests_to_stop() -> Iterator[list[int]]:
-    """Numbers of the signals that arrived. A second one acts at once, as it would without this."""
+    """Collect the numbers of the signals that arrived. A second one acts at once, as it would without this."""
     received: list[int] = []
 
     def note(number: int, _) -> None:
@@ -345,7 +349,7 @@ def _requests_to_stop() -> Iterator[list[int]]:
 
 @torch.no_grad()
 def _update_average(average: torch.nn.Module, network: torch.nn.Module, step: int) -> None:
-    """Exponential moving average of weights and batch statistics, faster at first."""
+    """Move the exponential average of weights and batch statistics, faster at first."""
     decay = min(_AVERAGE_DECAY, (1 + step) / (10 + step))
     for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if mean.is_floating_point():

@@ -1,13 +1,13 @@
 """Differentiable velocity: how far off the solver's answer is, as a smooth function of what the network predicts.
 
-The runtime's solver (`estimation.blur_solver`) looks for the motion over the exposure x = τ·(v, ω) that minimises
+The runtime's solver (`estimation.blur_solver`) searches the motion over the exposure x = τ·(v, ω) that minimises
 Σ w·‖q̂ − q(Â·x)‖², where q̂ is the predicted axial flow, Â the motion field matrix with the depth that is at hand, and w
-follows from the predicted spread and, robustly, from the residual. Training must know how its answer x̂ depends on the
+follows from the predicted sigma and, robustly, from the residual. Training must know how its answer x̂ depends on the
 prediction. Differentiating through its search for signs is neither possible nor needed: near a good answer, x̂ is one
 linear step away.
 
 **About the true flow.** Let f = A·x be the true flow of a cell (true depth, true motion, with its sign) and Dq(f) the
-derivative of q there. Along f, q grows as the flow does; across it, q turns by twice the angle:
+derivative of q there. Along f, q grows as the flow does; across it, q rotates by twice the angle:
 
     Dq(f)·g = (c·g₁ + s·g₂) along q + 2·(c·g₂ − s·g₁) across q,    (c, s) = f / ‖f‖
 
@@ -16,15 +16,15 @@ near f. The minimum is then a linear least-squares solution. With J = Dq(f)·Â 
 
     δ = (JᵀWJ + P)⁻¹ · JᵀW · (q̂ − J·x)
 
-With the true depth, J·x = q(f), and δ is one Gauss–Newton step from the truth. With a predicted depth Â differs from A
+With the true depth, J·x = q(f), and δ is one Gauss–Newton step from the true x. With a predicted depth Â differs from A
 while f does not. If only the scale of the depth is wrong, Ẑ = k·Z, the solution is exact however large k is: Â·x̂ = f
-for x̂ = (k·v, ω), as the runtime finds. (Linearising at Â·x instead would get the directions of mixed motions wrong.)
-Reversing the truth reverses f, J and δ: the sign of a label is free.
+for x̂ = (k·v, ω), as the runtime finds. (Linearising at Â·x instead would get the streaks of
+mixed motions wrong.) Reversing the motion reverses f, J and δ: the sign of a label is free.
 
-**What does not enter.** P only keeps frames solvable that say too little. It is centred on the truth and scales with
-the information in the frame. The spreads only weigh, they are constants here: a network that may choose them to make δ
-small calls a few cells sure and all others unsure, until P alone, the truth, answers. Cells that hardly move lose their
-weight, for q has a cone's tip at zero and no derivative.
+**What does not enter.** P only keeps frames solvable that say too little. It is centred on the true x and scales with
+the information in the frame. The sigmas only weigh, they are constants here: a network that may choose them to make δ
+small calls a few cells sure and all others unsure, until P alone, which knows x, answers. Cells that hardly move lose
+their weight, for q has a cone's tip at zero and no derivative.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from dataclasses import dataclass
 
 import torch
 
-_INLIER_SIGMAS = 3.0  # as in the runtime's solver
+from image_as_imu_ros.estimation.config import SHARED
+from image_as_imu_training.networks.blur_network import KNEE
+
 _REWEIGHTINGS = 2
 _COMPLETING_STEPS = 5
 _SHORTEST_PX = 0.5  # cells with shorter true flow lose their weight
 _PRIOR = 1e-4  # of the information about an unknown that moves every cell
-_KNEE = 0.3  # 1/px, as in the networks' `compress`
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Cells:
 
     @classmethod
     def of(cls, axial_flow: torch.Tensor, sigma: torch.Tensor, rays: torch.Tensor, depth: torch.Tensor) -> Cells:
-        """Cells with depth (B, 1, h, w) m; those without a depth, a ray or a prediction cannot be used.
+        """Prepare cells with depth (B, 1, h, w) m; those without a depth, a ray or a prediction cannot be used.
 
         Args:
             sigma: (B, 2, h, w) px, along q and across it.
@@ -75,12 +76,12 @@ class Cells:
 
 
 def flow_of(matrix: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-    """Flow (B, 2, h, w) px of motions (B, P), given their matrix (B, 2, P, h, w)."""
+    """Compute the flow (B, 2, h, w) px of motions (B, P), given their matrix (B, 2, P, h, w)."""
     return torch.einsum("bkphw,bp->bkhw", matrix, motion)
 
 
 def motion_error(cells: Cells, flow: torch.Tensor, motion: torch.Tensor, unknowns: int = 6) -> torch.Tensor:
-    """δ = x̂ − x (B, unknowns), to first order: see the module.
+    """Compute δ = x̂ − x (B, unknowns), to first order: see the module.
 
     Args:
         flow: (B, 2, h, w) true signed flow f, px, about which q is linearised.
@@ -101,7 +102,7 @@ def motion_error(cells: Cells, flow: torch.Tensor, motion: torch.Tensor, unknown
 
         # Unknowns are measured in px that they move the cells by: metres and radians may differ by orders of magnitude.
         count = cells.usable.sum((1, 2)).clamp(min=1)
-        # The median cell's: a few cells with a predicted depth of almost nothing must not make P, the truth, strong.
+        # The median cell's: a few cells with a predicted depth of almost nothing must not make P, which knows x, large.
         squared_px = cells.matrix[:, :, :unknowns].square().sum(1)
         squared_px = torch.where(cells.usable[:, None], squared_px, torch.nan).flatten(2).nanmedian(2).values
         px = squared_px.nan_to_num().clamp(min=1e-18).sqrt()
@@ -124,7 +125,7 @@ def motion_error(cells: Cells, flow: torch.Tensor, motion: torch.Tensor, unknown
 
 
 def _robust_weight(residual: torch.Tensor, usable: torch.Tensor) -> torch.Tensor:
-    """(B, 2, h, w) residuals in units of their spread → (B, h, w), the weight that the runtime's solver gives.
+    """Weigh (B, 2, h, w) residuals in units of their sigma as the runtime's solver does: (B, h, w).
 
     One inside a limit and falling outside it. The limit widens while the 30 % quantile says that the fit is poor.
     """
@@ -132,13 +133,13 @@ def _robust_weight(residual: torch.Tensor, usable: torch.Tensor) -> torch.Tensor
     ascending = torch.where(usable, squared, torch.inf).flatten(1).sort(1).values
     rank = (0.3 * usable.sum((1, 2), keepdim=True).flatten(1)).long().clamp(max=ascending.shape[1] - 1)
     quantile = ascending.gather(1, rank).nan_to_num(posinf=0)[:, :, None]
-    limit = _INLIER_SIGMAS**2 * (quantile / 0.7133).clamp(min=1)  # −2 ln 0.7, the quantile of a good fit
+    limit = SHARED.inlier_sigmas**2 * (quantile / 0.7133).clamp(min=1)  # −2 ln 0.7, the quantile of a good fit
     return (limit / torch.maximum(squared, limit)).square()
 
 
 @torch.no_grad()
 def completed(cells: Cells, motion: torch.Tensor) -> torch.Tensor:
-    """Motions (B, 6) whose v, given the labelled ω, explains the predicted field best.
+    """Find motions (B, 6) whose v, given the labelled ω, explains the predicted field best.
 
     About these the field is linearised where v is not known, or where the depth has no known scale to hold v against.
     Starts from the labelled v, or from zero where that is NaN.
@@ -151,14 +152,14 @@ def completed(cells: Cells, motion: torch.Tensor) -> torch.Tensor:
 
 
 def mean_flow(matrix: torch.Tensor, motion: torch.Tensor, usable: torch.Tensor) -> torch.Tensor:
-    """Mean length of the flow that motions (B, P) cause, px: (B,)."""
+    """Average the length of the flow that motions (B, P) cause, px: (B,)."""
     return flow_of(matrix, motion).norm(dim=1).sum((1, 2)) / usable.sum((1, 2)).clamp(min=1)
 
 
 def relative_to_blur(error: torch.Tensor, blur: torch.Tensor) -> torch.Tensor:
-    """Errors (B,) px, of frames with a mean blur of (B,) px, as a loss (B,).
+    """Relate errors (B,) px to the frames' mean blur (B,) px, as a loss (B,).
 
     Absolute for short blurs and relative for long ones, logarithmic where the error exceeds either: a frame that is
     read wrongly altogether does not outweigh all others.
     """
-    return torch.log1p(error / (1 + _KNEE * blur))
+    return torch.log1p(error / (1 + KNEE * blur))

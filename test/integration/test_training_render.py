@@ -104,9 +104,9 @@ def test_what_cannot_be_rendered_is_one_clear_line(options, message, material, t
 
 
 def test_contact_sheet_draws_every_sample_and_its_streaks(rendered, tmp_path, capsys):
-    picture = tmp_path / "sheet.png"
-    assert main(["contact_sheet", str(rendered / "train"), "--output", str(picture), "--samples", "3"]) == 0
-    sheet = cv2.imread(str(picture))
+    file = tmp_path / "sheet.png"
+    assert main(["contact_sheet", str(rendered / "train"), "--output", str(file), "--samples", "3"]) == 0
+    sheet = cv2.imread(str(file))
     assert sheet.shape == (2 * 64 + 18, 6 * 2 * 64, 3)
     colourful = np.ptp(sheet, axis=2) > 60
     assert [bool(colourful[:, 128 * i : 128 * (i + 1)].any()) for i in range(6)] == 3 * [True] + 3 * [False]

@@ -71,10 +71,10 @@ class TestVelocityError:
         flow = field_of(self.matrix, MOTION / EXPOSURE, EXPOSURE, depth).axial_flow
         wave = [np.sin(np.linspace(*rng.uniform(-4, 4, 2), ROWS))[:, None] * np.ones(COLUMNS) for _ in range(2)]
         length, angle = 1 + 0.03 * wave[0], np.radians(4) * wave[1]
-        turned = np.stack(
+        rotated = np.stack(
             [np.cos(angle) * flow[0] - np.sin(angle) * flow[1], np.sin(angle) * flow[0] + np.cos(angle) * flow[1]]
         )
-        axial = length * turned + noise * rng.normal(size=flow.shape)
+        axial = length * rotated + noise * rng.normal(size=flow.shape)
         left = np.arange(COLUMNS) < COLUMNS // 2
         sigma = np.stack([np.where(left, 0.5, 1.0), np.where(left, 0.4, 0.8)])[:, None] * np.ones((ROWS, 1))
         return NetworkOutput(axial, sigma, depth, np.zeros_like(depth), STRIDE)
@@ -107,7 +107,7 @@ class TestVelocityError:
         np.testing.assert_allclose(self.error(doubled, depth), [*MOTION[:3], 0, 0, 0], atol=1e-4)
         np.testing.assert_allclose(self.solved(doubled), [*MOTION[:3], 0, 0, 0], atol=1e-4)
 
-    def test_the_sign_of_the_label_and_the_unit_of_the_spread_do_not_matter(self):
+    def test_the_sign_of_the_label_and_the_unit_of_the_sigma_do_not_matter(self):
         rng = np.random.default_rng(0)
         depth = rough_depth(rng)
         cells = self.cells(self.wrong_field(rng, depth), depth)
@@ -146,7 +146,7 @@ class TestVelocityError:
 
         assert torch.autograd.gradcheck(error, parts)
 
-    def test_spreads_learn_nothing_from_it(self):
+    def test_sigmas_learn_nothing_from_it(self):
         """They would learn to be sure of too few cells for a solution, which then is the prior's: the truth."""
         depth = np.full((ROWS, COLUMNS), 2.0)
         field = self.wrong_field(np.random.default_rng(0), depth)
@@ -219,15 +219,15 @@ class TestVelocityError:
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("transpose", [False, True])
-def test_the_same_motion_causes_the_turned_field_through_the_turned_matrix(mirror, flip, transpose):
+def test_the_same_motion_causes_the_transformed_field_through_the_transformed_matrix(mirror, flip, transpose):
     symmetry = Symmetry(mirror, flip, transpose)
     matrix = tensor(motion_field_matrix(camera(150.0, cx=100.0), STRIDE))
     motion = tensor(MOTION.astype(np.float32))
-    turned = axial_from_signed(flow_of(symmetry.matrix(matrix), motion))
-    torch.testing.assert_close(turned, symmetry.axial(axial_from_signed(flow_of(matrix, motion))))
+    transformed = axial_from_signed(flow_of(symmetry.matrix(matrix), motion))
+    torch.testing.assert_close(transformed, symmetry.axial(axial_from_signed(flow_of(matrix, motion))))
 
 
-def test_terms_of_flow_and_depth_are_distances_and_those_of_spreads_are_likelihoods():
+def test_terms_of_flow_and_depth_are_distances_and_those_of_sigmas_are_likelihoods():
     torch.manual_seed(0)
     flow, true_flow = 10 * torch.randn(2, 2, 3, 4, 4).abs()[:, :, 0], 10 * torch.randn(2, 2, 4, 4)
     flow[:, 1] = 0  # along the first component, across is the second
@@ -259,7 +259,7 @@ def learnt(term, sigma: torch.Tensor) -> torch.Tensor:
     return log_sigma.exp().detach()
 
 
-def test_spreads_are_learnt_along_and_across_whatever_the_direction_of_the_streaks():
+def test_sigmas_are_learnt_along_and_across_whatever_the_orientation_of_the_streaks():
     torch.manual_seed(0)
     angle = 2 * torch.pi * torch.rand(1, 150, 150)
     along, across = laplace(2.0, 1, 150, 150), laplace(0.5, 1, 150, 150)
@@ -270,7 +270,7 @@ def test_spreads_are_learnt_along_and_across_whatever_the_direction_of_the_strea
     np.testing.assert_allclose(found.flatten(), [2.0, 0.5], rtol=0.03)
 
 
-def test_the_spread_of_depth_is_learnt_where_depth_is_known():
+def test_the_sigma_of_depth_is_learnt_where_depth_is_known():
     torch.manual_seed(0)
     depth, known = torch.ones(2, 1, 200, 200), torch.tensor([True, False])[:, None, None, None]
     true_depth = torch.where(known, laplace(0.3, 2, 1, 200, 200).exp(), torch.nan)
@@ -281,7 +281,7 @@ def test_the_spread_of_depth_is_learnt_where_depth_is_known():
     assert float(found) == pytest.approx(0.3, rel=0.02)
 
 
-def test_a_spread_does_not_excuse_the_flow_or_depth_from_being_right():
+def test_a_sigma_does_not_excuse_the_flow_or_depth_from_being_right():
     flow = torch.ones(1, 2, 4, 4, requires_grad=True)
     depth = torch.ones(1, 1, 4, 4, requires_grad=True)
     everywhere = torch.ones(1, 1, 4, 4, dtype=torch.bool)
@@ -309,7 +309,7 @@ def test_surer_cells_weigh_more_in_the_flow_term_and_none_if_all_are_alike():
     assert term(100.0, 0.01) > 1.1 * flow_term(error, zero)
 
 
-def test_terms_about_velocity_vanish_at_the_truth_and_skip_what_is_not_explained():
+def test_terms_about_velocity_vanish_at_the_true_velocity_and_skip_what_is_not_explained():
     torch.manual_seed(0)
     matrix = torch.cat([tensor(motion_field_matrix(camera(150.0), 16))] * 3)
     motion = torch.stack([torch.tensor(MOTION), -2 * torch.tensor(MOTION), torch.full((6,), torch.nan)]).float()
@@ -359,7 +359,7 @@ class TestTermsOfRecordings:
         for label in (MOTION, -MOTION, unknown, -unknown):
             assert max(self.terms(MOTION, label).values()) < 1e-3
 
-    def test_a_wrong_turn_costs_more_than_a_label_as_noisy(self):
+    def test_a_wrong_rotation_costs_more_than_a_label_as_noisy(self):
         label = MOTION + np.array([0, 0, 0, 0.01, 0, 0])
         assert self.terms(MOTION, label)["angular"] > 0.1
         assert self.terms(MOTION, label, noise=0.03)["angular"] < 0.3 * self.terms(MOTION, label)["angular"]
@@ -371,7 +371,7 @@ class TestTermsOfRecordings:
 
 
 class TestLabels:
-    def test_noise_of_labels_is_told_from_motion(self):
+    def test_noise_of_labels_is_separated_from_motion(self):
         rng = np.random.default_rng(0)
         stamps = np.arange(0, 2_000_000_000, 5_000_000)
         swing = np.sin(2 * np.pi * 3 * stamps * 1e-9)[:, None] * np.array([3.0, 2.0, 1.0])
@@ -540,11 +540,11 @@ def texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def textured_recording(path: Path, count: int) -> Path:
     rng = np.random.default_rng(0)
-    pictures = []
+    images = []
     for number, stamp in enumerate(bags.frame_stamps(count)):
         data = cv2.imencode(".png", texture(rng, bags.CAMERA.height, bags.CAMERA.width))[1].ravel()
-        pictures.append(dataclasses.replace(bags.picture(stamp, number), data=data))
-    return bags.moving_camera(path, count, **{"/camera/image_raw/compressed": pictures})
+        images.append(dataclasses.replace(bags.picture(stamp, number), data=data))
+    return bags.moving_camera(path, count, **{"/camera/image_raw/compressed": images})
 
 
 def test_rendering_all_stages_export_and_evaluation_work_in_a_row(rendered, tmp_path, capsys):

@@ -12,6 +12,7 @@ from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.renderer import render_blurred
 from image_as_imu_ros.demo.room import boxes, room
 from image_as_imu_ros.demo.sensor import photograph
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 
 CAMERA = Camera(256, 192, 192.0, 192.0, 127.5, 95.5)
@@ -19,7 +20,7 @@ EXPOSURE = 0.016
 RATE = 30.0  # Hz
 GYROSCOPE_RATE = 100.0  # Hz
 BEGIN = 1.2  # s into the demo's motion: it looks left and right
-BOOT = 7000.0  # s that the phone's clock is ahead
+BOOT = 7000.0  # s that the phone's time is ahead
 FRAMES = 8
 
 # Written out here once more: the converter's own tables are what is tested.
@@ -54,10 +55,7 @@ def pictures() -> list[np.ndarray]:
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:
     """x, y, z, w."""
-    turn = cv2.Rodrigues(rotation)[0][:, 0]
-    angle = np.linalg.norm(turn)
-    axis = turn / angle if angle else turn
-    return np.r_[np.sin(angle / 2) * axis, np.cos(angle / 2)]
+    return np.roll(so3.quaternion_from_matrix(rotation), -1)
 
 
 def write_csv(path: Path, names: str, rows: np.ndarray, decimals: int = 9) -> None:
@@ -76,7 +74,7 @@ def write_video(path: Path, images: list[np.ndarray]) -> None:
 
 
 def write_stray_capture(folder: Path, *, depth: bool = False, exposure: bool = False) -> Path:
-    """As the app writes it: Core Motion's axes for the gyroscope, a first pose without a picture, no exposure."""
+    """As the app writes it: Core Motion's axes for the gyroscope, a first pose without an image, no exposure."""
     folder.mkdir(parents=True)
     write_video(folder / "rgb.mp4", pictures())
     np.savetxt(folder / "camera_matrix.csv", CAMERA.matrix, "%.6f", ", ")
@@ -111,7 +109,7 @@ def nanoseconds(times: np.ndarray) -> np.ndarray:
 
 
 def write_video_and_gyroscope(video: Path, gyroscope: Path, *, offset: float = 0.0, unit: float = 1.0) -> None:
-    """A phone's: its own axes, and a clock in units of so many s, at `offset` s when the video begins."""
+    """A phone's: its own axes, and times in units of so many s, at `offset` s when the video begins."""
     write_video(video, pictures())
     times = gyroscope_times()
     rates = motion.angular_velocity(times) @ OPTICAL_TO_PHONE.T
@@ -122,8 +120,8 @@ def write_euroc_sequence(folder: Path) -> Path:
     """Camera and IMU sit askew in the body, and the gyroscope has a bias that the ground truth knows."""
     root = folder / "mav0"
     camera_to_body, imu_to_body = np.eye(4), np.eye(4)
-    camera_to_body[:3, :3], camera_to_body[:3, 3] = cv2.Rodrigues(np.array([0.3, -1.2, 0.5]))[0], (0.1, -0.2, 0.05)
-    imu_to_body[:3, :3] = cv2.Rodrigues(np.array([-0.7, 0.2, 1.1]))[0]
+    camera_to_body[:3, :3], camera_to_body[:3, 3] = so3.exp(np.array([0.3, -1.2, 0.5])), (0.1, -0.2, 0.05)
+    imu_to_body[:3, :3] = so3.exp(np.array([-0.7, 0.2, 1.1]))
     bias, times = np.array([0.05, -0.03, 0.08]), gyroscope_times()
     stamps = nanoseconds(BOOT + times)
     (root / "cam0" / "data").mkdir(parents=True)
@@ -159,7 +157,7 @@ def _write_rows(path: Path, stamps: np.ndarray, values: np.ndarray) -> None:
 
 
 def write_tum_sequence(folder: Path) -> Path:
-    """Three frames, 1 s apart, of a camera that turns at ω_y = 0.5 rad/s; depth, 2 m, for the first."""
+    """Three frames, 1 s apart, of a camera that rotates at ω_y = 0.5 rad/s; depth, 2 m, for the first."""
     (folder / "rgb").mkdir(parents=True)
     (folder / "depth").mkdir()
     lists = {"rgb.txt": ["# colour images"], "depth.txt": ["# depth"], "groundtruth.txt": ["# poses"]}
@@ -170,8 +168,8 @@ def write_tum_sequence(folder: Path) -> Path:
     cv2.imwrite(str(folder / "depth" / "0.png"), np.full((480, 640), 10_000, np.uint16))
     lists["depth.txt"].append("1305031200.180000 depth/0.png")
     for step in range(201):
-        turn = quaternion(cv2.Rodrigues(np.array([0, 0.01 * step * 0.5, 0]))[0])
-        lists["groundtruth.txt"].append(f"{1305031200 + 0.01 * step:.6f} 0 0 0 " + " ".join(map(str, turn)))
+        rotation = quaternion(so3.exp(np.array([0, 0.01 * step * 0.5, 0])))
+        lists["groundtruth.txt"].append(f"{1305031200 + 0.01 * step:.6f} 0 0 0 " + " ".join(map(str, rotation)))
     for name, lines in lists.items():
         (folder / name).write_text("\n".join(lines) + "\n")
     return folder

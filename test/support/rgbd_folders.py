@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 
 CAMERA = Camera(64, 48, 60.0, 60.0, 31.0, 24.0)
@@ -23,7 +24,7 @@ ARKIT_FROM_OPENCV = np.diag([1.0, -1.0, -1.0])  # the axes of one camera: y up, 
 def pose_at(stamp: float) -> np.ndarray:
     """(4, 4) camera-to-world on a path of constant velocity."""
     pose = np.eye(4)
-    pose[:3, :3] = cv2.Rodrigues(np.array([0.1, -0.2, 0.05]))[0] @ cv2.Rodrigues((stamp - START) * ANGULAR)[0]
+    pose[:3, :3] = so3.exp(np.array([0.1, -0.2, 0.05])) @ so3.exp((stamp - START) * ANGULAR)
     pose[:3, 3] = (stamp - START) * LINEAR
     return pose
 
@@ -41,9 +42,7 @@ def see(camera: Camera, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:
     """(3, 3) → x, y, z, w."""
-    vector = cv2.Rodrigues(rotation)[0][:, 0]
-    angle = np.linalg.norm(vector)
-    return np.append(np.sinc(angle / (2 * np.pi)) / 2 * vector, np.cos(angle / 2))
+    return np.roll(so3.quaternion_from_matrix(rotation), -1)
 
 
 def depth_units(depth: np.ndarray, units: int = 1000, unknown: int = 0) -> np.ndarray:
@@ -97,14 +96,14 @@ def write_tum(folder: Path, stamps: Sequence[float], camera: Camera = CAMERA, de
 
 
 def write_stray(folder: Path, stamps: Sequence[float]) -> None:
-    """As the app does: ARKit's camera axes, turned by 180° about x before the quaternion is written."""
+    """As the app does: ARKit's camera axes, rotated by 180° about x before the quaternion is written."""
     rows = ["timestamp, frame, x, y, z, qx, qy, qz, qw"]
     images = []
     for i, stamp in enumerate(stamps):
         pose = pose_at(stamp)
         arkit = pose[:3, :3] @ ARKIT_FROM_OPENCV
-        half_turn = cv2.Rodrigues(np.array([np.pi, 0, 0]))[0]
-        words = ", ".join(f"{word:.9f}" for word in (*pose[:3, 3], *quaternion(arkit @ half_turn)))
+        written = arkit @ so3.exp(np.array([np.pi, 0, 0]))
+        words = ", ".join(f"{word:.9f}" for word in (*pose[:3, 3], *quaternion(written)))
         rows.append(f"{stamp:.6f}, {i:06d}, {words}")
         gray, depth = see(CAMERA, pose)
         images.append(gray)

@@ -23,6 +23,7 @@ def camera(lens: str) -> Camera:
 
 
 @pytest.mark.parametrize("lens", LENSES)
+@settings(deadline=None)
 @given(point=pixel)
 def test_a_ray_projects_back_to_its_pixel(lens, point):
     rays = camera(lens).rays(np.array([point]))
@@ -30,7 +31,7 @@ def test_a_ray_projects_back_to_its_pixel(lens, point):
 
 
 @pytest.mark.parametrize("lens", LENSES)
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(
     point=pixel,
     left=st.integers(0, 100),

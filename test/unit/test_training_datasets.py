@@ -6,17 +6,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import lz4.block
 import numpy as np
 import pytest
 import rgbd_folders as folders
-from hypothesis import given
-from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the training module needs torch")
 
+from image_as_imu_ros.datasets import tum as tum_reader
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.datasets import reprojection, scannetpp, stray_scanner, tum
 from image_as_imu_training.datasets.layouts import find_recordings
@@ -27,7 +26,6 @@ from image_as_imu_training.datasets.rgbd import (
     fill_holes,
     find_jumps,
     linear_luminance,
-    poses_from_quaternions,
 )
 from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
 from image_as_imu_training.datasets.rife import Rife
@@ -151,6 +149,27 @@ def test_an_unknown_tum_camera_is_said_clearly(tmp_path):
         tum.read(tmp_path)[0]
 
 
+def test_one_reader_serves_convert_and_training(tmp_path):
+    """Depth in fifths of a millimetre is rounded to ROS's millimetres only for `convert`; a folder's camera counts."""
+    folders.write_tum(tmp_path, STAMPS_30)
+    frame = next(iter(tum_reader.open_capture(tmp_path).frames))
+    assert frame.camera == folders.CAMERA
+    _, depth = folders.see(folders.CAMERA, folders.pose_at(STAMPS_30[0]))
+    metres = tum.read(tmp_path)[0].depth
+    np.testing.assert_allclose(metres[6:, 6:], depth[6:, 6:], atol=1.1e-4)
+    np.testing.assert_array_equal(frame.depth[6:, 6:], np.round(1000 * metres[6:, 6:].astype(np.float64)))
+    assert not frame.depth[:5, :5].any()
+
+
+def test_a_frame_at_a_pose_needs_no_other_pose_nearby(tmp_path):
+    folders.write_tum(tmp_path, STAMPS_30)
+    lines = [f"{stamp:.6f} {i} 0 0 0 0 0 1" for i, stamp in enumerate((STAMPS_30[0] - 5, *STAMPS_30[1:3], 2000.0))]
+    (tmp_path / "groundtruth.txt").write_text("\n".join(lines))
+    sequence = tum.read(tmp_path)  # the first frame lies in 5 s without poses, the last in 1000 s
+    np.testing.assert_allclose(sequence.stamps, STAMPS_30[1:3], atol=1e-6)
+    np.testing.assert_allclose(sequence.poses[:, 0, 3], [1, 2])
+
+
 # --- Stray Scanner
 
 
@@ -164,7 +183,7 @@ def test_arkits_backward_axis_becomes_opencvs_forward_axis(tmp_path):
         np.testing.assert_allclose(pose[:3, 0], arkit[:, 0], atol=1e-6)
 
 
-def test_a_first_picture_before_the_videos_start_belongs_to_nobody(tmp_path):
+def test_a_first_image_before_the_videos_start_belongs_to_nobody(tmp_path):
     """Some versions of the app stamp it so: the container counts it, but nothing shows it."""
     folders.write_stray(tmp_path, STAMPS_60)
     video = bytearray((tmp_path / "rgb.mp4").read_bytes())
@@ -248,20 +267,6 @@ def test_where_arkit_and_colmap_disagree_arkit_has_jumped(tmp_path):
 # --- poses
 
 
-@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1))
-def test_quaternions_turn_as_they_should(q):
-    """The axis stays, and the angle is twice that of the quaternion."""
-    q = np.array(q) / np.linalg.norm(q)
-    (pose,) = poses_from_quaternions(np.array([[1.0, 2.0, 3.0]]), q[None])
-    rotation = pose[:3, :3]
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-    np.testing.assert_allclose(rotation @ q[:3], q[:3], atol=1e-12)
-    assert np.trace(rotation) == pytest.approx(4 * q[3] ** 2 - 1)
-    skew = (rotation - rotation.T) / 2
-    np.testing.assert_allclose([skew[2, 1], skew[0, 2], skew[1, 0]], 2 * q[3] * q[:3], atol=1e-12)
-    np.testing.assert_array_equal(pose[:, 3], [1, 2, 3, 1])
-
-
 def walk(count: int = 20, rate: float = 60) -> tuple[np.ndarray, np.ndarray]:
     stamps = folders.START + np.arange(count) / rate
     return stamps, np.array([folders.pose_at(stamp) for stamp in stamps])
@@ -278,15 +283,15 @@ def test_a_tracker_that_finds_itself_again_jumps_once(step):
     assert np.flatnonzero(find_jumps(stamps, poses)).tolist() == [step]
 
 
-def test_a_turn_of_the_whole_track_is_a_jump():
+def test_a_rotation_of_the_whole_track_is_a_jump():
     stamps, poses = walk()
-    poses[8:] = cv2_pose(np.array([0.0, 0.0, 0.06])) @ poses[8:]
+    poses[8:] = pose_of(np.array([0.0, 0.0, 0.06])) @ poses[8:]
     assert np.flatnonzero(find_jumps(stamps, poses)).tolist() == [7]
 
 
-def cv2_pose(vector: np.ndarray) -> np.ndarray:
+def pose_of(vector: np.ndarray) -> np.ndarray:
     pose = np.eye(4)
-    pose[:3, :3] = cv2.Rodrigues(vector)[0]
+    pose[:3, :3] = so3.exp(vector)
     return pose
 
 
@@ -495,7 +500,7 @@ def test_photographs_of_all_formats_are_found_and_split_by_name(tmp_path):
 def test_what_is_no_photograph_is_said_by_name(tmp_path):
     with pytest.raises(InputError, match="no photographs"):
         split_photos(tmp_path)
-    (tmp_path / "broken.jpg").write_text("not a picture")
+    (tmp_path / "broken.jpg").write_text("not an image")
     with pytest.raises(InputError, match=r"broken\.jpg"):
         Photos.load([tmp_path / "broken.jpg"])
 

@@ -39,25 +39,25 @@ SYMMETRIES = [(m, f, t) for m in (False, True) for f in (False, True) for t in (
 
 
 @pytest.mark.parametrize(("mirror", "flip", "transpose"), SYMMETRIES)
-def test_dihedral_symmetry_is_the_motion_field_of_the_turned_camera(mirror, flip, transpose):
-    """Turning the picture = turning the flow vectors and their places."""
+def test_dihedral_symmetry_is_the_motion_field_of_the_transformed_camera(mirror, flip, transpose):
+    """Transforming the image = transforming the flow vectors and their places."""
     torch.manual_seed(0)
     flow = torch.randn(1, 2, 6, 6) * 10
     image = torch.rand(1, 1, 24, 24)
-    turned, vectors = image, flow
+    transformed, vectors = image, flow
     for wanted, axis, component in ((mirror, -1, 0), (flip, -2, 1)):
         if wanted:
-            turned, vectors = turned.flip(axis), vectors.flip(axis).clone()
+            transformed, vectors = transformed.flip(axis), vectors.flip(axis).clone()
             vectors[:, component] *= -1
     if transpose:
-        turned, vectors = turned.mT, vectors.mT.flip(1)
+        transformed, vectors = transformed.mT, vectors.mT.flip(1)
     symmetry = Symmetry(mirror, flip, transpose)
-    torch.testing.assert_close(symmetry.image(image), turned)
+    torch.testing.assert_close(symmetry.image(image), transformed)
     torch.testing.assert_close(symmetry.axial(axial_from_signed(flow)), axial_from_signed(vectors))
 
 
 @pytest.mark.parametrize("place", [(0.0, 0.0), (0.3, 0.8), (1.0, 1.0)])
-def test_zoom_is_the_picture_of_a_longer_lens(place):
+def test_zoom_is_the_image_of_a_longer_lens(place):
     """What a part of the frame shows is what a camera with that part's focal length and principal point sees."""
     scale, (left, top) = 1.25, place
     camera = Camera(320, 224, 200.0, 200.0, 159.5, 111.5)
@@ -77,7 +77,7 @@ def test_zoom_is_the_picture_of_a_longer_lens(place):
     zoom = Zoom(scale, left, top)
     torch.testing.assert_close(zoom.matrix(matrix), expected_matrix, atol=0.5, rtol=0.015)
     error, length = (zoom.flow(flow) - expected_flow).norm(dim=1), expected_flow.norm(dim=1)
-    assert (error < 0.5 + 0.02 * length)[length > 8].all()  # the camera rolls: a point stands still
+    assert (error < 0.5 + 0.02 * length)[length > 8].all()  # the camera rolls: a point does not move
     ramp = torch.arange(320.0).expand(1, 1, 224, 320)
     centre = zoom.image(ramp)[0, 0, 100, 160]
     assert centre.item() == pytest.approx(corner_x + 160.5 / scale - 0.5, abs=0.01)
@@ -88,7 +88,7 @@ def spectrum_of(image):
     return LocalSpectrum()(image)[0].unflatten(1, (5, 12, 4)).transpose(1, 2)
 
 
-def test_spectrum_turns_with_the_image():
+def test_spectrum_rotates_with_the_image():
     """Mirroring sends direction θ to −θ, transposing to 90° − θ: the directions are every 15°."""
     torch.manual_seed(0)
     image = torch.rand(1, 1, 128, 128)
@@ -100,7 +100,7 @@ def test_spectrum_turns_with_the_image():
     torch.testing.assert_close(transposed, straight[:, (6 - index) % 12], atol=2e-2, rtol=0)
 
 
-def test_spectrum_sees_the_frequency_and_direction_of_a_wave():
+def test_spectrum_sees_the_frequency_and_orientation_of_a_wave():
     """A wave of 0.265 cycles per px at 45° is brightest in the first octave at the second frequency, direction 3."""
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
     wave = 0.5 + 0.4 * torch.sin(2 * torch.pi * 0.265 * (x + y) / 2**0.5)
@@ -116,7 +116,7 @@ def test_photometric_augmentation_stays_in_range():
 
 
 @pytest.mark.parametrize("size", [(224, 320), (128, 128)])
-def test_network_outputs_flow_and_depth_and_their_spreads_at_stride_8(size):
+def test_network_outputs_flow_and_depth_and_their_sigmas_at_stride_8(size):
     height, width = size
     flow, sigma, depth, depth_sigma = BlurNetwork().eval()(torch.rand(2, 1, height, width))
     assert flow.shape == sigma.shape == (2, 2, height // 8, width // 8)
@@ -195,19 +195,19 @@ def test_calibration_finds_what_errors_were_made_of():
     assert result.flow_log_std == pytest.approx(0.1, rel=0.2)
 
 
-def test_frames_of_more_doubt_share_larger_errors():
-    """The length that a frame shares errs by half of its doubt."""
+def test_frames_of_larger_relative_sigma_share_larger_errors():
+    """The length that a frame shares errs by half of its relative sigma."""
     draw = np.random.default_rng(0)
-    doubt = np.exp(draw.uniform(np.log(0.05), np.log(0.8), (300, 1, 1, 1)))
+    relative_sigma = np.exp(draw.uniform(np.log(0.05), np.log(0.8), (300, 1, 1, 1)))
     flow = np.zeros((300, 2, 20, 30), np.float16)
     flow[:, 0] = np.exp(draw.uniform(np.log(30), np.log(60), (300, 20, 30)))
     depth = np.ones((300, 20, 30), np.float32)
-    sigma = np.repeat(doubt * (flow[:, :1] + 2.0), 2, axis=1)
-    ratio = np.exp(0.5 * doubt * draw.standard_normal(doubt.shape))
+    sigma = np.repeat(relative_sigma * (flow[:, :1] + 2.0), 2, axis=1)
+    ratio = np.exp(0.5 * relative_sigma * draw.standard_normal(relative_sigma.shape))
     predicted = ratio * flow + 0.1 * sigma * draw.standard_normal(flow.shape)
     result = calibrate(samples_of(flow, depth), Predictions(predicted, sigma, depth, depth))
     scale = result.sigma_scale[0]
-    assert result.typical_relative_sigma == pytest.approx(scale * np.median(doubt), rel=0.1)
+    assert result.typical_relative_sigma == pytest.approx(scale * np.median(relative_sigma), rel=0.1)
     assert result.flow_log_std / result.typical_relative_sigma == pytest.approx(0.5 / scale, rel=0.2)
 
 
@@ -234,10 +234,10 @@ def test_calibration_finds_how_far_the_scale_of_depth_is_off():
 def test_figures_of_a_known_error():
     flow = np.zeros((1, 2, 8, 8), np.float16)
     flow[:, 0] = 10  # horizontal streaks of 10 px
-    turned = 9 * np.stack([np.full((1, 8, 8), np.cos(0.2)), np.full((1, 8, 8), np.sin(0.2))], 1)
+    rotated = 9 * np.stack([np.full((1, 8, 8), np.cos(0.2)), np.full((1, 8, 8), np.sin(0.2))], 1)
     ones = np.ones((1, 8, 8), np.float32)
-    result = figures(samples_of(flow, 2 * ones), Predictions(turned, np.ones_like(turned), ones, ones))
-    assert result.direction_error_deg == pytest.approx(np.degrees(0.1), rel=1e-3)
+    result = figures(samples_of(flow, 2 * ones), Predictions(rotated, np.ones_like(rotated), ones, ones))
+    assert result.orientation_error_deg == pytest.approx(np.degrees(0.1), rel=1e-3)
     assert result.length_error == pytest.approx(0.1, rel=1e-3)
     assert result.flow_error_of_zero == pytest.approx(10)
     assert result.depth_log_error == pytest.approx(np.log(2), rel=1e-3)
@@ -328,9 +328,9 @@ def test_velocity_figures_of_an_exact_field_are_zero_and_a_wrong_depth_scale_sho
     info = ModelInfo("", "", 112, 80, stride=8)
     result = velocity_figures(samples, exact, info)
     assert result.frames == len(samples)
-    assert result.direction_error_deg < 0.5
+    assert result.orientation_error_deg < 0.5
     assert result.length_error < 0.02
-    assert result.own_depth_direction_error_deg < 0.5
+    assert result.own_depth_orientation_error_deg < 0.5
     assert result.own_depth_length_error < 0.02
     assert result.translations > 4
     assert result.with_true_depth < 0.02

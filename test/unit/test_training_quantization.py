@@ -36,7 +36,7 @@ def network() -> BlurNetwork:
 
 @pytest.fixture(scope="module")
 def frames(network) -> Samples:
-    """Smooth pictures with labels that the network misses by 30 % in length and by 5° in direction."""
+    """Smooth images with labels that the network misses by 30 % in length and by 5° in orientation."""
     noise = torch.rand(8, 1, 16, 24, generator=torch.Generator().manual_seed(1))
     image = torch.nn.functional.interpolate(noise, scale_factor=4.0, mode="bicubic").clamp(0, 1)
     image = (255 * image[:, 0]).byte().numpy()
@@ -148,7 +148,7 @@ def test_the_cost_is_measured_and_reported(full, frames, precision, capsys):
     assert output.is_file()
     report = capsys.readouterr().out
     assert "on 7 frames" in report
-    assert all(name in report for name in ("flow_error", "direction_error_deg", "length_error"))
+    assert all(name in report for name in ("flow_error", "orientation_error_deg", "length_error"))
 
 
 def test_a_file_that_costs_too_much_is_refused_and_removed(network, full, frames):

@@ -19,10 +19,10 @@ CPU = torch.device("cpu")
 CAMERA = Camera(168, 126, 155.0, 155.0, 82.0, 63.0)
 
 
-def walk(rate: float = 60, unknown: slice = slice(0, 0), turns_back: bool = False) -> RgbdSequence:
+def walk(rate: float = 60, unknown: slice = slice(0, 0), reverses: bool = False) -> RgbdSequence:
     """The known path before the known wall, seven frames. Of each depth image, the `unknown` rows are missing."""
     stamps = folders.START + np.arange(7) / rate
-    places = stamps if not turns_back else stamps[[0, 1, 2, 3, 3, 2, 2]]
+    places = stamps if not reverses else stamps[[0, 1, 2, 3, 3, 2, 2]]
     poses = np.array([folders.pose_at(place) for place in places])
 
     def read(i: int):
@@ -95,7 +95,7 @@ def test_unknown_depth_is_no_label():
         (walk(), 0.001),
         (walk(rate=10), 0.29),
         (walk(unknown=slice(0, 100)), 2 / 60),
-        (walk(turns_back=True), 2.5 / 60),
+        (walk(reverses=True), 2.5 / 60),
     ],
     ids=["hardly blurred", "blurred too far", "depth mostly unknown", "there and back"],
 )

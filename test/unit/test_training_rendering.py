@@ -5,9 +5,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the training module needs torch")
 
+from image_as_imu_ros.geometry import so3 as runtime_so3
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed as runtime_axial
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+from image_as_imu_training.rendering import so3
 from image_as_imu_training.rendering.blur import render_blur
 from image_as_imu_training.rendering.motion import (
     MAX_BLUR_PX,
@@ -59,7 +61,7 @@ def test_light_moves_by_the_label(scenes):
     cells = views.cells()
     rows = views.rows(cells)
     motion = random_motion(views, scene.inverse_depth(views.rays(cells)), generator())
-    inverse_depth = scene.inverse_depth(motion.turned(views.rays(cells), rows))
+    inverse_depth = scene.inverse_depth(motion.rotated(views.rays(cells), rows))
     flow = rolling_motion_field(views, cells, inverse_depth, motion)
     constant = Motion(motion.angular, motion.linear, torch.zeros_like(motion.angular), motion.readout)
     flow = torch.where(
@@ -70,14 +72,25 @@ def test_light_moves_by_the_label(scenes):
     def seen(displacement, at):
         """(B, 2, N) px from the cells, at a time: (B, N)."""
         rays = torch.cat([views[i : i + 1].rays(cells + displacement[i]) for i in map(torch.tensor, range(len(flow)))])
-        return scene.light(constant.turned(rays, rows), *constant.pose(torch.tensor([at])))[:, 0]
+        return scene.light(constant.rotated(rays, rows), *constant.pose(torch.tensor([at])))[:, 0]
 
     one_px = torch.eye(2)[:, :, None]
-    still = torch.zeros_like(flow)
-    gradient = torch.stack([seen(still + axis, 0.0) - seen(still - axis, 0.0) for axis in one_px]).norm(dim=0) / 2
+    unmoved = torch.zeros_like(flow)
+    gradient = torch.stack([seen(unmoved + axis, 0.0) - seen(unmoved - axis, 0.0) for axis in one_px]).norm(dim=0) / 2
     mismatch = (seen(flow * time, time) - seen(-flow * time, -time)).abs() / (2 * time * gradient.clamp(min=1e-3))
     error = mismatch / (1 + flow.norm(dim=1))
     assert torch.quantile(error, 0.9) < 0.05
+
+
+def test_rotations_are_the_runtimes():
+    vectors = np.random.default_rng(0).normal(size=(4, 3, 50)) * np.geomspace(1e-6, 2, 50)
+    points = np.random.default_rng(1).normal(size=(4, 3, 50))
+    matrices = runtime_so3.exp(vectors.transpose(0, 2, 1))
+    found = so3.exp(torch.from_numpy(vectors.transpose(0, 2, 1)))
+    np.testing.assert_allclose(found, matrices, atol=1e-11)
+    expected = np.einsum("bnij,bjn->bin", matrices, points)
+    found = so3.rotate(torch.from_numpy(vectors), torch.from_numpy(points))
+    np.testing.assert_allclose(found, expected, atol=1e-8)  # angles below 1e-9 rad count as that
 
 
 def test_rooms_close_the_view_and_hide_what_lies_behind():
@@ -88,8 +101,8 @@ def test_rooms_close_the_view_and_hide_what_lies_behind():
     assert depth.min() > 0.05
     assert depth.max() < 15
     assert ((depth.amax(1) / depth.amin(1)) > 1.5).float().mean() > 0.5
-    shift = torch.tensor([0.02, 0.0, 0.0]).expand(len(depth), 1, 3)
-    light = scene.light(rays, torch.eye(3).expand(len(depth), 1, 3, 3), shift)
+    position = torch.tensor([0.02, 0.0, 0.0]).expand(len(depth), 1, 3)
+    light = scene.light(rays, torch.eye(3).expand(len(depth), 1, 3, 3), position)
     assert light.isfinite().all()
 
 
@@ -135,7 +148,7 @@ def test_motion_field_is_the_runtimes():
 
 
 def panned_dot(readout=0.0):
-    """A bright dot on a dark wall, camera panning by 30 px: how the picture's columns are lit, and the sub-frames."""
+    """A bright dot on a dark wall, camera panning by 30 px: how the image's columns are lit, and the sub-frames."""
     texture = torch.zeros(1, 1, 256, 256)
     texture[..., 127:129, 127:129] = 1
     views = Views(torch.tensor([200.0]), torch.tensor([[63.5, 63.5]]), torch.zeros(1), 128, 128)
@@ -153,11 +166,11 @@ def test_a_point_becomes_a_whole_streak_of_the_labelled_length():
     assert len(lit) == lit[-1] - lit[0] + 1
 
 
-def test_a_rolling_shutter_shifts_the_streak_by_its_rows_delay_and_keeps_its_length():
+def test_a_rolling_shutter_displaces_the_streak_by_its_rows_delay_and_keeps_its_length():
     """The dot lies 32 of 224 rows above the middle: those rows are read 1/7 of the readout earlier."""
-    still, rolling = panned_dot(), panned_dot(readout=2.0)
-    assert len(rolling) == pytest.approx(len(still), abs=1)
-    assert (rolling.float().mean() - still.float().mean()).item() == pytest.approx(30 * 2 * 32 / 224, abs=1)
+    of_global, rolling = panned_dot(), panned_dot(readout=2.0)
+    assert len(rolling) == pytest.approx(len(of_global), abs=1)
+    assert (rolling.float().mean() - of_global.float().mean()).item() == pytest.approx(30 * 2 * 32 / 224, abs=1)
 
 
 def test_blur_spans_the_range_that_cameras_meet():
@@ -172,10 +185,10 @@ def test_blur_spans_the_range_that_cameras_meet():
 
 def test_photograph_has_network_scale_and_keeps_order_of_brightness():
     light = torch.linspace(0, 0.5, 64 + 2 * MARGIN).expand(4, 1, 64 + 2 * MARGIN, -1)
-    pictures = photograph(light, generator(3))
-    assert pictures.shape == (4, 64, 64)
-    assert pictures.dtype == torch.uint8
-    means = pictures.float().mean(1)
+    images = photograph(light, generator(3))
+    assert images.shape == (4, 64, 64)
+    assert images.dtype == torch.uint8
+    means = images.float().mean(1)
     assert (means[:, 48:].mean(1) > means[:, :16].mean(1)).all()
 
 

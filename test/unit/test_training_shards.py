@@ -42,7 +42,7 @@ def assert_equal(actual, expected: Samples) -> None:
         assert np.asarray(read).dtype == values.dtype, name
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 5), st.integers(0, 100))
 def test_samples_survive_a_shard_bit_by_bit(tmp_path_factory, count, seed):
     folder, samples = tmp_path_factory.mktemp("part"), random_samples(count, seed)

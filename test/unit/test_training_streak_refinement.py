@@ -60,7 +60,7 @@ def test_the_first_dark_line_is_where_the_streak_holds_one_cycle(length):
         assert dip(image, constant(*wrong)) < right / 2
 
 
-def test_a_guess_that_should_turn_is_seen_from_its_sides():
+def test_a_guess_that_should_rotate_is_seen_from_its_sides():
     """The side towards the true direction has the deeper dark line; mirrored, it is the other side."""
     image, bins = blurred_noise(10), (_LOG_CYCLES.exp() - 1).abs() < 0.1
     tilt = math.radians(7.5)
@@ -72,12 +72,12 @@ def test_a_guess_that_should_turn_is_seen_from_its_sides():
     assert one * other < 0
 
 
-def test_what_is_seen_turns_with_the_image():
+def test_what_is_seen_rotates_with_the_image():
     """A quarter turn, of which both image and guess know, changes nothing but the order of the windows."""
     image = blurred_noise(9)
     straight = profiles(image, constant(8, 2))
-    turned = profiles(image.rot90(1, (2, 3)), constant(2, -8))
-    torch.testing.assert_close(straight[0].sum(0), turned[0].sum(0), rtol=1e-3, atol=2e-2)
+    rotated = profiles(image.rot90(1, (2, 3)), constant(2, -8))
+    torch.testing.assert_close(straight[0].sum(0), rotated[0].sum(0), rtol=1e-3, atol=2e-2)
 
 
 def test_half_the_resolution_shows_streaks_of_twice_the_length_alike():
@@ -97,7 +97,7 @@ def test_images_smaller_than_a_window_are_left_to_the_first_guess():
     assert refinement(torch.rand(1, 1, 32, 32), flow, sigma) == (flow, sigma)
 
 
-def test_a_correction_scales_the_streak_and_turns_it_by_its_angle():
+def test_a_correction_scales_the_streak_and_rotates_it_by_its_angle():
     refinement = StreakRefinement()
     with torch.no_grad():
         refinement.shared.bias.copy_(torch.tensor([0.2, 0.1, 0.3, -0.4]))

@@ -1,0 +1,80 @@
+"""Files that several layouts have: tables, images, camera matrices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.datasets.capture import DepthImage
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
+
+
+def read_table(path: Path, required: tuple[str, ...]) -> np.ndarray:
+    """Read a CSV file with a line of column names: a structured array of float64, NaN for what is not a number.
+
+    Raises:
+        InputError: it is missing, damaged, or lacks a required column.
+    """
+    try:
+        table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True, autostrip=True, dtype=np.float64))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    missing = [name for name in required if name not in column_names(table)]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}; its first line must name the columns")
+    return table
+
+
+def column_names(table: np.ndarray) -> tuple[str, ...]:
+    """Return the names of a structured array's columns."""
+    return table.dtype.names or ()
+
+
+def columns(table: np.ndarray, *names: str) -> np.ndarray:
+    """Stack columns of a structured array: (N, len(names))."""
+    return np.column_stack([table[name] for name in names])
+
+
+def nanoseconds(seconds: np.ndarray | float) -> np.ndarray:
+    """Convert (N,) s to (N,) int64 ns."""
+    return np.round(np.asarray(seconds) * 1e9).astype(np.int64)
+
+
+def ascending(stamps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sort samples (N,) and (N, …) by their stamps, without repetitions and rows that are not all numbers."""
+    finite = np.isfinite(values).reshape(len(stamps), -1).all(1)
+    stamps, first = np.unique(stamps[finite], return_index=True)
+    return stamps, values[finite][first]
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image as stored: (H, W) or (H, W, 3) BGR uint8. Raises InputError: it is missing or not such an image."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.dtype != np.uint8:
+        raise InputError(f"{path} is missing or not a readable 8-bit image")
+    return image
+
+
+def read_depth(path: Path, units_per_metre: int = 1000) -> DepthImage:
+    """Read a 16-bit depth image. Raises InputError: it is missing or another image."""
+    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
+        raise InputError(f"{path} is missing or not a 16-bit depth image")
+    return DepthImage(depth, units_per_metre)
+
+
+def read_camera(path: Path, width: int, height: int) -> Camera:
+    """Read a text file of the nine numbers of a 3×3 camera matrix, then OpenCV's k1, k2, p1, p2 and k3, if any.
+
+    Raises:
+        InputError: it is missing or holds something else.
+    """
+    try:
+        numbers = [float(word) for word in path.read_text().replace(",", " ").split()]
+        fx, _, cx, _, fy, cy, _, _, _ = numbers[:9]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} does not hold a 3×3 camera matrix: {error}") from None
+    return Camera(width, height, fx, fy, cx, cy, "plumb_bob", tuple(numbers[9:]))
