@@ -23,7 +23,7 @@ COUNT = 12  # frames
 FRAME_ID = "camera_optical"
 FIRST_STAMP = 1_700_000_000_000_000_000
 FRAME_INTERVAL = 40_000_000  # ns
-_GREY_STEP = 4  # grey levels between consecutive frames, so that a picture says which frame it is
+_STEP = 4  # of intensity between consecutive frames, so that an image says which frame it is
 
 _STORE = get_typestore(Stores.ROS2_JAZZY)
 _T = _STORE.types
@@ -36,7 +36,7 @@ def motion(stamp: int) -> np.ndarray:
 
 
 class ExactEngine:
-    """Sees the exact axial field of `motion` in a picture of uniform grey that tells its frame number."""
+    """Sees the exact axial field of `motion` in a uniform image whose intensity is its frame number."""
 
     name = "exact"
 
@@ -48,7 +48,7 @@ class ExactEngine:
         self._velocity_to_flow = matrix.velocity_to_flow(self._depth)
 
     def infer(self, image: np.ndarray) -> NetworkOutput:
-        velocity = motion(self._stamps[round(float(image.mean()) / _GREY_STEP)])
+        velocity = motion(self._stamps[round(float(image.mean()) / _STEP)])
         flow = EXPOSURE * (self._velocity_to_flow @ velocity).T.reshape(2, 28, 40)
         sigma, depth_sigma = np.full((2, 28, 40), 0.05), np.full((28, 40), 0.1)
         return NetworkOutput(axial_from_signed(flow), sigma, self._depth.reshape(28, 40), depth_sigma, 4)
@@ -75,14 +75,14 @@ def header(stamp: int, frame_id: str = FRAME_ID):
     return _T["std_msgs/msg/Header"](time_of(stamp), frame_id)
 
 
-def picture(stamp: int, number: int):
-    """PNG whose grey level tells the frame's number."""
-    grey = np.full((CAMERA.height, CAMERA.width), _GREY_STEP * number, np.uint8)
-    return _T["sensor_msgs/msg/CompressedImage"](header(stamp), "png", cv2.imencode(".png", grey)[1].ravel())
+def image_message(stamp: int, number: int):
+    """PNG whose intensity is that of the frame's number."""
+    uniform = np.full((CAMERA.height, CAMERA.width), _STEP * number, np.uint8)
+    return _T["sensor_msgs/msg/CompressedImage"](header(stamp), "png", cv2.imencode(".png", uniform)[1].ravel())
 
 
-def raw_picture(stamp: int, number: int):
-    data = np.full(CAMERA.height * CAMERA.width, _GREY_STEP * number, np.uint8)
+def raw_image_message(stamp: int, number: int):
+    data = np.full(CAMERA.height * CAMERA.width, _STEP * number, np.uint8)
     return _T["sensor_msgs/msg/Image"](
         header(stamp), CAMERA.height, CAMERA.width, "mono8", is_bigendian=0, step=CAMERA.width, data=data
     )
@@ -93,13 +93,13 @@ def exposure(stamp: int, value: float):
 
 
 def diagnostics(stamp: int, **values: str):
-    """As drivers publish them; camera_ros tells its settings so."""
+    """As drivers publish them; camera_ros has its settings there."""
     entries = [_T["diagnostic_msgs/msg/KeyValue"](key, value) for key, value in values.items()]
     status = _T["diagnostic_msgs/msg/DiagnosticStatus"](0, "camera", "", "", entries)
     return _T["diagnostic_msgs/msg/DiagnosticArray"](header(stamp), [status])
 
 
-def depth_picture(stamp: int, metres: float):
+def depth_message(stamp: int, metres: float):
     data = np.full((CAMERA.height // 2, CAMERA.width // 2), round(1e3 * metres), np.uint16)
     return _T["sensor_msgs/msg/Image"](
         header(stamp),
@@ -177,10 +177,10 @@ def write_recording(
 
 
 def moving_camera(path: Path, count: int = COUNT, *, ground_truth: str = "twist", **topics: list) -> Path:
-    """A recording of `motion`: pictures stamped in mid-exposure, intrinsics, and the truth at 200 Hz."""
+    """Write a recording of `motion`: images stamped in mid-exposure, intrinsics, and the ground truth at 200 Hz."""
     stamps = frame_stamps(count)
     times = range(stamps[0] - 20_000_000, stamps[-1] + 20_000_000, 5_000_000)
-    messages = {"/camera/image_raw/compressed": [picture(stamp, i) for i, stamp in enumerate(stamps)]}
+    messages = {"/camera/image_raw/compressed": [image_message(stamp, i) for i, stamp in enumerate(stamps)]}
     messages["/camera/camera_info"] = [camera_info(stamp) for stamp in stamps]
     if ground_truth == "twist":
         messages["/truth"] = [twist(time, motion(time)) for time in times]

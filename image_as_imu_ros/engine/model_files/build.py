@@ -1,8 +1,7 @@
-"""build_engine: ONNX model → TensorRT plan. On TensorRT 8.6 to 11; `tensorrt` is imported when something is built."""
+"""ONNX model → TensorRT plan. On TensorRT 8.6 to 11; `tensorrt` is imported when something is built."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 import time
@@ -19,7 +18,7 @@ from image_as_imu_ros.engine.model_files.half import halved
 from image_as_imu_ros.engine.model_files.plans import Plan, PlanKey
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.resources import DEFAULT_MODEL, cache_folder, resource
+from image_as_imu_ros.resources import cache_folder
 
 _log = logging.getLogger(__name__)
 
@@ -230,28 +229,3 @@ def progress_monitor(trt, bar: tqdm):
 
 def _first_line(text: object) -> str:
     return (str(text).strip() or type(text).__name__).splitlines()[0]
-
-
-def main(argv: list[str]) -> int:
-    """Run the command. Raises InputError: something is missing here, or the model cannot be built."""
-    args = _parser().parse_args(argv)
-    target = Target.here(args.model or resource(DEFAULT_MODEL), args.precision, args.dla_core)
-    workspace = None if args.workspace is None else args.workspace * 2**20
-    with cuda.current_context():
-        plan = plans.rebuild(target.plan_file, target.key, lambda: build(target, workspace))
-    print(f"{target.plan_file}: {len(plan.content) / 1e6:.1f} MB, {target.precision}, in {plan.build['seconds']} s")
-    print(f"for TensorRT {target.tensorrt} on {target.gpu.name}; nodes with engine tensorrt or auto find it there")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="build_engine", description="Builds the TensorRT plan that the node loads, so that its start is quick."
-    )
-    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help="ONNX file (default: the shipped one)")
-    parser.add_argument("--precision", choices=precision.PRECISIONS, default="auto", help="(default: fp16)")
-    parser.add_argument("--dla-core", type=int, default=-1, metavar="N", help="accelerator to use (default: none)")
-    parser.add_argument(
-        "--workspace", type=int, metavar="MIB", help="most memory for a layer while it runs (default: TensorRT's)"
-    )
-    return parser
