@@ -16,15 +16,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from image_as_imu_ros.engine import Engine, cuda, load_engine
+from image_as_imu_ros.engine import Engine, cuda
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
+from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.images import decode_compressed, decode_image
-from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 from image_as_imu_ros.settings import check_settings, setting
 
 _WARM_UP = 10  # frames: first calls allocate, tune and cache
@@ -87,20 +87,19 @@ def benchmark(config: BenchmarkConfig, publishing: Publishing | None = None) -> 
     Raises:
         InputError: the model cannot be used.
     """
-    chosen = config.engine
-    model = chosen.model or resource(DEFAULT_MODEL)
     free_before = _free_gpu_memory()
-    engine = load_engine(model, chosen.engine, chosen.threads, chosen.precision, chosen.dla_core)
+    engine = open_engine(config.engine)
     with nullcontext() if publishing is None else publishing() as publish:
         seconds = measure(MotionEstimator(engine), config.width, config.height, config.frames, publish)
     free_after = _free_gpu_memory()
     memory = _peak_memory()
+    reference = EngineConfig(model=config.engine.model, engine="onnxruntime", threads=config.engine.threads)
     result = Result(
         engine=engine.name,
         model=f"{engine.info.name} {engine.info.version}",
         frames=f"{config.frames} colour images of {config.width}×{config.height} px, after {_WARM_UP} to warm up",
         seconds=seconds,
-        difference=disagreement(engine, load_engine(model, "onnxruntime", chosen.threads)),
+        difference=disagreement(engine, open_engine(reference)),
         memory=memory,
         gpu_memory=None if free_before is None or free_after is None else free_before - free_after,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
-from image_as_imu_ros.engine import Engine, load_engine
+from image_as_imu_ros.engine import Engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import Measurement, MotionModel
 from image_as_imu_ros.evaluation import comparison
@@ -18,6 +18,7 @@ from image_as_imu_ros.evaluation.baselines import Baseline, find_baseline
 from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.comparison import COMPARED, Comparison
 from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, ExposureSource, command_line
+from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.exposure import Shutters
 from image_as_imu_ros.evaluation.metrics import metrics
@@ -28,7 +29,7 @@ from image_as_imu_ros.recordings.exposures import read_exposures
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.recordings.topics import Topics
-from image_as_imu_ros.resources import DEFAULT_MODEL, resource
+from image_as_imu_ros.resources import DEFAULT_MODEL
 
 
 def evaluate(recording: str | Path, config: EvaluationConfig) -> Evaluation:
@@ -41,7 +42,7 @@ def evaluate(recording: str | Path, config: EvaluationConfig) -> Evaluation:
         InputError: the recording or the model cannot be used.
     """
     baselines = [find_baseline(name) for name in config.baselines]
-    with closing(open_engine(config)) as engine, Recording(recording) as opened:
+    with closing(open_engine(config.engine)) as engine, Recording(recording) as opened:
         topics = _choose_topics(opened, config)
         ground_truth = _read_ground_truth(opened, topics, config)
         shutters = _shutters(opened, topics, engine, config, ground_truth)
@@ -64,17 +65,6 @@ def evaluate(recording: str | Path, config: EvaluationConfig) -> Evaluation:
     return _summed_up(
         recording, config, run, ground_truth, decided, compared, _settings(recording, config, topics, engine)
     )
-
-
-def open_engine(config: EvaluationConfig) -> Engine:
-    """Load the model that a config names.
-
-    Raises:
-        InputError: it cannot be loaded here.
-    """
-    engine = config.engine
-    model = engine.model or resource(DEFAULT_MODEL)
-    return load_engine(model, engine.engine, engine.threads, engine.precision, engine.dla_core)
 
 
 def _choose_topics(recording: Recording, config: EvaluationConfig) -> Topics:

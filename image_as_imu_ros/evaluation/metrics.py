@@ -1,7 +1,7 @@
 """Estimates against ground truth, in the figures of metrics.json.
 
-With e the error of a 3-vector and C its covariance, eᵀC⁻¹e is χ²-distributed with 3 degrees of freedom if C is honest: its
-mean (normalised error squared) is 3, and 95 % of it lies below 7.81.
+With e the error of a 3-vector and C its covariance, eᵀC⁻¹e is χ²-distributed with 3 degrees of freedom if C is honest:
+its mean (normalised error squared) is 3, and 95 % of it lies below 7.81.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def ellipsoid_levels(samples: Samples, ground_truth_std: float = 0.0) -> tuple[n
 def rotation_drift_deg(samples: VelocityPairs) -> float | None:
     """Compute the error of the integrated rotation after 10 s, °: median over all starts; None in shorter runs.
 
-    Estimated and true ω are integrated alike, by the trapezoidal rule between the samples' stamps, so that what the rule
-    itself is off by cancels. Not across more than half a second without an answer or ground truth.
+    Estimated and true ω are integrated alike, by the trapezoidal rule between the samples' stamps, so that what the
+    rule itself is off by cancels. Not across more than half a second without an answer or ground truth.
     """
     samples = samples.select(np.isfinite(samples.angular_error).all(1))
     times = (samples.stamps - samples.stamps[0]) * 1e-9 if len(samples) else np.empty(0)

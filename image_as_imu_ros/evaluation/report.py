@@ -32,7 +32,7 @@ class _Plot:
 
 @dataclass(frozen=True)
 class _Card:
-    """An overlay and what belongs under it: s since the first frame, px, and (3,) rad/s; without ground truth no error."""
+    """An overlay and what belongs under it: s since the first frame, px, (3,) rad/s; without ground truth no error."""
 
     plot: _Plot
     seconds: float

@@ -9,15 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from image_as_imu_ros.engine import load_engine
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, SignResolution
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
+from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 
 _STAMP = 1  # ns; an image on its own has no time, a frame needs one
 
@@ -68,8 +67,7 @@ def estimate_image(path: str | Path, config: ImageConfig) -> tuple[np.ndarray, M
     """
     shutter = Shutter(config.exposure)
     options = replace(config.estimator, measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
-    model, chosen = config.engine.model or resource(DEFAULT_MODEL), config.engine
-    with closing(load_engine(model, chosen.engine, chosen.threads, chosen.precision, chosen.dla_core)) as engine:
+    with closing(open_engine(config.engine)) as engine:
         estimator = MotionEstimator(engine, options)
         image = read_image(path, engine.info.colour)
         estimate = estimator.update(Frame(image, _STAMP, config.camera(image.shape[1], image.shape[0]), shutter))

@@ -152,7 +152,7 @@ class Recording(AbstractContextManager):
         return self._only(found, "image", "--image-topic")
 
     def camera_info_topic(self, image_topic: str, name: str | None = None) -> str:
-        """Choose the topic of the camera's intrinsics: `name`, or the one beside the images, or the only one there is."""
+        """Choose the topic of the intrinsics: `name`, or the one beside the images, or the only one there is."""
         if name is not None:
             return self._named(name, (CAMERA_INFO,), "--camera-info-topic")
         found = self._of_type(CAMERA_INFO)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.evaluation import evaluate
+from image_as_imu_ros.evaluation import engines
 from image_as_imu_ros.evaluation.baselines import (
     cache,
     colmap,
@@ -268,7 +268,9 @@ class TestFrames:
 
     def test_stamps_that_do_not_ascend_are_left_out(self, tmp_path):
         stamps = bags.frame_stamps(5)
-        images = [bags.image_message(stamp, i) for i, stamp in enumerate([0, stamps[1], stamps[1], stamps[0], stamps[4]])]
+        images = [
+            bags.image_message(stamp, i) for i, stamp in enumerate([0, stamps[1], stamps[1], stamps[0], stamps[4]])
+        ]
         recording = bags.moving_camera(tmp_path / "bag", 5, **{TOPICS.image: images})
         assert list(self.frames(recording).stamps) == [stamps[0], stamps[1], stamps[4]]
 
@@ -485,8 +487,8 @@ class TestInEvaluate:
 
     @pytest.fixture(autouse=True)
     def exact_engine(self, monkeypatch):
-        monkeypatch.setattr(evaluate, "resource", lambda name: name)
-        monkeypatch.setattr(evaluate, "load_engine", lambda *_: bags.ExactEngine(bags.frame_stamps(self.COUNT)))
+        monkeypatch.setattr(engines, "resource", lambda name: name)
+        monkeypatch.setattr(engines, "load_engine", lambda *_: bags.ExactEngine(bags.frame_stamps(self.COUNT)))
 
     def rows(self, tmp_path, recording, *options: str) -> dict:
         output = tmp_path / "out"

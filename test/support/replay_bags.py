@@ -11,7 +11,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.evaluation import evaluate
+from image_as_imu_ros.evaluation import engines
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
@@ -59,8 +59,8 @@ class ExactEngine:
 
 def let_evaluate_see_exactly(monkeypatch) -> None:
     """Give the command ExactEngine for its model."""
-    monkeypatch.setattr(evaluate, "resource", lambda name: name)
-    monkeypatch.setattr(evaluate, "load_engine", lambda *_: ExactEngine(frame_stamps(COUNT)))
+    monkeypatch.setattr(engines, "resource", lambda name: name)
+    monkeypatch.setattr(engines, "load_engine", lambda *_: ExactEngine(frame_stamps(COUNT)))
 
 
 def frame_stamps(count: int) -> list[int]:

@@ -19,7 +19,9 @@ def test_rclpy_reads_the_messages_that_the_node_would_publish(tmp_path):
     from image_as_imu_ros.nodes.message_conversion import imu_message, twist_message
 
     stamp = bags.FIRST_STAMP + 123_456_789
-    estimator = MotionEstimator(bags.ExactEngine([bags.FIRST_STAMP]), EstimatorConfig(sign_resolution=SignResolution.AXIAL))
+    estimator = MotionEstimator(
+        bags.ExactEngine([bags.FIRST_STAMP]), EstimatorConfig(sign_resolution=SignResolution.AXIAL)
+    )
     image = np.zeros((bags.CAMERA.height, bags.CAMERA.width), np.uint8)
     estimate = estimator.update(Frame(image, stamp, bags.CAMERA, Shutter(bags.EXPOSURE)))
     write_bag(tmp_path / "bag", [(estimate.stamp, "camera", estimate.velocity)])

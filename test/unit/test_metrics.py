@@ -177,10 +177,10 @@ def test_drift_is_the_angle_that_a_bias_makes_in_ten_seconds():
     """About an axis that moves with the camera: 0.01 rad/s for 10 s, whatever the camera does."""
     seconds = np.arange(0, 15, 0.05)
     true = np.stack([np.sin(seconds), 0.5 * np.cos(2 * seconds), 0 * seconds], axis=1)
-    run = samples(true, true + (0, 0, 0.01), stamps=np.round(seconds * 1e9).astype(np.int64))
+    run = samples(true, true + np.array([0, 0, 0.01]), stamps=np.round(seconds * 1e9).astype(np.int64))
     assert rotation_drift_deg(samples(true, true, stamps=run.stamps)) == pytest.approx(0, abs=1e-6)
     assert 0.3 * np.degrees(0.1) < rotation_drift_deg(run) <= np.degrees(0.1) + 1e-6
-    at_rest = samples(0 * true, 0 * true + (0, 0, 0.01), stamps=run.stamps)
+    at_rest = samples(0 * true, 0 * true + np.array([0, 0, 0.01]), stamps=run.stamps)
     assert rotation_drift_deg(at_rest) == pytest.approx(np.degrees(0.1))
 
 

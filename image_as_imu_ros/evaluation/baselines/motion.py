@@ -86,8 +86,9 @@ def motion_of_poses(stamps: np.ndarray, poses: Poses, seconds: float, missing: s
 def with_scale(motion: Motion, true_linear: np.ndarray) -> tuple[Motion, list[float]]:
     """Scale each piece to the ground truth, by least squares as in Umeyama (1991).
 
-    The ground truth of a recording is velocities, so the scale is fitted to displacements between frames in the camera's
-    axes and not to positions: the same sum of squares without the rotation and the offset between the two worlds.
+    The ground truth of a recording is velocities, so the scale is fitted to displacements between frames in the
+    camera's axes and not to positions: the same sum of squares without the rotation and the offset between the two
+    worlds.
 
     Args:
         true_linear: (N, 3) m/s over the same times; NaN where not known.
