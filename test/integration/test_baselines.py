@@ -490,9 +490,9 @@ class TestInEvaluate:
         monkeypatch.setattr(engines, "resource", lambda name: name)
         monkeypatch.setattr(engines, "load_engine", lambda *_: bags.ExactEngine(bags.frame_stamps(self.COUNT)))
 
-    def rows(self, tmp_path, recording, *options: str) -> dict:
+    def rows(self, tmp_path, recording, *options: str, exposure: str = "0.01") -> dict:
         output = tmp_path / "out"
-        command = [str(recording), "--output", str(output), "--exposure", "0.01", *options]
+        command = [str(recording), "--output", str(output), "--exposure", exposure, *options]
         assert command_line.run("evaluate", command) == 0
         figures = json.loads((output / "metrics.json").read_text())["baselines"]
         assert (output / "comparison.png").stat().st_size > 10_000
@@ -551,3 +551,19 @@ class TestInEvaluate:
         command = [str(recording), "--output", str(tmp_path / "out"), "--exposure", "0.01", "--baseline", "klt"]
         assert command_line.run("evaluate", command) == 2
         assert "--baseline needs ground truth" in capsys.readouterr().err
+
+    def test_an_exposure_that_stays_unknown_leaves_single_frames_without_an_answer(self, tmp_path, monkeypatch):
+        """Nothing is blurred, so that only alignment answers."""
+        stamps = bags.frame_stamps(self.COUNT)
+        monkeypatch.setattr(engines, "load_engine", lambda *_: bags.SharpEngine(stamps))
+        images = {TOPICS.image: bags.panorama_messages(stamps, 0.4)}
+        rates = [bags.imu(stamp, np.array([0, 0.4, 0])) for stamp in range(stamps[0], stamps[-1] + 1, 10_000_000)]
+        recording = bags.moving_camera(tmp_path / "bag", self.COUNT, ground_truth="none", **images, **{"/imu": rates})
+        rows = self.rows(tmp_path, recording, "--baseline", "klt", exposure="estimate")
+        for sign_resolution in ("causal", "centered", "oracle"):
+            single = rows[f"ours, single, {sign_resolution}", "at the frame"]
+            assert single["failures"] == {"no estimate": self.COUNT}
+            assert single["all"]["rmse_angular"] is None
+            assert single["ms_per_frame"] is None
+        assert rows["ours, auto, causal", "as published"]["all"]["answered"] >= self.COUNT - 2
+        assert rows["klt", "since the frame before"]["all"]["answered"] == self.COUNT - 1

@@ -57,6 +57,16 @@ class ExactEngine:
         pass
 
 
+class SharpEngine(ExactEngine):
+    """Sees hardly any blur, wherever the camera moves."""
+
+    def infer(self, image: np.ndarray) -> NetworkOutput:
+        """See `Engine.infer`."""
+        sigma, depth_sigma = np.full((2, 28, 40), 0.05), np.full((28, 40), 0.1)
+        flow = np.stack([np.full((28, 40), 0.3), np.zeros((28, 40))])
+        return NetworkOutput(flow, sigma, self._depth.reshape(28, 40), depth_sigma, 4)
+
+
 def let_evaluate_see_exactly(monkeypatch) -> None:
     """Give the command ExactEngine for its model."""
     monkeypatch.setattr(engines, "resource", lambda name: name)
@@ -79,6 +89,22 @@ def image_message(stamp: int, number: int):
     """PNG whose intensity is that of the frame's number."""
     uniform = np.full((CAMERA.height, CAMERA.width), _STEP * number, np.uint8)
     return _T["sensor_msgs/msg/CompressedImage"](header(stamp), "png", cv2.imencode(".png", uniform)[1].ravel())
+
+
+def panorama_messages(stamps: list[int], rate: float) -> list:
+    """Sharp, textured images by a camera that pans at `rate` rad/s before something far."""
+    noise = np.random.default_rng(0).normal(size=(40, 60))
+    texture = np.clip(128 + 50 * cv2.resize(noise, (640, 448), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
+    to_texture = np.array([[1.0, 0, 240], [0, 1.0, 168], [0, 0, 1]])
+    messages = []
+    for stamp in stamps:
+        rotation = cv2.Rodrigues(np.array([0, rate * (stamp - stamps[0]) * 1e-9, 0]))[0]
+        homography = to_texture @ CAMERA.matrix @ rotation @ np.linalg.inv(CAMERA.matrix)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        image = cv2.warpPerspective(texture, homography, (CAMERA.width, CAMERA.height), flags=flags)
+        data = cv2.imencode(".png", image)[1].ravel()
+        messages.append(_T["sensor_msgs/msg/CompressedImage"](header(stamp), "png", data))
+    return messages
 
 
 def raw_image_message(stamp: int, number: int):
