@@ -28,7 +28,7 @@ def metrics(samples: Samples, exposure: float | None, *, oracle: bool = False, g
     - `rmse_angular`, `rmse_linear`, `bias_angular`, `bias_linear`: root mean square and mean of the error per axis,
       without the frames whose sign is open, which the node does not publish.
     - `axis_error_deg`: angle between the estimated and the true rotation axis as lines, 0 to 90°, whatever the sign:
-      `direction_correct` tells about signs. Only frames that truly rotate, by 0.1 rad/s or more.
+      `direction_correct` is about signs. Only frames that truly rotate, by 0.1 rad/s or more.
     - `magnitude_ratio`: |ω̂| / |ω| over the same frames.
     - `linear_direction_error_deg`, `linear_magnitude_ratio`: angle between v̂ and v, 0 to 180°, and |v̂| / |v|, over
       frames with a true |v| above 0.2 m/s and a known sign.

@@ -46,7 +46,7 @@ def write_recording(path: str | Path, capture: Capture, frames: Iterable[Capture
         exposure: of frames that do not say their own, s.
 
     Raises:
-        InputError: the folder exists or cannot be made, or the capture turns out to be unusable. Nothing is left then.
+        InputError: the folder exists or cannot be made, or the capture is found to be unusable. Nothing is left then.
     """
     check_new(path)
     streams = [_camera_messages(frames, exposure, "png" if capture.lossless else "jpeg")]

@@ -307,7 +307,7 @@ class TestChoosing:
 
 class TestPinhole:
     def test_straight_lines_are_straight_again(self):
-        """What a distorting lens makes of an image is undone, except where it looked past the border."""
+        """What a distorting lens makes of an image is undone, except where it saw past the border."""
         seen = scenes.view_of(np.eye(3), np.zeros(3), PANORAMA)
         lens = dataclasses.replace(scenes.CAMERA, distortion_model="plumb_bob", distortion=(-0.2, 0.05, 0.001, 0.0))
         rays = lens.rays(cell_centres(lens.height, lens.width, 1))

@@ -263,7 +263,7 @@ def test_axes_that_are_no_rotation_are_refused(axes, reason):
 
 
 def test_axes_say_what_each_axis_is_in_the_sensors_frame():
-    """A camera that looks forward on a robot: turning left about the base's z is turning about the camera's −y."""
+    """A camera that faces forward on a robot: rotating left about the base's z is rotating about the camera's −y."""
     np.testing.assert_array_equal(rotation_of_axes("-y,-z,x") @ (0, 0, 1), (0, -1, 0))
 
 

@@ -1,4 +1,4 @@
-"""Settings have one definition: the options of commands are made from it, and lists of recordings take the same names."""
+"""Settings have one definition: options of commands are made from it, and lists of recordings take the same names."""
 
 import shlex
 from argparse import ArgumentParser

@@ -159,7 +159,7 @@ def test_where_only_the_linear_velocity_is_known_it_gives_the_sign():
 
 
 def test_v_is_judged_where_the_camera_truly_travels():
-    """0.1 m/s is too slow; a sign that is open is not published."""
+    """0.1 m/s is too little; a sign that is open is not published."""
     run = samples(
         [[0, 0, 1]] * 4,
         true_linear=[[0.3, 0, 0], [0, 0.4, 0], [0.1, 0, 0], [0, 0, 0.5]],

@@ -2,7 +2,7 @@
 
 The two models of a pair of views, a rotation about the camera's centre and an essential matrix, are both fitted
 robustly; the one that explains the tracks better for its number of parameters is taken (GRIC, Torr 1998). The length of
-a translation cannot be told from two views, so there is no linear velocity.
+a translation does not follow from two views, so there is no linear velocity.
 """
 
 from __future__ import annotations

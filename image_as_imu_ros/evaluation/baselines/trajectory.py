@@ -35,7 +35,7 @@ class Trajectory:
 
 
 def read_trajectory(path: str | Path) -> Trajectory:
-    """Read a file; what it holds tells its format.
+    """Read a file; what it holds says which format it is.
 
     - TUM: eight numbers, `seconds tx ty tz qx qy qz qw`.
     - KITTI: twelve numbers, the first three rows of a 4×4 matrix.
