@@ -18,6 +18,7 @@ class TextEnum(str, Enum):
     """An enum whose members are texts and print as such."""
 
     __str__ = str.__str__
+    __repr__ = str.__repr__
     __format__ = str.__format__
 
 

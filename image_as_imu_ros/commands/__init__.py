@@ -14,22 +14,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # name → (module with a function main(argv) that returns an exit code, one line of help)
 COMMANDS = {
     "blur_imu_node": ("image_as_imu_ros.nodes.blur_imu_node", "the ROS 2 node: images in, Imu and Twist out"),
-    "demo": ("image_as_imu_ros.demo", "a camera, the node and a comparison with truth, without a robot"),
-    "build_engine": ("image_as_imu_ros.engine.model_files.build", "the TensorRT plan of a model, for a GPU or Jetson"),
-    "evaluate": (
-        "image_as_imu_ros.evaluation.evaluate",
-        "a recording → errors against truth, plots, a bag of estimates",
-    ),
-    "benchmark_recordings": (
-        "image_as_imu_ros.evaluation.benchmark_recordings",
-        "many recordings → one table per sequence and method",
-    ),
-    "convert": ("image_as_imu_ros.commands.convert", "phone captures, videos and data sets → a recording"),
-    "estimate_image": (
-        "image_as_imu_ros.commands.estimate_image",
-        "one picture → velocity and a picture of its streaks",
-    ),
-    "benchmark": ("image_as_imu_ros.evaluation.benchmark", "time and memory per stage on this machine"),
+    **{
+        name: (f"image_as_imu_ros.commands.{name}", summary)
+        for name, summary in {
+            "demo": "a camera, the node and a comparison with ground truth, without a robot",
+            "build_engine": "the TensorRT plan of a model, for a GPU or Jetson",
+            "evaluate": "a recording → errors against ground truth, plots, a bag of estimates",
+            "benchmark_recordings": "many recordings → one table per sequence and method",
+            "convert": "phone captures, videos and data sets → a recording",
+            "estimate_image": "one image → velocity and an image of its streaks",
+            "benchmark": "time and memory per stage on this machine",
+        }.items()
+    },
 }
 
 

@@ -1,17 +1,14 @@
-"""benchmark: engines on this machine: time per stage, memory, agreement, over a camera that shakes before a wall."""
+"""Engines on this machine: time per stage, memory and agreement, over a shaken camera before a wall."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from resource import RUSAGE_SELF, getrusage
 from types import SimpleNamespace
 
@@ -19,15 +16,16 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from image_as_imu_ros.engine import ENGINES, Engine, cuda, load_engine
-from image_as_imu_ros.engine.model_files.precision import PRECISIONS
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.engine import Engine, cuda
+from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
+from image_as_imu_ros.evaluation.engines import open_engine
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.images import decode_compressed, decode_image
-from image_as_imu_ros.resources import DEFAULT_MODEL, resource
+from image_as_imu_ros.settings import check_settings, setting
 
 _WARM_UP = 10  # frames: first calls allocate, tune and cache
 _FRAME_INTERVAL = 1 / 30  # s
@@ -35,27 +33,27 @@ _EXPOSURE = 0.01  # s
 _SUB_FRAMES = 16
 _COMPARED = 16  # frames
 _TEXTURE = 2048  # px
-_FEWEST_FRAMES = 2
-_MOST_FRAMES = 10_000
-_SIDES = (32, 8192)  # px
 
 
-def main(argv: list[str]) -> int:
-    """Run the command. Raises InputError: the model cannot be used, or an option is out of range."""
-    args = _parser().parse_args(argv)
-    if not _FEWEST_FRAMES <= args.frames <= _MOST_FRAMES:
-        raise InputError(f"--frames is {args.frames}; expected {_FEWEST_FRAMES} to {_MOST_FRAMES}")
-    if not all(_SIDES[0] <= side <= _SIDES[1] for side in (args.width, args.height)):
-        raise InputError(f"image size is {args.width}×{args.height}; expected {_SIDES[0]} to {_SIDES[1]} px a side")
-    results = []
-    for engine in args.engine or ["auto"]:
-        # In a process of its own, for the memory to be its own.
-        with ProcessPoolExecutor(1, get_context("spawn")) as process:
-            results.append(process.submit(benchmark, engine, args).result())
-        print(report(results[-1]) + "\n")
-    if len(results) > 1:
-        print(comparison(results))
-    return 0
+Publishing = Callable[[], AbstractContextManager[Callable[[MotionEstimate], None]]]
+"""What gives a function that publishes an estimate."""
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    frames: int = setting(200, "frames to measure", limits=(2, 10_000))
+    width: int = setting(640, "width of the images, px", limits=(32, 8192))
+    height: int = setting(480, "height of the images, px", limits=(32, 8192))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -80,30 +78,37 @@ class Result:
     gpu_memory: int | None
 
 
-def benchmark(name: str, args: argparse.Namespace) -> Result:
-    """Measure one engine with the command's options."""
-    model = args.model or resource(DEFAULT_MODEL)
-    gpu_memory = _free_gpu_memory()
-    engine = load_engine(model, name, args.threads, args.precision, args.dla_core)
-    seconds = measure(MotionEstimator(engine), args.width, args.height, args.frames)
-    if gpu_memory is not None:
-        gpu_memory -= _free_gpu_memory()
+def benchmark(config: BenchmarkConfig, publishing: Publishing | None = None) -> Result:
+    """Measure one engine.
+
+    Args:
+        publishing: see `measure`.
+
+    Raises:
+        InputError: the model cannot be used.
+    """
+    free_before = _free_gpu_memory()
+    engine = open_engine(config.engine)
+    with nullcontext() if publishing is None else publishing() as publish:
+        seconds = measure(MotionEstimator(engine), config.width, config.height, config.frames, publish)
+    free_after = _free_gpu_memory()
     memory = _peak_memory()
+    reference = EngineConfig(model=config.engine.model, engine="onnxruntime", threads=config.engine.threads)
     result = Result(
         engine=engine.name,
         model=f"{engine.info.name} {engine.info.version}",
-        frames=f"{args.frames} colour images of {args.width}×{args.height} px, after {_WARM_UP} to warm up",
+        frames=f"{config.frames} colour images of {config.width}×{config.height} px, after {_WARM_UP} to warm up",
         seconds=seconds,
-        difference=disagreement(engine, load_engine(model, "onnxruntime", args.threads)),
+        difference=disagreement(engine, open_engine(reference)),
         memory=memory,
-        gpu_memory=gpu_memory,
+        gpu_memory=None if free_before is None or free_after is None else free_before - free_after,
     )
     engine.close()
     return result
 
 
 def disagreement(engine: Engine, reference: Engine) -> tuple[float, float]:
-    """Mean and largest distance between the axial flows of two engines with the same model, px of its input."""
+    """Compute the mean and largest distance between the axial flows of two engines with one model, px of its input."""
     info = engine.info
     camera = Camera(info.width, info.height, info.width, info.width, info.width / 2, info.height / 2)
     code = cv2.COLOR_BGR2GRAY if info.colour == "gray" else cv2.COLOR_BGR2RGB
@@ -112,57 +117,84 @@ def disagreement(engine: Engine, reference: Engine) -> tuple[float, float]:
     return float(np.mean(distances)), float(np.max(distances))
 
 
-def measure(estimator: MotionEstimator, width: int, height: int, count: int) -> dict[str, list[float]]:
-    """Seconds per stage of `count` frames.
+def measure(
+    estimator: MotionEstimator,
+    width: int,
+    height: int,
+    count: int,
+    publish: Callable[[MotionEstimate], None] | None = None,
+) -> dict[str, list[float]]:
+    """Measure the seconds per stage of `count` frames.
 
     Stages: "decode JPEG" and "decode raw" (either comes first in a node), then "prepare", "network", "solve", "align",
-    "sign", and "publish" where rclpy can be imported. "solve to sign" and "JPEG to velocity" are sums.
+    "sign", and "publish". "solve to sign" and "JPEG to velocity" are sums.
+
+    Args:
+        publish: builds and publishes the messages of an estimate; None to leave that out.
     """
     camera = Camera(width, height, 0.8 * width, 0.8 * width, (width - 1) / 2, (height - 1) / 2)
-    colour = estimator.engine.info.colour
     seconds = defaultdict(list)
-    with _publisher() as publish:
-        frames = shaken_frames(camera, count + _WARM_UP)
-        for number, bgr in enumerate(
-            tqdm(frames, "measuring", count + _WARM_UP, unit="frame", mininterval=0.5, leave=False)
-        ):
-            jpeg = SimpleNamespace(format="jpeg", data=cv2.imencode(".jpg", bgr)[1].ravel())
-            raw = SimpleNamespace(
-                width=width, height=height, encoding="bgr8", step=3 * width, is_bigendian=0, data=bgr.ravel()
-            )
-            marks = [time.perf_counter()]
-            decode_image(raw, colour)
-            marks.append(time.perf_counter())
-            image = decode_compressed(jpeg, colour)
-            marks.append(time.perf_counter())
-            stamp = 1 + round(1e9 * number * _FRAME_INTERVAL)
-            estimate = estimator.update(Frame(image, stamp, camera, Shutter(_EXPOSURE)))
-            spent = {"decode raw": marks[1] - marks[0], "decode JPEG": marks[2] - marks[1], **estimate.seconds}
-            spent["solve to sign"] = spent["solve"] + spent["align"] + spent["sign"]
-            spent["JPEG to velocity"] = spent["decode JPEG"] + sum(estimate.seconds.values())
-            if publish is not None:
-                started = time.perf_counter()
-                publish(estimate)
-                spent["publish"] = time.perf_counter() - started
-            if number >= _WARM_UP:
-                for stage, duration in spent.items():
-                    seconds[stage].append(duration)
+    frames = shaken_frames(camera, count + _WARM_UP)
+    for number, bgr in enumerate(
+        tqdm(frames, "measuring", count + _WARM_UP, unit="frame", mininterval=0.5, leave=False)
+    ):
+        stamp = 1 + round(1e9 * number * _FRAME_INTERVAL)
+        spent = _spent(estimator, bgr, stamp, camera, publish)
+        if number >= _WARM_UP:
+            for stage, duration in spent.items():
+                seconds[stage].append(duration)
     return dict(seconds)
 
 
+def _spent(
+    estimator: MotionEstimator,
+    bgr: np.ndarray,
+    stamp: int,
+    camera: Camera,
+    publish: Callable[[MotionEstimate], None] | None,
+) -> dict[str, float]:
+    """Seconds per stage of one frame, from its messages to those of the estimate."""
+    jpeg = SimpleNamespace(format="jpeg", data=cv2.imencode(".jpg", bgr)[1].ravel())
+    raw = SimpleNamespace(
+        width=camera.width,
+        height=camera.height,
+        encoding="bgr8",
+        step=3 * camera.width,
+        is_bigendian=0,
+        data=bgr.ravel(),
+    )
+    colour = estimator.engine.info.colour
+    marks = [time.perf_counter()]
+    decode_image(raw, colour)
+    marks.append(time.perf_counter())
+    image = decode_compressed(jpeg, colour)
+    marks.append(time.perf_counter())
+    estimate = estimator.update(Frame(image, stamp, camera, Shutter(_EXPOSURE)))
+    if estimate is None:
+        raise RuntimeError("the estimator's defaults answer every frame")
+    spent = {"decode raw": marks[1] - marks[0], "decode JPEG": marks[2] - marks[1], **estimate.seconds}
+    spent["solve to sign"] = spent["solve"] + spent["align"] + spent["sign"]
+    spent["JPEG to velocity"] = spent["decode JPEG"] + sum(estimate.seconds.values())
+    if publish is not None:
+        started = time.perf_counter()
+        publish(estimate)
+        spent["publish"] = time.perf_counter() - started
+    return spent
+
+
 def shaken_frames(camera: Camera, count: int) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 BGR pictures of a far, textured wall, blurred by the camera's turning during the exposure."""
+    """Yield (H, W, 3) uint8 BGR images of a far, textured wall, blurred by the camera's rotation while exposed."""
     wall = _wall()
     inverse = np.linalg.inv(camera.matrix)
-    # Facing the middle of the wall, a picture covers half of its width.
+    # Facing the middle of the wall, an image covers half of its width.
     scale = _TEXTURE / 2 / camera.width
     to_wall = np.array([[scale * camera.fx, 0, _TEXTURE / 2], [0, scale * camera.fy, _TEXTURE / 2], [0, 0, 1]])
     for number in range(count):
         mean = np.zeros((camera.height, camera.width, 3), np.float32)
         for fraction in (np.arange(_SUB_FRAMES) + 0.5) / _SUB_FRAMES - 0.5:
             t = number * _FRAME_INTERVAL + fraction * _EXPOSURE
-            turn = 0.3 * np.array([np.sin(5 * t), np.cos(6 * t), np.sin(7 * t)])
-            homography = to_wall @ cv2.Rodrigues(turn)[0] @ inverse
+            rotation = 0.3 * np.array([np.sin(5 * t), np.cos(6 * t), np.sin(7 * t)])
+            homography = to_wall @ so3.exp(rotation) @ inverse
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             size = camera.width, camera.height
             cv2.accumulate(cv2.warpPerspective(wall, homography, size, flags=flags, borderMode=cv2.BORDER_WRAP), mean)
@@ -170,7 +202,7 @@ def shaken_frames(camera: Camera, count: int) -> Iterator[np.ndarray]:
 
 
 def table(seconds: dict[str, list[float]]) -> str:
-    """Quantiles per stage, ms."""
+    """Write quantiles per stage, ms."""
     lines = [f"{'stage [ms]':<20}{'p50':>9}{'p95':>9}{'p99':>9}"]
     for stage, durations in seconds.items():
         quantiles = 1e3 * np.quantile(durations, [0.5, 0.95, 0.99])
@@ -179,7 +211,7 @@ def table(seconds: dict[str, list[float]]) -> str:
 
 
 def report(result: Result) -> str:
-    """All that is known of one engine."""
+    """Write all that is known of one engine."""
     mean, largest = result.difference
     gpu = "not known" if result.gpu_memory is None else f"{result.gpu_memory / 2**20:.0f} MiB and the CUDA context"
     lines = [
@@ -195,7 +227,7 @@ def report(result: Result) -> str:
 
 
 def comparison(results: list[Result]) -> str:
-    """One line per engine."""
+    """Write one line per engine."""
     columns = ("network p50", "p95", "p99", "to velocity p50", "images/s", "memory", "GPU", "differs")
     lines = ["".join(f"{title:>16}" for title in columns)]
     for result in results:
@@ -225,35 +257,6 @@ def _wall() -> np.ndarray:
     return cv2.cvtColor(np.clip(128 + 25 * wall, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
 
 
-@contextmanager
-def _publisher() -> Iterator[Callable[[MotionEstimate], None] | None]:
-    """A function that builds and publishes the messages of an estimate; None where rclpy cannot be imported."""
-    try:
-        import rclpy
-        from geometry_msgs.msg import TwistWithCovarianceStamped
-        from sensor_msgs.msg import Imu
-
-        from image_as_imu_ros.nodes.message_conversion import imu_message, twist_message
-    except ImportError:
-        yield None
-        return
-    context = rclpy.Context()
-    rclpy.init(args=[], context=context)
-    try:
-        node = rclpy.create_node("benchmark", context=context)
-        imu = node.create_publisher(Imu, "imu/data_raw", 10)
-        twist = node.create_publisher(TwistWithCovarianceStamped, "twist", 10)
-
-        def publish(estimate: MotionEstimate) -> None:
-            imu.publish(imu_message(estimate, "camera"))
-            twist.publish(twist_message(estimate, "camera"))
-
-        yield publish
-        node.destroy_node()
-    finally:
-        rclpy.shutdown(context=context)
-
-
 def _free_gpu_memory() -> int | None:
     """Bytes; None if there is no GPU, or no PyCUDA to ask it."""
     if cuda.why_no_gpu():
@@ -269,20 +272,3 @@ def _peak_memory() -> int:
     """Bytes."""
     peak = getrusage(RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="benchmark", description="Time per stage, memory and agreement of engines on this machine."
-    )
-    parser.add_argument("--model", help="ONNX file (default: the shipped one)")
-    parser.add_argument(
-        "--engine", action="append", choices=ENGINES, help="give it several times to compare (default: auto)"
-    )
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
-    parser.add_argument("--dla-core", type=int, default=-1, metavar="N", help="TensorRT on Jetson (default: none)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of the engine (default: its own choice)")
-    parser.add_argument("--frames", type=int, default=200, help="frames to measure (default: 200)")
-    parser.add_argument("--width", type=int, default=640, metavar="PX", help="(default: 640)")
-    parser.add_argument("--height", type=int, default=480, metavar="PX", help="(default: 480)")
-    return parser

@@ -1,117 +1,106 @@
-"""benchmark_recordings: a list of recordings → one table of errors per sequence and method, and a report of each."""
+"""A list of recordings → one table of errors per sequence and method, and a report of each."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import yaml
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.evaluation.baselines import TRAJECTORY
 from image_as_imu_ros.evaluation.benchmark_table import Row, Sequence, latex, markdown
-from image_as_imu_ros.evaluation.evaluate import evaluate, make_folder, parse, write_results
-from image_as_imu_ros.evaluation.evaluate import parser as evaluate_parser
+from image_as_imu_ros.evaluation.comparison import COMPARED
+from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, config_from_settings, setting_names
+from image_as_imu_ros.evaluation.evaluate import evaluate
 from image_as_imu_ros.evaluation.evaluation import Evaluation
+from image_as_imu_ros.evaluation.results import make_folder, write_results
 
-# Keys of a recording, each an option of evaluate; `path`, `name` and `baselines` beside them.
-_OPTIONS = (
-    "exposure",
-    "exposure_topic",
-    "exposure_unit",
-    "stamp_reference",
-    "readout_time",
-    "measurement",
-    "every",
-    "sign_resolution",
-    "motion_model",
-    "ground_truth_std",
-    "image_topic",
-    "camera_info_topic",
-    "depth_topic",
-    "ground_truth_topic",
-    "model",
-    "engine",
-)
-_KEYS = ("name", "path", "baselines", *_OPTIONS)
 _NONE = np.full(3, np.nan)
 
 
-def main(argv: list[str]) -> int:
-    """Run the command; 1 if a recording could not be evaluated. Raises InputError: the list cannot be used."""
-    args = _parser().parse_args(argv)
-    recordings = read_list(args.list)
-    output = make_folder(args.output or Path("output") / Path(args.list).stem)
+@dataclass(frozen=True)
+class ListedRecording:
+    """An entry of a list: its name in the table, its path, and how it is evaluated."""
+
+    name: str
+    path: Path
+    config: EvaluationConfig
+
+
+def benchmark_recordings(
+    listed: list[ListedRecording], output: Path
+) -> Iterator[tuple[ListedRecording, Sequence | None]]:
+    """Evaluate recordings one by one, and write table.md, table.tex and a folder of results for each.
+
+    Yields each recording twice: with None before it is evaluated, and with what it came to.
+    """
     sequences = []
-    for name, options in recordings.items():
-        print(f"{len(sequences) + 1}/{len(recordings)} {name}: {options.command}")
+    for one in listed:
+        yield one, None
         try:
-            evaluation = evaluate(options)
-            write_results(evaluation, make_folder(output / _folder_name(name)))
-            sequences.append(Sequence(name, _rows(evaluation)))
+            evaluation = evaluate(one.path, one.config)
+            write_results(evaluation, make_folder(output / _folder_name(one.name)))
+            sequence = Sequence(one.name, _rows(evaluation))
         except InputError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            sequences.append(Sequence(name, [], failure=str(error)))
+            sequence = Sequence(one.name, [], failure=str(error))
+        sequences.append(sequence)
         # Written again and again, so that nothing is lost when somebody stops it.
         (output / "table.md").write_text(markdown(sequences))
         (output / "table.tex").write_text(latex(sequences))
-    print(f"\n{markdown(sequences)}\ntable.md, table.tex and a report of each recording in {output}")
-    return int(any(sequence.failure for sequence in sequences))
+        yield one, sequence
 
 
-def read_list(path: str | Path) -> dict[str, argparse.Namespace]:
-    """A YAML list of recordings → name → options of `evaluate`. Paths in it are relative to the list.
+def read_list(path: str | Path) -> list[ListedRecording]:
+    """Read a YAML list of recordings. Paths in it are relative to the list; its keys are settings of `evaluate`.
 
     Raises:
         InputError: it cannot be read, or a key or value in it is not understood.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"list {str(path)!r} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"list {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+    content = _read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("recordings"), list) or not content["recordings"]:
         raise InputError(f"list {str(path)!r} has no list 'recordings'")
     _refuse_unknown(content, ("defaults", "recordings"), str(path))
     defaults = content.get("defaults") or {}
-    _refuse_unknown(defaults, ("baselines", *_OPTIONS), "defaults")
-    found: dict[str, argparse.Namespace] = {}
+    _refuse_unknown(defaults, setting_names(), "defaults")
+    found: list[ListedRecording] = []
     for number, entry in enumerate(content["recordings"], 1):
-        _refuse_unknown(entry, _KEYS, f"recording {number}")
+        _refuse_unknown(entry, ("name", "path", *setting_names()), f"recording {number}")
         if "path" not in entry:
             raise InputError(f"recording {number} has no path")
         name = str(entry.get("name", Path(entry["path"]).stem))
-        if _folder_name(name) in map(_folder_name, found):
+        if _folder_name(name) in (_folder_name(other.name) for other in found):
             raise InputError(f"recording {number} has the name of another one, {name!r}; give each a name of its own")
-        found[name] = _options(name, defaults | entry, path.parent)
+        try:
+            config = config_from_settings(_with_paths(defaults | entry, path.parent))
+        except InputError as error:
+            raise InputError(f"recording {name!r}: {error}") from None
+        found.append(ListedRecording(name, path.parent / entry["path"], config))
     return found
 
 
-def _options(name: str, entry: dict[str, Any], base: Path) -> argparse.Namespace:
-    argv = [str(base / entry["path"])]
-    for key in _OPTIONS:
-        if key not in entry:
-            continue
-        value = base / entry[key] if key == "model" else entry[key]
-        argv.append("--fit-exposure" if (key, value) == ("exposure", "fit") else f"--{key.replace('_', '-')}={value}")
-    for baseline in entry.get("baselines", []):
-        kind, colon, file = str(baseline).partition(":")
-        argv.append(f"--baseline={kind}:{base / file}" if colon else f"--baseline={kind}")
-
-    def refuse(message: str) -> NoReturn:
-        raise InputError(f"recording {name!r}: {message}")
-
-    parser = evaluate_parser()
-    parser.error = refuse
+def _read_yaml(path: Path) -> Any:
     try:
-        return parse(argv, parser)
-    except InputError as error:
-        refuse(str(error))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"list {str(path)!r} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"list {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _with_paths(entry: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Write the files that an entry names relative to the working folder instead of to the list."""
+    baselines = [
+        f"{TRAJECTORY}{base / name.removeprefix(TRAJECTORY)}" if name.startswith(TRAJECTORY) else name
+        for name in map(str, entry.get("baselines", ()))
+    ]
+    model = {"model": base / entry["model"]} if "model" in entry else {}
+    return entry | model | {"baselines": baselines}
 
 
 def _refuse_unknown(mapping: Any, known: tuple[str, ...], where: str) -> None:
@@ -127,10 +116,11 @@ def _folder_name(name: str) -> str:
 
 
 def _rows(evaluation: Evaluation) -> list[Row]:
-    """Ours, by the direction that was asked for, and the baselines."""
+    """Ours, by the sign resolution that was asked for, and the baselines."""
     if evaluation.comparison is None:
         return _own_rows(evaluation)
-    sign_resolution = f", {evaluation.settings['sign resolution']}"
+    ours = str(evaluation.config.estimator.sign_resolution)
+    sign_resolution = f", {ORACLE if evaluation.config.oracle else ours if ours in COMPARED else COMPARED[0]}"
     rows = []
     for row in evaluation.figures["baselines"]["rows"]:
         if row["method"].endswith(sign_resolution):
@@ -146,14 +136,14 @@ def _rows(evaluation: Evaluation) -> list[Row]:
 
 
 def _short(baseline: str) -> str:
-    """A trajectory goes by its file's name, so that the same method has the same name on all sequences."""
+    """Call a trajectory by its file's name, so that the same method has the same name on all sequences."""
     return Path(baseline).stem if ":" in baseline else baseline
 
 
 def _own_rows(evaluation: Evaluation) -> list[Row]:
     run, measurements = evaluation.run, evaluation.figures["measurements"]
     frames = run.frames + sum(run.refused.values())
-    named = {evaluation.settings["measurement"]: (evaluation.samples, evaluation.figures)}
+    named = {str(evaluation.config.estimator.measurement): (evaluation.samples, evaluation.figures)}
     named |= {name: (samples, measurements[name]) for name, samples in evaluation.by_measurement.items()}
     return [
         Row(
@@ -168,13 +158,3 @@ def _own_rows(evaluation: Evaluation) -> list[Row]:
 
 def _rmse(values: list[float] | None) -> np.ndarray:
     return _NONE if values is None else np.array(values)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="benchmark_recordings",
-        description="Evaluate a list of recordings: errors per axis, sequence and method as Markdown and LaTeX.",
-    )
-    parser.add_argument("list", metavar="LIST", help="YAML file, see docs/evaluate.md")
-    parser.add_argument("--output", metavar="DIR", help="folder for the results (default: output/LIST)")
-    return parser

@@ -49,7 +49,7 @@ class Sequence:
 
 
 def average(sequences: list[Sequence]) -> Sequence:
-    """Means over all sequences that could be evaluated; NaN where a method lacks a figure on one of them."""
+    """Average over all sequences that could be evaluated; NaN where a method lacks a figure on one of them."""
     evaluated = [sequence for sequence in sequences if not sequence.failure]
     by_method: dict[str, list[Row]] = {}
     for sequence in evaluated:
@@ -67,7 +67,7 @@ def average(sequences: list[Sequence]) -> Sequence:
 
 
 def markdown(sequences: list[Sequence]) -> str:
-    """A Markdown table of the sequences and their average; the best figure of a sequence is bold."""
+    """Write a Markdown table of the sequences and their average; the best figure of a sequence is bold."""
     units = [*(f"ω{axis} [rad/s]" for axis in _AXES), *(f"v{axis} [m/s]" for axis in _AXES)]
     head = ["sequence", "method", "answered", *units]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 2 + "--:|" * 7]
@@ -82,7 +82,7 @@ def markdown(sequences: list[Sequence]) -> str:
 
 
 def latex(sequences: list[Sequence]) -> str:
-    """A tabular of the sequences and their average for the package booktabs; the best figure of a sequence is bold."""
+    """Write a tabular of the sequences and their average for booktabs; the best figure of a sequence is bold."""
     units = [rf"$\omega_{axis}$ [rad/s]" for axis in _AXES] + [f"$v_{axis}$ [m/s]" for axis in _AXES]
     lines = [
         r"\begin{tabular}{llrrrrrrr}",
@@ -109,7 +109,7 @@ def _with_average(sequences: list[Sequence]) -> list[Sequence]:
 
 
 def _figures(sequence: Sequence, unknown: str, bold: Callable[[str], str]) -> list[list[str]]:
-    """The columns of figures, as text, of each method; the best of several is bold."""
+    """Write the columns of figures of each method; the best of several is bold."""
     rows = []
     for row in sequence.rows:
         errors = [*row.angular, *row.linear]

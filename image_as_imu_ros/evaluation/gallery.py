@@ -1,4 +1,4 @@
-"""Overlays of a run's most telling frames: a recording's pictures do not fit in memory, these do."""
+"""Overlays of a run's most telling frames: a recording's images do not fit in memory, these do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _MOST = 4
-_APART = 1_000_000_000  # ns; neighbours look alike
+_APART = 1_000_000_000  # ns; neighbours are alike
 
 
 @dataclass(frozen=True)
-class Picture:
+class Exhibit:
     """An overlay, (H, W, 3) uint8 BGR, of the estimate stamped `stamp` ns."""
 
     score: float
@@ -22,16 +22,16 @@ class Picture:
 
 @dataclass
 class Gallery:
-    """The pictures with the highest scores, at least 1 s apart, the highest first."""
+    """The overlays with the highest scores, at least 1 s apart, the highest first."""
 
-    pictures: list[Picture] = field(default_factory=list)
+    exhibits: list[Exhibit] = field(default_factory=list)
 
     def offer(self, score: float, stamp: int, draw: Callable[[], np.ndarray]) -> None:
         """Keep an estimate's overlay, which `draw` makes, if its score is among the highest; NaN is none."""
-        near = [kept for kept in self.pictures if abs(kept.stamp - stamp) < _APART]
-        others = [kept for kept in self.pictures if abs(kept.stamp - stamp) >= _APART]
-        rivals = near if near or len(others) < _MOST else others[-1:]
-        if np.isnan(score) or any(kept.score >= score for kept in rivals):
+        near = [kept for kept in self.exhibits if abs(kept.stamp - stamp) < _APART]
+        others = [kept for kept in self.exhibits if abs(kept.stamp - stamp) >= _APART]
+        to_beat = near if near or len(others) < _MOST else others[-1:]
+        if np.isnan(score) or any(kept.score >= score for kept in to_beat):
             return
-        others.append(Picture(score, stamp, draw()))
-        self.pictures = sorted(others, key=lambda kept: -kept.score)[:_MOST]
+        others.append(Exhibit(score, stamp, draw()))
+        self.exhibits = sorted(others, key=lambda kept: -kept.score)[:_MOST]

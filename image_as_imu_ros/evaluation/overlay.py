@@ -11,7 +11,7 @@ from image_as_imu_ros.geometry.axial_flow import signed_from_axial
 from image_as_imu_ros.geometry.motion_field import cell_centres
 
 _COLUMNS = 20  # streaks across the view, fewer where they would be closer than
-_LEAST_SPACING = 14  # px of the picture
+_LEAST_SPACING = 14  # px of the image
 _LENGTH_SHARE = 0.35  # of a typical streak's length, the least spacing too
 _BRIGHTNESS = 0.7  # of the frame under the drawing
 _MEASURED = (30, 170, 255)  # amber, BGR
@@ -23,7 +23,7 @@ def draw_overlay(image: np.ndarray, estimate: MotionEstimate) -> np.ndarray:
     """Draw what was measured in a frame and what the estimated velocity makes of it.
 
     Amber: the measured streaks at their true length, without an arrow because blur has none; the less certain, the more
-    they fade into the picture. Cyan: the fitted field; its arrowheads appear once the direction is known. Cells without
+    they fade into the image. Cyan: the fitted field; its arrowheads appear once the sign is known. Cells without
     visible blur show a dot.
 
     Args:
@@ -93,12 +93,12 @@ def _arrowhead(canvas: np.ndarray, tip: np.ndarray, flow: np.ndarray, size: floa
 def _caption(estimate: MotionEstimate) -> list[str]:
     """Parts of the caption, to be laid out in as few lines as fit. ASCII: OpenCV's fonts know no more."""
     x, y, z = estimate.velocity.angular
-    sign_resolution = "direction known" if estimate.sign_resolved else "direction open (+/-)"
-    return [f"turn {x:+.2f} {y:+.2f} {z:+.2f} rad/s", f"blur {estimate.mean_flow:.1f} px at 320", sign_resolution]
+    sign = "sign known" if estimate.sign_resolved else "sign open (+/-)"
+    return [f"omega {x:+.2f} {y:+.2f} {z:+.2f} rad/s", f"blur {estimate.mean_flow:.1f} px at 320", sign]
 
 
 def _write(canvas: np.ndarray, parts: list[str]) -> None:
-    """White on a dark strip along the bottom edge, scaled to the picture; one line, or one per part if it is narrow."""
+    """White on a dark strip along the bottom edge, scaled to the image; one line, or one per part if it is narrow."""
     height, width = canvas.shape[:2]
     font = cv2.FONT_HERSHEY_SIMPLEX
     lines = ["   ".join(parts)] if width >= 480 else parts

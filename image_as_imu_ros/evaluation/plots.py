@@ -1,74 +1,44 @@
-"""Pictures of a run: velocities, directions and exposures over time, errors over blur, reliability of covariances."""
+"""Plots of a run: velocities, signs and exposures over time, errors over blur, reliability of covariances."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from image_as_imu_ros.evaluation.comparison import AT_THE_FRAME, PUBLISHED, SINCE_LAST, Comparison
-from image_as_imu_ros.evaluation.metrics import BLURRED_PX, Samples, axis_error_deg, ellipsoid_levels, sign_agrees
+from image_as_imu_ros.evaluation.comparison import AT_THE_FRAME, PUBLISHED, SINCE_LAST, Answers, Comparison
+from image_as_imu_ros.evaluation.metrics import axis_error_deg, ellipsoid_levels
+from image_as_imu_ros.evaluation.samples import BLURRED_PX, Samples, sign_agrees
 
 _ESTIMATE = "#d1495b"
 _GROUND_TRUTH = "#222222"
 _RIGHT, _WRONG, _OPEN, _NOT_JUDGED = "#30638e", "#d1495b", "#edae49", "#b8b8b8"
 _AXES = "xyz"
 _MARKERS = {AT_THE_FRAME: ".", SINCE_LAST: "+", PUBLISHED: "x"}
-_GAP = 4.0  # median frame intervals after which a line is interrupted
+_LONGEST_STEP = 4.0  # median frame intervals after which a line is interrupted
 
 
 def plot_time_series(samples: Samples, path: str | Path, title: str = "") -> None:
-    """Write ω and, if it was estimated, v over time with 2σ bands against the truth. The suffix picks the format.
+    """Write ω and, if it was estimated, v over time with 2σ bands against the ground truth.
 
-    Filled points: direction known. Hollow points: direction open.
+    Filled points: sign known. Hollow points: sign open. The suffix picks the format.
     """
     groups = [("ω", "rad/s", samples.angular, samples.true_angular, slice(3, 6))]
     if np.isfinite(samples.linear).any():
         groups.append(("v", "m/s", samples.linear, samples.true_linear, slice(0, 3)))
-    seconds = (samples.stamps - samples.stamps[0]) * 1e-9
-    breaks = _breaks(seconds)
-    point_size = np.clip(2000 / len(seconds), 2, 14)
+    seconds = _seconds(samples)
     deviation = np.sqrt(np.einsum("nii->ni", samples.covariance))
-
     figure = Figure(figsize=(7 * len(groups), 6.5), layout="constrained")
     grid = figure.subplots(3, len(groups), sharex=True, squeeze=False)
     for column, (symbol, unit, estimate, ground_truth, block) in enumerate(groups):
-        sigma = deviation[:, block]
         for axis in range(3):
             panel = grid[axis, column]
-            value, band = estimate[:, axis], 2 * sigma[:, axis]
-            panel.fill_between(
-                np.insert(seconds, breaks, np.nan),
-                np.insert(value - band, breaks, np.nan),
-                np.insert(value + band, breaks, np.nan),
-                color=_ESTIMATE,
-                alpha=0.2,
-                linewidth=0,
-                label="2σ",
-            )
-            panel.plot(
-                np.insert(seconds, breaks, np.nan),
-                np.insert(ground_truth[:, axis], breaks, np.nan),
-                color=_GROUND_TRUTH,
-                linewidth=1.2,
-                label="truth",
-            )
-            for chosen, face, name in (
-                (samples.resolved, _ESTIMATE, "estimate"),
-                (~samples.resolved, "none", "estimate, direction open"),
-            ):
-                if chosen.any():
-                    panel.scatter(
-                        seconds[chosen],
-                        value[chosen],
-                        s=point_size,
-                        facecolors=face,
-                        edgecolors=_ESTIMATE,
-                        linewidths=0.6,
-                        label=name,
-                        zorder=3,
-                    )
+            value = estimate[:, axis]
+            _plot_band(panel, seconds, value, 2 * deviation[:, block][:, axis])
+            _plot_line(panel, seconds, ground_truth[:, axis])
+            _plot_points(panel, seconds, value, samples.resolved)
             # A frame without information has a huge band; it must not flatten everything else.
             extent = np.concatenate([value, ground_truth[:, axis]])
             extent = 1.25 * np.abs(extent[np.isfinite(extent)]).max(initial=0.1)
@@ -79,6 +49,42 @@ def plot_time_series(samples: Samples, path: str | Path, title: str = "") -> Non
     grid[0, 0].legend(loc="upper right", ncols=4, fontsize="small")
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
+
+
+def _plot_band(panel: Axes, seconds: np.ndarray, value: np.ndarray, band: np.ndarray) -> None:
+    breaks = _breaks(seconds)
+    low, high = (np.insert(edge, breaks, np.nan) for edge in (value - band, value + band))
+    panel.fill_between(
+        np.insert(seconds, breaks, np.nan), low, high, color=_ESTIMATE, alpha=0.2, linewidth=0, label="2σ"
+    )
+
+
+def _plot_line(panel: Axes, seconds: np.ndarray, ground_truth: np.ndarray) -> None:
+    """Plot the ground truth, interrupted where nothing was seen for long."""
+    breaks = _breaks(seconds)
+    panel.plot(
+        np.insert(seconds, breaks, np.nan),
+        np.insert(ground_truth, breaks, np.nan),
+        color=_GROUND_TRUTH,
+        linewidth=1.2,
+        label="ground truth",
+    )
+
+
+def _plot_points(panel: Axes, seconds: np.ndarray, value: np.ndarray, resolved: np.ndarray) -> None:
+    size = np.clip(2000 / max(len(seconds), 1), 2, 14)
+    for chosen, face, name in ((resolved, _ESTIMATE, "estimate"), (~resolved, "none", "estimate, sign open")):
+        if chosen.any():
+            panel.scatter(
+                seconds[chosen],
+                value[chosen],
+                s=size,
+                facecolors=face,
+                edgecolors=_ESTIMATE,
+                linewidths=0.6,
+                label=name,
+                zorder=3,
+            )
 
 
 def plot_error_against_blur(samples: Samples, path: str | Path, title: str = "") -> None:
@@ -104,22 +110,15 @@ def plot_error_against_blur(samples: Samples, path: str | Path, title: str = "")
 
 
 def plot_measurements(by_measurement: dict[str, Samples], path: str | Path, title: str = "") -> None:
-    """Write ω over time for each way to measure it, side by side, against the truth."""
+    """Write ω over time for each measurement, side by side, against the ground truth."""
     figure = Figure(figsize=(7 * len(by_measurement), 6.5), layout="constrained")
     grid = figure.subplots(3, len(by_measurement), sharex=True, sharey="row", squeeze=False)
     start = min(samples.stamps[0] for samples in by_measurement.values())
     for column, (name, samples) in enumerate(by_measurement.items()):
         seconds = (samples.stamps - start) * 1e-9
-        breaks = _breaks(seconds)
         for axis in range(3):
             panel = grid[axis, column]
-            panel.plot(
-                np.insert(seconds, breaks, np.nan),
-                np.insert(samples.true_angular[:, axis], breaks, np.nan),
-                color=_GROUND_TRUTH,
-                linewidth=1.2,
-                label="truth",
-            )
+            _plot_line(panel, seconds, samples.true_angular[:, axis])
             panel.scatter(seconds, samples.angular[:, axis], s=5, color=_ESTIMATE, linewidths=0, label=name, zorder=3)
             panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
             panel.grid(alpha=0.25)
@@ -133,9 +132,9 @@ def plot_measurements(by_measurement: dict[str, Samples], path: str | Path, titl
 def plot_reliability(
     by_measurement: dict[str, Samples], path: str | Path, title: str = "", ground_truth_std: float = 0.0
 ) -> None:
-    """Write how many confidence ellipsoids hold the truth over how many claim to; on the diagonal they are honest.
+    """Write how many confidence ellipsoids hold the ground truth over how many claim to.
 
-    Samples with their published signs. `truth_std`: see `metrics`.
+    On the diagonal covariances are honest. Samples with their published signs. `ground_truth_std`: see `metrics`.
     """
     levels = {name: ellipsoid_levels(samples, ground_truth_std) for name, samples in by_measurement.items()}
     figure = Figure(figsize=(10, 4.6), layout="constrained")
@@ -152,7 +151,7 @@ def plot_reliability(
                     np.r_[0, claimed, 1], np.r_[0, held, 1], where="post", label=f"{name}, {len(claimed)} frames"
                 )
         panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=symbol)
-        panel.set_xlabel("ellipsoids that should hold the truth (χ²)")
+        panel.set_xlabel("ellipsoids that should hold the ground truth (χ²)")
         panel.set_ylabel("ellipsoids that hold it")
         panel.grid(alpha=0.25)
         if len(panel.lines) > 1:
@@ -164,16 +163,16 @@ def plot_reliability(
 
 
 def plot_signs(samples: Samples, path: str | Path, title: str = "") -> None:
-    """Write for each frame over time how blurred it is and whether its direction was known and right.
+    """Write for each frame over time how blurred it is and whether its sign was known and right.
 
     Samples with their published signs, before any oracle.
     """
-    seconds = (samples.stamps - samples.stamps[0]) * 1e-9
+    seconds = _seconds(samples)
     agrees = sign_agrees(samples)
     figure = Figure(figsize=(9, 4), layout="constrained")
     panel = figure.subplots()
     for chosen, colour, name in (
-        (samples.resolved & np.isnan(agrees), _NOT_JUDGED, "known, truth does not tell"),
+        (samples.resolved & np.isnan(agrees), _NOT_JUDGED, "known, ground truth does not tell"),
         (samples.resolved & (agrees == 1), _RIGHT, "known, right"),
         (~samples.resolved, _OPEN, "open"),
         (samples.resolved & (agrees == 0), _WRONG, "known, wrong"),
@@ -228,48 +227,52 @@ def plot_exposure(
 
 
 def plot_comparison(comparison: Comparison, path: str | Path, title: str = "") -> None:
-    """Write ω by ours, causal, and by every baseline: over time against the truth, and its error over the true blur."""
+    """Write ω by ours, causal, and by every baseline: over time against the ground truth; its error over true blur."""
     chosen = [answers for answers in comparison.answers if not answers.method.endswith(("centered", "oracle"))]
     colours = {method: f"C{number}" for number, method in enumerate(dict.fromkeys(one.method for one in chosen))}
-    errors = [np.linalg.norm(answers.angular - answers.true_angular, axis=1) for answers in chosen]
-    seconds = (comparison.stamps - comparison.stamps[0]) * 1e-9
-    breaks = _breaks(seconds)
     figure = Figure(figsize=(15, 7.5), layout="constrained")
     grid = figure.add_gridspec(3, 2, width_ratios=(1.6, 1))
-    for axis in range(3):
-        panel = figure.add_subplot(grid[axis, 0])
-        ground_truth = next(answers.true_angular for answers in chosen if answers.velocity == AT_THE_FRAME)[:, axis]
-        panel.plot(
-            np.insert(seconds, breaks, np.nan),
-            np.insert(ground_truth, breaks, np.nan),
-            color=_GROUND_TRUTH,
-            linewidth=1.0,
-            label="truth",
+    panels = [figure.add_subplot(grid[axis, 0]) for axis in range(3)]
+    for axis, panel in enumerate(panels):
+        _plot_answers(panel, comparison, chosen, axis, colours)
+    panels[-1].set_xlabel("time [s]")
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    _plot_errors(figure.add_subplot(grid[:, 1]), comparison, chosen, colours)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def _plot_answers(
+    panel: Axes, comparison: Comparison, chosen: list[Answers], axis: int, colours: dict[str, str]
+) -> None:
+    at_frame = next(answers.pairs for answers in chosen if answers.velocity == AT_THE_FRAME)
+    ground_truth = at_frame.true_angular[:, axis]
+    _plot_line(panel, (comparison.stamps - comparison.stamps[0]) * 1e-9, ground_truth)
+    for answers in chosen:
+        panel.scatter(
+            (answers.pairs.stamps - comparison.stamps[0]) * 1e-9,
+            answers.pairs.angular[:, axis],
+            s=9,
+            marker=_MARKERS[answers.velocity],
+            color=colours[answers.method],
+            linewidths=0.8,
+            label=f"{answers.method}, {answers.velocity}",
+            zorder=3,
         )
-        for answers in chosen:
-            panel.scatter(
-                (answers.stamps - comparison.stamps[0]) * 1e-9,
-                answers.angular[:, axis],
-                s=9,
-                marker=_MARKERS[answers.velocity],
-                color=colours[answers.method],
-                linewidths=0.8,
-                label=f"{answers.method}, {answers.velocity}",
-                zorder=3,
-            )
-        # A baseline that has lost its way must not flatten everything else.
-        extent = 1.5 * np.nanmax(np.abs(ground_truth), initial=0.1)
-        panel.set_ylim(-extent, extent)
-        panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
-        panel.grid(alpha=0.25)
-    panel.set_xlabel("time [s]")
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
-    panel = figure.add_subplot(grid[:, 1])
+    # A baseline that got lost must not flatten everything else.
+    extent = 1.5 * np.nanmax(np.abs(ground_truth), initial=0.1)
+    panel.set_ylim(-extent, extent)
+    panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
+    panel.grid(alpha=0.25)
+
+
+def _plot_errors(panel: Axes, comparison: Comparison, chosen: list[Answers], colours: dict[str, str]) -> None:
+    errors = [np.linalg.norm(answers.pairs.angular_error, axis=1) for answers in chosen]
+    blur_known = np.isfinite(comparison.true_blur)
     for answers, error in zip(chosen, errors, strict=True):
         marker, colour = _MARKERS[answers.velocity], colours[answers.method]
         panel.scatter(comparison.true_blur, error, s=9, marker=marker, color=colour, alpha=0.3, linewidths=0.8)
-        known = np.isfinite(comparison.true_blur)
-        median = _running_median(comparison.true_blur[known], error[known])
+        median = _running_median(comparison.true_blur[blur_known], error[blur_known])
         panel.plot(*median, color=colour, linewidth=1.8, linestyle="-" if marker == "." else "--")
     panel.axvline(comparison.least_blur, color="gray", linestyle=":", label="most blurred fifth")
     known = np.concatenate([error[np.isfinite(error)] for error in errors])
@@ -278,14 +281,17 @@ def plot_comparison(comparison: Comparison, path: str | Path, title: str = "") -
     panel.set_xlabel("mean blur by the true rotation [px at 320 px width]")
     panel.grid(alpha=0.25)
     panel.legend(fontsize="small")
-    figure.suptitle(title)
-    figure.savefig(path, dpi=130)
+
+
+def _seconds(samples: Samples) -> np.ndarray:
+    """(N,) s since the first."""
+    return (samples.stamps - samples.stamps[:1]) * 1e-9
 
 
 def _breaks(seconds: np.ndarray) -> np.ndarray:
-    """Indices before which a line is to be interrupted."""
+    """Find the indices before which a line is to be interrupted."""
     steps = np.diff(seconds)
-    return np.flatnonzero(steps > _GAP * np.median(steps)) + 1 if len(steps) else np.array([], int)
+    return np.flatnonzero(steps > _LONGEST_STEP * np.median(steps)) + 1 if len(steps) else np.array([], int)
 
 
 def _running_median(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,28 +10,29 @@ import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from image_as_imu_ros.estimation.config import Measurement, SignResolution
 from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.gallery import Picture
-from image_as_imu_ros.evaluation.metrics import sign_agrees
+from image_as_imu_ros.evaluation.gallery import Exhibit
+from image_as_imu_ros.evaluation.samples import sign_agrees
 from image_as_imu_ros.evaluation.tables import answers, number, rejections, summary, vector
 from image_as_imu_ros.geometry.camera import Camera
 
 _TEMPLATE = "report.html"
-_PICTURE_WIDTH = 480  # px
+_IMAGE_WIDTH = 480  # px
 _JPEG_QUALITY = 82
 
 
 @dataclass(frozen=True)
 class _Plot:
-    """A picture within the page: `source` is a data URI, `text` is for people who do not see it."""
+    """An image within the page: `source` is a data URI, `text` is for people who do not see it."""
 
     source: str
     text: str
 
 
 @dataclass(frozen=True)
-class _FramePicture:
-    """An overlay and what belongs under it: s since the first frame, px, and (3,) rad/s; no truth, no error."""
+class _Card:
+    """An overlay and what belongs under it: s since the first frame, px, (3,) rad/s; without ground truth no error."""
 
     plot: _Plot
     seconds: float
@@ -45,7 +46,7 @@ class _FramePicture:
 def write_report(evaluation: Evaluation, folder: Path) -> None:
     """Write report.html beside the plots of an evaluation, which it takes into itself."""
     environment = Environment(
-        loader=PackageLoader(__package__, ""),
+        loader=PackageLoader("image_as_imu_ros.evaluation", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -62,7 +63,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
         answers=answers(evaluation.run),
         rejections=rejections(evaluation.run),
         unanswered=_unanswered(evaluation.figures),
-        directions=_signs(evaluation),
+        signs=_signs(evaluation),
         exposure_varies=_exposure_varies(evaluation),
         galleries=_galleries(evaluation),
         camera=_camera(evaluation.run.camera),
@@ -82,38 +83,37 @@ class _Plots:
 
 
 def _unanswered(figures: dict) -> list[tuple[str, str, int]]:
-    """(method, reason, number of frames) of what the compared methods did not answer."""
+    """List (method, reason, number of frames) of what the compared methods did not answer."""
     rows = figures["baselines"]["rows"] if "baselines" in figures else []
     # A method may stand there twice, with two kinds of velocity.
     return list(dict.fromkeys((row["method"], *failure) for row in rows for failure in row["failures"].items()))
 
 
 def _signs(evaluation: Evaluation) -> list[tuple[str, int, int, int, int]]:
-    """Rows of (how the direction was decided, frames, right, wrong, not to be judged)."""
+    """Rows of (how the sign was decided, frames, right, wrong, not to be judged)."""
     decided = evaluation.decided
-    aligned = np.array([result.measurement == "aligned" for result in evaluation.run.results])
+    aligned = np.array([result.estimate.measurement == Measurement.ALIGNED for result in evaluation.run.results])
     agrees = sign_agrees(decided)
-    others = (
-        "the frames before and after" if evaluation.settings["sign resolution"] == "centered" else "the frame before"
-    )
+    centered = evaluation.config.estimator.sign_resolution == SignResolution.CENTERED
+    others = "the frames before and after" if centered else "the frame before"
     rows = []
     for name, chosen in (
         ("two aligned frames", aligned),
         (f"one frame, sign from {others}", ~aligned & decided.resolved),
         ("open: the likelier sign", ~aligned & ~decided.resolved),
     ):
-        right, wrong = (agrees[chosen] == 1).sum(), (agrees[chosen] == 0).sum()
-        rows.append((name, chosen.sum(), right, wrong, chosen.sum() - right - wrong))
+        count, right, wrong = (int(mask.sum()) for mask in (chosen, agrees[chosen] == 1, agrees[chosen] == 0))
+        rows.append((name, count, right, wrong, count - right - wrong))
     return rows
 
 
 def _exposure_varies(evaluation: Evaluation) -> bool:
     """Whether there is more to say about the exposure than one number."""
-    results = evaluation.run.results
-    return len({result.exposure for result in results}) > 1 or any(result.measured_exposure for result in results)
+    estimates = [result.estimate for result in evaluation.run.results]
+    return len({one.exposure for one in estimates}) > 1 or any(one.measured_exposure for one in estimates)
 
 
-def _galleries(evaluation: Evaluation) -> dict[str, list[_FramePicture]]:
+def _galleries(evaluation: Evaluation) -> dict[str, list[_Card]]:
     run = evaluation.run
     galleries = {
         "Most blurred": run.most_blurred,
@@ -121,30 +121,23 @@ def _galleries(evaluation: Evaluation) -> dict[str, list[_FramePicture]]:
         "Smallest error of ω, of blurred frames": run.best,
     }
     return {
-        title: [_frame_picture(picture, evaluation) for picture in gallery.pictures]
+        title: [_card(exhibit, evaluation) for exhibit in gallery.exhibits]
         for title, gallery in galleries.items()
-        if gallery.pictures
+        if gallery.exhibits
     }
 
 
-def _frame_picture(picture: Picture, evaluation: Evaluation) -> _FramePicture:
+def _card(exhibit: Exhibit, evaluation: Evaluation) -> _Card:
     samples = evaluation.samples
-    index = int(np.flatnonzero(samples.stamps == picture.stamp)[0])
-    height, width = picture.overlay.shape[:2]
-    if width > _PICTURE_WIDTH:
-        size = (_PICTURE_WIDTH, round(height * _PICTURE_WIDTH / width))
-        small = cv2.resize(picture.overlay, size, interpolation=cv2.INTER_AREA)
-    else:
-        small = picture.overlay
-    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    index = int(np.flatnonzero(samples.stamps == exhibit.stamp)[0])
     angular, ground_truth = samples.angular[index], samples.true_angular[index]
-    seconds = (picture.stamp - samples.stamps[0]) * 1e-9
+    seconds = (exhibit.stamp - samples.stamps[0]) * 1e-9
     blur = float(samples.mean_flow[index])
     text = f"Frame at {seconds:.2f} s with {blur:.1f} px of blur: measured streaks in amber, the fitted field in cyan"
-    return _FramePicture(
-        plot=_Plot(_data_uri("jpeg", jpeg.tobytes()), text),
+    return _Card(
+        plot=_Plot(_data_uri("jpeg", _jpeg(exhibit.overlay)), text),
         seconds=seconds,
-        measurement=evaluation.run.results[index].measurement,
+        measurement=evaluation.run.results[index].estimate.measurement,
         blur=blur,
         angular=angular,
         ground_truth=ground_truth if np.isfinite(ground_truth).all() else None,
@@ -152,7 +145,18 @@ def _frame_picture(picture: Picture, evaluation: Evaluation) -> _FramePicture:
     )
 
 
-def _camera(camera: Camera) -> str:
+def _jpeg(image: np.ndarray) -> bytes:
+    """(H, W, 3) BGR uint8, made smaller if it is large."""
+    height, width = image.shape[:2]
+    if width > _IMAGE_WIDTH:
+        size = (_IMAGE_WIDTH, round(height * _IMAGE_WIDTH / width))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+
+
+def _camera(camera: Camera | None) -> str:
+    if camera is None:
+        return "–"
     size = f"{camera.width}×{camera.height} px"
     pinhole = f"fx {camera.fx:.1f}, fy {camera.fy:.1f}, cx {camera.cx:.1f}, cy {camera.cy:.1f} px"
     coefficients = " ".join(f"{value:.4g}" for value in camera.distortion)

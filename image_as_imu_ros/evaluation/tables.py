@@ -1,4 +1,4 @@
-"""What evaluate says in figures: a table of frames in a file, and a summary on the screen."""
+"""What an evaluation says in figures: a table of frames in a file, and a summary on the screen."""
 
 from __future__ import annotations
 
@@ -6,20 +6,41 @@ import csv
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from image_as_imu_ros.evaluation import comparison
 from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.metrics import Samples
-from image_as_imu_ros.evaluation.run import Run
+from image_as_imu_ros.evaluation.run import Result, Run
+from image_as_imu_ros.evaluation.samples import Samples
 
 _STAGES = ("decode", "prepare", "network", "solve", "align", "sign")
+_QUALITY = (
+    *("mean_flow_px", "residual", "inliers", "log_likelihood_ratio"),
+    *("direction_resolved", "direction_probability", "exposure_s"),
+)
+
+
+_PER_AXIS = (
+    ("RMSE ω", "rad/s", "rmse_angular"),
+    ("RMSE v", "m/s", "rmse_linear"),
+    ("bias ω", "rad/s", "bias_angular"),
+    ("bias v", "m/s", "bias_linear"),
+)
+_DISTRIBUTIONS = (
+    ("rotation axis [°]", "axis_error_deg", ".1f"),
+    ("|ω| estimate / ground truth", "magnitude_ratio", ".2f"),
+    ("direction of v [°]", "linear_direction_error_deg", ".1f"),
+    ("|v| estimate / ground truth", "linear_magnitude_ratio", ".2f"),
+)
 
 
 def write_frames(path: Path, run: Run, samples: Samples) -> None:
-    """One row per frame: SI units, camera's optical frame, standard deviations as sigma_*, empty where not known."""
+    """Write a row per frame: SI units, optical frame, standard deviations as sigma_*, empty where not known."""
     sigma = np.sqrt(np.einsum("nii->ni", samples.covariance))
     vectors = {
         "angular": samples.angular,
@@ -30,105 +51,111 @@ def write_frames(path: Path, run: Run, samples: Samples) -> None:
         "truth_linear": samples.true_linear,
     }
     names = [f"{name}_{axis}" for name in vectors for axis in "xyz"]
-    quality = ("mean_flow_px", "residual", "inliers", "log_likelihood_ratio")
-    quality += ("direction_resolved", "direction_probability", "exposure_s")
+    stages = [f"{stage}_ms" for stage in _STAGES]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        stages = [f"{stage}_ms" for stage in _STAGES]
-        writer.writerow(["stamp_ns", "measurement", "alignment_doubt", *names, *quality, *stages])
+        writer.writerow(["stamp_ns", "measurement", "alignment_doubt", *names, *_QUALITY, *stages])
         for result, values in zip(run.results, np.concatenate(list(vectors.values()), axis=1), strict=True):
-            numbers = [
-                *values,
-                result.mean_flow,
-                result.residual,
-                result.inliers,
-                result.log_likelihood_ratio,
-                int(result.resolved),
-                result.sign_probability,
-                result.exposure,
-                *(1e3 * result.seconds[stage] for stage in _STAGES),
-            ]
-            texts = ("" if np.isnan(number) else f"{number:.6g}" for number in numbers)
-            writer.writerow([result.stamp, result.measurement, result.rejection, *texts])
+            texts = ("" if np.isnan(value) else f"{value:.6g}" for value in (*values, *_quality(result)))
+            writer.writerow([result.estimate.stamp, result.estimate.measurement, result.rejection, *texts])
+
+
+def _quality(result: Result) -> list[float]:
+    """Values of `_QUALITY` and of the stages."""
+    estimate = result.estimate
+    return [
+        estimate.mean_flow,
+        estimate.residual,
+        estimate.inliers,
+        estimate.log_likelihood_ratio,
+        int(estimate.sign_resolved),
+        estimate.sign_probability,
+        estimate.exposure,
+        *(1e3 * result.seconds[stage] for stage in _STAGES),
+    ]
 
 
 def print_summary(evaluation: Evaluation, output: Path) -> None:
     """Print what metrics.json holds, and what became of all frames, whose results are in `output`."""
-    figures, run, ground_truth = evaluation.figures, evaluation.run, evaluation.ground_truth
+    figures, run = evaluation.figures, evaluation.run
     print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms ({evaluation.exposure_origin})")
     print(", ".join(f"{count} {what}" for what, count in answers(run).items()))
-    for doubt, count in rejections(run).items():
-        print(f"{count} frames not aligned: {doubt}")
-    if ground_truth is None:
+    for rejection, count in rejections(run).items():
+        print(f"{count} frames not aligned: {rejection}")
+    if evaluation.ground_truth is None:
         print("no ground truth in the recording: nothing to compare with")
     else:
-        for name, *values in summary(evaluation):
-            print(f"{name:<30}" + "".join(f"{value:>22}" for value in values))
-        for name, of_one in (("published", figures), *figures["measurements"].items()):
-            covariance = of_one["covariance"]
-            print(
-                f"{name}: RMSE ω {vector(of_one['all']['rmse_angular'])} rad/s on {of_one['all']['frames']} frames; "
-                f"mean normalised error squared ω {number(covariance['nees_angular'], '.2f')}, "
-                f"v {number(covariance['nees_linear'], '.2f')} (3 is honest); "
-                f"ω inside its 95 % ellipsoid {number(covariance['coverage95_angular'], '.1%')}"
-            )
-        frame_ids = {result.frame_id for result in run.results}
-        if ground_truth.frame_id and frame_ids != {ground_truth.frame_id}:
-            print(
-                f"note: the truth is in frame {ground_truth.frame_id!r}, the images in "
-                f"{', '.join(sorted(frame_ids))!r}; it is compared as it is"
-            )
+        _print_errors(evaluation, evaluation.ground_truth.frame_id)
     if "baselines" in figures:
         print(comparison.table(figures["baselines"]))
     print(f"time per frame: median {figures['time_ms']['p50']:.1f} ms, 95 % {figures['time_ms']['p95']:.1f} ms")
-    print(f"results in {output}, to be looked at: {output / 'report.html'}")
+    print(f"results in {output}, to be seen in {output / 'report.html'}")
     for reason, count in run.refused.items():
         print(f"{count} frames were not used: {reason}", file=sys.stderr)
 
 
+def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
+    figures = evaluation.figures
+    for name, *values in summary(evaluation):
+        print(f"{name:<34}" + "".join(f"{value:>26}" for value in values))
+    for name, of_one in (("published", figures), *figures["measurements"].items()):
+        covariance = of_one["covariance"]
+        print(
+            f"{name}: RMSE ω {vector(of_one['all']['rmse_angular'])} rad/s on {of_one['all']['frames']} frames; "
+            f"mean normalised error squared ω {number(covariance['nees_angular'], '.2f')}, "
+            f"v {number(covariance['nees_linear'], '.2f')} (3 is honest); "
+            f"inside their 95 % ellipsoid: ω {number(covariance['coverage95_angular'], '.1%')}, "
+            f"v {number(covariance['coverage95_linear'], '.1%')}"
+        )
+    frame_ids = {result.frame_id for result in evaluation.run.results}
+    if ground_truth_frame and frame_ids != {ground_truth_frame}:
+        print(
+            f"note: the ground truth is in frame {ground_truth_frame!r}, the images in "
+            f"{', '.join(sorted(frame_ids))!r}; it is compared as it is"
+        )
+
+
 def summary(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """Rows of (figure, over all frames with truth, over the blurred ones), the first one being the head."""
+    """List rows of (figure, over all frames with ground truth, over the blurred ones), the first one being the head."""
     figures, samples = evaluation.figures, evaluation.decided
     groups = figures["all"], figures["blurred"]
-    chosen = samples.has_ground_truth, samples.has_ground_truth & samples.blurred
-    rows = [
-        ("", "frames with truth", "with ≥ 4 px of blur"),
-        ("frames", *(str(group["frames"]) for group in groups)),
-        ("RMSE ω x y z [rad/s]", *(vector(group["rmse_angular"]) for group in groups)),
-        ("RMSE v x y z [m/s]", *(vector(group["rmse_linear"]) for group in groups)),
-    ]
-    for key, name, form in (
-        ("axis_error_deg", "rotation axis [°]", ".1f"),
-        ("magnitude_ratio", "|ω| estimate / truth", ".2f"),
-    ):
-        rows += [(f"{name} {part}", *(number(group[key][part], form) for group in groups)) for part in groups[0][key]]
-    known = (samples.resolved[mask] for mask in chosen)
-    return [
-        *rows,
-        ("direction correct", *(number(group["direction_correct"], ".1%") for group in groups)),
-        ("direction known on", *(number(mask.mean() if len(mask) else None, ".1%") for mask in known)),
-    ]
+
+    def row(name: str, key: str, write: Callable[[Any], str], part: str = "") -> tuple[str, str, str]:
+        all_frames, blurred = (write(group[key][part] if part else group[key]) for group in groups)
+        return f"{name} {part}".rstrip(), all_frames, blurred
+
+    rows = [("", "frames with ground truth", "with ≥ 4 px of blur"), row("frames", "frames", str)]
+    rows += [row(f"{name} x y z [{unit}]", key, vector) for name, unit, key in _PER_AXIS]
+    for name, key, form in _DISTRIBUTIONS:
+        rows += [row(name, key, partial(number, form=form), part) for part in groups[0][key]]
+    rows.append(row("sign correct", "direction_correct", partial(number, form=".1%")))
+    known = [samples.resolved[mask] for mask in (samples.has_ground_truth, samples.has_ground_truth & samples.blurred)]
+    all_frames, blurred = (number(mask.mean() if len(mask) else None, ".1%") for mask in known)
+    rows.append(("sign known on", all_frames, blurred))
+    return [*rows, ("rotation off after 10 s [°]", number(figures["rotation_drift_deg_10s"], ".1f"), "")]
 
 
 def answers(run: Run) -> Counter[str]:
-    """How many frames were answered by which measurement, and how many were not."""
-    kinds = Counter(result.measurement for result in run.results)
+    """Count the frames that were answered by each measurement, and those that were not."""
+    kinds = Counter(str(result.estimate.measurement) for result in run.results)
     kinds["without an answer"] = run.frames - len(run.results)
     return +kinds
 
 
 def rejections(run: Run) -> Counter[str]:
-    """How many frames could not be aligned, by reason; reasons that differ in numbers only count as the first."""
-    counts, first = Counter(), {}
+    """Count the frames that could not be aligned by reason; reasons that differ in numbers only are the first's."""
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
     for rejection in (result.rejection for result in run.results if result.rejection):
         counts[first.setdefault(re.sub(r"[\d.]+", "#", rejection), rejection)] += 1
     return counts
 
 
 def number(value: float | None, form: str) -> str:
-    """A figure in a format, or a dash."""
+    """Write a figure in a format, or a dash."""
     return "–" if value is None else format(value, form)
 
 
 def vector(values: list[float] | None) -> str:
+    """Write three figures, or a dash."""
     return "–" if values is None else " ".join(f"{value:.3f}" for value in values)

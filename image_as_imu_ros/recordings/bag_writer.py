@@ -61,6 +61,10 @@ def write_bag(path: str | Path, estimates: Iterable[tuple[int, str, Velocity]]) 
 
 
 def check_new(path: str | Path) -> None:
-    """Raises InputError if there is something at `path`: bags are never overwritten."""
+    """Check that a bag can be written.
+
+    Raises:
+        InputError: there is something at `path`: bags are never overwritten.
+    """
     if Path(path).exists():
         raise InputError(f"bag {str(path)!r} exists already; choose another folder")

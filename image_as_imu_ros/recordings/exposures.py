@@ -1,4 +1,4 @@
-"""Exposure times that a recording tells frame by frame."""
+"""Exposure times that a recording holds, frame by frame."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Exposures:
     seconds: np.ndarray
 
     def of(self, stamp: int) -> float:
-        """Exposure time, s, of the image stamped `stamp` ns.
+        """Return the exposure time, s, of the image stamped `stamp` ns.
 
         Raises:
             InputError: none is stamped within 1 ms of that.
         """
         nearest = int(np.argmin(np.abs(self.stamps - stamp)))
         if abs(int(self.stamps[nearest]) - stamp) > _TOLERANCE:
-            raise InputError("the recording tells no exposure with this image's stamp")
+            raise InputError("the recording holds no exposure with this image's stamp")
         return float(self.seconds[nearest])
 
 
@@ -42,7 +42,7 @@ def read_exposures(recording: Recording, topic: str, source: str, unit: str) -> 
     """Read all exposure times of a topic. `source`, `unit`: see `exposure_of_message`.
 
     Raises:
-        InputError: a message is damaged, or none tells an exposure.
+        InputError: a message is damaged, or none holds an exposure.
     """
     seconds = {}
     for _, message in recording.messages(topic):
@@ -50,6 +50,6 @@ def read_exposures(recording: Recording, topic: str, source: str, unit: str) -> 
         if value is not None:
             seconds[stamp_to_nanoseconds(message.header.stamp)] = value
     if not seconds:
-        raise InputError(f"topic {topic!r} tells no exposure times")
+        raise InputError(f"topic {topic!r} holds no exposure times")
     stamps = np.array(sorted(seconds), np.int64)
     return Exposures(stamps, np.array([seconds[stamp] for stamp in stamps.tolist()]))

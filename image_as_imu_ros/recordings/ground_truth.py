@@ -15,7 +15,7 @@ from image_as_imu_ros.recordings.recording import Recording
 
 
 def read_ground_truth(recording: Recording, topic: str) -> GroundTruth:
-    """Read a topic of one of `recording.TRUTH_TYPES`.
+    """Read a topic of one of `recording.GROUND_TRUTH_TYPES`.
 
     Twists, odometries (their twist) and gyroscopes are taken as velocities of the camera in its optical frame; poses as
     those of the optical frame in a fixed one. Nothing is rotated.
@@ -26,7 +26,8 @@ def read_ground_truth(recording: Recording, topic: str) -> GroundTruth:
     read = _from_poses if "Pose" in recording.topics[topic] else _from_velocities
     ground_truth = read(message for _, message in recording.messages(topic))
     if len(ground_truth.stamps) < 2:
-        raise InputError(f"truth topic {topic!r} has {len(ground_truth.stamps)} usable samples; at least 2 are needed")
+        count = len(ground_truth.stamps)
+        raise InputError(f"ground truth topic {topic!r} has {count} usable samples; at least 2 are needed")
     return ground_truth
 
 
@@ -60,7 +61,7 @@ def _from_poses(messages: Iterable[Any]) -> GroundTruth:
 
 
 def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples in the order of their stamps, without repetitions: (N,) ns, (N, columns)."""
+    """Sort samples by their stamps, without repetitions: (N,) ns, (N, columns)."""
     stamps = np.array([stamp for stamp, _ in samples], np.int64)
     values = np.array([value for _, value in samples], np.float64).reshape(-1, columns)
     stamps, first = np.unique(stamps, return_index=True)

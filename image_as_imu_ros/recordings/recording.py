@@ -28,7 +28,7 @@ from image_as_imu_ros.messages.images import (
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-# Kinds of truth, the most telling first: where several are recorded, an earlier kind is taken.
+# Kinds of ground truth, the most telling first: where several are recorded, an earlier kind is taken.
 GROUND_TRUTH_KINDS = (
     ("geometry_msgs/msg/TwistStamped", "geometry_msgs/msg/TwistWithCovarianceStamped"),
     ("nav_msgs/msg/Odometry",),
@@ -63,16 +63,28 @@ class CameraMessages:
         return self.image.header.frame_id
 
     def camera(self) -> Camera:
-        """Raises InputError: the camera is not calibrated."""
+        """Read the intrinsics.
+
+        Raises:
+            InputError: the camera is not calibrated.
+        """
         return camera_from_info(self.camera_info)
 
     def decode_image(self, colour: str) -> np.ndarray:
-        """(H, W) uint8 for "gray", (H, W, 3) for "rgb". Raises InputError: the image cannot be decoded."""
+        """Decode to (H, W) uint8 for "gray", (H, W, 3) for "rgb".
+
+        Raises:
+            InputError: the image cannot be decoded.
+        """
         decode = decode_compressed if hasattr(self.image, "format") else decode_image
         return decode(self.image, colour)
 
     def decode_depth(self) -> np.ndarray | None:
-        """(H, W) float32 m, or None. Raises InputError: the depth image cannot be decoded."""
+        """Decode to (H, W) float32 m; None without depth.
+
+        Raises:
+            InputError: the depth image cannot be decoded.
+        """
         if self.depth is None:
             return None
         return decode_compressed_depth(self.depth) if hasattr(self.depth, "format") else decode_depth(self.depth)
@@ -107,11 +119,11 @@ class Recording(AbstractContextManager):
         self._reader.close()
 
     def count(self, topic: str) -> int:
-        """How many messages a topic has."""
+        """Count the messages of a topic."""
         return sum(connection.msgcount for connection in self._reader.connections if connection.topic == topic)
 
     def messages(self, *topics: str) -> Iterator[tuple[str, Any]]:
-        """(topic, message) in the order of recording.
+        """Yield (topic, message) in the order of recording.
 
         Raises:
             InputError: a message cannot be read.
@@ -126,7 +138,7 @@ class Recording(AbstractContextManager):
             raise InputError(f"recording {str(self.path)!r} is damaged: {_first_line(error)}") from None
 
     def image_topic(self, name: str | None = None) -> str:
-        """The topic of images: `name`, or the only one there is.
+        """Choose the topic of images: `name`, or the only one there is.
 
         Depth streams are no images. Of one stream recorded raw and compressed, raw is taken.
 
@@ -140,7 +152,7 @@ class Recording(AbstractContextManager):
         return self._only(found, "image", "--image-topic")
 
     def camera_info_topic(self, image_topic: str, name: str | None = None) -> str:
-        """The topic of the camera's intrinsics: `name`, or the one beside the images, or the only one there is."""
+        """Choose the topic of the intrinsics: `name`, or the one beside the images, or the only one there is."""
         if name is not None:
             return self._named(name, (CAMERA_INFO,), "--camera-info-topic")
         found = self._of_type(CAMERA_INFO)
@@ -148,7 +160,7 @@ class Recording(AbstractContextManager):
         return beside if beside in found else self._only(found, "camera_info", "--camera-info-topic")
 
     def depth_topic(self, name: str) -> str:
-        """The topic of depth images: `name`, or the only one there is if that is "auto"."""
+        """Choose the topic of depth images: `name`, or the only one there is if that is "auto"."""
         types = (IMAGE, COMPRESSED_IMAGE)
         if name != "auto":
             return self._named(name, types, "--depth-topic")
@@ -156,7 +168,7 @@ class Recording(AbstractContextManager):
         return self._only(found, "depth", "--depth-topic")
 
     def ground_truth_topic(self, name: str | None = None) -> str | None:
-        """The topic to compare with: `name`, or one of the most telling kind there is, or None.
+        """Choose the topic to compare with: `name`, or one of the most telling kind there is, or None.
 
         Kinds: a twist, an odometry, a pose, a gyroscope, in this order.
 
@@ -166,12 +178,12 @@ class Recording(AbstractContextManager):
         if name is not None:
             return self._named(name, GROUND_TRUTH_TYPES, "--ground-truth-topic")
         found = next(filter(None, (self._of_type(*kind) for kind in GROUND_TRUTH_KINDS)), None)
-        return self._only(found, "truth", "--ground-truth-topic") if found else None
+        return self._only(found, "ground truth", "--ground-truth-topic") if found else None
 
     def exposure_topic(self, source: str, name: str | None = None) -> str | None:
-        """The topic that tells each frame's exposure: `name`, or the only one of that kind, or None if there is none.
+        """Choose the topic of each frame's exposure: `name`, or the only one of that kind, or None if there is none.
 
-        Points tell many things: only a topic that is called exposure is taken for one.
+        Points are many things: only a topic that is called exposure is taken for one.
 
         Args:
             source: key of EXPOSURE_TYPES.
@@ -186,7 +198,7 @@ class Recording(AbstractContextManager):
         return self._only(found, "exposure", "--exposure-topic") if found else None
 
     def frames(self, image_topic: str, info_topic: str, depth_topic: str | None = None) -> Iterator[CameraMessages]:
-        """Images in the order of recording, each with the latest camera_info and the depth image nearest in time.
+        """Yield images in the order of recording, each with the latest camera_info and the depth image nearest in time.
 
         The first frames, recorded before any camera_info, get the first one.
 
@@ -234,7 +246,7 @@ class Recording(AbstractContextManager):
 
 
 def _stream(topic: str) -> str:
-    """The name without the suffix of its transport: the same for a raw topic and its compressed twin."""
+    """Strip the name of the suffix of its transport: the same for a raw topic and its compressed twin."""
     for suffix in ("/compressed", "/compressedDepth"):
         topic = topic.removesuffix(suffix)
     return topic

@@ -1,4 +1,4 @@
-"""Captures → recordings: a rosbag2 (MCAP) of camera topics and the truth about the camera's motion."""
+"""Captures → recordings: a rosbag2 (MCAP) of camera topics and the ground truth of the camera's motion."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Gyroscope, Poses
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.recordings.bag_writer import check_new
 
@@ -45,14 +46,16 @@ def write_recording(path: str | Path, capture: Capture, frames: Iterable[Capture
         exposure: of frames that do not say their own, s.
 
     Raises:
-        InputError: the folder exists or cannot be made, or the capture turns out to be unusable. Nothing is left then.
+        InputError: the folder exists or cannot be made, or the capture is found to be unusable. Nothing is left then.
     """
     check_new(path)
     streams = [_camera_messages(frames, exposure, "png" if capture.lossless else "jpeg")]
     if capture.gyroscope is not None:
         streams.append(_imu_messages(capture.gyroscope))
     if capture.poses is not None:
-        streams += [_pose_messages(capture.poses), _twist_messages(capture.twist())]
+        streams.append(_pose_messages(capture.poses))
+        if (twist := capture.twist()) is not None:
+            streams.append(_twist_messages(twist))
     try:
         with Writer(Path(path), version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP) as writer:
             connections = {}
@@ -122,7 +125,8 @@ def _imu_messages(gyroscope: Gyroscope) -> Iterator[tuple[int, str, Any]]:
 def _pose_messages(poses: Poses) -> Iterator[tuple[int, str, Any]]:
     for stamp, rotation, position in zip(poses.stamps.tolist(), poses.rotations, poses.positions, strict=True):
         point = _T["geometry_msgs/msg/Point"](*position.tolist())
-        pose = _T["geometry_msgs/msg/Pose"](point, _T["geometry_msgs/msg/Quaternion"](*_quaternion(rotation)))
+        w, x, y, z = so3.quaternion_from_matrix(rotation).tolist()
+        pose = _T["geometry_msgs/msg/Pose"](point, _T["geometry_msgs/msg/Quaternion"](x, y, z, w))
         yield stamp, POSE_TOPIC, _T["geometry_msgs/msg/PoseStamped"](_header(stamp, WORLD_FRAME_ID), pose)
 
 
@@ -130,14 +134,6 @@ def _twist_messages(twist: GroundTruth) -> Iterator[tuple[int, str, Any]]:
     for stamp, linear, angular in zip(twist.stamps.tolist(), twist.linear, twist.angular, strict=True):
         message = _T["geometry_msgs/msg/Twist"](_vector(linear), _vector(angular))
         yield stamp, TWIST_TOPIC, _T["geometry_msgs/msg/TwistStamped"](_header(stamp, FRAME_ID), message)
-
-
-def _quaternion(rotation: np.ndarray) -> list[float]:
-    """x, y, z, w."""
-    turn = cv2.Rodrigues(rotation)[0][:, 0]
-    angle = np.linalg.norm(turn)
-    # sin(angle/2)/angle, also at 0.
-    return [*(np.sinc(angle / (2 * np.pi)) / 2 * turn).tolist(), float(np.cos(angle / 2))]
 
 
 def _header(stamp: int, frame_id: str) -> Any:

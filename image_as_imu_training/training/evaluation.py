@@ -14,24 +14,20 @@ import torch
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, SignResolution
+from image_as_imu_ros.estimation.frame import Shutter, StampReference
+from image_as_imu_ros.evaluation.exposure import Shutters
 from image_as_imu_ros.evaluation.metrics import metrics
 from image_as_imu_ros.evaluation.run import run_recording, samples_of
 from image_as_imu_ros.geometry.axial_flow import signed_from_axial
 from image_as_imu_ros.geometry.motion_field import cell_centres
+from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import CameraMessages, Recording
 from image_as_imu_training.metrics import Predictions, figures
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.training.axial_network import AxialNetwork, Outputs
 from image_as_imu_training.training.data import Batch, RenderedSamples, first_samples
 from image_as_imu_training.training.losses import Terms
-from image_as_imu_training.training.recordings import (
-    exposure_of,
-    fitted,
-    ground_truth_of,
-    identity,
-    timing_of,
-    topics_of,
-)
+from image_as_imu_training.training.recordings import identity, topics_of, with_exposure
 from image_as_imu_training.training.settings import RecordingSettings
 
 _SHOWN = 4
@@ -88,13 +84,12 @@ class ValidationRecording:
     def __init__(self, settings: RecordingSettings, frames: int) -> None:
         """Find the ground truth. Raises InputError: the recording cannot be read or has none."""
         self._path, self._frames = Path(settings.path).expanduser(), frames
-        self._exposure = settings.exposure
-        self._timing = timing_of(settings.exposure, settings.stamp_reference, settings.readout_time)
+        self._shutter = Shutter(settings.exposure, StampReference(settings.stamp_reference), settings.readout_time)
         self.name = self._path.resolve().stem
         with Recording(self._path) as recording:
-            self._topics = topics_of(recording)
-            self._ground_truth = ground_truth_of(recording, self._topics)
-            messages = recording.messages(self._topics["image"])
+            self._topics = topics_of(recording, None, None, None)
+            self._ground_truth = read_ground_truth(recording, str(self._topics.ground_truth))
+            messages = recording.messages(self._topics.image)
             self.identities = {identity(message) for _, message in messages}
 
     def figures(self, network: AxialNetwork) -> tuple[dict[str, float], np.ndarray]:
@@ -103,13 +98,14 @@ class ValidationRecording:
         Raises:
             InputError: as `evaluate`.
         """
-        engine, timing = TorchEngine(network), self._timing
+        engine = TorchEngine(network)
         with _Subsampled(self._path, self._frames) as recording:
-            if self._exposure is None:
-                timing = fitted(timing, recording, self._topics, self._ground_truth, engine)
-            options = EstimatorConfig(measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
-            run = run_recording(recording, self._topics, engine, options, timing, self.name, known_sign=True)
-        found = metrics(samples_of(run.results, self._ground_truth, "full"), exposure_of(timing), oracle=True)
+            shutter = with_exposure(self._shutter, recording, self._topics, self._ground_truth, engine)
+            config = EstimatorConfig(measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
+            shutters = Shutters(shutter)
+            run = run_recording(recording, self._topics, engine, config, shutters, self.name, known_sign=True)
+        samples = samples_of(run.results, self._ground_truth, config.motion_model)
+        found = metrics(samples, shutter.exposure, oracle=True)
         values = {}
         for group in ("all", "blurred"):
             part = found[group]
@@ -118,7 +114,7 @@ class ValidationRecording:
             for kind in ("angular", "linear"):
                 rmse = part[f"rmse_{kind}"] or (None, None, None)
                 values |= {f"{group}/rmse_{kind}_{axis}": value for axis, value in zip("xyz", rmse, strict=True)}
-        most_blurred = run.most_blurred.pictures[0]
+        most_blurred = run.most_blurred.exhibits[0]
         return {name: value for name, value in values.items() if value is not None}, most_blurred.overlay
 
 

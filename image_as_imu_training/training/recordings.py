@@ -14,7 +14,7 @@ import json
 import shutil
 import zlib
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,20 @@ from tqdm import tqdm
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, SignResolution
-from image_as_imu_ros.estimation.frame import StampReference, check_exposure
-from image_as_imu_ros.evaluation.run import Timing, fit_exposure, run_recording, samples_of
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.frame import Shutter, StampReference
+from image_as_imu_ros.evaluation.exposure import Shutters
+from image_as_imu_ros.evaluation.run import fitted_exposure
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.view import View
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
+from image_as_imu_ros.recordings.topics import Topics
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.training.data import motion_field_matrix
 
-_FIRST_EXPOSURE = 0.02  # s, the guess that a fit starts from
 _NORMAL_MEDIAN = 0.6745  # median of |x| of a standard normal variable
 _FOURTH_DIFFERENCE = 70.0  # its variance, for independent samples of variance one: 1 + 16 + 36 + 16 + 1
 
@@ -67,22 +68,22 @@ def label(
     folder = output / recording.resolve().stem
     if folder.exists():
         raise InputError(f"{folder} exists already; remove it to label the recording again")
-    timing = timing_of(exposure, stamp_reference, readout_time)
+    shutter = Shutter(exposure, StampReference(stamp_reference), readout_time)
     with Recording(recording) as opened:
         topics = topics_of(opened, image_topic, camera_info_topic, ground_truth_topic)
-        ground_truth = ground_truth_of(opened, topics)
+        ground_truth = read_ground_truth(opened, str(topics.ground_truth))
         if exposure is None:
             with closing(load_engine(model or resource(DEFAULT_MODEL))) as engine:
-                timing = fitted(timing, opened, topics, ground_truth, engine)
+                shutter = with_exposure(shutter, opened, topics, ground_truth, engine)
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        identities, velocities, camera = _write_frames(opened, topics, ground_truth, timing, partial)
-    seconds = exposure_of(timing)
+        identities, velocities, camera = _write_frames(opened, topics, ground_truth, shutter, partial)
+    seconds = shutter.exposure or 0.0
     noise = label_noise(ground_truth, seconds + readout_time)
     stamps, checksums = np.array(identities).T
     np.savez(partial / "labels.npz", stamp=stamps, checksum=checksums, velocity=velocities, noise=noise)
-    about = {"source": recording.name, "topics": topics, "exposure": seconds, "camera": asdict(camera)}
+    about = {"source": recording.name, "topics": asdict(topics), "exposure": seconds, "camera": asdict(camera)}
     (partial / "recording.json").write_text(json.dumps(about, indent=1) + "\n")
     partial.rename(folder)
     known = "v and ω" if np.isfinite(velocities[:, :3]).any() else "ω"
@@ -90,59 +91,28 @@ def label(
     print("noise of the labels, v [m/s] and ω [rad/s]: " + " ".join(f"{value:.3f}" for value in noise))
 
 
-def timing_of(exposure: float | None, stamp_reference: str, readout_time: float) -> Timing:
-    """Make the timing of a recording whose exposure, s, is known or, if None, to be fitted from a first guess.
-
-    Raises:
-        InputError: a value is out of range.
-    """
-    if exposure is not None:
-        check_exposure(exposure)
-    if not 0 <= readout_time <= 1:
-        raise InputError(f"readout time is {readout_time} s; expected 0 to 1 s (check the unit)")
-    if stamp_reference not in tuple(StampReference):
-        raise InputError(f"stamp_reference is {stamp_reference!r}, expected one of: {', '.join(tuple(StampReference))}")
-    return Timing(_FIRST_EXPOSURE if exposure is None else exposure, stamp_reference, readout_time)
-
-
 def identity(image: Any) -> tuple[int, int]:
     """Return stamp, ns, and checksum of an image message: the same in every copy of a recording."""
     return stamp_to_nanoseconds(image.header.stamp), zlib.crc32(image.data)
 
 
-def topics_of(
-    recording: Recording, image: str | None = None, camera_info: str | None = None, ground_truth: str | None = None
-) -> dict[str, str | None]:
+def topics_of(recording: Recording, image: str | None, camera_info: str | None, ground_truth: str | None) -> Topics:
     """Find the topics to read, if not named. Raises InputError: one is missing or ambiguous, ground truth included."""
     image = recording.image_topic(image)
     found = recording.ground_truth_topic(ground_truth)
     if found is None:
         raise InputError(f"recording {str(recording.path)!r} has no topic that could be the ground truth")
-    info = recording.camera_info_topic(image, camera_info)
-    return {"image": image, "camera_info": info, "depth": None, "truth": found}
+    return Topics(image, recording.camera_info_topic(image, camera_info), ground_truth=found)
 
 
-def ground_truth_of(recording: Recording, topics: dict[str, str | None]) -> GroundTruth:
-    """Read the ground truth of a recording with `topics_of` it. Raises InputError: it cannot be used."""
-    topic = topics["truth"]
-    assert topic is not None  # `topics_of` sees to that
-    return read_ground_truth(recording, topic)
-
-
-def exposure_of(timing: Timing) -> float:
-    """Return the exposure, s, which is one for all frames in training."""
-    assert isinstance(timing.exposure, int | float)
-    return timing.exposure
-
-
-def fitted(
-    timing: Timing, recording: Recording, topics: dict[str, str | None], ground_truth: GroundTruth, engine: Engine
-) -> Timing:
-    """Fit the exposure, s, to the ground truth. Raises InputError: there is too little of it, or of blur."""
-    options = EstimatorConfig(measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
-    run = run_recording(recording, topics, engine, options, timing, "fitting the exposure")
-    exposure = fit_exposure(samples_of(run.results, ground_truth, "full"), exposure_of(timing))
-    return Timing(exposure, timing.stamp_reference, timing.readout_time)
+def with_exposure(
+    shutter: Shutter, recording: Recording, topics: Topics, ground_truth: GroundTruth, engine: Engine
+) -> Shutter:
+    """Fit the exposure to the ground truth where it is not given. Raises InputError: too little of it, or of blur."""
+    if shutter.exposure is not None:
+        return shutter
+    exposure = fitted_exposure(recording, topics, engine, EstimatorConfig(), Shutters(shutter), ground_truth)
+    return replace(shutter, exposure=exposure)
 
 
 def label_noise(ground_truth: GroundTruth, window: float) -> np.ndarray:
@@ -159,15 +129,16 @@ def label_noise(ground_truth: GroundTruth, window: float) -> np.ndarray:
 
 
 def _write_frames(
-    recording: Recording, topics: dict, ground_truth: GroundTruth, timing: Timing, folder: Path
+    recording: Recording, topics: Topics, ground_truth: GroundTruth, shutter: Shutter, folder: Path
 ) -> tuple[list[tuple[int, int]], np.ndarray, Camera]:
     """Write the frames at which ω is known: their identities, velocities (N, 6), and the images' camera."""
     identities, velocities, camera = [], [], None
-    messages = recording.frames(topics["image"], topics["camera_info"])
-    window = exposure_of(timing) + timing.readout_time
-    for message in tqdm(messages, "labelling", recording.count(topics["image"]), unit="frame", leave=False):
+    messages = recording.frames(topics.image, topics.camera_info)
+    exposure = shutter.exposure or 0.0
+    window = exposure + shutter.readout_time
+    for message in tqdm(messages, "labelling", recording.count(topics.image), unit="frame", leave=False):
         try:
-            linear, angular = ground_truth.at(np.array([timing.mid_exposure(message.stamp)]), window)
+            linear, angular = ground_truth.at(np.array([shutter.mid_exposure(message.stamp, exposure)]), window)
             if not np.isfinite(angular).all():
                 continue
             view = View.of(message.camera(), FRAME_WIDTH, FRAME_HEIGHT)

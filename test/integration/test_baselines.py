@@ -1,4 +1,4 @@
-"""Baselines answer the motion that pictures were made with, say why they cannot, and are not run twice."""
+"""Baselines answer the motion that images were made with, say why they cannot, and are not run twice."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.evaluation import evaluate
+from image_as_imu_ros.evaluation import engines
 from image_as_imu_ros.evaluation.baselines import (
     cache,
     colmap,
@@ -33,8 +33,9 @@ from image_as_imu_ros.evaluation.baselines.pinhole import undistorted_images
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
 from image_as_imu_ros.recordings.recording import Recording
+from image_as_imu_ros.recordings.topics import Topics
 
-TOPICS = {"image": "/camera/image_raw/compressed", "camera_info": "/camera/camera_info"}
+TOPICS = Topics("/camera/image_raw/compressed", "/camera/camera_info")
 PANORAMA = [(5.0, 20.0, 1)]  # one plane that fills the view
 SECONDS = scenes.INTERVAL * 1e-9
 
@@ -62,10 +63,10 @@ def publish(monkeypatch, name: str, **content) -> None:
 
 class TestKlt:
     @pytest.mark.parametrize("angular", [(0.3, -0.8, 0.0), (0.0, 0.5, 1.5), (-1.0, 0.0, -0.4)])
-    def test_a_turning_camera_is_measured_to_a_hundredth(self, angular):
+    def test_a_rotating_camera_is_measured_to_a_hundredth(self, angular):
         rotations, positions = path_of(angular, (0, 0, 0), 3)
-        pictures = [scenes.picture(r, p, PANORAMA) for r, p in zip(rotations, positions, strict=True)]
-        found = klt.run(scenes.PicturesInMemory(pictures), klt.Settings())
+        images = [scenes.view_of(r, p, PANORAMA) for r, p in zip(rotations, positions, strict=True)]
+        found = klt.run(scenes.FramesInMemory(images), klt.Settings())
         assert np.isnan(found.angular[0]).all(), "there is no frame before the first one"
         assert found.angular[1:] == pytest.approx(np.array([angular] * 2), abs=0.01)
         assert np.isnan(found.linear).all(), "two views tell no length"
@@ -75,26 +76,26 @@ class TestKlt:
         """A translation that a rotation alone would swallow."""
         rng = np.random.default_rng(0)
         points = np.column_stack([rng.uniform(-1, 1, (300, 2)) * 3, rng.uniform(2, 8, 300)])
-        turn, moved = rotation((0.01, -0.03, 0.02)), np.array([0.2, 0.05, 0])
-        later = (points - moved) @ turn
+        rotated, moved = rotation((0.01, -0.03, 0.02)), np.array([0.2, 0.05, 0])
+        later = (points - moved) @ rotated
         before, now = (scenes.CAMERA.project(p[:, :2] / p[:, 2:]) for p in (points, later))
         found = klt.fit_rotation(scenes.CAMERA, before, now, klt.Settings())
-        assert np.linalg.norm(cv2.Rodrigues(found @ turn)[0]) < 1e-3
+        assert np.linalg.norm(cv2.Rodrigues(found @ rotated)[0]) < 1e-3
 
     def test_a_third_of_wrong_tracks_does_no_harm(self):
         rng = np.random.default_rng(1)
         before = rng.uniform((20, 20), (300, 220), (150, 2))
-        turn = rotation((0.02, -0.03, 0.05))
-        rays = cv2.convertPointsToHomogeneous(scenes.CAMERA.rays(before))[:, 0] @ turn
+        rotated = rotation((0.02, -0.03, 0.05))
+        rays = cv2.convertPointsToHomogeneous(scenes.CAMERA.rays(before))[:, 0] @ rotated
         now = scenes.CAMERA.project(rays[:, :2] / rays[:, 2:])
         now[::3] += rng.uniform(-40, 40, (50, 2))
         found = klt.fit_rotation(scenes.CAMERA, before, now, klt.Settings())
-        assert np.linalg.norm(cv2.Rodrigues(found @ turn)[0]) < 1e-3
+        assert np.linalg.norm(cv2.Rodrigues(found @ rotated)[0]) < 1e-3
 
     def test_frames_without_an_answer_are_counted_with_their_reason(self):
-        grey = np.full((scenes.CAMERA.height, scenes.CAMERA.width), 90, np.uint8)
-        seen = scenes.picture(np.eye(3), np.zeros(3), PANORAMA)
-        found = klt.run(scenes.PicturesInMemory([seen, seen, grey, None, seen]), klt.Settings())
+        uniform = np.full((scenes.CAMERA.height, scenes.CAMERA.width), 90, np.uint8)
+        seen = scenes.view_of(np.eye(3), np.zeros(3), PANORAMA)
+        found = klt.run(scenes.FramesInMemory([seen, seen, uniform, None, seen]), klt.Settings())
         assert list(found.answered) == [False, True, False, False, False]
         assert found.failures == {
             "fewer than 15 corners could be tracked": 1,
@@ -124,10 +125,10 @@ class TestPoses:
         assert scales == pytest.approx([5.0, 0.25])
         assert scaled.linear[piece >= 0] == pytest.approx(ground_truth[piece >= 0])
 
-    def test_a_scale_that_would_turn_the_motion_round_is_none(self):
+    def test_a_scale_that_would_reverse_the_motion_is_none(self):
         ground_truth = np.ones((3, 3))
-        turned_round = motion.Motion(ground_truth, -ground_truth, np.zeros(3, int), 0.0)
-        scaled, scales = motion.with_scale(turned_round, ground_truth)
+        reversed_motion = motion.Motion(ground_truth, -ground_truth, np.zeros(3, int), 0.0)
+        scaled, scales = motion.with_scale(reversed_motion, ground_truth)
         assert scales == []
         assert np.isnan(scaled.linear).all()
 
@@ -163,18 +164,18 @@ class TestTrajectoryFiles:
     @pytest.mark.parametrize("layout", ["tum", "kitti", "euroc"])
     def test_the_motion_comes_back_from_each_format(self, tmp_path, layout):
         poses = trajectory.read_trajectory(self.write(tmp_path / "path.txt", layout))
-        found = trajectory.run(scenes.PicturesInMemory([None] * 8), poses)
+        found = trajectory.run(scenes.FramesInMemory([None] * 8), poses)
         # Seconds since 1970 in float64 are good to some 0.2 µs.
         assert found.angular[1:] == pytest.approx(np.array([self.ANGULAR] * 7), abs=1e-4)
         assert found.linear[1:] == pytest.approx(np.array([self.LINEAR] * 7), abs=1e-4)
 
     def test_poses_beside_the_frames_are_interpolated(self, tmp_path):
-        """A path at 100 Hz, 4 ms off the frames, of a camera that moves at 2 m/s and turns at 1 rad/s."""
+        """A path at 100 Hz, 4 ms off the frames, of a camera that moves at 2 m/s and rotates at 1 rad/s."""
         file = tmp_path / "path.txt"
         stamps = scenes.FIRST_STAMP - 6_000_000 + 10_000_000 * np.arange(60)
         seconds = 1e-9 * (stamps - stamps[0])
-        turns = np.column_stack([np.cos(seconds / 2), 0 * seconds, np.sin(seconds / 2), 0 * seconds])
-        rows = ([int(stamp), 2 * t, 0, 0, *turn] for stamp, t, turn in zip(stamps, seconds, turns, strict=True))
+        quaternions = np.column_stack([np.cos(seconds / 2), 0 * seconds, np.sin(seconds / 2), 0 * seconds])
+        rows = ([int(stamp), 2 * t, 0, 0, *q] for stamp, t, q in zip(stamps, seconds, quaternions, strict=True))
         file.write_text("\n".join(",".join(map(str, row)) for row in rows))
         poses = trajectory.poses_at(trajectory.read_trajectory(file), self.STAMPS)
         expected = 1e-9 * (self.STAMPS - stamps[0])
@@ -183,19 +184,19 @@ class TestTrajectoryFiles:
 
     def test_frames_without_a_pose_within_10_ms_have_no_answer(self, tmp_path):
         file = self.write(tmp_path / "path.txt", "tum", self.STAMPS + np.array([0, 9, 0, 11, 0, 0, 0, 0]) * 1_000_000)
-        found = trajectory.run(scenes.PicturesInMemory([None] * 8), trajectory.read_trajectory(file))
+        found = trajectory.run(scenes.FramesInMemory([None] * 8), trajectory.read_trajectory(file))
         assert list(np.flatnonzero(~found.answered)) == [0, 3, 4]
         assert sum(found.failures.values()) == 2
 
     def test_kitti_needs_a_pose_per_frame(self, tmp_path):
         poses = trajectory.read_trajectory(self.write(tmp_path / "path.txt", "kitti"))
         with pytest.raises(InputError, match="8 poses without stamps for 7 frames"):
-            trajectory.run(scenes.PicturesInMemory([None] * 7), poses)
+            trajectory.run(scenes.FramesInMemory([None] * 7), poses)
 
-    def test_another_clock_is_said(self, tmp_path):
+    def test_stamps_of_another_time_are_said(self, tmp_path):
         poses = trajectory.read_trajectory(self.write(tmp_path / "path.txt", "tum", self.STAMPS - 10**12))
-        with pytest.raises(InputError, match="same clock"):
-            trajectory.run(scenes.PicturesInMemory([None] * 8), poses)
+        with pytest.raises(InputError, match="same computer"):
+            trajectory.run(scenes.FramesInMemory([None] * 8), poses)
 
     @pytest.mark.parametrize(
         "text", ["", "1 2 3\n", "1 2 3 4 5 6 7 x\n", "1 2 3 4 5 6 7 8\n1 2\n", "1,2,3\n", "nan " * 8]
@@ -225,7 +226,7 @@ class TestSavedAnswers:
     MOTION = motion.Motion(np.eye(3), np.full((3, 3), np.nan), np.array([-1, 0, 0]), 0.25, {"lost": 1})
 
     def answer(self, frames=None, knob=1.0, calls=None):
-        frames = frames or scenes.PicturesInMemory([None] * 3)
+        frames = frames or scenes.FramesInMemory([None] * 3)
 
         def run():
             calls.append(knob)
@@ -247,13 +248,13 @@ class TestSavedAnswers:
         calls = []
         self.answer(calls=calls)
         self.answer(knob=2.0, calls=calls)
-        self.answer(scenes.PicturesInMemory([None] * 3, digest="other"), calls=calls)
+        self.answer(scenes.FramesInMemory([None] * 3, digest="other"), calls=calls)
         assert calls == [1.0, 2.0, 1.0]
 
     def test_a_damaged_file_is_computed_anew(self):
         calls = []
         self.answer(calls=calls)
-        path = cache.answer_file("method", scenes.PicturesInMemory([None] * 3), _Settings())
+        path = cache.answer_file("method", scenes.FramesInMemory([None] * 3), _Settings())
         path.write_bytes(path.read_bytes()[:-30])
         self.answer(calls=calls)
         self.answer(calls=calls)
@@ -267,8 +268,10 @@ class TestFrames:
 
     def test_stamps_that_do_not_ascend_are_left_out(self, tmp_path):
         stamps = bags.frame_stamps(5)
-        pictures = [bags.picture(stamp, i) for i, stamp in enumerate([0, stamps[1], stamps[1], stamps[0], stamps[4]])]
-        recording = bags.moving_camera(tmp_path / "bag", 5, **{TOPICS["image"]: pictures})
+        images = [
+            bags.image_message(stamp, i) for i, stamp in enumerate([0, stamps[1], stamps[1], stamps[0], stamps[4]])
+        ]
+        recording = bags.moving_camera(tmp_path / "bag", 5, **{TOPICS.image: images})
         assert list(self.frames(recording).stamps) == [stamps[0], stamps[1], stamps[4]]
 
     def test_the_same_frames_have_the_same_digest_wherever_they_are(self, tmp_path):
@@ -278,7 +281,7 @@ class TestFrames:
 
     def test_a_zooming_camera_is_refused(self, tmp_path):
         infos = [bags.camera_info(stamp, 130.0 + i) for i, stamp in enumerate(bags.frame_stamps(4))]
-        recording = bags.moving_camera(tmp_path / "bag", 4, **{TOPICS["camera_info"]: infos})
+        recording = bags.moving_camera(tmp_path / "bag", 4, **{TOPICS.camera_info: infos})
         with pytest.raises(InputError, match="change"):
             self.frames(recording)
 
@@ -304,22 +307,22 @@ class TestChoosing:
 
 class TestPinhole:
     def test_straight_lines_are_straight_again(self):
-        """What a distorting lens makes of a picture is undone, except where it looked past the border."""
-        seen = scenes.picture(np.eye(3), np.zeros(3), PANORAMA)
+        """What a distorting lens makes of an image is undone, except where it saw past the border."""
+        seen = scenes.view_of(np.eye(3), np.zeros(3), PANORAMA)
         lens = dataclasses.replace(scenes.CAMERA, distortion_model="plumb_bob", distortion=(-0.2, 0.05, 0.001, 0.0))
         rays = lens.rays(cell_centres(lens.height, lens.width, 1))
         bent = cv2.remap(
             seen, scenes.CAMERA.project(rays).astype(np.float32).reshape(*seen.shape, 2), None, cv2.INTER_CUBIC
         )
-        ((number, straight),) = undistorted_images(scenes.PicturesInMemory([bent], lens))
+        ((number, straight),) = undistorted_images(scenes.FramesInMemory([bent], lens))
         assert number == 0
         inner = np.s_[40:-40, 40:-40]
         assert np.abs(straight[inner].mean(2) - seen[inner]).mean() < 2
         assert np.abs(bent[inner] - seen[inner].astype(float)).mean() > 5
 
     def test_frames_that_cannot_be_decoded_are_left_out(self):
-        seen = scenes.picture(np.eye(3), np.zeros(3), PANORAMA)
-        assert [number for number, _ in undistorted_images(scenes.PicturesInMemory([seen, None, seen]))] == [0, 2]
+        seen = scenes.view_of(np.eye(3), np.zeros(3), PANORAMA)
+        assert [number for number, _ in undistorted_images(scenes.FramesInMemory([seen, None, seen]))] == [0, 2]
 
 
 class TestLearnedSystems:
@@ -327,9 +330,9 @@ class TestLearnedSystems:
 
     ANGULAR, LINEAR = (0.3, -0.5, 0.2), (0.5, 0.1, -0.3)
 
-    def frames(self) -> scenes.PicturesInMemory:
-        seen = scenes.picture(np.eye(3), np.zeros(3), PANORAMA)
-        return scenes.PicturesInMemory([seen, seen, None, seen, seen])
+    def frames(self) -> scenes.FramesInMemory:
+        seen = scenes.view_of(np.eye(3), np.zeros(3), PANORAMA)
+        return scenes.FramesInMemory([seen, seen, None, seen, seen])
 
     def agrees(self, found: motion.Motion) -> None:
         assert list(found.answered) == [False, True, False, False, True]
@@ -337,7 +340,7 @@ class TestLearnedSystems:
         assert found.linear[[1, 4]] == pytest.approx(np.array([self.LINEAR] * 2), abs=1e-4)
         assert sum(found.failures.values()) == 2
 
-    def test_droid_slam_gets_pictures_of_its_size_and_its_poses_are_understood(self, tmp_path, monkeypatch):
+    def test_droid_slam_gets_images_of_its_size_and_its_poses_are_understood(self, tmp_path, monkeypatch):
         pytest.importorskip("torch", reason="torch is not installed")
         rotations, positions = path_of(self.ANGULAR, self.LINEAR, 5)
         vectors = np.array([cv2.Rodrigues(r)[0][:, 0] for r in rotations])
@@ -423,11 +426,11 @@ class TestColmap:
 
     ANGULAR, LINEAR = (0.1, -0.4, -0.2), (2.0, 0.4, 0.0)
 
-    def frames(self) -> scenes.PicturesInMemory:
+    def frames(self) -> scenes.FramesInMemory:
         """Three planes one behind the other, passed by."""
         planes = [(4.0, 12.0, 1), (2.5, 2.0, 2), (2.0, 1.0, 3)]
         poses = zip(*path_of(self.ANGULAR, self.LINEAR, 10, start=(-0.7, 0, 0)), strict=True)
-        return scenes.PicturesInMemory([scenes.picture(*pose, planes) for pose in poses])
+        return scenes.FramesInMemory([scenes.view_of(*pose, planes) for pose in poses])
 
     def agrees(self, found: motion.Motion) -> None:
         ground_truth = np.array([self.LINEAR] * len(found.angular))
@@ -478,18 +481,18 @@ class TestColmap:
 
 @pytest.mark.usefixtures("own_cache")
 class TestInEvaluate:
-    """The engine sees exactly; the pictures are of one grey, in which nobody else finds anything."""
+    """The engine sees exactly; the images are uniform, in which nobody else finds anything."""
 
     COUNT = 12
 
     @pytest.fixture(autouse=True)
     def exact_engine(self, monkeypatch):
-        monkeypatch.setattr(evaluate, "resource", lambda name: name)
-        monkeypatch.setattr(evaluate, "load_engine", lambda *_: bags.ExactEngine(bags.frame_stamps(self.COUNT)))
+        monkeypatch.setattr(engines, "resource", lambda name: name)
+        monkeypatch.setattr(engines, "load_engine", lambda *_: bags.ExactEngine(bags.frame_stamps(self.COUNT)))
 
-    def rows(self, tmp_path, recording, *options: str) -> dict:
+    def rows(self, tmp_path, recording, *options: str, exposure: str = "0.01") -> dict:
         output = tmp_path / "out"
-        command = [str(recording), "--output", str(output), "--exposure", "0.01", *options]
+        command = [str(recording), "--output", str(output), "--exposure", exposure, *options]
         assert command_line.run("evaluate", command) == 0
         figures = json.loads((output / "metrics.json").read_text())["baselines"]
         assert (output / "comparison.png").stat().st_size > 10_000
@@ -543,8 +546,24 @@ class TestInEvaluate:
         rows = self.rows(tmp_path, recording, "--baseline", "klt", "--every", "3")
         assert {row["all"]["frames"] for (_, velocity), row in rows.items() if velocity == "at the frame"} == {4}
 
-    def test_there_must_be_truth(self, tmp_path, capsys):
+    def test_ground_truth_is_needed(self, tmp_path, capsys):
         recording = bags.moving_camera(tmp_path / "bag", self.COUNT, ground_truth="none")
         command = [str(recording), "--output", str(tmp_path / "out"), "--exposure", "0.01", "--baseline", "klt"]
         assert command_line.run("evaluate", command) == 2
         assert "--baseline needs ground truth" in capsys.readouterr().err
+
+    def test_an_exposure_that_stays_unknown_leaves_single_frames_without_an_answer(self, tmp_path, monkeypatch):
+        """Nothing is blurred, so that only alignment answers."""
+        stamps = bags.frame_stamps(self.COUNT)
+        monkeypatch.setattr(engines, "load_engine", lambda *_: bags.SharpEngine(stamps))
+        images = {TOPICS.image: bags.panorama_messages(stamps, 0.4)}
+        rates = [bags.imu(stamp, np.array([0, 0.4, 0])) for stamp in range(stamps[0], stamps[-1] + 1, 10_000_000)]
+        recording = bags.moving_camera(tmp_path / "bag", self.COUNT, ground_truth="none", **images, **{"/imu": rates})
+        rows = self.rows(tmp_path, recording, "--baseline", "klt", exposure="estimate")
+        for sign_resolution in ("causal", "centered", "oracle"):
+            single = rows[f"ours, single, {sign_resolution}", "at the frame"]
+            assert single["failures"] == {"no estimate": self.COUNT}
+            assert single["all"]["rmse_angular"] is None
+            assert single["ms_per_frame"] is None
+        assert rows["ours, auto, causal", "as published"]["all"]["answered"] >= self.COUNT - 2
+        assert rows["klt", "since the frame before"]["all"]["answered"] == self.COUNT - 1

@@ -32,20 +32,20 @@ def test_engines_are_compared_line_by_line(tiny_model, capsys):
 
 
 def test_disagreement_is_a_distance_in_pixels(tiny_model):
-    class Shifted:
+    class Displaced:
         """The engine, with its axial flow 3 px to the right and 4 px down in one cell."""
 
         def __init__(self, engine):
             self.engine, self.info = engine, engine.info
 
         def infer(self, image):
-            field = self.engine.infer(image)
-            field.axial_flow[:, 0, 0] += 3, 4
-            return field
+            output = self.engine.infer(image)
+            output.axial_flow[:, 0, 0] += 3, 4
+            return output
 
     engine = load_engine(tiny_model, "onnxruntime")
     assert disagreement(engine, engine) == (0, 0)
-    mean, largest = disagreement(Shifted(engine), engine)
+    mean, largest = disagreement(Displaced(engine), engine)
     assert largest == pytest.approx(5)
     assert mean == pytest.approx(5 / engine.infer(np.zeros((224, 320), np.uint8)).depth.size)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 import replay_bags as bags
 import yaml
 
-from image_as_imu_ros import commands as command_line
+from image_as_imu_ros import commands
+from image_as_imu_ros.commands.evaluate import parse
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.evaluation.benchmark_recordings import read_list
 from image_as_imu_ros.evaluation.benchmark_table import Row, Sequence, average, latex, markdown
+from image_as_imu_ros.evaluation.config import ExposureSource, command_line
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "benchmark_recordings.yaml"
 
@@ -99,14 +102,14 @@ def test_recordings_become_a_table_and_one_that_fails_does_not_stop_the_others(f
         {"name": "fitted/3", "path": "../bag", "exposure": "fit", "every": 3, "sign_resolution": "causal"},
     ]
     content = {"defaults": {"exposure": 0.01, "sign_resolution": "oracle"}, "recordings": recordings}
-    assert command_line.run("benchmark_recordings", [str(write_list(folder, content)), "--output", "out"]) == 1
+    assert commands.run("benchmark_recordings", [str(write_list(folder, content)), "--output", "out"]) == 1
     lines = Path("out/table.md").read_text().splitlines()
     assert cells(lines[2])[:2] == ["missing", f"*not evaluated:* recording '{folder}/lists/../missing' does not exist"]
     figures = json.loads(Path("out/all_of_it/metrics.json").read_text())
     best = f"**{figures['all']['rmse_angular'][0]:.3f}**"
     assert cells(lines[3])[:4] == ["all of it", "ours, auto", "**100.0 %**", best]
     assert cells(lines[5])[:3] == ["fitted/3", "ours, auto", "**0.0 %**"], (
-        "one grey does not tell forward from backward"
+        "uniform images do not tell forward from backward"
     )
     assert json.loads(Path("out/fitted_3/metrics.json").read_text())["frames"] == 4
     assert Path("out/all_of_it/report.html").exists()
@@ -126,7 +129,7 @@ def test_baselines_stand_beside_ours_and_a_trajectory_goes_by_its_files_name(fol
         "sign_resolution": "oracle",
         "baselines": ["klt", "trajectory:../slam.txt"],
     }
-    assert command_line.run("benchmark_recordings", [str(write_list(folder, {"recordings": [recording]}))]) == 0
+    assert commands.run("benchmark_recordings", [str(write_list(folder, {"recordings": [recording]}))]) == 0
     lines = Path("output/list/table.md").read_text().splitlines()[2:]
     assert [cells(line)[1] for line in lines] == [
         "ours, single",
@@ -147,18 +150,30 @@ def test_baselines_stand_beside_ours_and_a_trajectory_goes_by_its_files_name(fol
 
 
 def test_the_example_shows_options_that_exist():
-    first, second, third = read_list(EXAMPLE).values()
-    assert first.fit_exposure
-    assert Path(first.recording) == EXAMPLE.parent / "recordings" / "desk_rpy_a"
-    assert (second.every, second.baseline) == (6, ["klt"])
-    assert (third.exposure, third.stamp_reference, third.sign_resolution) == (0.02, "start", "causal")
+    first, second, third = read_list(EXAMPLE)
+    assert first.config.exposure == ExposureSource.FIT
+    assert first.path == EXAMPLE.parent / "recordings" / "desk_rpy_a"
+    assert (second.config.every, second.config.baselines) == (6, ("klt",))
+    assert (third.config.exposure, third.config.stamp_reference) == (0.02, "start")
+    assert third.config.estimator.sign_resolution == "causal"
 
 
 def test_paths_of_models_are_relative_to_the_list_too(tmp_path):
     content = {"recordings": [{"path": "bag", "exposure": "topic", "model": "own.onnx"}]}
-    (options,) = read_list(write_list(tmp_path, content)).values()
-    assert Path(options.model) == tmp_path / "lists" / "own.onnx"
-    assert options.exposure == "topic"
+    (listed,) = read_list(write_list(tmp_path, content))
+    assert Path(listed.config.engine.model) == tmp_path / "lists" / "own.onnx"
+    assert listed.config.exposure == "topic"
+
+
+def test_every_setting_of_the_estimator_and_the_engine_is_a_key(tmp_path):
+    entry = {"path": "bag", "lever_arm": -1, "linear_velocity_std": 3.0, "exposure_relative_error": 0.1}
+    entry |= {"precision": "fp32", "threads": 2, "dla_core": 0, "sign_resolution": "oracle"}
+    (listed,) = read_list(write_list(tmp_path, {"recordings": [entry]}))
+    estimator, engine = listed.config.estimator, listed.config.engine
+    assert (estimator.lever_arm, estimator.linear_velocity_std, estimator.exposure_relative_error) == (-1.0, 3.0, 0.1)
+    assert (engine.precision, engine.threads, engine.dla_core) == ("fp32", 2, 0)
+    assert listed.config.oracle
+    assert parse(shlex.split(command_line(listed.path, listed.config))[1:]).config == listed.config
 
 
 @pytest.mark.parametrize(
@@ -178,13 +193,15 @@ def test_paths_of_models_are_relative_to_the_list_too(tmp_path):
         ({"recordings": [{"path": "bag", "exposure": 7}]}, "recording 'bag': exposure time is 7.0 s"),
         (
             {"recordings": [{"path": "bag", "sign_resolution": "up"}]},
-            "recording 'bag': argument --sign-resolution/--direction: invalid choice",
+            "recording 'bag': sign_resolution is 'up', expected one of: causal",
         ),
+        ({"recordings": [{"path": "bag", "every": 1.5}]}, "recording 'bag': every is 1.5, expected a whole number"),
+        ({"recordings": [{"path": "bag", "exposure": "long"}]}, "recording 'bag': exposure is 'long'"),
         ({"recordings": [{"path": "a/bag"}, {"path": "b/bag"}]}, "recording 2 has the name of another one, 'bag'"),
     ],
 )
 def test_a_list_that_is_wrong_is_refused_before_anything_runs(tmp_path, capsys, content, reason):
-    assert command_line.run("benchmark_recordings", [str(write_list(tmp_path, content))]) == 2
+    assert commands.run("benchmark_recordings", [str(write_list(tmp_path, content))]) == 2
     assert reason in capsys.readouterr().err
 
 

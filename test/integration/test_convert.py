@@ -43,10 +43,10 @@ def frames_of(path: Path) -> list:
         return list(recording.frames(image_topic, recording.camera_info_topic(image_topic), depth_topic))
 
 
-def motion_at(path: Path, topic: str, times: np.ndarray, clock: float) -> tuple[np.ndarray, np.ndarray]:
-    """(linear, angular) that a recording tells at times, s into the motion."""
+def motion_at(path: Path, topic: str, times: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray]:
+    """(linear, angular) that a recording holds at times, s into the motion."""
     with Recording(path) as recording:
-        return read_ground_truth(recording, topic).at(captures.nanoseconds(clock + times), 1e-3)
+        return read_ground_truth(recording, topic).at(captures.nanoseconds(start + times), 1e-3)
 
 
 def direct_recording(path: Path) -> Path:
@@ -62,8 +62,8 @@ def direct_recording(path: Path) -> Path:
         path,
         {
             "/camera/image_raw/compressed": [
-                image(replay_bags.header(stamp), "jpeg", cv2.imencode(".jpeg", picture)[1].ravel())
-                for stamp, picture in zip(stamps.tolist(), pictures(), strict=True)
+                image(replay_bags.header(stamp), "jpeg", cv2.imencode(".jpeg", one)[1].ravel())
+                for stamp, one in zip(stamps.tolist(), pictures(), strict=True)
             ],
             "/camera/camera_info": [
                 info(
@@ -176,12 +176,12 @@ def test_only_frames_with_enough_blur_are_kept(stray, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_mean_blur_is_the_focal_length_times_the_turn_for_a_narrow_camera():
+def test_mean_blur_is_the_focal_length_times_the_rotation_for_a_narrow_camera():
     narrow = CAMERA.crop(120, 90, 16, 12)
     assert mean_blur(narrow, np.array([0.0, 2.0, 0.0]), 0.01) == pytest.approx(320 / 16 * 192 * 0.02, rel=0.01)
 
 
-def test_a_video_with_a_gyroscope_whose_clock_and_axes_differ(tmp_path):
+def test_a_video_with_a_gyroscope_whose_time_and_axes_differ(tmp_path):
     captures.write_video_and_gyroscope(tmp_path / "clip.mp4", tmp_path / "gyro.csv", offset=42.0, unit=1e-3)
     first = frame_times()[1]
     arguments = ["--gyroscope", str(tmp_path / "gyro.csv"), "--time-unit", "ms", "--offset", "42", "--axes=-y,-x,-z"]
@@ -210,7 +210,7 @@ def test_a_gyroscope_that_ran_long_before_the_video_is_cut_and_one_that_ended_be
         convert(["video", str(video), str(tmp_path / "other"), *late])
 
 
-def test_an_euroc_sequence_is_turned_from_body_and_imu_into_the_cameras_frame(tmp_path):
+def test_an_euroc_sequence_is_rotated_from_body_and_imu_into_the_cameras_frame(tmp_path):
     """The camera and the IMU sit askew in the body, and the gyroscope has a bias that the ground truth knows."""
     sequence = captures.write_euroc_sequence(tmp_path / "V1_01")
     assert convert(["euroc", str(sequence), str(tmp_path / "recording")]) == 0
@@ -263,7 +263,7 @@ def test_axes_that_are_no_rotation_are_refused(axes, reason):
 
 
 def test_axes_say_what_each_axis_is_in_the_sensors_frame():
-    """A camera that looks forward on a robot: turning left about the base's z is turning about the camera's −y."""
+    """A camera that faces forward on a robot: rotating left about the base's z is rotating about the camera's −y."""
     np.testing.assert_array_equal(rotation_of_axes("-y,-z,x") @ (0, 0, 1), (0, -1, 0))
 
 

@@ -21,8 +21,7 @@ import replay_bags
 import yaml
 
 from image_as_imu_ros import commands as command_line
-from image_as_imu_ros.commands import estimate_image
-from image_as_imu_ros.evaluation import evaluate
+from image_as_imu_ros.evaluation import engines
 from image_as_imu_ros.nodes.parameters import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,8 +52,7 @@ def is_synopsis(words: list[str]) -> bool:
 def folder(tmp_path, monkeypatch, own_cache, tiny_model) -> Path:
     """An empty working folder with everything that the commands name; nothing of it is overwritten."""
     monkeypatch.chdir(tmp_path)
-    for module in (evaluate, estimate_image):
-        monkeypatch.setattr(module, "resource", lambda name: tiny_model)
+    monkeypatch.setattr(engines, "resource", lambda name: tiny_model)
     return tmp_path
 
 
@@ -70,7 +68,7 @@ def lay_out(folder: Path, words: list[str]) -> None:
     makers = {
         "recordings.yaml": write_list_of_recordings,
         "BAG": replay_bags.moving_camera,
-        "trajectory:slam.txt": lambda path: path.with_name("slam.txt").write_text(_still_poses()),
+        "trajectory:slam.txt": lambda path: path.with_name("slam.txt").write_text(_static_poses()),
         "photo.jpg": lambda path: cv2.imwrite(str(path), np.full((480, 640), 90, np.uint8)),
         "CAPTURE": captures.write_stray_capture,
         "clip.mp4": lambda path: captures.write_video_and_gyroscope(path, path.parent / "gyro.csv"),
@@ -84,7 +82,7 @@ def lay_out(folder: Path, words: list[str]) -> None:
             makers[word](folder / word)
 
 
-def _still_poses() -> str:
+def _static_poses() -> str:
     return "\n".join(f"{stamp * 1e-9:.6f} 0 0 0 0 0 0 1" for stamp in replay_bags.frame_stamps(12))
 
 

@@ -1,4 +1,4 @@
-"""The estimate_image command on pictures, good and bad."""
+"""The estimate_image command on images, good and bad."""
 
 import json
 
@@ -13,19 +13,19 @@ from image_as_imu_ros.estimation.config import EstimatorConfig
 
 
 @pytest.fixture
-def picture(tmp_path):
-    path = tmp_path / "picture.png"
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (CAMERA.height, CAMERA.width, 3), np.uint8))
     return path
 
 
-def run(picture, model, *options) -> int:
+def run(photo, model, *options) -> int:
     camera = ["--fx", str(CAMERA.fx), "--exposure", "0.01"]
-    return command_line.run("estimate_image", [str(picture), *camera, "--model", str(model), *options])
+    return command_line.run("estimate_image", [str(photo), *camera, "--model", str(model), *options])
 
 
-def test_json_holds_velocity_and_covariance(picture, tiny_model, capsys):
-    assert run(picture, tiny_model, "--json", "--motion-model", "rotation") == 0
+def test_json_holds_velocity_and_covariance(photo, tiny_model, capsys):
+    assert run(photo, tiny_model, "--json", "--motion-model", "rotation") == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found) == [
         "angular_velocity",
@@ -36,7 +36,7 @@ def test_json_holds_velocity_and_covariance(picture, tiny_model, capsys):
     ]
     assert np.abs(found["angular_velocity"]) == pytest.approx([0, TINY_MODEL_RATE, 0], abs=1e-3)
     assert found["linear_velocity"] == [0, 0, 0]
-    # A pan shifts the middle by f·ω·τ, the corners by more; in px at 320 px width.
+    # A pan displaces the middle by f·ω·τ, the corners by more; in px at 320 px width.
     assert found["mean_flow_px"] == pytest.approx(250 * TINY_MODEL_RATE * 0.01, rel=0.2)
     assert found["resolved_direction"] is False
     covariance = np.array(found["covariance"])
@@ -46,26 +46,26 @@ def test_json_holds_velocity_and_covariance(picture, tiny_model, capsys):
     assert covariance[0, 0] == pytest.approx(EstimatorConfig().linear_velocity_std ** 2)
 
 
-def test_people_are_told_that_the_sign_is_open(picture, tiny_model, capsys):
-    assert run(picture, tiny_model) == 0
+def test_people_read_that_the_sign_is_open(photo, tiny_model, capsys):
+    assert run(photo, tiny_model) == 0
     said = capsys.readouterr().out
     assert "rad/s" in said
     assert "sign open" in said
 
 
-def test_the_focal_length_is_in_px_of_the_picture(picture, tiny_model, capsys):
-    """The same picture at half the size has half the focal length and the same motion."""
-    assert run(picture, tiny_model, "--json") == 0
-    small = picture.with_name("small.png")
-    cv2.imwrite(str(small), cv2.resize(cv2.imread(str(picture)), None, fx=0.5, fy=0.5))
+def test_the_focal_length_is_in_px_of_the_image(photo, tiny_model, capsys):
+    """The same photo at half the size has half the focal length and the same motion."""
+    assert run(photo, tiny_model, "--json") == 0
+    small = photo.with_name("small.png")
+    cv2.imwrite(str(small), cv2.resize(cv2.imread(str(photo)), None, fx=0.5, fy=0.5))
     camera = ["--fx", str(CAMERA.fx / 2), "--exposure", "0.01", "--model", str(tiny_model), "--json"]
     assert command_line.run("estimate_image", [str(small), *camera]) == 0
     large, small = map(json.loads, capsys.readouterr().out.splitlines())
     assert small["angular_velocity"] == pytest.approx(large["angular_velocity"], rel=1e-3, abs=1e-6)
 
 
-def test_the_overlay_has_the_size_of_the_picture(picture, tiny_model, tmp_path):
-    assert run(picture, tiny_model, "--output", str(tmp_path / "overlay.png")) == 0
+def test_the_overlay_has_the_size_of_the_image(photo, tiny_model, tmp_path):
+    assert run(photo, tiny_model, "--output", str(tmp_path / "overlay.png")) == 0
     assert cv2.imread(str(tmp_path / "overlay.png")).shape == (CAMERA.height, CAMERA.width, 3)
 
 
@@ -82,16 +82,16 @@ def test_the_overlay_has_the_size_of_the_picture(picture, tiny_model, tmp_path):
         (["--output", "overlay.unknown"], "cannot be written"),
     ],
 )
-def test_bad_options_are_one_line_and_code_2(picture, tiny_model, capsys, options, message):
-    assert run(picture, tiny_model, *options) == 2
+def test_bad_options_are_one_line_and_code_2(photo, tiny_model, capsys, options, message):
+    assert run(photo, tiny_model, *options) == 2
     said = capsys.readouterr().err.strip()
     assert message in said
     assert len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no picture", b"\xff\xd8\xff\xe0 cut"])
+@pytest.mark.parametrize("content", [None, b"", b"no photo", b"\xff\xd8\xff\xe0 cut"])
 def test_bad_files_are_one_line_and_code_2(tmp_path, tiny_model, capfd, content):
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "photo.jpg"
     if content is not None:
         path.write_bytes(content)
     assert run(path, tiny_model) == 2

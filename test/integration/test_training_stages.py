@@ -543,7 +543,7 @@ def textured_recording(path: Path, count: int) -> Path:
     images = []
     for number, stamp in enumerate(bags.frame_stamps(count)):
         data = cv2.imencode(".png", texture(rng, bags.CAMERA.height, bags.CAMERA.width))[1].ravel()
-        images.append(dataclasses.replace(bags.picture(stamp, number), data=data))
+        images.append(dataclasses.replace(bags.image_message(stamp, number), data=data))
     return bags.moving_camera(path, count, **{"/camera/image_raw/compressed": images})
 
 

@@ -1,4 +1,4 @@
-"""Sharp pictures of textured planes by a camera whose poses are known, and frames of them as baselines take them."""
+"""Sharp images of textured planes by a camera whose poses are known, and frames of them as baselines take them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ FIRST_STAMP = 1_700_000_000_000_000_000
 
 
 @dataclass(frozen=True)
-class PicturesInMemory:
+class FramesInMemory:
     """Stands where `Frames` of a recording would."""
 
-    pictures: list[np.ndarray | None]
+    frames: list[np.ndarray | None]
     camera: Camera = CAMERA
-    digest: str = "pictures"
+    digest: str = "frames"
 
     @property
     def stamps(self) -> np.ndarray:
-        return FIRST_STAMP + INTERVAL * np.arange(len(self.pictures))
+        return FIRST_STAMP + INTERVAL * np.arange(len(self.frames))
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.frames)
 
     def images(self, colour: str) -> Iterator[np.ndarray | None]:
-        for picture in self.pictures:
-            grey_wanted = colour == "gray" or picture is None
-            yield picture if grey_wanted else cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
+        for image in self.frames:
+            yield image if colour == "gray" or image is None else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
 
 
 def texture(seed: int, size: int = 900) -> np.ndarray:
@@ -46,8 +45,8 @@ def texture(seed: int, size: int = 900) -> np.ndarray:
     return np.clip(128 + 35 * sum(layers), 0, 255).astype(np.uint8)
 
 
-def picture(rotation: np.ndarray, position: np.ndarray, planes: list[tuple[float, float, int]]) -> np.ndarray:
-    """What a camera sees of upright square planes.
+def view_of(rotation: np.ndarray, position: np.ndarray, planes: list[tuple[float, float, int]]) -> np.ndarray:
+    """Draw what a camera sees of upright square planes.
 
     Args:
         rotation: (3, 3) camera → world. position: (3,) m.

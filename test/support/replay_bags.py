@@ -11,7 +11,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.evaluation import evaluate
+from image_as_imu_ros.evaluation import engines
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
@@ -23,7 +23,7 @@ COUNT = 12  # frames
 FRAME_ID = "camera_optical"
 FIRST_STAMP = 1_700_000_000_000_000_000
 FRAME_INTERVAL = 40_000_000  # ns
-_GREY_STEP = 4  # grey levels between consecutive frames, so that a picture says which frame it is
+_STEP = 4  # of intensity between consecutive frames, so that an image says which frame it is
 
 _STORE = get_typestore(Stores.ROS2_JAZZY)
 _T = _STORE.types
@@ -36,7 +36,7 @@ def motion(stamp: int) -> np.ndarray:
 
 
 class ExactEngine:
-    """Sees the exact axial field of `motion` in a picture of uniform grey that tells its frame number."""
+    """Sees the exact axial field of `motion` in a uniform image whose intensity is its frame number."""
 
     name = "exact"
 
@@ -48,7 +48,7 @@ class ExactEngine:
         self._velocity_to_flow = matrix.velocity_to_flow(self._depth)
 
     def infer(self, image: np.ndarray) -> NetworkOutput:
-        velocity = motion(self._stamps[round(float(image.mean()) / _GREY_STEP)])
+        velocity = motion(self._stamps[round(float(image.mean()) / _STEP)])
         flow = EXPOSURE * (self._velocity_to_flow @ velocity).T.reshape(2, 28, 40)
         sigma, depth_sigma = np.full((2, 28, 40), 0.05), np.full((28, 40), 0.1)
         return NetworkOutput(axial_from_signed(flow), sigma, self._depth.reshape(28, 40), depth_sigma, 4)
@@ -57,10 +57,20 @@ class ExactEngine:
         pass
 
 
+class SharpEngine(ExactEngine):
+    """Sees hardly any blur, wherever the camera moves."""
+
+    def infer(self, image: np.ndarray) -> NetworkOutput:
+        """See `Engine.infer`."""
+        sigma, depth_sigma = np.full((2, 28, 40), 0.05), np.full((28, 40), 0.1)
+        flow = np.stack([np.full((28, 40), 0.3), np.zeros((28, 40))])
+        return NetworkOutput(flow, sigma, self._depth.reshape(28, 40), depth_sigma, 4)
+
+
 def let_evaluate_see_exactly(monkeypatch) -> None:
     """Give the command ExactEngine for its model."""
-    monkeypatch.setattr(evaluate, "resource", lambda name: name)
-    monkeypatch.setattr(evaluate, "load_engine", lambda *_: ExactEngine(frame_stamps(COUNT)))
+    monkeypatch.setattr(engines, "resource", lambda name: name)
+    monkeypatch.setattr(engines, "load_engine", lambda *_: ExactEngine(frame_stamps(COUNT)))
 
 
 def frame_stamps(count: int) -> list[int]:
@@ -75,14 +85,30 @@ def header(stamp: int, frame_id: str = FRAME_ID):
     return _T["std_msgs/msg/Header"](time_of(stamp), frame_id)
 
 
-def picture(stamp: int, number: int):
-    """PNG whose grey level tells the frame's number."""
-    grey = np.full((CAMERA.height, CAMERA.width), _GREY_STEP * number, np.uint8)
-    return _T["sensor_msgs/msg/CompressedImage"](header(stamp), "png", cv2.imencode(".png", grey)[1].ravel())
+def image_message(stamp: int, number: int):
+    """PNG whose intensity is that of the frame's number."""
+    uniform = np.full((CAMERA.height, CAMERA.width), _STEP * number, np.uint8)
+    return _T["sensor_msgs/msg/CompressedImage"](header(stamp), "png", cv2.imencode(".png", uniform)[1].ravel())
 
 
-def raw_picture(stamp: int, number: int):
-    data = np.full(CAMERA.height * CAMERA.width, _GREY_STEP * number, np.uint8)
+def panorama_messages(stamps: list[int], rate: float) -> list:
+    """Sharp, textured images by a camera that pans at `rate` rad/s before something far."""
+    noise = np.random.default_rng(0).normal(size=(40, 60))
+    texture = np.clip(128 + 50 * cv2.resize(noise, (640, 448), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
+    to_texture = np.array([[1.0, 0, 240], [0, 1.0, 168], [0, 0, 1]])
+    messages = []
+    for stamp in stamps:
+        rotation = cv2.Rodrigues(np.array([0, rate * (stamp - stamps[0]) * 1e-9, 0]))[0]
+        homography = to_texture @ CAMERA.matrix @ rotation @ np.linalg.inv(CAMERA.matrix)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        image = cv2.warpPerspective(texture, homography, (CAMERA.width, CAMERA.height), flags=flags)
+        data = cv2.imencode(".png", image)[1].ravel()
+        messages.append(_T["sensor_msgs/msg/CompressedImage"](header(stamp), "png", data))
+    return messages
+
+
+def raw_image_message(stamp: int, number: int):
+    data = np.full(CAMERA.height * CAMERA.width, _STEP * number, np.uint8)
     return _T["sensor_msgs/msg/Image"](
         header(stamp), CAMERA.height, CAMERA.width, "mono8", is_bigendian=0, step=CAMERA.width, data=data
     )
@@ -93,13 +119,13 @@ def exposure(stamp: int, value: float):
 
 
 def diagnostics(stamp: int, **values: str):
-    """As drivers publish them; camera_ros tells its settings so."""
+    """As drivers publish them; camera_ros has its settings there."""
     entries = [_T["diagnostic_msgs/msg/KeyValue"](key, value) for key, value in values.items()]
     status = _T["diagnostic_msgs/msg/DiagnosticStatus"](0, "camera", "", "", entries)
     return _T["diagnostic_msgs/msg/DiagnosticArray"](header(stamp), [status])
 
 
-def depth_picture(stamp: int, metres: float):
+def depth_message(stamp: int, metres: float):
     data = np.full((CAMERA.height // 2, CAMERA.width // 2), round(1e3 * metres), np.uint16)
     return _T["sensor_msgs/msg/Image"](
         header(stamp),
@@ -177,10 +203,10 @@ def write_recording(
 
 
 def moving_camera(path: Path, count: int = COUNT, *, ground_truth: str = "twist", **topics: list) -> Path:
-    """A recording of `motion`: pictures stamped in mid-exposure, intrinsics, and the truth at 200 Hz."""
+    """Write a recording of `motion`: images stamped in mid-exposure, intrinsics, and the ground truth at 200 Hz."""
     stamps = frame_stamps(count)
     times = range(stamps[0] - 20_000_000, stamps[-1] + 20_000_000, 5_000_000)
-    messages = {"/camera/image_raw/compressed": [picture(stamp, i) for i, stamp in enumerate(stamps)]}
+    messages = {"/camera/image_raw/compressed": [image_message(stamp, i) for i, stamp in enumerate(stamps)]}
     messages["/camera/camera_info"] = [camera_info(stamp) for stamp in stamps]
     if ground_truth == "twist":
         messages["/truth"] = [twist(time, motion(time)) for time in times]

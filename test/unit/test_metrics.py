@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from image_as_imu_ros.evaluation.metrics import Samples, ellipsoid_levels, metrics, sign_agrees, with_true_sign
+from image_as_imu_ros.evaluation.metrics import ellipsoid_levels, metrics, rotation_drift_deg
 from image_as_imu_ros.evaluation.plots import plot_error_against_blur, plot_reliability, plot_signs, plot_time_series
+from image_as_imu_ros.evaluation.samples import Samples, sign_agrees, with_true_sign
 
 
 def samples(true_angular, angular=None, true_linear=None, linear=None, **changes) -> Samples:
@@ -38,13 +39,18 @@ def test_a_perfect_run():
                 "frames": 2,
                 "rmse_angular": [0, 0, 0],
                 "rmse_linear": [0, 0, 0],
+                "bias_angular": [0, 0, 0],
+                "bias_linear": [0, 0, 0],
                 "axis_error_deg": {"median": 0, "p90": 0},
                 "magnitude_ratio": {"median": 1, "p10": 1, "p90": 1},
+                "linear_direction_error_deg": {"median": 0, "p90": 0},
+                "linear_magnitude_ratio": {"median": 1, "p10": 1, "p90": 1},
                 "direction_correct": 1.0,
             }
         ),
         "blurred": group,
-        "covariance": {"nees_angular": 0, "nees_linear": 0, "coverage95_angular": 1.0},
+        "covariance": {"nees_angular": 0, "nees_linear": 0, "coverage95_angular": 1.0, "coverage95_linear": 1.0},
+        "rotation_drift_deg_10s": None,
         "time_ms": {"p50": 20.0, "p95": 20.0},
     }
 
@@ -57,7 +63,7 @@ def test_known_errors():
     assert found["magnitude_ratio"]["median"] == pytest.approx(1.5)
 
 
-def test_a_reversed_estimate_has_the_right_axis_and_the_wrong_direction():
+def test_a_reversed_estimate_has_the_right_axis_and_the_wrong_sign():
     run = samples([[0, 0, 1]], angular=[[0, 0, -1]])
     found = metrics(run, 0.01)["all"]
     assert found["axis_error_deg"]["median"] == pytest.approx(0)
@@ -65,19 +71,19 @@ def test_a_reversed_estimate_has_the_right_axis_and_the_wrong_direction():
     assert found["rmse_angular"] == [0, 0, 2]
 
 
-def test_the_oracle_chooses_the_sign_but_does_not_answer_for_the_direction():
+def test_the_oracle_chooses_the_sign_but_does_not_answer_for_it():
     run = samples([[0, 0, 1]], angular=[[0, 0, -1]], true_linear=[[1, 0, 0]], linear=[[-1, 0, 0]])
     found = metrics(run, 0.01, oracle=True)["all"]
     assert found["rmse_angular"] == found["rmse_linear"] == [0, 0, 0]
     assert found["direction_correct"] == 0.0
 
 
-def test_only_a_known_direction_can_be_wrong():
+def test_only_a_known_sign_can_be_wrong():
     run = samples([[0, 0, 1], [0, 0, 1]], angular=[[0, 0, -1], [0, 0, 1]], resolved=np.array([False, True]))
     assert metrics(run, 0.01)["all"]["direction_correct"] == 1.0
 
 
-def test_a_camera_at_rest_has_no_axis_no_ratio_and_no_direction():
+def test_a_camera_at_rest_has_no_axis_no_ratio_and_no_sign():
     found = metrics(samples([[0, 0, 0.01]], angular=[[0.1, 0, 0]]), 0.01)["all"]
     assert found["axis_error_deg"] == {"median": None, "p90": None}
     assert found["magnitude_ratio"]["median"] is None
@@ -85,18 +91,20 @@ def test_a_camera_at_rest_has_no_axis_no_ratio_and_no_direction():
     assert found["rmse_angular"] == pytest.approx([0.1, 0, 0.01])
 
 
-def test_without_truth_all_figures_are_null_and_the_json_is_valid():
+def test_without_ground_truth_all_figures_are_null_and_the_json_is_valid():
     unknown = np.full((3, 3), np.nan)
     text = json.dumps(metrics(samples(unknown, angular=np.ones((3, 3)), linear=unknown), None), allow_nan=False)
     found = json.loads(text)
     assert found["frames"] == 3
     assert found["all"]["frames"] == 0
     assert found["all"]["rmse_angular"] is None
-    assert found["covariance"] == {"nees_angular": None, "nees_linear": None, "coverage95_angular": None}
+    assert set(found["covariance"].values()) == {None}
+    assert found["all"]["bias_linear"] is None
+    assert found["rotation_drift_deg_10s"] is None
     assert found["time_ms"]["p50"] == pytest.approx(20)
 
 
-def test_frames_without_truth_count_only_as_frames():
+def test_frames_without_ground_truth_count_only_as_frames():
     run = samples([[0, 0, 1], [np.nan] * 3], angular=[[0, 0, 1], [9, 9, 9]])
     found = metrics(run, 0.01)
     assert (found["frames"], found["all"]["frames"]) == (2, 1)
@@ -143,21 +151,59 @@ def test_an_ellipsoid_reaches_as_far_as_chi_squared_says():
     assert (wider < angular).all()
 
 
-def test_where_only_the_linear_velocity_is_known_it_tells_the_direction():
+def test_where_only_the_linear_velocity_is_known_it_gives_the_sign():
     unknown = np.full((2, 3), np.nan)
     run = samples(unknown, [[1, 0, 0]] * 2, [[1, 0, 0]] * 2, [[1, 0, 0], [-1, 0, 0]])
     assert sign_agrees(run).tolist() == [1.0, 0.0]
     assert with_true_sign(run).linear.tolist() == [[1, 0, 0], [1, 0, 0]]
 
 
+def test_v_is_judged_where_the_camera_truly_travels():
+    """0.1 m/s is too little; a sign that is open is not published."""
+    run = samples(
+        [[0, 0, 1]] * 4,
+        true_linear=[[0.3, 0, 0], [0, 0.4, 0], [0.1, 0, 0], [0, 0, 0.5]],
+        linear=[[0, 0.6, 0], [0, 0.2, 0], [0, 0, 9], [0, 0, -0.5]],
+        resolved=np.array([True, True, True, False]),
+    )
+    found = metrics(run, 0.01)["all"]
+    assert found["linear_direction_error_deg"]["median"] == pytest.approx(45)
+    assert found["linear_magnitude_ratio"]["median"] == pytest.approx(1.25)
+    assert found["bias_linear"] == pytest.approx([-0.4 / 3, 0.4 / 3, 3])
+    assert found["bias_angular"] == [0, 0, 0]
+
+
+def test_drift_is_the_angle_that_a_bias_makes_in_ten_seconds():
+    """About an axis that moves with the camera: 0.01 rad/s for 10 s, whatever the camera does."""
+    seconds = np.arange(0, 15, 0.05)
+    true = np.stack([np.sin(seconds), 0.5 * np.cos(2 * seconds), 0 * seconds], axis=1)
+    run = samples(true, true + np.array([0, 0, 0.01]), stamps=np.round(seconds * 1e9).astype(np.int64))
+    assert rotation_drift_deg(samples(true, true, stamps=run.stamps)) == pytest.approx(0, abs=1e-6)
+    assert 0.3 * np.degrees(0.1) < rotation_drift_deg(run) <= np.degrees(0.1) + 1e-6
+    at_rest = samples(0 * true, 0 * true + np.array([0, 0, 0.01]), stamps=run.stamps)
+    assert rotation_drift_deg(at_rest) == pytest.approx(np.degrees(0.1))
+
+
+def test_rotation_is_not_integrated_over_a_pause():
+    stamps = (np.r_[np.arange(0, 6, 0.1), np.arange(7, 13, 0.1)] * 1e9).astype(np.int64)
+    assert rotation_drift_deg(samples(np.zeros((len(stamps), 3)), stamps=stamps)) is None
+
+
+def test_no_samples_are_figures_without_values():
+    found = metrics(samples(np.empty((0, 3)), true_linear=np.empty((0, 3))), None)
+    assert found["frames"] == 0
+    assert found["all"]["rmse_angular"] is None
+    assert found["time_ms"]["p50"] is None
+
+
 def test_plots_are_drawn_whatever_is_missing(tmp_path):
-    turning = samples([[0, 0, 1], [np.nan] * 3, [0, 1, 0]], resolved=np.array([True, False, True]))
+    rotating = samples([[0, 0, 1], [np.nan] * 3, [0, 1, 0]], resolved=np.array([True, False, True]))
     moving = samples([[0, 0, 1]], true_linear=[[1, 0, 0]])
-    for name, run in {"turning": turning, "moving": moving}.items():
+    for name, run in {"rotating": rotating, "moving": moving}.items():
         plot_time_series(run, tmp_path / f"{name}.png", name)
         plot_error_against_blur(run, tmp_path / f"{name}_error.png", name)
         plot_reliability({"single": run, "none": run.select([])}, tmp_path / f"{name}_reliability.png", name)
-        plot_signs(run, tmp_path / f"{name}_directions.png", name)
+        plot_signs(run, tmp_path / f"{name}_signs.png", name)
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
-        for plot in ("error", "reliability", "directions"):
+        for plot in ("error", "reliability", "signs"):
             assert (tmp_path / f"{name}_{plot}.png").stat().st_size > 5_000

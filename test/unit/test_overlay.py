@@ -5,7 +5,7 @@ import pytest
 
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.config import EstimatorConfig, SignResolution
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.evaluation.overlay import draw_overlay
@@ -15,7 +15,7 @@ AMBER = np.array([30, 170, 255])
 
 
 class Streaks:
-    """Horizontal streaks of 12 px in all cells, of certain length and certain direction or not."""
+    """Horizontal streaks of 12 px in all cells, of certain length and certain orientation or not."""
 
     name = "streaks"
 
@@ -34,19 +34,19 @@ class Streaks:
 
 def overlay(image: np.ndarray, sigma: float = 0.1) -> np.ndarray:
     camera = Camera(image.shape[1], image.shape[0], image.shape[1], image.shape[1], image.shape[1] / 2, 50.0)
-    estimator = MotionEstimator(Streaks(sigma), EstimatorConfig(sign_resolution="axial"))
+    estimator = MotionEstimator(Streaks(sigma), EstimatorConfig(sign_resolution=SignResolution.AXIAL))
     return draw_overlay(image, estimator.update(Frame(image, 1, camera, Shutter(0.01))))
 
 
-def amber_pixels(picture: np.ndarray) -> np.ndarray:
-    return (np.abs(picture.astype(int) - AMBER).max(axis=2) < 60).nonzero()
+def amber_pixels(drawn: np.ndarray) -> np.ndarray:
+    return (np.abs(drawn.astype(int) - AMBER).max(axis=2) < 60).nonzero()
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (120, 160), (480, 640), (480, 640, 3), (1080, 1920, 3), (300, 100)])
 def test_any_size_gray_or_colour(shape):
-    picture = overlay(np.full(shape, 100, np.uint8))
-    assert picture.shape == (*shape[:2], 3)
-    assert picture.dtype == np.uint8
+    drawn = overlay(np.full(shape, 100, np.uint8))
+    assert drawn.shape == (*shape[:2], 3)
+    assert drawn.dtype == np.uint8
 
 
 def test_colour_images_keep_their_colours():
@@ -65,8 +65,8 @@ def test_the_given_image_is_left_alone():
 
 def test_streaks_have_their_true_length_and_lie_in_the_view():
     """12 px at 320 px width are 36 px at 960; the view is the middle 960 × 672 of 1200 × 672."""
-    picture = overlay(np.zeros((672, 1200), np.uint8))[:600]
-    rows, columns = amber_pixels(picture)
+    drawn = overlay(np.zeros((672, 1200), np.uint8))[:600]
+    rows, columns = amber_pixels(drawn)
     assert columns.min() >= 120 - 30
     assert columns.max() <= 1080 + 30
     assert columns.min() <= 120 + 60

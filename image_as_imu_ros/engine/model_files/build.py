@@ -1,8 +1,7 @@
-"""build_engine: ONNX model → TensorRT plan. On TensorRT 8.6 to 11; `tensorrt` is imported when something is built."""
+"""ONNX model → TensorRT plan. On TensorRT 8.6 to 11; `tensorrt` is imported when something is built."""
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from image_as_imu_ros.engine import cuda
 from image_as_imu_ros.engine.model_files import plans, precision
 from image_as_imu_ros.engine.model_files.half import halved
 from image_as_imu_ros.engine.model_files.plans import Plan
@@ -18,7 +16,6 @@ from image_as_imu_ros.engine.model_files.target import Target
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.nvidia import first_line, tensorrt, tensorrt_logger
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 
 if TYPE_CHECKING:
     import onnx
@@ -138,28 +135,3 @@ def progress_monitor(trt: Any, bar: tqdm) -> Any:
             pass
 
     return Monitor()
-
-
-def main(argv: list[str]) -> int:
-    """Run the command. Raises InputError: something is missing here, or the model cannot be built."""
-    args = _parser().parse_args(argv)
-    target = Target.here(args.model or resource(DEFAULT_MODEL), args.precision, args.dla_core)
-    workspace = None if args.workspace is None else args.workspace * 2**20
-    with cuda.current_context():
-        plan = plans.rebuild(target.plan_file, target.key, lambda: build(target, workspace))
-    print(f"{target.plan_file}: {len(plan.content) / 1e6:.1f} MB, {target.precision}, in {plan.build['seconds']} s")
-    print(f"for TensorRT {target.tensorrt} on {target.gpu.name}; nodes with engine tensorrt or auto find it there")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="build_engine", description="Builds the TensorRT plan that the node loads, so that its start is quick."
-    )
-    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help="ONNX file (default: the shipped one)")
-    parser.add_argument("--precision", choices=precision.PRECISIONS, default="auto", help="(default: fp16)")
-    parser.add_argument("--dla-core", type=int, default=-1, metavar="N", help="accelerator to use (default: none)")
-    parser.add_argument(
-        "--workspace", type=int, metavar="MIB", help="most memory for a layer while it runs (default: TensorRT's)"
-    )
-    return parser

@@ -33,7 +33,7 @@ class Baseline:
 
 
 def find_baseline(name: str) -> Baseline:
-    """A baseline by name, or "trajectory:FILE".
+    """Find a baseline by name, or "trajectory:FILE".
 
     Answers are kept in the user's cache and used again for the same frames and settings; those from files are not.
 

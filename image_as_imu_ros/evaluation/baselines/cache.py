@@ -24,7 +24,7 @@ _ARRAYS = ("angular", "linear", "piece")
 
 
 def answer_file(name: str, frames: Frames, settings: Any) -> Path:
-    """Where the answer of a baseline is kept.
+    """Return where the answer of a baseline is kept.
 
     Args:
         settings: a dataclass of what the answer depends on beside the frames.
@@ -35,7 +35,7 @@ def answer_file(name: str, frames: Frames, settings: Any) -> Path:
 
 
 def load_or_run(path: Path, run: Callable[[], Motion]) -> Motion:
-    """The stored answer if there is an undamaged one, else a new one, stored for the next time."""
+    """Load the stored answer if there is an undamaged one, else make a new one, stored for the next time."""
     with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return _load(path)
     motion = run()

@@ -44,19 +44,23 @@ class Settings:
 
 
 def load() -> ModuleType:
-    """The package pycolmap. Raises InputError: it is not installed."""
+    """Import the package pycolmap. Raises InputError: it is not installed."""
     pycolmap = optional("pycolmap", "colmap", "pip install pycolmap")
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
     return pycolmap
 
 
 def settings() -> Settings:
-    """Raises InputError: pycolmap is not installed."""
+    """Return its defaults.
+
+    Raises:
+        InputError: pycolmap is not installed.
+    """
     return Settings(load().__version__)
 
 
 def run(frames: Frames, settings: Settings) -> Motion:
-    """Poses by SIFT features and incremental mapping → velocities."""
+    """Find poses by SIFT features and incremental mapping → velocities."""
     pycolmap = load()
 
     def extract_and_match(database: Path, images: Path, reader_options: object) -> None:
@@ -70,7 +74,7 @@ def run(frames: Frames, settings: Settings) -> Motion:
 
 
 def reconstruct(frames: Frames, settings: Settings, extract_and_match: Callable[[Path, Path, object], None]) -> Motion:
-    """Poses by incremental mapping → velocities.
+    """Find poses by incremental mapping → velocities.
 
     Args:
         extract_and_match: fills a database: (path of the database, folder of images, pycolmap.ImageReaderOptions).
@@ -102,19 +106,19 @@ def reconstruct(frames: Frames, settings: Settings, extract_and_match: Callable[
 
 
 def write_images(frames: Frames, folder: Path) -> None:
-    """PNG files named after the frames' numbers; none where the image cannot be decoded."""
+    """Write PNG files named after the frames' numbers; none where the image cannot be decoded."""
     for number, image in enumerate(frames.images("rgb")):
         if image is not None:
             cv2.imwrite(str(folder / image_name(number)), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
 def image_name(number: int) -> str:
-    """Of a frame, such that names sort like frames."""
+    """Name the file of a frame such that names sort like frames."""
     return f"{number:06d}.png"
 
 
 def camera_parameters(camera: Camera) -> tuple[str, list[float]]:
-    """COLMAP's name and parameters of a lens. COLMAP's pixel (0, 0) is a corner, ours the middle of a pixel.
+    """Return COLMAP's name and parameters of a lens. COLMAP's pixel (0, 0) is a corner, ours the middle of a pixel.
 
     Raises:
         InputError: thin-prism or tilt coefficients, which COLMAP does not know.

@@ -55,14 +55,18 @@ class Settings:
 
 
 def settings() -> Settings:
-    """Raises InputError: DROID-SLAM, its weights or CUDA is not there."""
+    """Return its defaults.
+
+    Raises:
+        InputError: DROID-SLAM, its weights or CUDA is not there.
+    """
     optional("torch", "droid", "install PyTorch with CUDA")
     _weights()
     return Settings()
 
 
 def _weights() -> Path:
-    weights = Path(optional("droid", "droid", _HOW).__file__).resolve().parents[1] / "droid.pth"
+    weights = Path(optional("droid", "droid", _HOW).__file__ or "").resolve().parents[1] / "droid.pth"
     if not weights.is_file():
         raise InputError(f"the baseline droid needs DROID-SLAM's weights: download droid.pth to {str(weights)!r}")
     return weights
@@ -102,7 +106,7 @@ def run(frames: Frames, settings: Settings) -> Motion:
 
 
 def input_camera(camera: Camera) -> tuple[Camera, tuple[int, int]]:
-    """The camera of the images that DROID-SLAM gets, and their (width, height) before they are cropped to eighths."""
+    """Return the camera of DROID-SLAM's images, and their (width, height) before they are cropped to eighths."""
     scale = math.sqrt(_AREA / (camera.height * camera.width))
     width, height = int(camera.width * scale), int(camera.height * scale)
     small = pinhole(camera).resize(width, height)

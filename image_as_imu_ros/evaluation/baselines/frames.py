@@ -12,6 +12,7 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.recordings.recording import CameraMessages, Recording
+from image_as_imu_ros.recordings.topics import Topics
 
 
 @dataclass(frozen=True)
@@ -25,31 +26,30 @@ class Frames:
     """
 
     recording: Recording
-    topics: dict[str, str | None]
+    topics: Topics
     every: int
     stamps: np.ndarray
     camera: Camera
     digest: str
 
     @classmethod
-    def of(cls, recording: Recording, topics: dict[str, str | None], every: int = 1) -> Frames:
-        """Every so many-th frame of a recording, without those whose stamp is zero or not after the one before.
-
-        Args:
-            topics: "image" and "camera_info".
+    def of(cls, recording: Recording, topics: Topics, every: int = 1) -> Frames:
+        """Take every so many-th frame of a recording, without those whose stamp is zero or not after the one before.
 
         Raises:
             InputError: there are no frames, the camera is not calibrated, or it changes.
         """
-        stamps, camera, content = [], None, hashlib.sha256()
+        stamps: list[int] = []
+        camera: Camera | None = None
+        content = hashlib.sha256()
         for message in _messages(recording, topics, every):
             if camera is not None and message.camera() != camera:
                 raise InputError("the camera's intrinsics change during the recording; baselines take one camera only")
             camera = message.camera()
             stamps.append(message.stamp)
             content.update(message.image.data)
-        if not stamps:
-            raise InputError(f"the topic {topics['image']!r} has no frames for a baseline")
+        if camera is None:
+            raise InputError(f"the topic {topics.image!r} has no frames for a baseline")
         content.update(repr((camera, stamps)).encode())
         return cls(recording, topics, every, np.array(stamps, np.int64), camera, content.hexdigest())
 
@@ -57,7 +57,7 @@ class Frames:
         return len(self.stamps)
 
     def images(self, colour: str) -> Iterator[np.ndarray | None]:
-        """(H, W) uint8 for "gray", (H, W, 3) RGB for "rgb", one per stamp; None where it cannot be decoded."""
+        """Yield (H, W) uint8 for "gray", (H, W, 3) RGB for "rgb", one per stamp; None where it cannot be decoded."""
         for message in _messages(self.recording, self.topics, self.every):
             try:
                 image = message.decode_image(colour)
@@ -67,9 +67,9 @@ class Frames:
             yield image if fits else None
 
 
-def _messages(recording: Recording, topics: dict[str, str | None], every: int) -> Iterator[CameraMessages]:
+def _messages(recording: Recording, topics: Topics, every: int) -> Iterator[CameraMessages]:
     last = 0
-    for message in islice(recording.frames(topics["image"], topics["camera_info"]), 0, None, every):
+    for message in islice(recording.frames(topics.image, topics.camera_info), 0, None, every):
         if message.stamp > last:
             last = message.stamp
             yield message

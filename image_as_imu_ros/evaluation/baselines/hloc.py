@@ -28,14 +28,18 @@ class Settings(colmap.Settings):
 
 
 def settings() -> Settings:
-    """Raises InputError: hloc or pycolmap is not installed."""
+    """Return its defaults.
+
+    Raises:
+        InputError: hloc or pycolmap is not installed.
+    """
     for module in ("hloc.extract_features", "hloc.match_features", "hloc.utils.io"):
         optional(module, "hloc", _HOW)
     return Settings(colmap.load().__version__)
 
 
 def run(frames: Frames, settings: Settings) -> Motion:
-    """Poses by DISK, LightGlue and incremental mapping → velocities."""
+    """Find poses by DISK, LightGlue and incremental mapping → velocities."""
     pycolmap = colmap.load()
     extract_features, match_features, io = (
         optional(f"hloc.{module}", "hloc", _HOW) for module in ("extract_features", "match_features", "utils.io")
@@ -63,6 +67,6 @@ def run(frames: Frames, settings: Settings) -> Motion:
 
 
 def sequential_pairs(names: list[str], overlap: int) -> list[tuple[str, str]]:
-    """Each name with the `overlap` ones after it, and with those 2, 4, 8, … up to 2^(overlap − 1) after it."""
+    """Pair each name with the `overlap` ones after it, and with those 2, 4, 8, … up to 2^(overlap − 1) after it."""
     steps = sorted({*range(1, overlap + 1), *(2**power for power in range(overlap))})
     return [(name, names[i + step]) for i, name in enumerate(names) for step in steps if i + step < len(names)]

@@ -2,7 +2,7 @@
 
 The two models of a pair of views, a rotation about the camera's centre and an essential matrix, are both fitted
 robustly; the one that explains the tracks better for its number of parameters is taken (GRIC, Torr 1998). The length of
-a translation cannot be told from two views, so there is no linear velocity.
+a translation does not follow from two views, so there is no linear velocity.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,10 @@ from tqdm import tqdm
 
 from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.baselines.motion import NO_PIECE, Motion
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
+
+_NEW: Any = None  # OpenCV makes the array; its stubs do not know that
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,12 @@ class Settings:
 
 
 def settings() -> Settings:
-    """OpenCV is always there."""
+    """Return the defaults: OpenCV is always there."""
     return Settings()
 
 
 def run(frames: Frames, settings: Settings) -> Motion:
-    """Rotation from each frame to the next, at full resolution."""
+    """Find the rotation from each frame to the next, at full resolution."""
     angular = np.full((len(frames), 3), np.nan)
     failures: Counter[str] = Counter()
     started = time.perf_counter()
@@ -59,7 +63,7 @@ def run(frames: Frames, settings: Settings) -> Motion:
     for i, image in enumerate(images):
         if i > 0 and (image is None or before is None):
             failures["image cannot be decoded"] += 1
-        elif i > 0:
+        elif image is not None and before is not None:
             tracks = track(before, image, settings)
             rotation = None
             if len(tracks[0]) < settings.fewest:
@@ -67,9 +71,8 @@ def run(frames: Frames, settings: Settings) -> Motion:
             elif (rotation := fit_rotation(frames.camera, *tracks, settings)) is None:
                 failures["the tracks agree on no motion"] += 1
             else:
-                # Points turn the other way round than the camera.
-                turn = cv2.Rodrigues(rotation.T)[0][:, 0]
-                angular[i] = turn / ((frames.stamps[i] - frames.stamps[i - 1]) * 1e-9)
+                # Points rotate against the camera.
+                angular[i] = so3.log(rotation.T) / ((frames.stamps[i] - frames.stamps[i - 1]) * 1e-9)
         before = image
     seconds = (time.perf_counter() - started) / len(frames)
     piece = np.where(np.isfinite(angular).all(1), 0, NO_PIECE)
@@ -77,23 +80,23 @@ def run(frames: Frames, settings: Settings) -> Motion:
 
 
 def track(before: np.ndarray, now: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of one (H, W) uint8 image and where they are in the next, both (M, 2) px.
+    """Track corners of one (H, W) uint8 image into the next: where they are in both, (M, 2) px each.
 
     Pyramidal Lucas–Kanade, there and back again (Kalal et al. 2010).
     """
     corners = cv2.goodFeaturesToTrack(before, settings.features, settings.quality, settings.distance)
     if corners is None:
         return np.empty((0, 2)), np.empty((0, 2))
-    options = {"winSize": (settings.window, settings.window), "maxLevel": settings.levels}
-    forth, found, _ = cv2.calcOpticalFlowPyrLK(before, now, corners, None, **options)
-    back, found_again, _ = cv2.calcOpticalFlowPyrLK(now, before, forth, None, **options)
-    kept = (found & found_again).ravel().astype(bool)
+    window = (settings.window, settings.window)
+    forth, found, _ = cv2.calcOpticalFlowPyrLK(before, now, corners, _NEW, winSize=window, maxLevel=settings.levels)
+    back, found_again, _ = cv2.calcOpticalFlowPyrLK(now, before, forth, _NEW, winSize=window, maxLevel=settings.levels)
+    kept = np.logical_and(found, found_again).ravel()
     kept &= np.linalg.norm(back - corners, axis=2).ravel() < settings.back_and_forth
     return corners[kept, 0].astype(np.float64), forth[kept, 0].astype(np.float64)
 
 
 def fit_rotation(camera: Camera, before: np.ndarray, now: np.ndarray, settings: Settings) -> np.ndarray | None:
-    """The rotation (3, 3) that carries the rays of one view into those of the next; None if the tracks agree on none.
+    """Fit the rotation (3, 3) that carries the rays of one view into those of the next; None if the tracks fit none.
 
     Args:
         before, now: (M, 2) px, the same points in two images.
@@ -104,36 +107,37 @@ def fit_rotation(camera: Camera, before: np.ndarray, now: np.ndarray, settings: 
     if len(before) < settings.fewest:
         return None
     pixel = 1 / math.sqrt(camera.fx * camera.fy)
-    models = (_turning(before, now, settings, pixel), _moving(before, now, settings, pixel))
+    models = (_rotating(before, now, settings, pixel), _moving(before, now, settings, pixel))
     fitting = [model for model in models if model is not None]
     return min(fitting, key=lambda model: model[0])[1] if fitting else None
 
 
-def _turning(before: np.ndarray, now: np.ndarray, settings: Settings, pixel: float) -> tuple[float, np.ndarray] | None:
-    """(GRIC, rotation) of a camera that only turns."""
+def _rotating(before: np.ndarray, now: np.ndarray, settings: Settings, pixel: float) -> tuple[float, np.ndarray] | None:
+    """(GRIC, rotation) of a camera that only rotates."""
     _, inliers = cv2.findHomography(before, now, cv2.USAC_MAGSAC, settings.threshold * pixel)
     if inliers is None:
         return None
     inliers = inliers.ravel().astype(bool)
+    rotation, squared_error = np.eye(3), np.full(len(before), np.inf)
     for _ in range(5):  # from the plane that MAGSAC found to what fits a rotation
         if inliers.sum() < settings.fewest:
             return None
         rotation = _rotation_between(before[inliers], now[inliers])
-        turned = cv2.convertPointsToHomogeneous(before)[:, 0] @ rotation.T
-        squared_error = np.square(turned[:, :2] / turned[:, 2:] - now).sum(1) / 2
-        inliers = (squared_error < (settings.threshold * pixel) ** 2) & (turned[:, 2] > 0)
+        rotated = cv2.convertPointsToHomogeneous(before)[:, 0] @ rotation.T
+        squared_error = np.square(rotated[:, :2] / rotated[:, 2:] - now).sum(1) / 2
+        inliers = (squared_error < (settings.threshold * pixel) ** 2) & (rotated[:, 2] > 0)
     if inliers.sum() < settings.fewest:
         return None
     return _gric(squared_error / (settings.noise * pixel) ** 2, dimensions=2, parameters=3), rotation
 
 
 def _moving(before: np.ndarray, now: np.ndarray, settings: Settings, pixel: float) -> tuple[float, np.ndarray] | None:
-    """(GRIC, rotation) of a camera that turns and moves."""
+    """(GRIC, rotation) of a camera that rotates and moves."""
     threshold = settings.threshold * pixel
     essential, inliers = cv2.findEssentialMat(before, now, np.eye(3), cv2.USAC_MAGSAC, 0.999, threshold)
     if essential is None or essential.shape != (3, 3) or inliers.sum() < settings.fewest:
         return None
-    # The second one is half a turn about the baseline away from it, which nobody can follow from frame to frame.
+    # The second one is 180° about the baseline away from it, which nobody can follow from frame to frame.
     rotation = max(cv2.decomposeEssentialMat(essential)[:2], key=np.trace)
     line_now = cv2.convertPointsToHomogeneous(before)[:, 0] @ essential.T
     line_before = cv2.convertPointsToHomogeneous(now)[:, 0] @ essential
@@ -144,7 +148,7 @@ def _moving(before: np.ndarray, now: np.ndarray, settings: Settings, pixel: floa
 
 
 def _rotation_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """The rotation (3, 3) that carries rays (M, 2) onto rays with the least sum of squares (Kabsch 1976)."""
+    """Fit the rotation (3, 3) that carries rays (M, 2) onto rays with the least sum of squares (Kabsch 1976)."""
     before, now = (cv2.convertPointsToHomogeneous(rays)[:, 0] for rays in (before, now))
     before, now = (rays / np.linalg.norm(rays, axis=1, keepdims=True) for rays in (before, now))
     u, _, vt = np.linalg.svd(now.T @ before)

@@ -44,14 +44,18 @@ class Settings:
 
 
 def settings() -> Settings:
-    """Raises InputError: MASt3R is not installed."""
+    """Return its defaults.
+
+    Raises:
+        InputError: MASt3R is not installed.
+    """
     for module in ("torch", "mast3r.model", "mast3r.cloud_opt.sparse_ga"):
         optional(module, "mast3r", _HOW)
     return Settings()
 
 
 def run(frames: Frames, settings: Settings) -> Motion:
-    """Pairs of frames → point maps → one pose per frame → velocities.
+    """Align pairs of frames → point maps → one pose per frame → velocities.
 
     Raises:
         InputError: MASt3R gives up (not enough memory, too few frames).

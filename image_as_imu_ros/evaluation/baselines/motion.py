@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
+
+from image_as_imu_ros.geometry import so3
 
 NO_PIECE = -1  # of frames without an answer
 
@@ -31,7 +32,7 @@ class Motion:
     @property
     def answered(self) -> np.ndarray:
         """(N,) bool."""
-        return np.isfinite(self.angular).all(1)
+        return np.asarray(np.isfinite(self.angular).all(1))
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class Poses:
 
     @classmethod
     def unknown(cls, count: int) -> Poses:
-        """To be filled in."""
+        """Make poses to be filled in."""
         return cls(np.full((count, 3, 3), np.nan), np.full((count, 3), np.nan), np.full(count, NO_PIECE))
 
 
 def motion_of_poses(stamps: np.ndarray, poses: Poses, seconds: float, missing: str) -> Motion:
-    """Differences of consecutive poses, seen from the camera halfway.
+    """Take differences of consecutive poses, seen from the camera halfway.
 
     Args:
         stamps: (N,) int64 ns.
@@ -72,9 +73,9 @@ def motion_of_poses(stamps: np.ndarray, poses: Poses, seconds: float, missing: s
             reason = "another piece of the trajectory starts"
         else:
             elapsed = (stamps[i] - stamps[i - 1]) * 1e-9
-            turn = cv2.Rodrigues(poses.rotations[i - 1].T @ poses.rotations[i])[0][:, 0]
-            halfway = poses.rotations[i - 1] @ cv2.Rodrigues(turn / 2)[0]
-            angular[i] = turn / elapsed
+            rotation = so3.log(poses.rotations[i - 1].T @ poses.rotations[i])
+            halfway = poses.rotations[i - 1] @ so3.exp(rotation / 2)
+            angular[i] = rotation / elapsed
             linear[i] = halfway.T @ (poses.positions[i] - poses.positions[i - 1]) / elapsed
             piece[i] = poses.piece[i]
             continue
@@ -83,16 +84,17 @@ def motion_of_poses(stamps: np.ndarray, poses: Poses, seconds: float, missing: s
 
 
 def with_scale(motion: Motion, true_linear: np.ndarray) -> tuple[Motion, list[float]]:
-    """The motion with each piece scaled to the truth, by least squares as in Umeyama (1991), and the scales.
+    """Scale each piece to the ground truth, by least squares as in Umeyama (1991).
 
-    The truth of a recording is velocities, so the scale is fitted to displacements between frames in the camera's axes
-    and not to positions: the same sum of squares without the rotation and the offset between the two worlds.
+    The ground truth of a recording is velocities, so the scale is fitted to displacements between frames in the
+    camera's axes and not to positions: the same sum of squares without the rotation and the offset between the two
+    worlds.
 
     Args:
-        truth_linear: (N, 3) m/s over the same times; NaN where not known.
+        true_linear: (N, 3) m/s over the same times; NaN where not known.
 
     Returns:
-        Motion with `linear` in m/s, NaN in pieces whose scale is not known or comes out negative.
+        Motion with `linear` in m/s, NaN in pieces whose scale is not known or comes out negative; and the scales.
     """
     linear, scales = np.full_like(motion.linear, np.nan), []
     for piece in np.unique(motion.piece[motion.piece != NO_PIECE]):

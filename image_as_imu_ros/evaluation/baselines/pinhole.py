@@ -14,15 +14,16 @@ from image_as_imu_ros.geometry.motion_field import cell_centres
 
 
 def pinhole(camera: Camera) -> Camera:
-    """The same camera without distortion."""
+    """Return the same camera without distortion."""
     return replace(camera, distortion_model="", distortion=())
 
 
 def undistorted_images(frames: Frames) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, (H, W, 3) BGR uint8 as `pinhole` would see it) of the frames that can be decoded."""
+    """Yield (number, (H, W, 3) BGR uint8 as `pinhole` would see it) of the frames that can be decoded."""
     camera = frames.camera
     rays = pinhole(camera).rays(cell_centres(camera.height, camera.width, 1))
     source = camera.project(rays).astype(np.float32).reshape(camera.height, camera.width, 2)
     for number, image in enumerate(frames.images("rgb")):
         if image is not None:
-            yield number, cv2.remap(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), source, None, cv2.INTER_LINEAR)
+            bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+            yield number, cv2.remap(bgr, source[..., 0], source[..., 1], cv2.INTER_LINEAR)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.baselines.motion import Motion, Poses, motion_of_poses
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.so3 import rotation_matrices
 
 _MOST_APART = 0.01  # s
@@ -35,7 +35,7 @@ class Trajectory:
 
 
 def read_trajectory(path: str | Path) -> Trajectory:
-    """Read a file; what it holds tells its format.
+    """Read a file; what it holds says which format it is.
 
     - TUM: eight numbers, `seconds tx ty tz qx qy qz qw`.
     - KITTI: twelve numbers, the first three rows of a 4×4 matrix.
@@ -74,12 +74,12 @@ def read_trajectory(path: str | Path) -> Trajectory:
 
 
 def run(frames: Frames, trajectory: Trajectory) -> Motion:
-    """The motion between frames. Raises InputError: no pose belongs to any frame."""
+    """Find the motion between frames. Raises InputError: no pose belongs to any frame."""
     return motion_of_poses(frames.stamps, poses_at(trajectory, frames.stamps), np.nan, "no pose within 10 ms")
 
 
 def poses_at(trajectory: Trajectory, stamps: np.ndarray) -> Poses:
-    """Poses of frames with (N,) ns `stamps`.
+    """Interpolate poses at frames with (N,) ns `stamps`.
 
     Raises:
         InputError: no pose belongs to any frame.
@@ -100,15 +100,13 @@ def poses_at(trajectory: Trajectory, stamps: np.ndarray) -> Poses:
         before, after = sides[0], sides[-1]
         between = max(int(trajectory.stamps[after] - trajectory.stamps[before]), 1)
         share = np.clip((stamp - trajectory.stamps[before]) / between, 0, 1)
-        rotation = trajectory.rotations[before]
-        turn = cv2.Rodrigues(rotation.T @ trajectory.rotations[after])[0]
-        poses.rotations[i] = rotation @ cv2.Rodrigues(share * turn)[0]
+        poses.rotations[i] = so3.interpolate(trajectory.rotations[before], trajectory.rotations[after], share)
         poses.positions[i] = (1 - share) * trajectory.positions[before] + share * trajectory.positions[after]
         poses.piece[i] = 0
     if not (poses.piece == 0).any():
         raise InputError(
             f"no pose of the trajectory, {trajectory.stamps[0] * 1e-9:.3f} to {trajectory.stamps[-1] * 1e-9:.3f} s, is "
             f"within {1e3 * _MOST_APART:g} ms of a frame, {stamps[0] * 1e-9:.3f} to {stamps[-1] * 1e-9:.3f} s: "
-            "are both stamped by the same clock?"
+            "are both stamped by the same computer?"
         )
     return poses

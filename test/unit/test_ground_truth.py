@@ -1,4 +1,4 @@
-"""Truth at the frames: the same motion comes out of every kind of topic, and nothing out of gaps."""
+"""Ground truth at the frames: the same motion comes out of every kind of topic, and nothing out of pauses."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_the_velocity_is_averaged_over_the_exposure():
     assert mean[0] == pytest.approx([0.505, 0.625, 0.0], abs=0.02)
 
 
-def test_gaps_and_surroundings_are_not_invented():
+def test_pauses_and_surroundings_are_not_invented():
     stamps = START + np.array([0, 50, 100, 250, 300]) * 1_000_000
     ground_truth = GroundTruth(stamps, np.zeros((5, 3)), np.ones((5, 3)), "")
 
@@ -79,7 +79,7 @@ def test_gaps_and_surroundings_are_not_invented():
     assert known(75)
     assert known(280)
     assert not known(170)
-    assert not known(97), "the window reaches into the gap"
+    assert not known(97), "the window reaches into the pause"
     assert known(-15)
     assert known(315)
     assert not known(-25)
@@ -93,6 +93,6 @@ def test_repeated_and_unordered_stamps_and_broken_samples_do_no_harm(tmp_path):
     assert angular == pytest.approx(np.tile(ANGULAR, (3, 1)))
 
 
-def test_one_sample_is_no_truth(tmp_path):
+def test_one_sample_is_no_ground_truth(tmp_path):
     with pytest.raises(InputError, match="1 usable samples"):
         read(tmp_path, [bags.imu(START, ANGULAR)])

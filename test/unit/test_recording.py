@@ -18,10 +18,10 @@ def open_with(tmp_path, topics, **options) -> Recording:
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
-@pytest.mark.parametrize("make_picture", [bags.picture, bags.raw_picture])
-def test_frames_come_in_order_with_their_camera(tmp_path, storage, make_picture):
+@pytest.mark.parametrize("make_image", [bags.image_message, bags.raw_image_message])
+def test_frames_come_in_order_with_their_camera(tmp_path, storage, make_image):
     topics = {
-        "/camera/image_raw": [make_picture(stamp, i) for i, stamp in enumerate(STAMPS)],
+        "/camera/image_raw": [make_image(stamp, i) for i, stamp in enumerate(STAMPS)],
         "/camera/camera_info": [bags.camera_info(stamp) for stamp in STAMPS],
     }
     with open_with(tmp_path, topics, storage=storage) as recording:
@@ -42,7 +42,7 @@ def test_a_single_file_is_a_recording_too(tmp_path):
 
 def test_bags_of_older_distributions_hold_no_message_definitions(tmp_path):
     path = bags.write_recording(
-        tmp_path / "bag", {"/image": [bags.picture(STAMPS[0], 3)]}, storage=StoragePlugin.SQLITE3
+        tmp_path / "bag", {"/image": [bags.image_message(STAMPS[0], 3)]}, storage=StoragePlugin.SQLITE3
     )
     with sqlite3.connect(next(path.glob("*.db3"))) as database:
         database.execute("DELETE FROM message_definitions")
@@ -53,7 +53,7 @@ def test_bags_of_older_distributions_hold_no_message_definitions(tmp_path):
 
 def test_the_latest_camera_info_counts_and_the_first_serves_frames_before_it(tmp_path):
     topics = {
-        "/image": [bags.picture(stamp, 0) for stamp in STAMPS],
+        "/image": [bags.image_message(stamp, 0) for stamp in STAMPS],
         "/camera_info": [bags.camera_info(STAMPS[0], fx=111.0), bags.camera_info(STAMPS[1], fx=222.0)],
     }
     with open_with(tmp_path, topics, delays={"/camera_info": 1000}) as recording:
@@ -63,9 +63,9 @@ def test_the_latest_camera_info_counts_and_the_first_serves_frames_before_it(tmp
 
 def test_depth_is_matched_by_its_stamp_even_if_it_was_recorded_later(tmp_path):
     topics = {
-        "/image": [bags.picture(stamp, 0) for stamp in STAMPS],
+        "/image": [bags.image_message(stamp, 0) for stamp in STAMPS],
         "/camera_info": [bags.camera_info(STAMPS[0])],
-        "/camera/depth/image": [bags.depth_picture(STAMPS[0] + 1_000_000, 1.5), bags.depth_picture(STAMPS[2], 2.5)],
+        "/camera/depth/image": [bags.depth_message(STAMPS[0] + 1_000_000, 1.5), bags.depth_message(STAMPS[2], 2.5)],
     }
     with open_with(tmp_path, topics, delays={"/camera/depth/image": 60_000_000}) as recording:
         assert recording.image_topic() == "/image"
@@ -77,17 +77,17 @@ def test_depth_is_matched_by_its_stamp_even_if_it_was_recorded_later(tmp_path):
 
 
 class TestTopics:
-    IMAGE = (bags.picture(STAMPS[0], 0),)
+    IMAGE = (bags.image_message(STAMPS[0], 0),)
     INFO = (bags.camera_info(STAMPS[0]),)
     TWIST = (bags.twist(STAMPS[0], np.ones(6)),)
     IMU = (bags.imu(STAMPS[0], np.ones(3)),)
 
     def test_raw_is_taken_where_one_stream_is_recorded_twice(self, tmp_path):
-        raw = [bags.raw_picture(STAMPS[0], 0)]
+        raw = [bags.raw_image_message(STAMPS[0], 0)]
         with open_with(tmp_path, {"/image": raw, "/image/compressed": self.IMAGE}) as recording:
             assert recording.image_topic() == "/image"
 
-    def test_two_cameras_have_to_be_told_apart(self, tmp_path):
+    def test_two_cameras_have_to_be_named(self, tmp_path):
         topics = {"/left/image": self.IMAGE, "/right/image": self.IMAGE, "/left/camera_info": self.INFO}
         topics["/right/camera_info"] = self.INFO
         with open_with(tmp_path, topics) as recording:
@@ -95,19 +95,19 @@ class TestTopics:
                 recording.image_topic()
             assert recording.camera_info_topic("/right/image") == "/right/camera_info"
 
-    def test_a_twist_is_better_truth_than_a_gyroscope(self, tmp_path):
+    def test_a_twist_is_better_ground_truth_than_a_gyroscope(self, tmp_path):
         with open_with(tmp_path, {"/imu": self.IMU, "/truth": self.TWIST}) as recording:
             assert recording.ground_truth_topic() == "/truth"
             assert recording.ground_truth_topic("/imu") == "/imu"
 
-    def test_two_gyroscopes_have_to_be_told_apart(self, tmp_path):
+    def test_two_gyroscopes_have_to_be_named(self, tmp_path):
         with (
             open_with(tmp_path, {"/gyro": self.IMU, "/accel": self.IMU}) as recording,
             pytest.raises(InputError, match="--ground-truth-topic: /accel, /gyro"),
         ):
             recording.ground_truth_topic()
 
-    def test_there_need_not_be_truth(self, tmp_path):
+    def test_there_need_not_be_ground_truth(self, tmp_path):
         with open_with(tmp_path, {"/image": self.IMAGE}) as recording:
             assert recording.ground_truth_topic() is None
 

@@ -22,15 +22,15 @@ def gallery(offers: list[tuple[float, float]]) -> Gallery:
 
 def test_the_highest_scores_are_kept_the_highest_first():
     kept = gallery([(3, 0), (9, 2), (1, 4), (7, 6), (5, 8), (2, 10)])
-    assert [picture.score for picture in kept.pictures] == [9, 7, 5, 3]
+    assert [exhibit.score for exhibit in kept.exhibits] == [9, 7, 5, 3]
 
 
 def test_of_neighbours_the_higher_one_is_kept():
-    assert [picture.score for picture in gallery([(3, 0), (9, 0.5), (8, 0.9), (1, 2)]).pictures] == [9, 1]
+    assert [exhibit.score for exhibit in gallery([(3, 0), (9, 0.5), (8, 0.9), (1, 2)]).exhibits] == [9, 1]
 
 
 def test_a_score_that_is_not_known_is_none():
-    assert not gallery([(float("nan"), 0)]).pictures
+    assert not gallery([(float("nan"), 0)]).exhibits
 
 
 def test_nothing_is_drawn_that_is_not_kept():
@@ -39,10 +39,10 @@ def test_nothing_is_drawn_that_is_not_kept():
 
 
 @given(st.lists(st.tuples(scores, st.floats(0, 20))))
-def test_pictures_are_few_apart_ordered_and_hold_the_best_of_all(offers):
-    pictures = gallery(offers).pictures
-    stamps = sorted(picture.stamp for picture in pictures)
-    assert len(pictures) <= 4
+def test_exhibits_are_few_apart_ordered_and_hold_the_best_of_all(offers):
+    exhibits = gallery(offers).exhibits
+    stamps = sorted(exhibit.stamp for exhibit in exhibits)
+    assert len(exhibits) <= 4
     assert all(later - earlier >= SECOND for earlier, later in pairwise(stamps))
-    assert [picture.score for picture in pictures] == sorted((picture.score for picture in pictures), reverse=True)
-    assert max((picture.score for picture in pictures), default=0) == max((score for score, _ in offers), default=0)
+    assert [exhibit.score for exhibit in exhibits] == sorted((exhibit.score for exhibit in exhibits), reverse=True)
+    assert max((exhibit.score for exhibit in exhibits), default=0) == max((score for score, _ in offers), default=0)

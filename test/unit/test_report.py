@@ -16,7 +16,7 @@ import replay_bags as bags
 
 from image_as_imu_ros import commands as command_line
 
-SECTIONS = ["summary", "time", "blur", "covariance", "direction", "exposure", "frames", "settings"]
+SECTIONS = ["summary", "time", "blur", "covariance", "sign", "exposure", "frames", "settings"]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -24,7 +24,7 @@ class Page(HTMLParser):
     """What matters of a page.
 
     Attributes:
-        text: what is read. sections: ids. pictures: (source, alternative text). references: what the page would load
+        text: what is read. sections: ids. images: (source, alternative text). references: what the page would load
             or lead to.
     """
 
@@ -32,7 +32,7 @@ class Page(HTMLParser):
         super().__init__()
         self.text = ""
         self.sections: list[str] = []
-        self.pictures: list[tuple[str, str]] = []
+        self.images: list[tuple[str, str]] = []
         self.references: list[str] = []
         self._open: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ class Page(HTMLParser):
         if tag == "section":
             self.sections.append(attributes["id"])
         if tag == "img":
-            self.pictures.append((attributes["src"], attributes["alt"]))
+            self.images.append((attributes["src"], attributes["alt"]))
         if tag not in ("meta", "img", "br", "link", "input"):
             self._open.append(tag)
 
@@ -100,12 +100,12 @@ def test_it_holds_every_section_and_the_figures_of_metrics_json(report):
         "0.03 rad/s",
     ):
         assert setting in page.text
-    assert "before the truth was asked" in page.text
+    assert "before the ground truth was asked" in page.text
     assert "nan" not in page.text.lower()
 
 
 def test_other_systems_stand_beside_ours(report):
-    """KLT finds nothing in pictures of one grey."""
+    """KLT finds nothing in uniform images."""
     rows = re.findall(r"<tr>(.*?)</tr>", report.read_text(encoding="utf-8"), re.DOTALL)
     (ours,) = (row for row in rows if "ours, single, oracle" in row)
     (klt,) = (row for row in rows if "klt" in row and "at the frame" in row)
@@ -125,20 +125,20 @@ def test_it_needs_nothing_but_itself(report):
     assert report.stat().st_size < 3_000_000
 
 
-def test_every_picture_can_be_seen_and_is_described(report):
+def test_every_image_can_be_seen_and_is_described(report):
     page = Page(report)
-    assert len(page.pictures) >= 8
-    for source, text in page.pictures:
+    assert len(page.images) >= 8
+    for source, text in page.images:
         data = np.frombuffer(base64.b64decode(source.partition(",")[2]), np.uint8)
         assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape[0] > 50
         assert len(text) > 20
 
 
-def test_without_truth_there_is_a_report_that_says_so(tmp_path, exact_engine):
+def test_without_ground_truth_there_is_a_report_that_says_so(tmp_path, exact_engine):
     recording = bags.moving_camera(tmp_path / "bag", ground_truth="none")
     page = Page(evaluate(tmp_path / "out", recording, "--exposure", "0.01"))
     assert page.sections == SECTIONS
-    assert "holds no truth" in page.text
+    assert "holds no ground truth" in page.text
     assert "No other system was run" in page.text
     assert "Largest error" not in page.text
     assert "nan" not in page.text.lower()

@@ -9,7 +9,9 @@ import pytest
 import replay_bags as bags
 
 from image_as_imu_ros import commands as command_line
-from image_as_imu_ros.evaluation import evaluate
+from image_as_imu_ros.commands.evaluate import parse
+from image_as_imu_ros.evaluation.evaluate import evaluate
+from image_as_imu_ros.evaluation.results import write_figures
 from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.resources import DEFAULT_MODEL
 
@@ -28,10 +30,11 @@ def run(recording: Path, output: Path, *options: str) -> tuple[dict, list[dict]]
     return read(output)
 
 
-def run_without_pictures(recording: Path, output: Path, *options: str) -> tuple[dict, list[dict]]:
+def run_without_plots(recording: Path, output: Path, *options: str) -> tuple[dict, list[dict]]:
     """The same figures without the time that plots take."""
     output.mkdir(exist_ok=True)
-    evaluate.write_figures(evaluate.evaluate(evaluate.parse([str(recording), *options], evaluate.parser())), output)
+    command = parse([str(recording), *options])
+    write_figures(evaluate(command.recording, command.config), output)
     return read(output)
 
 
@@ -43,7 +46,7 @@ def read(output: Path) -> tuple[dict, list[dict]]:
 
 @pytest.mark.usefixtures("exact_engine")
 class TestWithAnExactEngine:
-    def test_the_truth_is_found(self, tmp_path, capsys):
+    def test_the_motion_is_found(self, tmp_path, capsys):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
         figures, table = run(recording, tmp_path / "out", "--exposure", "0.01", "--sign-resolution", "oracle")
         assert figures["frames"] == figures["all"]["frames"] == figures["blurred"]["frames"] == COUNT
@@ -64,13 +67,13 @@ class TestWithAnExactEngine:
 
     def test_the_exposure_is_found(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT, ground_truth="imu")
-        figures, _ = run_without_pictures(recording, tmp_path / "out", "--fit-exposure", "--sign-resolution", "oracle")
+        figures, _ = run_without_plots(recording, tmp_path / "out", "--fit-exposure", "--sign-resolution", "oracle")
         assert figures["exposure_s"] == pytest.approx(bags.EXPOSURE, rel=0.01)
         assert figures["all"]["magnitude_ratio"]["median"] == pytest.approx(1, abs=0.01)
         assert figures["all"]["rmse_linear"] is None
 
     def test_each_frames_exposure_is_taken_from_the_recording(self, tmp_path, capsys):
-        """The engine sees the blur of 10 ms: a frame that says 20 ms turned half as fast."""
+        """The engine sees the blur of 10 ms: a frame that says 20 ms rotated half as fast."""
         exposures = [bags.exposure(stamp, 0.01 + 0.01 * (i % 2)) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
         recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/exposure": exposures})
         figures, table = run(recording, tmp_path / "out", "--sign-resolution", "oracle")
@@ -79,16 +82,14 @@ class TestWithAnExactEngine:
             assert float(row["angular_y"]) == pytest.approx(-4 / factor, abs=0.02)
         assert figures["exposure_s"] == 0.015
         assert "15.00 ms (median of /camera/exposure)" in capsys.readouterr().out
-        given, _ = run_without_pictures(
-            recording, tmp_path / "given", "--exposure", "0.01", "--sign-resolution", "oracle"
-        )
+        given, _ = run_without_plots(recording, tmp_path / "given", "--exposure", "0.01", "--sign-resolution", "oracle")
         assert max(given["all"]["rmse_angular"]) < 0.01, "what is given wins"
 
     def test_a_frames_exposure_moves_its_stamp_to_mid_exposure(self, tmp_path):
         """A frame that says its exposure in µs and is stamped when it begins."""
         exposures = [bags.exposure(stamp - 5_000_000, 1e4) for stamp in bags.frame_stamps(COUNT)]
-        pictures = [bags.picture(stamp - 5_000_000, i) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
-        topics = {"/camera/image_raw/compressed": pictures, "/a": exposures, "/exposure_of_others": exposures[:1]}
+        images = [bags.image_message(stamp - 5_000_000, i) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
+        topics = {"/camera/image_raw/compressed": images, "/a": exposures, "/exposure_of_others": exposures[:1]}
         recording = bags.moving_camera(tmp_path / "bag", COUNT, **topics)
         options = (
             "--exposure",
@@ -100,14 +101,14 @@ class TestWithAnExactEngine:
             "--stamp-reference",
             "start",
         )
-        _, table = run_without_pictures(recording, tmp_path / "out", *options)
+        _, table = run_without_plots(recording, tmp_path / "out", *options)
         assert [int(row["stamp_ns"]) for row in table] == bags.frame_stamps(COUNT)
 
     def test_exposures_of_camera_ros_stand_in_its_diagnostics(self, tmp_path):
-        told = [bags.diagnostics(stamp, ExposureTime="10000") for stamp in bags.frame_stamps(COUNT)]
+        drivers = [bags.diagnostics(stamp, ExposureTime="10000") for stamp in bags.frame_stamps(COUNT)]
         others = [bags.diagnostics(stamp + 1, temperature="40") for stamp in bags.frame_stamps(COUNT)]
-        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/diagnostics": told + others})
-        figures, _ = run_without_pictures(recording, tmp_path / "out", "--exposure", "camera_ros")
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/diagnostics": drivers + others})
+        figures, _ = run_without_plots(recording, tmp_path / "out", "--exposure", "camera_ros")
         assert figures["exposure_s"] == pytest.approx(0.01)
 
     def test_frames_whose_exposure_is_missing_or_impossible_are_left_out(self, tmp_path, capsys):
@@ -118,7 +119,7 @@ class TestWithAnExactEngine:
         assert figures["frames"] == COUNT - 4
         said = capsys.readouterr().err
         for reason in (
-            "1 frames were not used: the recording tells no exposure with this image's stamp",
+            "1 frames were not used: the recording holds no exposure with this image's stamp",
             "2 frames were not used: exposure time is 0.0 s",
             "1 frames were not used: exposure time is nan s",
         ):
@@ -126,24 +127,24 @@ class TestWithAnExactEngine:
 
     @pytest.mark.parametrize(("reference", "offset"), [("start", -15_000_000), ("end", 15_000_000)])
     def test_stamps_and_readout_move_to_mid_exposure(self, tmp_path, reference, offset):
-        pictures = [bags.picture(stamp + offset, i) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
-        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/image_raw/compressed": pictures})
+        images = [bags.image_message(stamp + offset, i) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/image_raw/compressed": images})
         options = ("--exposure", "0.01", "--stamp-reference", reference, "--readout-time", "0.02")
-        figures, table = run_without_pictures(recording, tmp_path / "out", *options, "--sign-resolution", "oracle")
+        figures, table = run_without_plots(recording, tmp_path / "out", *options, "--sign-resolution", "oracle")
         assert [int(row["stamp_ns"]) for row in table] == bags.frame_stamps(COUNT)
         assert max(figures["all"]["rmse_angular"]) < 0.02
 
     def test_rotation_only_says_nothing_about_linear_velocity(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
         options = ("--exposure", "0.01", "--motion-model", "rotation")
-        figures, table = run_without_pictures(recording, tmp_path / "out", *options)
+        figures, table = run_without_plots(recording, tmp_path / "out", *options)
         assert figures["all"]["rmse_linear"] is None
         assert figures["covariance"]["nees_linear"] is None
         assert table[0]["linear_x"] == ""
 
-    def test_pictures_without_texture_leave_the_direction_open(self, tmp_path):
+    def test_images_without_texture_leave_the_sign_open(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
-        figures, table = run_without_pictures(
+        figures, table = run_without_plots(
             recording, tmp_path / "out", "--exposure", "0.01", "--sign-resolution", "centered"
         )
         assert figures["frames"] == COUNT
@@ -152,14 +153,14 @@ class TestWithAnExactEngine:
 
     def test_every_nth_frame(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
-        figures, table = run_without_pictures(recording, tmp_path / "out", "--exposure", "0.01", "--every", "5")
+        figures, table = run_without_plots(recording, tmp_path / "out", "--exposure", "0.01", "--every", "5")
         assert figures["frames"] == 3
         assert [int(row["stamp_ns"]) for row in table] == bags.frame_stamps(COUNT)[::5]
 
     def test_both_measurements_stand_side_by_side(self, tmp_path, capsys):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
         figures, table = run(recording, tmp_path / "out", "--exposure", "0.01", "--measurement", "auto")
-        assert list(figures["measurements"]) == ["single"], "pictures of one grey cannot be aligned"
+        assert list(figures["measurements"]) == ["single"], "uniform images cannot be aligned"
         assert figures["measurements"]["single"]["all"] == figures["all"]
         assert {row["measurement"] for row in table} == {"single"}
         assert {row["alignment_doubt"] for row in table[1:]} == {"no texture"}
@@ -173,14 +174,14 @@ class TestWithAnExactEngine:
         assert command_line.run("evaluate", [str(recording), *options]) == 2
         assert "none of the frames on '/camera/image_raw/compressed' can be used: no texture" in capsys.readouterr().err
 
-    def test_the_truths_own_noise_widens_what_is_expected(self, tmp_path):
+    def test_the_ground_truths_own_noise_widens_what_is_expected(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
         options = ("--exposure", "0.0105", "--sign-resolution", "oracle")
-        strict, _ = run_without_pictures(recording, tmp_path / "a", *options)
-        lenient, _ = run_without_pictures(recording, tmp_path / "b", *options, "--ground-truth-std", "0.5")
+        strict, _ = run_without_plots(recording, tmp_path / "a", *options)
+        lenient, _ = run_without_plots(recording, tmp_path / "b", *options, "--ground-truth-std", "0.5")
         assert lenient["covariance"]["nees_angular"] < 0.7 * strict["covariance"]["nees_angular"]
 
-    def test_without_truth_there_are_estimates_and_no_errors(self, tmp_path):
+    def test_without_ground_truth_there_are_estimates_and_no_errors(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT, ground_truth="none")
         figures, table = run(recording, tmp_path / "out", "--exposure", "0.01")
         assert figures["frames"] == len(table) == COUNT
@@ -204,29 +205,29 @@ class TestWithAnExactEngine:
         assert imus[2].angular_velocity.y == twists[2].twist.twist.angular.y == pytest.approx(-4, abs=0.01)
         assert twists[2].twist.twist.linear.y == pytest.approx(-0.2, abs=0.03)
 
-    def test_an_open_direction_is_not_written(self, tmp_path):
+    def test_an_open_sign_is_not_written(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
         run(recording, tmp_path / "out", "--exposure", "0.01", "--write-bag", str(tmp_path / "estimates"))
         with Recording(tmp_path / "estimates") as estimates:
             assert not list(estimates.messages("/imu/data_raw"))
 
     def test_measured_depth_is_used_when_asked_for(self, tmp_path):
-        """Depth three times as far as the engine believes triples v."""
-        depth = [bags.depth_picture(stamp, 7.5) for stamp in bags.frame_stamps(COUNT)]
+        """Depth three times as far as the engine says triples v."""
+        depth = [bags.depth_message(stamp, 7.5) for stamp in bags.frame_stamps(COUNT)]
         recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/depth": depth})
         options = ("--exposure", "0.01", "--sign-resolution", "oracle")
-        network, _ = run_without_pictures(recording, tmp_path / "a", *options)
-        measured, _ = run_without_pictures(recording, tmp_path / "b", *options, "--depth-topic", "auto")
+        network, _ = run_without_plots(recording, tmp_path / "a", *options)
+        measured, _ = run_without_plots(recording, tmp_path / "b", *options, "--depth-topic", "auto")
         assert measured["all"]["rmse_linear"][1] > 5 * network["all"]["rmse_linear"][1]
 
     def test_bad_frames_are_counted_and_left_out(self, tmp_path, capsys):
         stamps = bags.frame_stamps(COUNT)
-        pictures = [bags.picture(stamp, i) for i, stamp in enumerate(stamps)]
-        pictures[2].data = pictures[2].data[:-20]
-        pictures[5] = bags.picture(stamps[4], 4)
-        pictures[6] = bags.picture(stamps[4], 4)
-        pictures[7] = bags.picture(0, 7)
-        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/image_raw/compressed": pictures})
+        images = [bags.image_message(stamp, i) for i, stamp in enumerate(stamps)]
+        images[2].data = images[2].data[:-20]
+        images[5] = bags.image_message(stamps[4], 4)
+        images[6] = bags.image_message(stamps[4], 4)
+        images[7] = bags.image_message(0, 7)
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/image_raw/compressed": images})
         figures, _ = run(recording, tmp_path / "out", "--exposure", "0.01", "--stamp-reference", "start")
         assert figures["frames"] == COUNT - 4
         said = capsys.readouterr().err
@@ -254,24 +255,25 @@ class TestBadInput:
 
     @pytest.mark.parametrize("option", ["--every=0", "--ground-truth-std=-1"])
     def test_impossible_numbers(self, recording, capsys, option):
-        assert option.split("=")[0] in self.fails(capsys, recording, "--exposure", "0.01", option)
+        name = option.split("=")[0].removeprefix("--").replace("-", "_")
+        assert name in self.fails(capsys, recording, "--exposure", "0.01", option)
 
     def test_no_exposure(self, recording, capsys):
         assert "--fit-exposure" in self.fails(capsys, recording)
 
     def test_no_exposure_of_that_kind(self, recording, capsys):
         said = self.fails(capsys, recording, "--exposure", "camera_ros")
-        assert "no topic of type diagnostic_msgs/msg/DiagnosticArray in the recording tells it" in said
+        assert "no topic of type diagnostic_msgs/msg/DiagnosticArray in the recording has it" in said
 
     @pytest.mark.usefixtures("exact_engine")
     def test_diagnostics_of_something_else(self, tmp_path, capsys):
         others = [bags.diagnostics(bags.FIRST_STAMP, temperature="40")]
         recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/diagnostics": others})
         said = self.fails(capsys, recording, "--exposure", "camera_ros")
-        assert "'/diagnostics' tells no exposure times" in said
+        assert "'/diagnostics' holds no exposure times" in said
 
     def test_two_exposures_for_one_run(self, recording, capsys):
-        assert "--exposure-topic" in self.fails(capsys, recording, "--exposure", "0.01", "--exposure-topic", "/x")
+        assert "exposure_topic" in self.fails(capsys, recording, "--exposure", "0.01", "--exposure-topic", "/x")
 
     @pytest.mark.parametrize("value", ["0", "-0.01", "nan", "inf", "20"])
     def test_impossible_exposure(self, recording, capsys, value):
@@ -304,14 +306,14 @@ class TestBadInput:
         )
 
     @pytest.mark.usefixtures("exact_engine")
-    def test_truth_of_another_time(self, tmp_path, capsys):
+    def test_ground_truth_of_another_time(self, tmp_path, capsys):
         ground_truth = [bags.twist(stamp - 10**12, np.ones(6)) for stamp in bags.frame_stamps(COUNT)]
         recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/truth": ground_truth})
         assert "does not overlap" in self.fails(capsys, recording, "--exposure", "0.01")
 
     @pytest.mark.usefixtures("exact_engine")
     @pytest.mark.parametrize("options", [("--fit-exposure",), ("--exposure", "0.01", "--sign-resolution", "oracle")])
-    def test_truth_is_needed_but_not_there(self, tmp_path, capsys, options):
+    def test_ground_truth_is_needed_but_not_there(self, tmp_path, capsys, options):
         recording = bags.moving_camera(tmp_path / "bag", COUNT, ground_truth="none")
         assert "needs ground truth" in self.fails(capsys, recording, *options)
 
@@ -348,7 +350,7 @@ def recorded(name: str) -> Path:
 def test_burst_of_a_hand_held_camera(measurement, tmp_path):
     """It also slides, which explains the image motion in part."""
     shutter = ("--exposure", "0.02", "--stamp-reference", "start", "--readout-time", "0.0244944")
-    figures, table = run_without_pictures(recorded("handheld_burst"), tmp_path, *shutter, "--measurement", measurement)
+    figures, table = run_without_plots(recorded("handheld_burst"), tmp_path, *shutter, "--measurement", measurement)
     estimate, ground_truth = (
         np.array([[float(row[f"{name}_{axis}"]) for axis in "xyz"] for row in table])
         for name in ("angular", "truth_angular")
@@ -364,8 +366,8 @@ def test_burst_of_a_hand_held_camera(measurement, tmp_path):
     assert ratio.max() <= 1.2
 
 
-def test_camera_turned_by_hand_over_a_desk(tmp_path):
-    figures, _ = run_without_pictures(recorded("desk_rpy_a"), tmp_path, "--fit-exposure", "--sign-resolution", "oracle")
+def test_camera_rotated_by_hand_over_a_desk(tmp_path):
+    figures, _ = run_without_plots(recorded("desk_rpy_a"), tmp_path, "--fit-exposure", "--sign-resolution", "oracle")
     assert figures["frames"] == 361
     assert figures["blurred"]["frames"] >= 100
     assert figures["blurred"]["axis_error_deg"]["median"] <= 8

@@ -1,0 +1,48 @@
+"""benchmark_recordings: a list of recordings → one table of errors per sequence and method, and a report of each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from image_as_imu_ros.evaluation.benchmark_recordings import benchmark_recordings, read_list
+from image_as_imu_ros.evaluation.benchmark_table import markdown
+from image_as_imu_ros.evaluation.config import command_line
+from image_as_imu_ros.evaluation.results import make_folder
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the command line asks for."""
+
+    list: Path
+    output: Path
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; 1 if a recording could not be evaluated. Raises InputError: the list cannot be used."""
+    command = _parse(argv)
+    listed = read_list(command.list)
+    sequences = []
+    for one, sequence in benchmark_recordings(listed, make_folder(command.output)):
+        if sequence is None:
+            print(f"{len(sequences) + 1}/{len(listed)} {one.name}: {command_line(one.path, one.config)}")
+            continue
+        if sequence.failure:
+            print(f"{one.name}: {sequence.failure}", file=sys.stderr)
+        sequences.append(sequence)
+    print(f"\n{markdown(sequences)}\ntable.md, table.tex and a report of each recording in {command.output}")
+    return int(any(sequence.failure for sequence in sequences))
+
+
+def _parse(argv: list[str]) -> Command:
+    parser = argparse.ArgumentParser(
+        prog="benchmark_recordings",
+        description="Evaluate a list of recordings: errors per axis, sequence and method as Markdown and LaTeX.",
+    )
+    parser.add_argument("list", type=Path, metavar="LIST", help="YAML file, see docs/evaluate.md")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results (default: output/LIST)")
+    args = parser.parse_args(argv)
+    return Command(args.list, args.output or Path("output") / args.list.stem)

@@ -1,0 +1,56 @@
+"""demo: a simulated camera, the node, and a comparison with ground truth; three processes on real DDS."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from image_as_imu_ros.demo import LONGEST, SHORTEST, DemoConfig, play, set_ros_environment
+from image_as_imu_ros.demo.child import DemoError
+from image_as_imu_ros.demo.recording import EXPOSURE, RATE, frame_count
+from image_as_imu_ros.estimation.config import EstimatorConfig, MotionModel
+from image_as_imu_ros.resources import DEFAULT_MODEL, resource
+
+
+def main(argv: list[str]) -> int:
+    """Run the command. Returns 0, or 1 with a reason on stderr if a part of the demo failed."""
+    config = _parse(argv)
+    set_ros_environment()
+    # Being terminated ends the children as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    frames = frame_count(config.seconds)
+    print(f"playing {frames} frames at {RATE:g} Hz, exposure {1e3 * EXPOSURE:g} ms, into blur_imu_node", flush=True)
+    try:
+        played = play(config)
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{played.table}\n")
+    print(f"estimates against ground truth: {played.time_series}\nthe most blurred frame:         {played.streaks}")
+    return 0
+
+
+def _parse(argv: list[str]) -> DemoConfig:
+    parser = argparse.ArgumentParser(
+        prog="demo",
+        description="Renders a shaken camera with true motion blur, plays it over DDS into blur_imu_node and compares "
+        "its answers with the ground truth.",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/demo"), help="folder for plots and logs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=LONGEST, help=f"to play, {SHORTEST:g} to {LONGEST:g} (default: %(default)g)"
+    )
+    parser.add_argument("--model", type=Path, help="ONNX model file instead of the shipped one")
+    parser.add_argument(
+        "--motion-model",
+        choices=tuple(MotionModel),
+        type=MotionModel,
+        default=EstimatorConfig.motion_model,
+        help="ω and v, or ω only (default: %(default)s)",
+    )
+    args = parser.parse_args(argv)
+    return DemoConfig(args.output, args.seconds, args.model or resource(DEFAULT_MODEL), args.motion_model)

@@ -1,0 +1,61 @@
+"""Exposure times of a recording's frames: given, recorded frame by frame, estimated, or fitted to the ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.frame import Shutter
+from image_as_imu_ros.evaluation.samples import Samples, with_true_sign
+from image_as_imu_ros.recordings.exposures import Exposures
+
+_FEWEST_TO_FIT = 5  # blurred frames with ground truth
+
+
+@dataclass(frozen=True)
+class Shutters:
+    """How each frame of a recording was exposed.
+
+    Attributes:
+        shared: what holds for all frames.
+        exposures: each frame's own exposure time; None: that of `shared`.
+    """
+
+    shared: Shutter
+    exposures: Exposures | None = None
+
+    def of(self, header_stamp: int) -> Shutter:
+        """Return the shutter of the image stamped `header_stamp` ns.
+
+        Raises:
+            InputError: the recording holds no usable exposure of this image.
+        """
+        if self.exposures is None:
+            return self.shared
+        return replace(self.shared, exposure=self.exposures.of(header_stamp))
+
+
+def fit_exposure(samples: Samples, guess: float) -> float:
+    """Find the exposure time, s, that makes estimates of ω as large as the ground truth.
+
+    Blur gives the rotation during the exposure, ω̂·guess, so the exposure is that rotation over the true rate: the
+    median over the blurred frames, each projected on the true axis with the sign of the ground truth.
+
+    Args:
+        samples: estimated with `guess` s for the exposure.
+
+    Raises:
+        InputError: fewer than five blurred frames have ground truth.
+    """
+    samples = with_true_sign(samples.select(samples.blurred & np.isfinite(samples.true_angular).all(1)))
+    squared_rate = np.square(samples.true_angular).sum(1)
+    rotating = squared_rate > 0
+    if rotating.sum() < _FEWEST_TO_FIT:
+        raise InputError(
+            f"only {rotating.sum()} clearly blurred frames have ground truth, too few to fit the exposure; give it: "
+            "--exposure"
+        )
+    along = np.einsum("ni,ni->n", samples.angular, samples.true_angular)[rotating] / squared_rate[rotating]
+    return float(guess * np.median(along))

@@ -1,0 +1,68 @@
+"""The files of an evaluation: figures, tables, plots, overlays and the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.evaluation import comparison
+from image_as_imu_ros.evaluation.evaluation import Evaluation
+from image_as_imu_ros.evaluation.plots import (
+    plot_comparison,
+    plot_error_against_blur,
+    plot_exposure,
+    plot_measurements,
+    plot_reliability,
+    plot_signs,
+    plot_time_series,
+)
+from image_as_imu_ros.evaluation.report import write_report
+from image_as_imu_ros.evaluation.run import exposures_of
+from image_as_imu_ros.evaluation.tables import write_frames
+
+
+def write_results(evaluation: Evaluation, folder: Path) -> None:
+    """Write all that docs/evaluate.md names, but the bag."""
+    write_figures(evaluation, folder)
+    _draw(evaluation, folder)
+    write_report(evaluation, folder)
+
+
+def write_figures(evaluation: Evaluation, folder: Path) -> None:
+    """Write metrics.json, frames.csv and, with baselines, comparison.md."""
+    (folder / "metrics.json").write_text(json.dumps(evaluation.figures, indent=1, allow_nan=False) + "\n")
+    write_frames(folder / "frames.csv", evaluation.run, evaluation.samples)
+    if evaluation.comparison:
+        (folder / "comparison.md").write_text(comparison.table(evaluation.figures["baselines"]))
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder for results.
+
+    Raises:
+        InputError: there is a file of that name, or it is not allowed.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output folder {str(path)!r} cannot be made: {error.strerror}") from None
+    return Path(path)
+
+
+def _draw(evaluation: Evaluation, folder: Path) -> None:
+    name, run, samples = evaluation.name, evaluation.run, evaluation.samples
+    plot_time_series(samples, folder / "time_series.png", name)
+    plot_measurements(evaluation.by_measurement, folder / "measurements.png", name)
+    plot_exposure(*exposures_of(run), folder / "exposure.png", name)
+    plot_signs(evaluation.decided, folder / "signs.png", name)
+    if samples.has_ground_truth.any():
+        ground_truth_std = evaluation.config.ground_truth_std
+        plot_error_against_blur(samples.select(samples.signed), folder / "error_by_blur.png", name)
+        plot_reliability(evaluation.by_measurement, folder / "reliability.png", name, ground_truth_std)
+    if evaluation.comparison:
+        plot_comparison(evaluation.comparison, folder / "comparison.png", name)
+    for exhibit in (*run.most_blurred.exhibits, *run.worst.exhibits, *run.best.exhibits):
+        cv2.imwrite(str(folder / f"frame_{exhibit.stamp}.png"), exhibit.overlay)

@@ -1,0 +1,112 @@
+"""Estimated and true velocities side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+BLURRED_PX = 4.0  # mean predicted flow at 320 px image width from which a frame counts as blurred
+
+_VISIBLE_PX = 1.0  # mean predicted flow from which an open sign matters: nobody publishes such frames
+
+# Below these, the axis, the ratio and the sign of a motion are those of the ground truth's noise.
+LEAST_ANGULAR = 0.1  # rad/s
+LEAST_LINEAR = 0.05  # m/s
+
+P = TypeVar("P", bound="VelocityPairs")
+
+
+@dataclass(frozen=True)
+class VelocityPairs:
+    """What a method answered, and what was true at the same times, in the camera's optical frame. NaN where not known.
+
+    Attributes:
+        stamps: (N,) int64 ns, the middles of the times that the velocities are about.
+        linear, angular: (N, 3) estimates, m/s and rad/s.
+        true_linear, true_angular: (N, 3).
+    """
+
+    stamps: np.ndarray
+    linear: np.ndarray
+    angular: np.ndarray
+    true_linear: np.ndarray
+    true_angular: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    def select(self: P, chosen: Any) -> P:
+        """Return those at an index or mask."""
+        return replace(self, **{one.name: getattr(self, one.name)[chosen] for one in fields(self)})
+
+    @property
+    def has_ground_truth(self) -> np.ndarray:
+        """(N,) bool: some of the ground truth is known."""
+        return np.asarray(np.isfinite(self.true_angular).all(1) | np.isfinite(self.true_linear).all(1))
+
+    @property
+    def angular_error(self) -> np.ndarray:
+        """(N, 3) rad/s."""
+        return self.angular - self.true_angular
+
+    @property
+    def linear_error(self) -> np.ndarray:
+        """(N, 3) m/s."""
+        return self.linear - self.true_linear
+
+
+@dataclass(frozen=True)
+class Samples(VelocityPairs):
+    """Our estimates of a run beside the ground truth, with their published sign.
+
+    Attributes:
+        covariance: (N, 6, 6) of (linear, angular).
+        mean_flow: (N,) mean predicted blur, px at 320 px image width.
+        resolved: (N,) bool, whether the sign was known.
+        seconds: (N,) time spent on the frame.
+    """
+
+    covariance: np.ndarray
+    mean_flow: np.ndarray
+    resolved: np.ndarray
+    seconds: np.ndarray
+
+    @property
+    def signed(self) -> np.ndarray:
+        """(N,) bool: the sign is known, or there is too little motion for it to matter."""
+        return self.resolved | (self.mean_flow < _VISIBLE_PX)
+
+    @property
+    def blurred(self) -> np.ndarray:
+        """(N,) bool."""
+        return self.mean_flow >= BLURRED_PX
+
+
+def sign_agrees(samples: VelocityPairs) -> np.ndarray:
+    """Tell whether estimate and ground truth have the same sign: 1.0 or 0.0; NaN where it hardly moves or is not known.
+
+    Judged on ω where it is known, else on v: less than 90° between them. (N,) float.
+    """
+    return _agrees(samples, LEAST_ANGULAR, LEAST_LINEAR)
+
+
+def with_true_sign(samples: Samples) -> Samples:
+    """Return the samples with the ground truth's sign, as known; where that does not tell, they keep theirs."""
+    sign = np.where(_agrees(samples, 0.0, 0.0) == 0, -1.0, 1.0)[:, None]
+    resolved = np.ones(len(samples), bool)
+    return replace(samples, linear=sign * samples.linear, angular=sign * samples.angular, resolved=resolved)
+
+
+def _agrees(samples: VelocityPairs, least_angular: float, least_linear: float) -> np.ndarray:
+    by_angular = _same_half_space(samples.angular, samples.true_angular, least_angular)
+    by_linear = _same_half_space(samples.linear, samples.true_linear, least_linear)
+    return np.where(np.isfinite(samples.true_angular).all(1), by_angular, by_linear)
+
+
+def _same_half_space(estimate: np.ndarray, ground_truth: np.ndarray, least: float) -> np.ndarray:
+    """(N, 3), (N, 3) → (N,): 1 below 90°, 0 above; NaN where ground truth is below `least` or something is NaN."""
+    product = np.einsum("ni,ni->n", estimate, ground_truth)
+    tells = np.isfinite(product) & (product != 0) & (np.linalg.norm(ground_truth, axis=1) >= least)
+    return np.where(tells, (product > 0).astype(float), np.nan)

@@ -1,0 +1,107 @@
+"""One image and its camera → velocity up to sign."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.engine.config import EngineConfig
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, SignResolution
+from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame, Shutter
+from image_as_imu_ros.evaluation.engines import open_engine
+from image_as_imu_ros.geometry.camera import Camera
+
+_STAMP = 1  # ns; an image on its own has no time, a frame needs one
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """How an image file is evaluated.
+
+    Attributes:
+        fx: focal length, px. fy: None for the same.
+        cx, cy: principal point, px; None for the middle.
+        exposure: s.
+        estimator: its measurement and sign resolution say nothing about a single image.
+    """
+
+    fx: float
+    fy: float | None
+    cx: float | None
+    cy: float | None
+    exposure: float
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+
+    def camera(self, width: int, height: int) -> Camera:
+        """Return the camera of an image of this size.
+
+        Raises:
+            InputError: a value is not finite or not positive.
+        """
+        return Camera(
+            width,
+            height,
+            fx=self.fx,
+            fy=self.fx if self.fy is None else self.fy,
+            cx=(width - 1) / 2 if self.cx is None else self.cx,
+            cy=(height - 1) / 2 if self.cy is None else self.cy,
+        )
+
+
+def estimate_image(path: str | Path, config: ImageConfig) -> tuple[np.ndarray, MotionEstimate]:
+    """Estimate the velocity from the blur of an image file, with an arbitrary sign.
+
+    Returns:
+        The image, (H, W) or (H, W, 3) RGB uint8, and the estimate.
+
+    Raises:
+        InputError: file, camera, exposure or model cannot be used.
+    """
+    shutter = Shutter(config.exposure)
+    options = replace(config.estimator, measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
+    with closing(open_engine(config.engine)) as engine:
+        estimator = MotionEstimator(engine, options)
+        image = read_image(path, engine.info.colour)
+        estimate = estimator.update(Frame(image, _STAMP, config.camera(image.shape[1], image.shape[0]), shutter))
+    if estimate is None:
+        raise InputError(f"image file {str(path)!r} has no answer")
+    return image, estimate
+
+
+def read_image(path: str | Path, colour: str) -> np.ndarray:
+    """Read an image upright: (H, W) uint8 for "gray", (H, W, 3) RGB for "rgb".
+
+    Raises:
+        InputError: there is no such file, or OpenCV cannot read it.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"image file {str(path)!r} does not exist")
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR)
+    except cv2.error as error:  # more pixels than OpenCV takes
+        raise InputError(f"image file {str(path)!r} cannot be read: {error.err}") from None
+    if image is None:
+        raise InputError(f"image file {str(path)!r} cannot be read as an image (JPEG, PNG, …)")
+    return image if colour == "gray" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_image(path: str | Path, bgr: np.ndarray) -> None:
+    """Write an image file.
+
+    Raises:
+        InputError: the folder does not exist or OpenCV does not know the suffix.
+    """
+    try:
+        written = cv2.imwrite(str(path), bgr)
+    except cv2.error:
+        written = False
+    if not written:
+        raise InputError(f"{str(path)!r} cannot be written: does its folder exist, and does it end in .png or .jpg?")
