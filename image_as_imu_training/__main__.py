@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.frame import STAMP_REFERENCES
+from image_as_imu_ros.estimation.frame import StampReference
 
 DATA = Path.home() / ".cache" / "image_as_imu" / "training"
 _TRAIN = "Settings and their values are in image_as_imu_training/training/config; docs/training.md explains them."
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--fit-exposure", dest="exposure", action="store_const", const=None, help="fit one exposure time to the truth"
     )
     label.add_argument("--model", type=Path, help="ONNX file that fits the exposure (default: the shipped one)")
-    label.add_argument("--stamp-reference", choices=STAMP_REFERENCES, default="middle", help="(default: middle)")
+    label.add_argument("--stamp-reference", choices=tuple(StampReference), default="middle", help="(default: middle)")
     label.add_argument("--readout-time", type=float, default=0.0, metavar="S", help="of a rolling shutter (default: 0)")
     for name in ("image", "camera-info", "ground-truth"):
         label.add_argument(f"--{name}-topic", metavar="TOPIC", help="(default: as in evaluate)")

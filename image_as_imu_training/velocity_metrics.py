@@ -201,7 +201,7 @@ def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelI
 
 def _uncertainty(calibration: ModelInfo, cells: float) -> Uncertainty:
     return Uncertainty(
-        linear_prior_std=_ANY_TRANSLATION,
+        linear_velocity_std=_ANY_TRANSLATION,
         correlated_cells=cells,
         flow_log_std=calibration.flow_log_std,
         typical_relative_sigma=calibration.typical_relative_sigma,

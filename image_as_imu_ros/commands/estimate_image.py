@@ -12,9 +12,10 @@ import numpy as np
 
 from image_as_imu_ros.engine import ENGINES, load_engine
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.blur_solver import MOTION_MODELS
-from image_as_imu_ros.estimation.estimator import MotionEstimate, MotionEstimator, Options
-from image_as_imu_ros.estimation.frame import Frame, check_exposure
+from image_as_imu_ros.estimation.config import EstimatorConfig, MotionModel
+from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame, Shutter, check_exposure
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     check_exposure(args.exposure)
     with closing(load_engine(args.model or resource(DEFAULT_MODEL), args.engine)) as engine:
-        estimator = MotionEstimator(engine, Options(motion_model=args.motion_model, sign_resolution="axial"))
+        estimator = MotionEstimator(engine, EstimatorConfig(motion_model=args.motion_model, sign_resolution="axial"))
         image = read_image(args.image, engine.info.colour)
         height, width = image.shape[:2]
         camera = Camera(
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
             cx=(width - 1) / 2 if args.cx is None else args.cx,
             cy=(height - 1) / 2 if args.cy is None else args.cy,
         )
-        estimate = estimator.update(Frame(image, _STAMP, camera, args.exposure))
+        estimate = estimator.update(Frame(image, _STAMP, camera, Shutter(args.exposure)))
     if args.output:
         write_image(args.output, draw_overlay(image, estimate))
     print(json.dumps(as_dict(estimate)) if args.json else _describe(estimate, args.motion_model))
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cx", type=float, metavar="PX", help="principal point (default: the middle)")
     parser.add_argument("--cy", type=float, metavar="PX", help="principal point (default: the middle)")
     parser.add_argument("--exposure", type=float, required=True, metavar="S", help="exposure time, s")
-    parser.add_argument("--motion-model", choices=MOTION_MODELS, default="full", help="(default: full)")
+    parser.add_argument("--motion-model", choices=tuple(MotionModel), default="full", help="(default: full)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--output", metavar="FILE", help="write the picture with its streaks and the fitted field")
     parser.add_argument("--model", help="ONNX file (default: the shipped one)")

@@ -13,8 +13,7 @@ from image_as_imu_ros.demo.child import DemoError
 from image_as_imu_ros.demo.motion import LEVER_ARM, LONGEST
 from image_as_imu_ros.demo.recording import EXPOSURE, RATE, frame_count, open_recording, rendered
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.blur_solver import MOTION_MODELS
-from image_as_imu_ros.estimation.estimator import Options
+from image_as_imu_ros.estimation.config import EstimatorConfig, MotionModel
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 
 _SHORTEST = 1.0  # s
@@ -49,7 +48,7 @@ def main(argv: list[str]) -> int:
     print(f"\n{report.table(comparison, diagnostics)}\n")
     time_series, streaks = output / "time_series.png", output / "streaks.png"
     report.draw_time_series(comparison, time_series)
-    options = Options(motion_model=arguments.motion_model, lever_arm=LEVER_ARM)
+    options = EstimatorConfig(motion_model=arguments.motion_model, lever_arm=LEVER_ARM)
     report.draw_streaks(open_recording(path, frames), arguments.model, options, streaks)
     print(f"estimates against truth: {time_series}\nthe most blurred frame:  {streaks}")
     return 0
@@ -70,8 +69,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="ONNX model file instead of the shipped one")
     parser.add_argument(
         "--motion-model",
-        choices=MOTION_MODELS,
-        default=Options.motion_model,
+        choices=tuple(MotionModel),
+        default=EstimatorConfig.motion_model,
         help="ω and v, or ω only (default: %(default)s)",
     )
     arguments = parser.parse_args(argv)

@@ -11,8 +11,9 @@ import numpy as np
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.listener import Answer
 from image_as_imu_ros.demo.recording import CAMERA, EXPOSURE, RATE, Recording
-from image_as_imu_ros.estimation.estimator import MotionEstimator, Options
-from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.evaluation.metrics import Samples, metrics
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.evaluation.plots import plot_time_series
@@ -122,13 +123,13 @@ def draw_time_series(comparison: Comparison, path: Path) -> None:
     plot_time_series(comparison.samples, path, title="Velocity from motion blur, through ROS 2")
 
 
-def draw_streaks(recording: Recording, model: Path | str, options: Options, path: Path) -> None:
+def draw_streaks(recording: Recording, model: Path | str, options: EstimatorConfig, path: Path) -> None:
     """Write the most blurred frame with its streaks, estimated again here, after the frames before it."""
     blurriest = blurriest_frame(recording)
     estimator = MotionEstimator.from_model(model, options)
     for index in range(max(0, blurriest - 3), blurriest + 1):
         image = cv2.cvtColor(recording.frames[index], cv2.COLOR_BGR2RGB)
-        estimate = estimator.update(Frame(image, round(1e9 * recording.times[index]), CAMERA, EXPOSURE))
+        estimate = estimator.update(Frame(image, round(1e9 * recording.times[index]), CAMERA, Shutter(EXPOSURE)))
     cv2.imwrite(str(path), draw_overlay(image, estimate))
 
 

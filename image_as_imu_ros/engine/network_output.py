@@ -36,6 +36,11 @@ class NetworkOutput:
     smoothing: float = 0.0
 
     @property
+    def mean_flow(self) -> float:
+        """Mean length of the streaks, px of the network's input."""
+        return float(np.hypot(self.axial_flow[0], self.axial_flow[1]).mean())
+
+    @property
     def relative_sigma(self) -> float:
         """How little this frame shows: median over cells of the spread along q, relative to the streak's length.
 

@@ -1,13 +1,18 @@
 """Motion from the dark lines in the spectra of a blurred image.
 
 Blur along a straight streak f (px over the exposure) multiplies the spectrum at a frequency k by sinc(f·k): it is dark
-where f·k is a whole number other than zero, whatever the texture. These lines tell the length and direction of streaks
-to a few percent, but many motions darken some line by chance. So the network's answer is the start and the prior, the
-lines refine it, and how clear they are says how far the refined answer is to be believed.
+where f·k is a whole number other than zero, whatever the texture. These lines tell the length and orientation of
+streaks to a few percent, but many motions darken some line by chance. So the network's answer is the start and the
+prior, the lines refine it, and how clear they are says how probable the refined answer is.
 
-Windows of 64 px, at full and at half resolution, are transformed; their log power, less a smooth function of the
-frequency, is compared with g·log sinc²(f·k), where f follows from the motion of the whole camera and the gain g from
-the image.
+Windows are transformed at full and at half resolution. Their log power L, less a smooth function of the frequency, is
+compared with what a motion x leads one to expect, E(x) = log(sinc²(f·k) + smear + floor), less its smooth part, times a
+gain g that follows from the image. With n the variance of a value and Λ the prior's information, x minimises
+
+    (x − x₀)ᵀ·Λ·(x − x₀) − 2·LLR(x),    2·LLR(x) = Σ w·(2·g·E·L − g²·E²) / n,
+
+where LLR is the log-likelihood ratio of the motion against any blur. A chance c that the best of many motions has
+anyway makes 1 / (1 + exp(c − LLR)) the posterior probability that the lines are those of the blur.
 """
 
 from __future__ import annotations
@@ -20,29 +25,12 @@ from functools import cache
 import cv2
 import numpy as np
 
+from image_as_imu_ros.estimation.config import SPECTRUM
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 
-_WINDOW = 64  # px
-_FOLDED = _WINDOW // 2
-_STEP = 32  # px from one window to the next, at most
-_LOWEST, _HIGHEST = 3.5 / _WINDOW, 0.43  # cycles/px; below, windows leak, above, cameras show little
-_SHORTEST_PX = 1.5  # mean streak; the first dark line of shorter ones is beyond what cameras show
-_LONGEST_PX = 18.0  # mean streak; the lines of longer ones are too close to be told apart at full resolution
-_ROUNDING = 1 / 12  # variance of 8-bit values
-_FLOOR = 0.015  # power, relative to no blur, that noise and changes of speed leave in the lines
-_SMEAR = 0.6 / _WINDOW  # cycles/px by which a window smears the lines
+_FOLDED = SPECTRUM.window // 2
 _LOG_POWER_VARIANCE = math.pi**2 / 6  # of a periodogram
-_REPEATED = 40.0  # values that share an error: windows overlap, textures have lines; by rendered frames
-_NOISE = _LOG_POWER_VARIANCE * _REPEATED
-_FAINT = 0.1  # of the median window's power; windows with less do not count
-_SCALES = np.exp(0.115 * np.arange(-6, 8))  # lengths to start from, relative to the prior's
-_LOWEST_GAIN, _HIGHEST_GAIN = 0.1, 1.5  # without any gain, nothing would show where to go
-_CATCHMENT_PX = 1.0  # root mean square; a start that is less far off leads to the same lines
-_SPARSE = 3  # of so many windows one decides where to start
-_ITERATIONS = 8
-_NEGLIGIBLE = 0.05  # of the cost
-_CHANCE = 5.0  # evidence, as χ², that the best motion may have by chance; by rendered frames
 _TINY = np.float32(1e-6)  # cycles
 
 
@@ -51,18 +39,19 @@ class Refined:
     """A refined motion.
 
     Attributes:
-        motion: (P,). covariance: (P, P).
-        evidence: by how much the lines speak for this motion rather than against any blur, as χ².
+        motion: (P,). covariance: (P, P), prior included. information: (P, P) that the lines alone have about it.
+        log_likelihood_ratio: of this motion against any blur.
     """
 
     motion: np.ndarray
     covariance: np.ndarray
-    evidence: float
+    information: np.ndarray
+    log_likelihood_ratio: float
 
     @property
-    def belief(self) -> float:
+    def posterior_probability(self) -> float:
         """How probable it is, 0…1, that these are lines of the blur, and not chance."""
-        return 1 / (1 + math.exp((_CHANCE - self.evidence) / 2))
+        return 1 / (1 + math.exp(SPECTRUM.chance - self.log_likelihood_ratio))
 
 
 @dataclass(frozen=True)
@@ -86,9 +75,9 @@ class WindowGrid:
         """For images of `camera`, of which a network predicts one cell per `stride` px."""
         rows, columns = (_starts(side // shrink) for side in (camera.height, camera.width))
         corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
-        centres = (corners[:, ::-1] + _WINDOW / 2) * shrink - 0.5
+        centres = (corners[:, ::-1] + SPECTRUM.window / 2) * shrink - 0.5
         matrix = MotionFieldMatrix.at(camera, centres)
-        offsets = np.arange(-1, 2) * shrink * _WINDOW // 8 // stride
+        offsets = np.arange(-1, 2) * shrink * SPECTRUM.window // 8 // stride
         grid = camera.height // stride, camera.width // stride
         near = [
             np.clip(centres[:, axis, None] // stride + offsets, 0, size - 1).astype(int)
@@ -112,7 +101,9 @@ class Windows:
     def of(cls, camera: Camera, stride: int) -> Windows:
         """For images of `camera`, of which a network predicts one cell per `stride` px."""
         smallest = min(camera.width, camera.height)
-        return cls(tuple(WindowGrid.of(camera, stride, shrink) for shrink in (1, 2) if smallest // shrink >= _WINDOW))
+        return cls(
+            tuple(WindowGrid.of(camera, stride, shrink) for shrink in (1, 2) if smallest // shrink >= SPECTRUM.window)
+        )
 
     def spectra(self, image: np.ndarray, blur: float, depth: np.ndarray | None) -> BlurSpectra | None:
         """Spectra that may show a blur, or None if it is too short or the image too small.
@@ -121,10 +112,10 @@ class Windows:
             image: (H, W) or (H, W, 3) uint8. blur: mean length of the streaks, px.
             depth: see `BlurSpectra.of`.
         """
-        if not self.grids or blur < _SHORTEST_PX:
+        if not self.grids or blur < SPECTRUM.shortest_blur:
             return None
         luminance = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        grids = self.grids if blur <= _LONGEST_PX else self.grids[-1:]
+        grids = self.grids if blur <= SPECTRUM.longest_blur else self.grids[-1:]
         return BlurSpectra.joined([BlurSpectra.of(luminance, grid, depth) for grid in grids])
 
 
@@ -147,15 +138,17 @@ class BlurSpectra:
         """Of a luminance image (H, W) uint8. Unknowns are (v, ω), given the depth (h, w) m of the cells, else ω."""
         if grid.shrink > 1:
             image = cv2.resize(image, None, fx=1 / grid.shrink, fy=1 / grid.shrink, interpolation=cv2.INTER_AREA)
-        windows = np.lib.stride_tricks.sliding_window_view(image, (_WINDOW, _WINDOW))[tuple(grid.corners.T)]
+        windows = np.lib.stride_tricks.sliding_window_view(image, (SPECTRUM.window, SPECTRUM.window))[
+            tuple(grid.corners.T)
+        ]
         taper, frequencies = _taper(), _frequencies()
         tapered = windows * taper
         tapered -= (tapered.sum((1, 2), keepdims=True) / taper.sum()) * taper
         spectra = np.fft.rfft2(_folded(tapered)).reshape(len(windows), -1)[:, frequencies.index]
         power = np.square(spectra.real) + np.square(spectra.imag)
         mean = power.mean(1)
-        weights = (mean > _FAINT * np.median(mean)).astype(np.float32)
-        log_power = np.log(power + np.float32(_ROUNDING * np.square(taper).sum()))
+        weights = (mean > SPECTRUM.faint * np.median(mean)).astype(np.float32)
+        log_power = np.log(power + np.float32(SPECTRUM.rounding * np.square(taper).sum()))
         matrix = grid.matrix.angular
         if depth is not None:
             inverse = 1 / depth.reshape(-1)[grid.cells]
@@ -180,62 +173,67 @@ class BlurSpectra:
         )
 
     def refine(self, motion: np.ndarray, covariance: np.ndarray) -> Refined:
-        """The most probable motion (P,), given one from elsewhere with its covariance (P, P), and the lines."""
+        """Find the most probable motion (P,), given one from elsewhere with its covariance (P, P), and the lines."""
         prior = np.linalg.inv(covariance)
-        some = BlurSpectra(self.matrix[:, :, ::_SPARSE], self.log_power[::_SPARSE], _SPARSE * self.weights[::_SPARSE])
+        some = BlurSpectra(
+            self.matrix[:, :, :: SPECTRUM.sparsity],
+            self.log_power[:: SPECTRUM.sparsity],
+            SPECTRUM.sparsity * self.weights[:: SPECTRUM.sparsity],
+        )
         starts = [motion]
-        scale = min(_SCALES, key=lambda scale: some._compare(scale * motion, motion, prior).cost)
+        scale = min(_scales(), key=lambda scale: some._compare(scale * motion, motion, prior).score)
         if scale != 1:
             starts.append(scale * motion)
-        doubted = self._most_doubted(covariance)
-        if np.sqrt(np.square(doubted @ self.matrix).sum(0).mean()) > _CATCHMENT_PX:
-            starts += [motion - doubted, motion + doubted]
+        offset = self._least_certain(covariance)
+        if np.sqrt(np.square(offset @ self.matrix).sum(0).mean()) > SPECTRUM.catchment:
+            starts += [motion - offset, motion + offset]
         found = [some._descend(start, motion, prior)[0].motion for start in starts]
-        start = min(found, key=lambda found: self._compare(found, motion, prior).cost)
+        start = min(found, key=lambda found: self._compare(found, motion, prior).score)
         best, information = self._descend(start, motion, prior)
-        return Refined(best.motion, np.linalg.inv(information)[:-1, :-1], best.evidence)
+        refined = np.linalg.inv(information)[:-1, :-1]
+        return Refined(best.motion, refined, np.linalg.inv(refined) - prior, best.log_likelihood_ratio)
 
-    def _most_doubted(self, covariance: np.ndarray) -> np.ndarray:
-        """(P,) by how much the motion is off, one standard deviation, where that changes the streaks most."""
+    def _least_certain(self, covariance: np.ndarray) -> np.ndarray:
+        """Offset (P,) of the motion, one standard deviation, where that changes the streaks most."""
         one_sigma = np.linalg.cholesky(covariance)
         flow = self.matrix.transpose(0, 2, 1).reshape(-1, len(covariance)) @ one_sigma
-        return one_sigma @ np.linalg.eigh(flow.T @ flow).eigenvectors[:, -1]
+        return one_sigma @ np.linalg.eigh(flow.T @ flow)[1][:, -1]
 
     def _descend(
         self, start: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray
     ) -> tuple[_Comparison, np.ndarray]:
-        """The least cost downhill from a motion (Levenberg–Marquardt), and the information there, gain included."""
+        """Descend from a motion (Levenberg–Marquardt) to where it ends and the information there, gain included."""
         best = self._compare(start, prior_motion, prior)
         information, gradient = self._normal_equations(best, prior_motion, prior)
         damping = 1e-3
-        for _ in range(_ITERATIONS):
+        for _ in range(SPECTRUM.iterations):
             step = np.linalg.solve(information + damping * np.diag(np.diag(information)), gradient)[:-1]
             found = self._compare(best.motion + step, prior_motion, prior)
-            if found.cost >= best.cost:
+            if found.score >= best.score:
                 damping *= 10
                 continue
-            gained, best, damping = best.cost - found.cost, found, damping / 3
+            gained, best, damping = best.score - found.score, found, damping / 3
             information, gradient = self._normal_equations(best, prior_motion, prior)
-            if gained < _NEGLIGIBLE:
+            if gained < SPECTRUM.negligible:
                 break
         return best, information
 
     def _compare(self, motion: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray) -> _Comparison:
-        """Expected spectra of a motion, with the gain that suits the image best."""
+        """Predict the spectra of a motion, with the gain that suits the image best."""
         flow = (motion @ self.matrix).astype(np.float32)
         phase = flow.T @ _frequencies().value
         angle = np.float32(math.pi) * (np.abs(phase) + _TINY)
         sinc = np.sin(angle) / angle
-        smear = np.float32(_SMEAR**2) * np.square(flow).sum(0)[:, None] / (1 + np.square(phase))
-        power = np.square(sinc) + smear + np.float32(_FLOOR)
+        smear = np.float32(SPECTRUM.smear**2) * np.square(flow).sum(0)[:, None] / (1 + np.square(phase))
+        power = np.square(sinc) + smear + np.float32(SPECTRUM.floor)
         expected = _frequencies().without_smooth_part(np.log(power))
         weighted = self.weights[:, None] * expected
         product, square = float(np.vdot(weighted, self.log_power)), float(np.vdot(weighted, expected))
-        gain = min(max(product / max(square, 1e-9), _LOWEST_GAIN), _HIGHEST_GAIN)
-        evidence = (2 * gain * product - gain**2 * square) / _NOISE
+        gain = min(max(product / max(square, 1e-9), SPECTRUM.lowest_gain), SPECTRUM.highest_gain)
+        doubled_ratio = (2 * gain * product - gain**2 * square) / _noise()
         moved = motion - prior_motion
-        cost = moved @ prior @ moved - evidence
-        return _Comparison(motion, phase, sinc, smear, power, expected, gain, evidence, cost)
+        score = float(moved @ prior @ moved) - doubled_ratio
+        return _Comparison(motion, phase, sinc, smear, power, expected, gain, doubled_ratio / 2, score)
 
     def _normal_equations(
         self, at: _Comparison, prior_motion: np.ndarray, prior: np.ndarray
@@ -255,7 +253,7 @@ class BlurSpectra:
         against = np.empty((len(smooth), 3))
         against[:, :2] = (by_phase * residual) @ frequencies.value.T
         against[:, 2] = (at.expected * residual).sum(1)
-        weights = self.weights.astype(np.float64) / _NOISE
+        weights = self.weights.astype(np.float64) / _noise()
         size = self.matrix.shape[1]
         jacobian = np.zeros((len(weights), 3, size + 1))
         jacobian[:, :2, :size], jacobian[:, 2, size] = self.matrix.transpose(2, 0, 1), 1
@@ -273,9 +271,11 @@ class _Comparison:
     """Expected spectra of a motion beside those of an image.
 
     Attributes:
-        phase: (W, F) f·k. sinc: of that. smear: see _SMEAR. power: what all of it leaves, relative to no blur.
+        phase: (W, F) f·k. sinc: of that. smear: see
+            `SpectrumConstants.smear`. power: what all of it leaves, relative to no blur.
         expected: (W, F) log power, less its smooth part.
-        gain: see the module. evidence: see `Refined`. cost: that of the prior, less the evidence.
+        gain: see the module. log_likelihood_ratio: see `Refined`.
+        score: what is minimised, see the module.
     """
 
     motion: np.ndarray
@@ -285,8 +285,8 @@ class _Comparison:
     power: np.ndarray
     expected: np.ndarray
     gain: float
-    evidence: float
-    cost: float
+    log_likelihood_ratio: float
+    score: float
 
     def slope(self) -> np.ndarray:
         """(W, F) derivative of log power by f·k."""
@@ -321,11 +321,11 @@ class _Frequencies:
 def _frequencies() -> _Frequencies:
     y, x = np.meshgrid(np.fft.fftfreq(_FOLDED), np.fft.rfftfreq(_FOLDED), indexing="ij")
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    chosen = (radius >= _LOWEST) & (radius <= _HIGHEST) & ((x > 0) | (y > 0))
+    chosen = (radius >= SPECTRUM.lowest) & (radius <= SPECTRUM.highest) & ((x > 0) | (y > 0))
     log_radius = np.log(np.where(chosen, radius, 1))
     smooth = [log_radius**power for power in range(4)]
     for wave in (np.cos, np.sin):
-        smooth += [turned for twice in (2, 4) for turned in (wave(twice * angle), log_radius * wave(twice * angle))]
+        smooth += [part for n in (2, 4) for part in (wave(n * angle), log_radius * wave(n * angle))]
     basis, _ = np.linalg.qr(np.stack([values[chosen] for values in smooth], 1))
     value, smooth = np.stack([x[chosen], y[chosen]]).astype(np.float32), basis.astype(np.float32)
     products = (value[:, None] * value).reshape(4, -1).T
@@ -342,14 +342,24 @@ def _folded(windows: np.ndarray) -> np.ndarray:
     return rows[:, :, :_FOLDED] + rows[:, :, _FOLDED:]
 
 
+def _scales() -> np.ndarray:
+    """Lengths to start from, relative to the prior's."""
+    return np.exp(SPECTRUM.log_scale_step * np.arange(-SPECTRUM.shorter_starts, SPECTRUM.longer_starts + 1))
+
+
+def _noise() -> float:
+    """Variance of a value of log power, as many of them share an error."""
+    return _LOG_POWER_VARIANCE * SPECTRUM.correlated_values
+
+
 @cache
 def _taper() -> np.ndarray:
     """Hann window."""
-    hann = np.square(np.sin(np.pi * (np.arange(_WINDOW) + 0.5) / _WINDOW))
+    hann = np.square(np.sin(np.pi * (np.arange(SPECTRUM.window) + 0.5) / SPECTRUM.window))
     return (hann[:, None] * hann).astype(np.float32)
 
 
 def _starts(length: int) -> np.ndarray:
     """Of windows that cover so many px."""
-    room = length - _WINDOW
-    return np.round(np.linspace(0, room, max(1, math.ceil(room / _STEP)) + 1)).astype(int)
+    room = length - SPECTRUM.window
+    return np.round(np.linspace(0, room, max(1, math.ceil(room / SPECTRUM.step)) + 1)).astype(int)

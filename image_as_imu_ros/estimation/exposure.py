@@ -1,8 +1,12 @@
-"""An exposure time that measures itself: blur is image motion per exposure, alignment is image motion per second.
+"""An exposure time that measures itself: blur is displacement per exposure, alignment is displacement per second.
 
 Their ratio is the exposure, whatever the focal length and the scene: both see the same image motion. One frame's ratio
-is rough, so a Bayes filter keeps a belief over a grid of log exposures. It forgets slowly, as auto-exposure drifts, and
-believes in rare jumps, as auto-exposure does that too; outliers are expected.
+is rough, so a Bayes filter keeps a posterior over a grid of the log of true over nominal exposure, u. A frame whose
+blur is b px long, where the nominal exposure should give d px, has a likelihood of Student's t about
+
+    u = log(b / d).
+
+The filter forgets slowly, as auto-exposure drifts, and expects rare jumps, as auto-exposure does that too.
 """
 
 from __future__ import annotations
@@ -12,17 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_RANGE = math.log(100)  # of the exposure, to either side of the first guess
-_STEP = 0.02  # of log exposure
-_DRIFT_STD = 0.003  # of log exposure, per frame; auto-exposure that moves faster is a row of jumps
-_JUMP = 0.0005  # probability per frame
-_LEAST_BLUR = 4.0  # px at 320 px image width
-_LENGTH_STD = 0.2  # relative error of one frame's blur length
-_BLUR_STD = 2.0  # px, error of any blur length
-_CLEAR_LENGTH_STD = 0.1  # the same where the image's spectra show the length
-_RATE_STD = 0.2  # error of the rate between two alignments, as a fraction of their difference
-_TAIL = 1e-4  # of the first belief, for a first guess that is far off
-_DEGREES = 2.0  # of freedom of Student's t: outliers happen
+from image_as_imu_ros.estimation.config import EXPOSURE
 
 
 @dataclass(frozen=True)
@@ -34,51 +28,52 @@ class MeasuredExposure:
 
 
 class ExposureEstimator:
-    """Running estimate of an exposure time, or of its ratio to a given one.
+    """Running estimate of exposure times, as a ratio to nominal ones: those given with the frames, or a first guess.
 
     Args:
-        start: first guess.
-        log_std: standard deviation of its log.
+        log_std: standard deviation of the log of the first nominal exposure.
     """
 
-    def __init__(self, start: float, log_std: float) -> None:
-        offsets = np.arange(-_RANGE, _RANGE + _STEP / 2, _STEP)
-        self._values = start * np.exp(offsets)
-        self._logs = np.log(self._values)
-        self._belief = _normalised(np.exp(-0.5 * np.square(offsets / log_std)) + _TAIL)
-        moved = (_DRIFT_STD / _STEP) ** 2 / 2  # to either neighbour, so that the variance is right
+    def __init__(self, log_std: float) -> None:
+        half = EXPOSURE.log_range
+        self._logs = np.arange(-half, half + EXPOSURE.log_step / 2, EXPOSURE.log_step)
+        self._posterior = _normalised(np.exp(-0.5 * np.square(self._logs / log_std)) + EXPOSURE.tail)
+        moved = (EXPOSURE.drift_std / EXPOSURE.log_step) ** 2 / 2  # to either neighbour, so that the variance is right
         self._drift = np.array([moved, 1 - 2 * moved, moved])
 
-    def observe(self, blur: float, rate: float, rate_change: float, *, clear: float = 0.0) -> None:
-        """One frame.
+    def observe(self, blur: float, displacement: float, change: float, *, clear: float = 0.0) -> None:
+        """Take in one frame.
 
         Args:
-            blur: length of its blur along the aligned motion, px.
-            rate: image motion by alignment, px/s; for a ratio, px during the given exposure.
-            rate_change: how much that changed about this frame, in the same unit.
+            blur: length of its blur along the aligned motion, px at 320 px image width.
+            displacement: image motion by alignment during the nominal exposure, in the same unit.
+            change: how much that changed about this frame.
             clear: how far, 0…1, the length follows from the image's spectra, which show it far better than the network.
         """
-        length = max(blur, rate * self.estimate.seconds)
-        if length < _LEAST_BLUR:
+        length = max(blur, displacement * math.exp(self._mean()))
+        if length < EXPOSURE.least_blur:
             return
-        belief = np.convolve(self._belief, self._drift, mode="same")
-        belief = (1 - _JUMP) * _normalised(belief) + _JUMP / len(belief)
-        change = _RATE_STD * rate_change / rate
-        rough = _LENGTH_STD**2 + (_BLUR_STD / length) ** 2
-        variance = clear * _CLEAR_LENGTH_STD**2 + (1 - clear) * rough + change**2
-        squared = np.square(math.log(max(blur, 0.1) / rate) - self._logs) / variance
-        self._belief = _normalised(belief * (1 + squared / _DEGREES) ** (-(_DEGREES + 1) / 2))
+        posterior = np.convolve(self._posterior, self._drift, mode="same")
+        posterior = (1 - EXPOSURE.jump) * _normalised(posterior) + EXPOSURE.jump / len(posterior)
+        rough = EXPOSURE.length_std**2 + (EXPOSURE.blur_std / length) ** 2
+        variance = clear * EXPOSURE.clear_length_std**2 + (1 - clear) * rough
+        variance += (EXPOSURE.rate_std * change / displacement) ** 2
+        squared = np.square(math.log(max(blur, 0.1) / displacement) - self._logs) / variance
+        likelihood = (1 + squared / EXPOSURE.degrees) ** (-(EXPOSURE.degrees + 1) / 2)
+        self._posterior = _normalised(posterior * likelihood)
 
-    @property
-    def estimate(self) -> MeasuredExposure:
-        """Mean and standard deviation of the belief."""
-        mean = self._belief @ self._logs
-        variance = self._belief @ np.square(self._logs - mean)
-        return MeasuredExposure(math.exp(mean), math.sqrt(variance))
+    def estimate(self, nominal: float) -> MeasuredExposure:
+        """Estimate the exposure time of a frame whose nominal one is given, s: mean and deviation of the posterior."""
+        mean = self._mean()
+        variance = float(self._posterior @ np.square(self._logs - mean))
+        return MeasuredExposure(nominal * math.exp(mean), math.sqrt(variance))
+
+    def _mean(self) -> float:
+        return float(self._posterior @ self._logs)
 
 
 def blur_along(blur: np.ndarray, motion: np.ndarray) -> tuple[float, float]:
-    """How long a blur is along an image motion.
+    """Measure how long a blur is along an image motion.
 
     Args:
         blur, motion: (2, …) px, and px or px/s; the blur may have the opposite sign.

@@ -1,4 +1,10 @@
-"""Which way along the streaks? A neighbouring frame and the last velocity settle the one bit that blur cannot tell."""
+"""Sign of the motion: a neighbouring frame and the last velocity settle the one bit that blur cannot tell.
+
+For a measured velocity x with covariance C, and another y with covariance D of the same motion but for a change with
+covariance A over the time between them, the log-odds of x against −x are
+
+    log N(x − y; C + D + A) − log N(−x − y; C + D + A) = 2·xᵀ·(C + D + A)⁻¹·y.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +14,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from image_as_imu_ros.estimation.velocity import Velocity
+from image_as_imu_ros.estimation.config import SHARED, SIGN
+from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
-
-SIGN_RESOLUTIONS = ("causal", "centered", "axial")
-
-_PHOTOMETRIC_GAIN = 15.0  # log-odds per unit of relative photometric error
-_PHOTOMETRIC_LIMIT = 7.0  # log-odds: the test fails once in a thousand times, however clear it looks
-_RATE_LIMIT = 7.0  # log-odds: another sensor may be stuck, late or mounted otherwise than was said
-_ANGULAR_ACCELERATION_STD = 60.0  # rad/s²
-_LINEAR_ACCELERATION_STD = 15.0  # m/s²
-_USUAL = 0.4  # how hard cameras mostly accelerate, as a fraction of that
-_LONGEST_GAP = 0.5  # s; frames further apart say nothing about each other
-_LEAST_OVERLAP = 0.2
-_LENGTH_FACTOR = 4.0  # by which blur's velocity may be too short or too long
-_CHI2_999_3 = 16.266  # 99.9 % quantile of χ² with 3 degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,7 @@ class Grid:
 
     @classmethod
     def of(cls, camera: Camera, stride: int) -> Grid:
+        """Grid of a camera's image with cells of `stride` px."""
         shape = camera.height // stride, camera.width // stride
         pixels = cell_centres(*shape, stride)
         rays = np.nan_to_num(camera.rays(pixels))
@@ -50,7 +45,7 @@ class Grid:
         return cls(shape, stride, np.ascontiguousarray(pixels.T), np.ascontiguousarray(rays.T), jacobian)
 
     def displaced(self, velocity: np.ndarray, inverse_depth: np.ndarray | None, seconds: float) -> np.ndarray:
-        """Where the points now at the grid's pixels were `seconds` ago, for a camera that moves with `velocity`.
+        """Predict where the points now at the grid's pixels were `seconds` ago, for a camera with `velocity`.
 
         Args:
             velocity: (6,) (v, ω), m/s and rad/s.
@@ -71,7 +66,7 @@ class Grid:
 
 
 def small_image(image: np.ndarray, grid: Grid) -> np.ndarray:
-    """A prepared image, (H, W) or (H, W, 3) uint8 → (h, w) float32 luminance, one value per cell of the grid."""
+    """Shrink a prepared image, (H, W) or (H, W, 3) uint8, to (h, w) float32 luminance, one value per cell."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     return cv2.resize(image, grid.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -100,15 +95,15 @@ def photometric_log_odds(
     Returns:
         Positive where `velocity` fits better; 0 where the images do not tell.
     """
-    if abs(seconds) > _LONGEST_GAP:
+    if abs(seconds) > SHARED.longest_dt:
         return 0.0
     inverse_depth = None if depth is None else np.nan_to_num(1 / depth, posinf=0.0)
     forward = _difference(grid, velocity, inverse_depth, now, other, seconds)
     backward = _difference(grid, -velocity, inverse_depth, now, other, seconds)
     if not (math.isfinite(forward) and math.isfinite(backward)) or forward + backward <= 0:
         return 0.0
-    log_odds = _PHOTOMETRIC_GAIN * (backward - forward) / (backward + forward)
-    return float(np.clip(log_odds, -_PHOTOMETRIC_LIMIT, _PHOTOMETRIC_LIMIT))
+    log_odds = SIGN.photometric_gain * (backward - forward) / (backward + forward)
+    return float(np.clip(log_odds, -SIGN.photometric_limit, SIGN.photometric_limit))
 
 
 def _difference(
@@ -123,7 +118,7 @@ def _difference(
     where = (grid.displaced(velocity, inverse_depth, seconds) + 0.5) / grid.stride - 0.5
     warped = cv2.remap(other, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
     seen = (warped >= 0).astype(np.uint8)
-    if cv2.countNonZero(seen) < _LEAST_OVERLAP * seen.size:
+    if cv2.countNonZero(seen) < SIGN.least_overlap * seen.size:
         return math.inf
     (mean_now, std_now), (mean_other, std_other) = (
         np.ravel(cv2.meanStdDev(image, mask=seen)) for image in (now, warped)
@@ -142,38 +137,38 @@ def continuity_log_odds(velocity: np.ndarray, covariance: np.ndarray, previous: 
         covariance: (6, 6) of velocity.
         seconds: between the two.
     """
-    if abs(seconds) > _LONGEST_GAP:
+    if abs(seconds) > SHARED.longest_dt:
         return 0.0
     weighted = np.linalg.solve(2 * covariance + _change_covariance(seconds), previous)
-    return float(np.clip(2 * velocity @ weighted, -_PHOTOMETRIC_LIMIT, _PHOTOMETRIC_LIMIT))
+    return float(np.clip(2 * velocity @ weighted, -SIGN.photometric_limit, SIGN.photometric_limit))
 
 
-def alignment_log_odds(blur: Velocity, length_log_std: float, aligned: Velocity, seconds: float) -> float:
+def alignment_log_odds(blur: Velocity, aligned: Velocity, seconds: float) -> float:
     """Log-odds that a blur's velocity rather than its reverse belongs to the motion that alignment found.
 
+    A wrong length does not reverse a motion, so the terms for errors of all lengths are left out.
+
     Args:
-        length_log_std: standard deviation of the log of a length error in the blur's covariance. A wrong length does
-            not turn a motion round, so it is left out.
         seconds: between the times that the two are about.
     """
     velocity = blur.vector
-    covariance = blur.covariance - length_log_std**2 * np.outer(velocity, velocity) + aligned.covariance
-    weighted = np.linalg.solve(covariance + _change_covariance(_USUAL * seconds), aligned.vector)
-    return float(np.clip(2 * velocity @ weighted, -_PHOTOMETRIC_LIMIT, _PHOTOMETRIC_LIMIT))
+    covariance = blur.covariance_without((Term.SHARED_LENGTH, Term.EXPOSURE)) + aligned.covariance
+    weighted = np.linalg.solve(covariance + _change_covariance(SIGN.usual_acceleration * seconds), aligned.vector)
+    return float(np.clip(2 * velocity @ weighted, -SIGN.photometric_limit, SIGN.photometric_limit))
 
 
 def rate_log_odds(blur: Velocity, rate: np.ndarray, rate_std: float) -> float:
-    """Log-odds that a blur's turn rather than its reverse is the one that another sensor measured.
+    """Log-odds that a blur's rotation rather than its reverse is the one that another sensor measured.
 
     Args:
         rate: (3,) rad/s, of the camera in its optical frame, with independent errors of `rate_std` rad/s per axis.
     """
     covariance = blur.covariance[3:, 3:] + rate_std**2 * np.eye(3)
-    return float(np.clip(2 * blur.angular @ np.linalg.solve(covariance, rate), -_RATE_LIMIT, _RATE_LIMIT))
+    return float(np.clip(2 * blur.angular @ np.linalg.solve(covariance, rate), -SIGN.rate_limit, SIGN.rate_limit))
 
 
 def contradicts(blur: Velocity, aligned: Velocity, seconds: float) -> bool:
-    """Whether a turn seen in the blur cannot be the one that alignment found.
+    """Tell whether a rotation seen in the blur cannot be the one that alignment found.
 
     Its sign does not matter, and its length little: a wrong exposure time must not rule out what could put it right.
 
@@ -183,11 +178,11 @@ def contradicts(blur: Velocity, aligned: Velocity, seconds: float) -> bool:
     covariance = (blur.covariance + aligned.covariance + _change_covariance(seconds))[3:, 3:]
     weighted = np.linalg.solve(covariance, blur.angular)
     scale = aligned.angular @ weighted / max(blur.angular @ weighted, 1e-9)
-    scale = math.copysign(min(max(abs(scale), 1 / _LENGTH_FACTOR), _LENGTH_FACTOR), scale)
+    scale = math.copysign(min(max(abs(scale), 1 / SIGN.length_factor), SIGN.length_factor), scale)
     error = aligned.angular - scale * blur.angular
-    return bool(error @ np.linalg.solve(covariance, error) > _CHI2_999_3)
+    return bool(error @ np.linalg.solve(covariance, error) > SIGN.contradiction)
 
 
 def _change_covariance(seconds: float) -> np.ndarray:
-    """(6, 6) by how much (v, ω) may change, given how fast cameras accelerate."""
-    return np.diag((np.repeat([_LINEAR_ACCELERATION_STD, _ANGULAR_ACCELERATION_STD], 3) * seconds) ** 2)
+    """Covariance (6, 6) of a change of (v, ω), given how fast cameras accelerate."""
+    return np.diag((np.repeat([SHARED.linear_acceleration_std, SHARED.angular_acceleration_std], 3) * seconds) ** 2)

@@ -1,30 +1,101 @@
-"""Velocity of the camera and its covariance."""
+"""Velocity of the camera, and its covariance as a sum of named terms.
+
+Each source of error is one term and is added once. Whoever knows more than the estimator, for example the sign, takes
+the sum without that term; nothing is subtracted.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+
+from image_as_imu_ros.settings import TextEnum
+
+
+class Term(TextEnum):
+    """A source of error."""
+
+    DATA = "data"
+    """Noise of the measurements, with the prior where they say little."""
+    SPECTRA = "spectra"
+    """That the spectra's answer and the network's differ, and either may be right."""
+    SHARED_LENGTH = "shared length"
+    """That the network reads all streaks of a frame too long or too short."""
+    EXPOSURE = "exposure"
+    """Relative error of the exposure time."""
+    DEPTH_SCALE = "depth scale"
+    """Relative error of all depths."""
+    CONSIDERED = "considered"
+    """What a translation that was not solved for does to the rotation."""
+    SIGN = "sign"
+    """That the motion may be the reverse."""
+    SCALE = "scale"
+    """Relative error of all of an aligned motion: focal length, stamps."""
+    BLUR_SHAPE = "blur shape"
+    """That two frames with blurs of different shape look displaced."""
 
 
 @dataclass(frozen=True)
 class Velocity:
-    """Velocity of the camera in its optical frame (x right, y down, z forward) at mid-exposure.
+    """Velocity of the camera in its optical frame (x right, y down, z forward).
 
     Attributes:
         linear: (3,) m/s. angular: (3,) rad/s, a rotation-vector rate.
-        covariance: (6, 6) of (linear, angular), in ROS order x, y, z, rotX, rotY, rotZ. Positive definite.
+        terms: covariances (6, 6) of (linear, angular), in ROS order x, y, z, rotX, rotY, rotZ, by their source.
     """
 
     linear: np.ndarray
     angular: np.ndarray
-    covariance: np.ndarray
+    terms: Mapping[Term, np.ndarray]
+
+    @classmethod
+    def of(cls, motion: np.ndarray, terms: Mapping[Term, np.ndarray], seconds: float) -> Velocity:
+        """Divide a motion (6,) (v, ω)·seconds, and the terms of its covariance, by the time that it took."""
+        return cls(motion[:3] / seconds, motion[3:] / seconds, {t: c / seconds**2 for t, c in terms.items()})
 
     @property
     def vector(self) -> np.ndarray:
         """(6,) linear, then angular."""
         return np.concatenate([self.linear, self.angular])
 
+    @cached_property
+    def covariance(self) -> np.ndarray:
+        """(6, 6) sum of all terms. Positive definite."""
+        return self.covariance_without(())
+
+    def covariance_without(self, terms: Collection[Term]) -> np.ndarray:
+        """Sum all terms but these, (6, 6)."""
+        return sum((c for term, c in self.terms.items() if term not in terms), start=np.zeros((6, 6)))
+
+    def with_term(self, term: Term, covariance: np.ndarray) -> Velocity:
+        """Replace or add one term, (6, 6)."""
+        return replace(self, terms={**self.terms, term: covariance})
+
+    def without_term(self, term: Term) -> Velocity:
+        """Leave out one term."""
+        return replace(self, terms={t: c for t, c in self.terms.items() if t != term})
+
     def reversed(self) -> Velocity:
-        """The other velocity that explains the same blur."""
-        return Velocity(0.0 - self.linear, 0.0 - self.angular, self.covariance)  # no negative zeros
+        """Return the other velocity that explains the same blur."""
+        return replace(self, linear=0.0 - self.linear, angular=0.0 - self.angular)  # no negative zeros
+
+
+def relative_error(motion: np.ndarray, log_std: float) -> np.ndarray:
+    """Covariance (P, P) of a motion (P,) whose components are all wrong by one factor; `log_std` is that of its log."""
+    return log_std**2 * np.outer(motion, motion)
+
+
+def considered_translation(sensitivity: np.ndarray, std: float) -> np.ndarray:
+    """Covariance (6, 6) of (v, ω) where v was taken to be zero, but has a standard deviation.
+
+    A consider parameter (Schmidt 1966): v̂ = 0 is wrong by −v, and ω̂ by S·v, so that the errors' covariance is
+    σ²·[[I, −Sᵀ], [−S, S·Sᵀ]].
+
+    Args:
+        sensitivity: S (3, 3) ∂ω̂/∂v. std: σ of each component of v.
+    """
+    both = np.vstack([-np.eye(3), sensitivity])
+    return std**2 * both @ both.T

@@ -22,8 +22,9 @@ from tqdm import tqdm
 from image_as_imu_ros.engine import ENGINES, Engine, cuda, load_engine
 from image_as_imu_ros.engine.model_files.precision import PRECISIONS
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.estimator import MotionEstimate, MotionEstimator
-from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.images import decode_compressed, decode_image
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
@@ -135,7 +136,7 @@ def measure(estimator: MotionEstimator, width: int, height: int, count: int) -> 
             image = decode_compressed(jpeg, colour)
             marks.append(time.perf_counter())
             stamp = 1 + round(1e9 * number * _FRAME_INTERVAL)
-            estimate = estimator.update(Frame(image, stamp, camera, _EXPOSURE))
+            estimate = estimator.update(Frame(image, stamp, camera, Shutter(_EXPOSURE)))
             spent = {"decode raw": marks[1] - marks[0], "decode JPEG": marks[2] - marks[1], **estimate.seconds}
             spent["solve to sign"] = spent["solve"] + spent["align"] + spent["sign"]
             spent["JPEG to velocity"] = spent["decode JPEG"] + sum(estimate.seconds.values())

@@ -91,7 +91,7 @@ def compare(
     Raises:
         InputError: the truth is known at no frame.
     """
-    mids = np.array([timing.middle(int(stamp), None) for stamp in frames.stamps], np.int64)
+    mids = np.array([timing.mid_exposure(int(stamp)) for stamp in frames.stamps], np.int64)
     at_frame = ground_truth.at(mids, timing.exposure + timing.readout_time)
     true_blur = _blur(frames.camera, at_frame[1], timing.exposure)
     if not np.isfinite(true_blur).any():

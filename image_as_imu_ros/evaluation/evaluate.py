@@ -16,9 +16,8 @@ import numpy as np
 
 from image_as_imu_ros.engine import ENGINES, Engine, load_engine
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.blur_solver import MOTION_MODELS
-from image_as_imu_ros.estimation.estimator import MEASUREMENTS, Options
-from image_as_imu_ros.estimation.frame import STAMP_REFERENCES, check_exposure
+from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel
+from image_as_imu_ros.estimation.frame import StampReference, check_exposure
 from image_as_imu_ros.evaluation import comparison
 from image_as_imu_ros.evaluation.baselines import MODULES, TRAJECTORY, find_baseline
 from image_as_imu_ros.evaluation.baselines.frames import Frames
@@ -76,7 +75,7 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
     baselines = [find_baseline(wanted) for wanted in args.baseline]
     oracle = args.sign_resolution == "oracle"
     estimated = args.exposure == "estimate"
-    options = Options(
+    options = EstimatorConfig(
         measurement=args.measurement,
         motion_model=args.motion_model,
         sign_resolution="causal" if oracle else args.sign_resolution,
@@ -91,7 +90,7 @@ def evaluate(args: argparse.Namespace) -> Evaluation:
             raise InputError(f"{asked} needs ground truth, but the recording has no topic that could be it")
         if args.fit_exposure:
             first = Timing(_FIRST_EXPOSURE, args.stamp_reference, args.readout_time)
-            open_sign = Options(motion_model=args.motion_model, sign_resolution="axial")
+            open_sign = EstimatorConfig(motion_model=args.motion_model, sign_resolution="axial")
             run = run_recording(recording, topics, engine, open_sign, first, "fitting the exposure")
             exposure = fit_exposure(samples_of(run.results, ground_truth, args.motion_model), _FIRST_EXPOSURE)
         elif topics["exposure"]:
@@ -242,7 +241,7 @@ def parser() -> argparse.ArgumentParser:
     exposure.add_argument("--fit-exposure", action="store_true", help="fit one exposure time to the truth")
     parser.add_argument("--exposure-topic", metavar="TOPIC", help="of each frame's exposure (default: the only one)")
     parser.add_argument("--exposure-unit", choices=tuple(EXPOSURE_UNITS), default="s", help="on it (default: s)")
-    parser.add_argument("--stamp-reference", choices=STAMP_REFERENCES, default="middle", help="(default: middle)")
+    parser.add_argument("--stamp-reference", choices=tuple(StampReference), default="middle", help="(default: middle)")
     parser.add_argument(
         "--readout-time",
         type=float,
@@ -252,7 +251,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--measurement",
-        choices=MEASUREMENTS,
+        choices=tuple(Measurement),
         default="auto",
         help="from one frame's blur, from two aligned frames, or aligned where that can be trusted (default: auto)",
     )
@@ -264,7 +263,7 @@ def parser() -> argparse.ArgumentParser:
         default="causal",
         help="from the previous frame, from the next one too, or from the truth (default: causal)",
     )
-    parser.add_argument("--motion-model", choices=MOTION_MODELS, default="full", help="(default: full)")
+    parser.add_argument("--motion-model", choices=tuple(MotionModel), default="full", help="(default: full)")
     parser.add_argument(
         "--ground-truth-std",
         "--truth-std",  # its name until 0.4

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.estimation.estimator import MotionEstimate
+from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.geometry.axial_flow import signed_from_axial
 from image_as_imu_ros.geometry.motion_field import cell_centres
 
@@ -36,7 +36,7 @@ def draw_overlay(image: np.ndarray, estimate: MotionEstimate) -> np.ndarray:
     bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
     canvas = cv2.convertScaleAbs(bgr, alpha=_BRIGHTNESS)
 
-    view, field = estimate.view, estimate.field
+    view, field = estimate.view, estimate.network_output
     rows, columns = field.axial_flow.shape[1:]
     shown = _shown_cells(field, view.width)
     to_source = np.array([view.width / view.camera.width, view.height / view.camera.height])

@@ -16,9 +16,11 @@ from tqdm import tqdm
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.estimator import FIRST_EXPOSURE, MotionEstimate, MotionEstimator, Options
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
-from image_as_imu_ros.estimation.frame import Frame, check_exposure, mid_exposure
+from image_as_imu_ros.estimation.frame import Frame, Shutter, StampReference
 from image_as_imu_ros.estimation.velocity import Velocity
 from image_as_imu_ros.evaluation.gallery import Gallery
 from image_as_imu_ros.evaluation.metrics import BLURRED_PX, Samples, with_true_sign
@@ -33,7 +35,7 @@ _SETTLED_LOG_STD = 0.2  # of an estimated exposure
 
 @dataclass(frozen=True)
 class Timing:
-    """What the stamps of a recording mean. See `estimator.mid_exposure`.
+    """What the stamps of a recording mean. See `Shutter`.
 
     Attributes:
         exposure: s, of all frames or of each; None if it is to be estimated.
@@ -47,13 +49,15 @@ class Timing:
         """Exposure time, s, of a frame stamped `stamp`. Raises InputError: it is told for other frames only."""
         return self.exposure.of(stamp) if isinstance(self.exposure, Exposures) else self.exposure
 
-    def middle(self, stamp: int, estimated_exposure: float | None) -> int:
-        """Mid-exposure, ns, of a frame stamped `stamp`. Raises InputError: stamp or exposure cannot be used."""
-        if stamp <= 0:
-            raise InputError(f"image stamp is {stamp} ns; it must be positive (was the driver's clock running?)")
-        exposure = self.exposure_of(stamp) or estimated_exposure or FIRST_EXPOSURE
-        check_exposure(exposure)
-        return mid_exposure(stamp, exposure, self.stamp_reference, self.readout_time)
+    def mid_exposure(self, stamp: int) -> int:
+        """Mid-exposure, ns, of a frame stamped `stamp`, whose exposure time must be known."""
+        shutter = self.shutter(stamp)
+        assert shutter.exposure is not None
+        return shutter.mid_exposure(stamp, shutter.exposure)
+
+    def shutter(self, stamp: int) -> Shutter:
+        """How a frame stamped `stamp` was exposed. Raises InputError: its exposure is not told, or cannot be used."""
+        return Shutter(self.exposure_of(stamp), StampReference(self.stamp_reference), self.readout_time)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Result:
         image_stamp: of the image's header, ns.
         span: s over which the velocity is a mean: the gap between two frames, or the time in which one gathered light.
         ambiguous: the node would not publish this one.
-        doubt: why alignment could not be trusted; empty if it could, or was not tried.
+        rejection: why alignment could not be trusted; empty if it could, or was not tried.
         seconds: per stage. Others as in `MotionEstimate`.
     """
 
@@ -77,11 +81,11 @@ class Result:
     mean_flow: float
     residual: float
     inliers: float
-    evidence: float
+    log_likelihood_ratio: float
     resolved: bool
     ambiguous: bool
     sign_probability: float
-    doubt: str
+    rejection: str
     exposure: float
     exposure_log_std: float
     measured_exposure: MeasuredExposure | None
@@ -117,7 +121,7 @@ def run_recording(
     recording: Recording,
     topics: dict[str, str | None],
     engine: Engine,
-    options: Options,
+    options: EstimatorConfig,
     timing: Timing,
     label: str,
     *,
@@ -152,7 +156,8 @@ def run_recording(
                 results.append(_result(one, message, decoding, timing, known_sign))
         _keep_pictures(run, frame, estimate, ground_truth, known_sign)
     if not run.results:
-        unaligned = estimator.alignment.doubt if estimator.alignment else ""
+        rejection = estimator.alignment.rejection if estimator.alignment else None
+        unaligned = rejection.message if rejection else ""
         reason = next(iter(run.refused), unaligned or "the topic has no messages")
         raise InputError(f"none of the frames on {topics['image']!r} can be used: {reason}")
     return run
@@ -169,15 +174,15 @@ def _result(
         frame_id=message.frame_id,
         measurement=estimate.measurement,
         velocity=published.velocity,
-        span=estimate.exposure + timing.readout_time if single else estimate.gap * 1e-9,
+        span=estimate.exposure + timing.readout_time if single else estimate.dt,
         mean_flow=estimate.mean_flow,
         residual=estimate.residual,
         inliers=estimate.inliers,
-        evidence=estimate.evidence,
+        log_likelihood_ratio=estimate.log_likelihood_ratio,
         resolved=estimate.sign_resolved,
         ambiguous=published.ambiguous,
         sign_probability=estimate.sign_probability,
-        doubt=estimate.alignment.doubt if estimate.alignment else "",
+        rejection=estimate.alignment.rejection.message if estimate.alignment and estimate.alignment.rejection else "",
         exposure=estimate.exposure,
         exposure_log_std=estimate.exposure_log_std,
         measured_exposure=estimate.measured_exposure,
@@ -196,9 +201,7 @@ def _estimates(
         try:
             image = message.decode_image(estimator.engine.info.colour)
             depth = message.decode_depth()
-            middle = timing.middle(message.stamp, estimator.exposure)
-            exposure = timing.exposure_of(message.stamp)
-            frame = Frame(image, middle, message.camera(), exposure, depth, driver_stamp=message.stamp)
+            frame = Frame(image, message.stamp, message.camera(), timing.shutter(message.stamp), depth)
             decoding = time.perf_counter() - started
             estimate = estimator.update(frame)
         except InputError as error:
@@ -209,10 +212,10 @@ def _estimates(
         run.camera = frame.camera
         waiting[frame.stamp] = frame, message, decoding
         if estimate is not None:
-            yield *waiting[estimate.frame_stamp], estimate
+            yield *waiting[estimate.header_stamp], estimate
         waiting = {frame.stamp: waiting[frame.stamp]}
     if (estimate := estimator.flush()) is not None:
-        yield *waiting[estimate.frame_stamp], estimate
+        yield *waiting[estimate.header_stamp], estimate
 
 
 def _keep_pictures(
@@ -298,4 +301,4 @@ def published(run: Run, samples: Samples, motion_model: str) -> Iterator[tuple[i
     for result, linear, angular in zip(run.results, samples.linear, samples.angular, strict=True):
         if not result.ambiguous:
             linear = linear if motion_model == "full" else result.velocity.linear
-            yield result.stamp, result.frame_id, Velocity(linear, angular, result.velocity.covariance)
+            yield result.stamp, result.frame_id, Velocity(linear, angular, result.velocity.terms)

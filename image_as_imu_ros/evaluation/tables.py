@@ -30,7 +30,7 @@ def write_frames(path: Path, run: Run, samples: Samples) -> None:
         "truth_linear": samples.true_linear,
     }
     names = [f"{name}_{axis}" for name in vectors for axis in "xyz"]
-    quality = ("mean_flow_px", "residual", "inliers", "evidence")
+    quality = ("mean_flow_px", "residual", "inliers", "log_likelihood_ratio")
     quality += ("direction_resolved", "direction_probability", "exposure_s")
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -42,14 +42,14 @@ def write_frames(path: Path, run: Run, samples: Samples) -> None:
                 result.mean_flow,
                 result.residual,
                 result.inliers,
-                result.evidence,
+                result.log_likelihood_ratio,
                 int(result.resolved),
                 result.sign_probability,
                 result.exposure,
                 *(1e3 * result.seconds[stage] for stage in _STAGES),
             ]
             texts = ("" if np.isnan(number) else f"{number:.6g}" for number in numbers)
-            writer.writerow([result.stamp, result.measurement, result.doubt, *texts])
+            writer.writerow([result.stamp, result.measurement, result.rejection, *texts])
 
 
 def print_summary(evaluation: Evaluation, output: Path) -> None:
@@ -120,8 +120,8 @@ def answers(run: Run) -> Counter[str]:
 def rejections(run: Run) -> Counter[str]:
     """How many frames could not be aligned, by reason; reasons that differ in numbers only count as the first."""
     counts, first = Counter(), {}
-    for doubt in (result.doubt for result in run.results if result.doubt):
-        counts[first.setdefault(re.sub(r"[\d.]+", "#", doubt), doubt)] += 1
+    for rejection in (result.rejection for result in run.results if result.rejection):
+        counts[first.setdefault(re.sub(r"[\d.]+", "#", rejection), rejection)] += 1
     return counts
 
 

@@ -31,8 +31,9 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.estimator import MotionEstimate, MotionEstimator
-from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
@@ -172,7 +173,7 @@ class BlurImuNode(LifecycleNode):
             with _engines_heard(self.get_logger()):
                 self._estimator = MotionEstimator.from_model(
                     model,
-                    settings.options,
+                    settings.estimator,
                     engine=settings.engine,
                     threads=settings.threads,
                     precision=settings.precision,
@@ -316,8 +317,8 @@ class BlurImuNode(LifecycleNode):
         values = {p.name: p.value for p in parameters if p.name in Settings.__dataclass_fields__}
         try:
             settings = replace(self.settings, **values)
-            if self._estimator is not None and settings.options != self.settings.options:
-                self._estimator = MotionEstimator(self._estimator.engine, settings.options)
+            if self._estimator is not None and settings.estimator != self.settings.estimator:
+                self._estimator = MotionEstimator(self._estimator.engine, settings.estimator)
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.settings = settings
@@ -366,17 +367,18 @@ class BlurImuNode(LifecycleNode):
                 "measurement": estimate.measurement,
                 "exposure (s)": f"{estimate.exposure:.4g}",
                 "exposure relative error": f"{estimate.exposure_log_std:.0%}",
-                "direction": f"{sign_resolution} (probability {estimate.sign_probability:.3f})",
+                "sign": f"{sign_resolution} (probability {estimate.sign_probability:.3f})",
                 "mean blur (px at 320 px width)": f"{estimate.mean_flow:.1f}",
                 "residual": f"{estimate.residual:.2f}",
                 "inliers": f"{estimate.inliers:.2f}",
-                "evidence": f"{estimate.evidence:.0f}",
+                "log-likelihood ratio of spectra": f"{estimate.log_likelihood_ratio:.0f}",
             }
             if (measured := estimate.measured_exposure) is not None:
                 details["exposure by blur (s)"] = f"{measured.seconds:.4g} ± {measured.log_std:.0%}"
         alignment = self._estimator.alignment
         if alignment is not None:
-            details["alignment"] = alignment.doubt or f"trusted (similarity {alignment.similarity:.2f})"
+            accepted = f"accepted (similarity {alignment.similarity:.2f})"
+            details["alignment"] = alignment.rejection.message if alignment.rejection else accepted
         return details
 
     # The worker's thread
@@ -399,7 +401,7 @@ class BlurImuNode(LifecycleNode):
             Refused: the frame cannot be used.
         """
         settings, estimator = self.settings, self._estimator
-        frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour, estimator.exposure)
+        frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour)
         if settings.exposure_source != self._assembler.exposure_origin == "parameter":
             self._health.count("exposure fallback")
         if settings.rate_hint_type != "none" and not self._assembler.rate_hint_found:
@@ -408,7 +410,7 @@ class BlurImuNode(LifecycleNode):
             estimate = estimator.update(frame)
         self._answered.append(_Answered(received, frame))
         if estimate is not None:
-            answered = next(answered for answered in self._answered if answered.frame.stamp == estimate.frame_stamp)
+            answered = next(answered for answered in self._answered if answered.frame.stamp == estimate.header_stamp)
             self._publish(estimate, answered, settings)
         elif settings.measurement == "aligned":
             self._health.count("not aligned")
@@ -439,7 +441,7 @@ def _warm_up(estimator: MotionEstimator) -> None:
     shape = (info.height, info.width) if info.colour == "gray" else (info.height, info.width, 3)
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     for stamp in (1, 2):
-        estimator.update(Frame(image, stamp * 10_000_000, camera, exposure=0.01))
+        estimator.update(Frame(image, stamp * 10_000_000, camera, Shutter(exposure=0.01)))
     estimator.reset()
     for message in (Imu(), TwistWithCovarianceStamped(), Image(), DiagnosticArray()):
         serialize_message(message)

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.estimator import FIRST_EXPOSURE
-from image_as_imu_ros.estimation.frame import Frame, check_exposure, mid_exposure
+from image_as_imu_ros.estimation.frame import Frame, Shutter, check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.messages.images import (
     camera_from_info,
@@ -69,14 +68,13 @@ class FrameAssembler:
         self.rate_hints: StampCache[np.ndarray] = StampCache(depth=256, tolerance=0.1)
         self.rate_hint_found = False
 
-    def assemble(self, message, settings: Settings, colour: str, estimated_exposure: float | None = None) -> Frame:
+    def assemble(self, message, settings: Settings, colour: str) -> Frame:
         """The frame of an Image or CompressedImage message.
 
         Args:
             message: the image.
             settings: the node's parameters.
             colour: "gray" or "rgb", what the network takes.
-            estimated_exposure: with `exposure_source: estimate`, what the estimator believes, s; None at first.
 
         Raises:
             Refused: something is missing or damaged.
@@ -97,9 +95,8 @@ class FrameAssembler:
         if self.exposure_origin == "topic":
             self.exposure_watch.observe(exposure, float(image[::16, ::16].mean()))
         with refusing("image"):
-            shown = exposure or FIRST_EXPOSURE if estimated_exposure is None else estimated_exposure
-            middle = mid_exposure(stamp, shown, settings.stamp_reference, settings.readout_time)
-            return Frame(image, middle, camera, exposure, depth, self._rate_hint(middle, settings), stamp)
+            shutter = Shutter(exposure, settings.stamp_reference, settings.readout_time)
+            return Frame(image, stamp, camera, shutter, depth, self._rate_hint(stamp, settings))
 
     def _exposure(self, stamp: int, settings: Settings) -> float | None:
         if settings.exposure_source == "estimate":
@@ -130,7 +127,7 @@ class FrameAssembler:
             return None
         return (decode_compressed_depth if settings.depth_transport == "compressed" else decode_depth)(message)
 
-    def _rate_hint(self, middle: int, settings: Settings) -> np.ndarray | None:
-        hint = self.rate_hints.find(middle)
+    def _rate_hint(self, stamp: int, settings: Settings) -> np.ndarray | None:
+        hint = self.rate_hints.find(stamp)
         self.rate_hint_found = hint is not None
         return None if hint is None else rotation_of_axes(settings.rate_hint_axes) @ hint

@@ -11,7 +11,7 @@ from geometry_msgs.msg import TwistWithCovarianceStamped
 from sensor_msgs.msg import Image, Imu
 from std_msgs.msg import Header
 
-from image_as_imu_ros.estimation.estimator import MotionEstimate
+from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.nodes.diagnostics import Report
 
 _UNKNOWN = -1.0  # as the first element of a covariance: this field holds no estimate

@@ -13,7 +13,7 @@ import torch
 
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.estimation.estimator import Options
+from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.evaluation.metrics import metrics
 from image_as_imu_ros.evaluation.run import run_recording, samples_of
 from image_as_imu_ros.geometry.axial_flow import signed_from_axial
@@ -101,7 +101,7 @@ class ValidationRecording:
         with _Subsampled(self._path, self._frames) as recording:
             if self._exposure is None:
                 timing = fitted(timing, recording, self._topics, self._ground_truth, engine)
-            options = Options(measurement="single", sign_resolution="axial")
+            options = EstimatorConfig(measurement="single", sign_resolution="axial")
             run = run_recording(recording, self._topics, engine, options, timing, self.name, known_sign=True)
         found = metrics(samples_of(run.results, self._ground_truth, "full"), timing.exposure, oracle=True)
         values = {}

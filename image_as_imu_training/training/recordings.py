@@ -27,8 +27,8 @@ from tqdm import tqdm
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.estimator import Options
-from image_as_imu_ros.estimation.frame import STAMP_REFERENCES, check_exposure
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.frame import StampReference, check_exposure
 from image_as_imu_ros.evaluation.run import Timing, fit_exposure, run_recording, samples_of
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.view import View
@@ -99,8 +99,8 @@ def timing_of(exposure: float | None, stamp_reference: str, readout_time: float)
         check_exposure(exposure)
     if not 0 <= readout_time <= 1:
         raise InputError(f"readout time is {readout_time} s; expected 0 to 1 s (check the unit)")
-    if stamp_reference not in STAMP_REFERENCES:
-        raise InputError(f"stamp_reference is {stamp_reference!r}, expected one of: {', '.join(STAMP_REFERENCES)}")
+    if stamp_reference not in tuple(StampReference):
+        raise InputError(f"stamp_reference is {stamp_reference!r}, expected one of: {', '.join(tuple(StampReference))}")
     return Timing(_FIRST_EXPOSURE if exposure is None else exposure, stamp_reference, readout_time)
 
 
@@ -123,7 +123,7 @@ def topics_of(
 
 def fitted(timing: Timing, recording: Recording, topics: dict, ground_truth: GroundTruth, engine: Engine) -> Timing:
     """The timing with the exposure, s, that fits the truth best. Raises InputError: too little blur or truth."""
-    options = Options(measurement="single", sign_resolution="axial")
+    options = EstimatorConfig(measurement="single", sign_resolution="axial")
     run = run_recording(recording, topics, engine, options, timing, "fitting the exposure")
     exposure = fit_exposure(samples_of(run.results, ground_truth, "full"), timing.exposure)
     return Timing(exposure, timing.stamp_reference, timing.readout_time)
@@ -151,7 +151,7 @@ def _write_frames(
     window = timing.exposure + timing.readout_time
     for message in tqdm(messages, "labelling", recording.count(topics["image"]), unit="frame", leave=False):
         try:
-            linear, angular = ground_truth.at(np.array([timing.middle(message.stamp, None)]), window)
+            linear, angular = ground_truth.at(np.array([timing.mid_exposure(message.stamp)]), window)
             if not np.isfinite(angular).all():
                 continue
             view = View.of(message.camera(), FRAME_WIDTH, FRAME_HEIGHT)

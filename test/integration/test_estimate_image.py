@@ -9,7 +9,7 @@ from conftest import TINY_MODEL_CAMERA as CAMERA
 from conftest import TINY_MODEL_RATE
 
 from image_as_imu_ros import commands as command_line
-from image_as_imu_ros.estimation.estimator import Options
+from image_as_imu_ros.estimation.config import EstimatorConfig
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_json_holds_velocity_and_covariance(picture, tiny_model, capsys):
     assert covariance.shape == (6, 6)
     assert np.linalg.eigvalsh(covariance).min() > 0
     # v, which was not estimated, comes first with its prior.
-    assert covariance[0, 0] == pytest.approx(Options().linear_prior_std ** 2)
+    assert covariance[0, 0] == pytest.approx(EstimatorConfig().linear_velocity_std ** 2)
 
 
 def test_people_are_told_that_the_sign_is_open(picture, tiny_model, capsys):

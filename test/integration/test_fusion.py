@@ -14,8 +14,9 @@ import yaml
 from reference_ekf import ReferenceEkf
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
-from image_as_imu_ros.estimation.estimator import MotionEstimator, Options
-from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
@@ -137,13 +138,13 @@ def desk() -> tuple[list[Imu], GroundTruth]:
     """What the node publishes for desk_rpy_a, and the truth."""
     if not DESK.exists():
         pytest.skip(f"{DESK} is not there")
-    estimator = MotionEstimator.from_model(resource(DEFAULT_MODEL), Options(estimate_exposure=True))
+    estimator = MotionEstimator.from_model(resource(DEFAULT_MODEL), EstimatorConfig(estimate_exposure=True))
     messages = []
     with Recording(DESK) as recording:
         ground_truth = read_ground_truth(recording, "/ground_truth/twist")
         for message in recording.frames("/camera/image_raw/compressed", "/camera/camera_info"):
             image = message.decode_image(estimator.engine.info.colour)
-            estimate = estimator.update(Frame(image, message.stamp, message.camera(), exposure=None))
+            estimate = estimator.update(Frame(image, message.stamp, message.camera(), Shutter(None)))
             if estimate is not None and not estimate.ambiguous:
                 messages.append(imu_message(estimate, message.frame_id))
     estimator.engine.close()

@@ -63,7 +63,7 @@ class TestVelocityError:
 
     def solved(self, field: NetworkOutput) -> np.ndarray:
         """(6,) error of the runtime's solver over the exposure."""
-        solution = solve(field, self.matrix, EXPOSURE, uncertainty=Uncertainty(linear_prior_std=1e4))
+        solution = solve(field, self.matrix, EXPOSURE, uncertainty=Uncertainty(linear_velocity_std=1e4))
         return up_to_sign(EXPOSURE * solution.velocity.vector, MOTION) - MOTION
 
     def wrong_field(self, rng, depth, noise=0.1) -> NetworkOutput:

@@ -26,8 +26,8 @@ def blurred(motion: np.ndarray, *, distance: float = 2.0, seed: int = 0, noise: 
     inverse = np.linalg.inv(CAMERA.matrix)
     sharp = []
     for time in np.linspace(-0.5, 0.5, 60):
-        turned = cv2.Rodrigues(motion[3:] * time)[0]
-        to_middle = turned + np.outer(motion[:3] * time, [0, 0, 1.0]) / distance
+        rotated = cv2.Rodrigues(motion[3:] * time)[0]
+        to_middle = rotated + np.outer(motion[:3] * time, [0, 0, 1.0]) / distance
         homography = MIDDLE @ CAMERA.matrix @ to_middle @ inverse
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         sharp.append(cv2.warpPerspective(scene, homography, (320, 224), flags=flags, borderMode=cv2.BORDER_REFLECT))
@@ -35,7 +35,7 @@ def blurred(motion: np.ndarray, *, distance: float = 2.0, seed: int = 0, noise: 
     return np.clip(np.round(image), 0, 255).astype(np.uint8)
 
 
-def turn(*angular: float) -> np.ndarray:
+def rotation(*angular: float) -> np.ndarray:
     return np.array([0, 0, 0, *angular])
 
 
@@ -48,28 +48,28 @@ def uncertain(motion: np.ndarray, relative: float = ROUGH) -> np.ndarray:
     return np.eye(3) * (0.1 * np.linalg.norm(motion)) ** 2 + relative**2 * np.outer(motion, motion)
 
 
-turns = (
+rotations = (
     st.tuples(*[st.floats(-0.06, 0.06)] * 3)
     .map(np.array)
-    .filter(lambda angular: 4 < mean_blur(turn(*angular)) < 13 and abs(angular[2]) < 0.03)
+    .filter(lambda angular: 4 < mean_blur(rotation(*angular)) < 13 and abs(angular[2]) < 0.03)
 )
 
 
 @settings(max_examples=25, deadline=None)
-@given(turns, st.floats(-1, 1), st.integers(0, 10_000))
+@given(rotations, st.floats(-1, 1), st.integers(0, 10_000))
 def test_a_rotation_read_too_long_or_too_short_is_put_right(angular, wrong, seed):
     start = angular * np.exp(ROUGH * wrong)
-    refined = BlurSpectra.of(blurred(turn(*angular), seed=seed), GRID, None).refine(start, uncertain(start))
-    assert refined.evidence > 6
+    refined = BlurSpectra.of(blurred(rotation(*angular), seed=seed), GRID, None).refine(start, uncertain(start))
+    assert refined.log_likelihood_ratio > 3
     assert np.linalg.norm(refined.motion - angular) < 0.08 * np.linalg.norm(angular)
 
 
 @pytest.mark.parametrize("size", [0.02, 0.035, 0.05])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_so_is_one_read_in_a_wrong_direction(axis, size):
+def test_so_is_one_read_at_a_wrong_orientation(axis, size):
     angular = size * np.eye(3)[axis]
     start = cv2.Rodrigues(np.array([0, 0, np.radians(12)]))[0] @ angular
-    spectra = Windows.of(CAMERA, STRIDE).spectra(blurred(turn(*angular)), mean_blur(turn(*angular)), None)
+    spectra = Windows.of(CAMERA, STRIDE).spectra(blurred(rotation(*angular)), mean_blur(rotation(*angular)), None)
     refined = spectra.refine(start, uncertain(start))
     assert np.linalg.norm(refined.motion - angular) < 0.03 * np.linalg.norm(angular)
 
@@ -82,10 +82,10 @@ def test_a_translation_is_refined_with_the_depth_of_the_cells():
 
 
 @pytest.mark.parametrize("off", [0.8, 1.2])
-@pytest.mark.parametrize("shift", [0.1, 0.12, 0.14])
-def test_a_shift_that_was_partly_taken_for_a_turn_is_put_right(shift, off):
+@pytest.mark.parametrize("translation", [0.1, 0.12, 0.14])
+def test_a_translation_that_was_partly_taken_for_a_rotation_is_put_right(translation, off):
     """The prior knows how the two are confused, but between its motion and the right one all others fit worse."""
-    motion, depth = np.array([shift, 0, 0, 0, 0, 0]), np.full((28, 40), 2.0)
+    motion, depth = np.array([translation, 0, 0, 0, 0, 0]), np.full((28, 40), 2.0)
     confused = np.array([-0.04, 0, 0, 0, -0.02, 0])
     covariance = np.diag([5e-3] * 3 + [3e-3] * 3) ** 2 + np.outer(confused, confused)
     spectra = Windows.of(CAMERA, STRIDE).spectra(blurred(motion), mean_blur(motion), depth)
@@ -106,16 +106,21 @@ def test_a_cell_without_depth_is_filled_by_its_neighbours_and_a_window_without_a
 def test_long_streaks_are_measured_at_half_the_resolution():
     angular = np.array([0.0, 0.09, 0.0])
     half = WindowGrid.of(CAMERA, STRIDE, shrink=2)
-    refined = BlurSpectra.of(blurred(turn(*angular)), half, None).refine(0.8 * angular, uncertain(angular))
-    assert mean_blur(turn(*angular)) > 20
+    refined = BlurSpectra.of(blurred(rotation(*angular)), half, None).refine(0.8 * angular, uncertain(angular))
+    assert mean_blur(rotation(*angular)) > 20
     assert refined.motion == pytest.approx(angular, abs=0.03 * 0.09)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000))
-def test_a_sharp_picture_gives_no_evidence_for_a_blur(seed):
+def test_a_sharp_image_does_not_speak_for_a_blur(seed):
     start = np.array([0.0, 0.03, 0.0])
-    assert BlurSpectra.of(blurred(turn(0, 0, 0), seed=seed), GRID, None).refine(start, uncertain(start)).evidence < 6
+    assert (
+        BlurSpectra.of(blurred(rotation(0, 0, 0), seed=seed), GRID, None)
+        .refine(start, uncertain(start))
+        .log_likelihood_ratio
+        < 3
+    )
 
 
 def test_nor_does_noise_or_a_lens_cap():
@@ -123,11 +128,11 @@ def test_nor_does_noise_or_a_lens_cap():
     noise = np.random.default_rng(0).integers(0, 256, (224, 320), np.uint8)
     for image in (noise, np.full((224, 320), 16, np.uint8)):
         refined = BlurSpectra.of(image, GRID, None).refine(start, uncertain(start))
-        assert refined.evidence < 6
+        assert refined.log_likelihood_ratio < 3
         assert np.isfinite(refined.motion).all()
 
 
-def test_without_evidence_the_start_and_its_covariance_remain():
+def test_without_lines_the_start_and_its_covariance_remain():
     start = np.array([0.0, 0.03, 0.0])
     refined = BlurSpectra.of(np.full((224, 320), 16, np.uint8), GRID, None).refine(start, uncertain(start))
     assert refined.motion == pytest.approx(start, abs=1e-6)
@@ -139,11 +144,11 @@ def test_the_covariance_is_not_too_small_but_where_a_start_was_so_far_off_that_o
     rng = np.random.default_rng(1)
     for seed in range(40):
         angular = rng.normal(0, [0.02, 0.02, 0.02])
-        angular *= rng.uniform(5, 12) / mean_blur(turn(*angular))
+        angular *= rng.uniform(5, 12) / mean_blur(rotation(*angular))
         start = rng.multivariate_normal(angular, uncertain(angular))
-        refined = BlurSpectra.of(blurred(turn(*angular), seed=seed), GRID, None).refine(start, uncertain(start))
+        refined = BlurSpectra.of(blurred(rotation(*angular), seed=seed), GRID, None).refine(start, uncertain(start))
         error = refined.motion - angular
-        if refined.evidence > 6:
+        if refined.log_likelihood_ratio > 3:
             squared.append(error @ np.linalg.solve(refined.covariance, error))
     assert len(squared) > 20
     assert np.mean(np.array(squared) < 7.8) > 0.9, "of χ² with three degrees of freedom, 95 %"

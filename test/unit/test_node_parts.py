@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +16,7 @@ import yaml
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.messages.exposure import camera_ros_exposure, realsense_exposure
 from image_as_imu_ros.nodes.buffers import Slot, StampCache
 from image_as_imu_ros.nodes.diagnostics import Health
@@ -24,6 +25,7 @@ from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.parameters import Settings
 from image_as_imu_ros.nodes.rate_hint import RATE_HINTS, rate_hint_reader
 from image_as_imu_ros.resources import resource
+from image_as_imu_ros.settings import default_of, settings_of
 
 REPOSITORY = Path(__file__).parents[2]
 MS = 1_000_000  # ns
@@ -125,13 +127,16 @@ def test_bad_parameters_are_refused_with_a_reason(values, says):
 
 def test_the_parameter_file_holds_every_parameter_at_its_default():
     written = yaml.safe_load(resource("config/blur_imu.yaml").read_text())["/**"]["ros__parameters"]
-    assert written == {parameter.name: parameter.default for parameter in fields(Settings)}
-    assert [*map(type, written.values())] == [type(p.default) for p in fields(Settings) if p.name in written]
+    defaults = {parameter.name: default_of(parameter) for parameter in settings_of(Settings)}
+    assert written == defaults
+    assert {name: type(value) for name, value in written.items()} == {n: type(d) for n, d in defaults.items()}
 
 
 def test_the_documentation_lists_every_parameter_with_its_default():
     table = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", (REPOSITORY / "docs/node.md").read_text(), re.MULTILINE))
-    assert table == {p.name: yaml.safe_dump(p.default).splitlines()[0].replace("'", '"') for p in fields(Settings)}
+    assert table == {
+        p.name: yaml.safe_dump(default_of(p)).splitlines()[0].replace("'", '"') for p in settings_of(Settings)
+    }
 
 
 def image_message(stamp: int = 1_000 * MS) -> SimpleNamespace:
@@ -155,21 +160,22 @@ def assembler() -> FrameAssembler:
     return assembler
 
 
-@pytest.mark.parametrize(("reference", "shift"), [("start", 5 * MS), ("middle", 0), ("end", -5 * MS)])
-def test_frames_are_stamped_at_mid_exposure(assembler, reference, shift):
-    settings = Settings(exposure_time=0.01, stamp_reference=reference)
+@pytest.mark.parametrize("reference", ["start", "middle", "end"])
+def test_frames_have_the_header_stamp_and_how_the_shutter_moved(assembler, reference):
+    settings = Settings(exposure_time=0.01, stamp_reference=reference, readout_time=0.02)
     frame = assembler.assemble(image_message(), settings, "gray")
-    assert frame.stamp == 1_000 * MS + shift
-    assert (frame.exposure, frame.depth, frame.image.shape) == (0.01, None, (480, 640))
+    assert frame.stamp == 1_000 * MS
+    assert frame.shutter == Shutter(0.01, StampReference(reference), 0.02)
+    assert (frame.shutter.exposure, frame.depth, frame.image.shape) == (0.01, None, (480, 640))
 
 
 def test_an_exposure_from_the_topic_comes_before_the_parameter(assembler):
     settings = Settings(exposure_source="topic", exposure_time=0.01, stamp_reference="start")
     assembler.exposures.add(1_000 * MS, 0.004)
     frame = assembler.assemble(image_message(), settings, "gray")
-    assert (frame.exposure, frame.stamp, assembler.exposure_origin) == (0.004, 1_002 * MS, "topic")
+    assert (frame.shutter.exposure, frame.stamp, assembler.exposure_origin) == (0.004, 1_000 * MS, "topic")
     frame = assembler.assemble(image_message(1_033 * MS), settings, "gray")
-    assert (frame.exposure, assembler.exposure_origin) == (0.01, "parameter")
+    assert (frame.shutter.exposure, assembler.exposure_origin) == (0.01, "parameter")
 
 
 def test_measured_depth_goes_along(assembler):
@@ -241,15 +247,12 @@ def test_an_exposure_that_contradicts_the_blur_is_said():
     assert not contradiction(0.018, unsure)
 
 
-def test_an_estimated_exposure_needs_none_and_moves_the_stamp(assembler):
+def test_an_estimated_exposure_needs_none_and_starts_from_the_given_one(assembler):
     settings = Settings(exposure_source="estimate", stamp_reference="start")
-    frame = assembler.assemble(image_message(), settings, "gray", 0.02)
-    assert frame.exposure is None
-    assert frame.stamp == 1_000 * MS + 10 * MS
+    assert assembler.assemble(image_message(), settings, "gray").shutter.exposure is None
     assert assembler.exposure_origin == "estimate"
-    started = assembler.assemble(image_message(), replace(settings, exposure_time=0.03), "gray", None)
-    assert started.exposure == 0.03
-    assert started.stamp == 1_000 * MS + 15 * MS
+    started = assembler.assemble(image_message(), replace(settings, exposure_time=0.03), "gray")
+    assert started.shutter.exposure == 0.03
 
 
 def test_health_speaks_of_the_time_since_the_last_report():

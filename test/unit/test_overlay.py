@@ -5,8 +5,9 @@ import pytest
 
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.estimation.estimator import MotionEstimator, Options
-from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.geometry.camera import Camera
 
@@ -33,8 +34,8 @@ class Streaks:
 
 def overlay(image: np.ndarray, sigma: float = 0.1) -> np.ndarray:
     camera = Camera(image.shape[1], image.shape[0], image.shape[1], image.shape[1], image.shape[1] / 2, 50.0)
-    estimator = MotionEstimator(Streaks(sigma), Options(sign_resolution="axial"))
-    return draw_overlay(image, estimator.update(Frame(image, 1, camera, 0.01)))
+    estimator = MotionEstimator(Streaks(sigma), EstimatorConfig(sign_resolution="axial"))
+    return draw_overlay(image, estimator.update(Frame(image, 1, camera, Shutter(0.01))))
 
 
 def amber_pixels(picture: np.ndarray) -> np.ndarray:

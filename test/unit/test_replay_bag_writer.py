@@ -8,8 +8,9 @@ import replay_bags as bags
 from rosbags.highlevel import AnyReader
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.estimator import MotionEstimator, Options
-from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.recordings.bag_writer import write_bag
 
 
@@ -18,9 +19,9 @@ def test_rclpy_reads_the_messages_that_the_node_would_publish(tmp_path):
     from image_as_imu_ros.nodes.message_conversion import imu_message, twist_message
 
     stamp = bags.FIRST_STAMP + 123_456_789
-    estimator = MotionEstimator(bags.ExactEngine([bags.FIRST_STAMP]), Options(sign_resolution="axial"))
+    estimator = MotionEstimator(bags.ExactEngine([bags.FIRST_STAMP]), EstimatorConfig(sign_resolution="axial"))
     image = np.zeros((bags.CAMERA.height, bags.CAMERA.width), np.uint8)
-    estimate = estimator.update(Frame(image, stamp, bags.CAMERA, bags.EXPOSURE))
+    estimate = estimator.update(Frame(image, stamp, bags.CAMERA, Shutter(bags.EXPOSURE)))
     write_bag(tmp_path / "bag", [(estimate.stamp, "camera", estimate.velocity)])
     with AnyReader([tmp_path / "bag"]) as reader:
         written = {connection.topic: (time, bytes(data)) for connection, time, data in reader.messages()}

@@ -17,7 +17,7 @@ from image_as_imu_ros.engine import load_engine
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.estimator import MotionEstimator
-from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_training.__main__ import main
 from image_as_imu_training.export import write_onnx
@@ -141,8 +141,8 @@ def test_exported_checkpoint_reaches_the_estimator(checkpoint, tmp_path, capsys)
 
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     camera = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
-    estimate = MotionEstimator(engine).update(Frame(image, 1, camera, 0.01))
-    field = estimate.field
+    estimate = MotionEstimator(engine).update(Frame(image, 1, camera, Shutter(0.01)))
+    field = estimate.network_output
     assert field.axial_flow.shape == (2, HEIGHT // field.stride, WIDTH // field.stride)
     assert np.isfinite(field.axial_flow).all()
     assert (field.depth > 0).all()

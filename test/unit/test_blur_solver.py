@@ -13,7 +13,7 @@ from image_as_imu_ros.estimation.blur_solver import Uncertainty, camera_from_piv
 from image_as_imu_ros.estimation.blur_spectrum import Refined
 
 EXPOSURE = 0.02
-WEAK_PRIOR = Uncertainty(linear_prior_std=100.0)
+WEAK_PRIOR = Uncertainty(linear_velocity_std=100.0)
 SCALES = {
     "mixed": ([0.5, 0.5, 0.5], [1.5, 1.5, 1.5]),
     "rotation": ([0, 0, 0], [2, 2, 2]),
@@ -70,7 +70,7 @@ def test_the_covariance_is_right_under_noise(model, pattern, unknowns, measured)
         velocity = random_velocity(rng, pattern)
         sigma = rng.uniform(0.2, 1.0, (2, ROWS, COLUMNS))
         field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), sigma, rng)
-        no_translation = Uncertainty(linear_prior_std=1e-6)
+        no_translation = Uncertainty(linear_velocity_std=1e-6)
         uncertainty = WEAK_PRIOR if model == "full" else no_translation
         depth = field.depth if measured else None
         result = solve(field, matrix, EXPOSURE, motion_model=model, uncertainty=uncertainty, depth=depth).velocity
@@ -112,16 +112,16 @@ def test_where_directions_mean_nothing_the_roll_comes_from_other_cells():
 @pytest.mark.parametrize("across", [0.2, 3.0], ids=["directions are surer", "lengths are surer"])
 def test_a_field_is_solved_better_by_who_knows_both_spreads(across):
     rng = np.random.default_rng(3)
-    told, untold = [], []
+    given, untold = [], []
     for _ in range(200):
         matrix = matrix_of(camera(rng.uniform(150, 350)))
         velocity = random_velocity(rng, "mixed")
         field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), [[[0.8]], [[across]]], rng)
         alike = replace(field, sigma=np.full_like(field.sigma, np.sqrt(0.8 * across)))
-        for errors, known in ((told, field), (untold, alike)):
+        for errors, known in ((given, field), (untold, alike)):
             result = solve(known, matrix, EXPOSURE, uncertainty=WEAK_PRIOR).velocity.vector
             errors.append(np.linalg.norm(up_to_sign(result, velocity)[3:] - velocity[3:]))
-    assert np.median(told) < 0.8 * np.median(untold)
+    assert np.median(given) < 0.8 * np.median(untold)
 
 
 def test_four_scattered_cells_in_ten_may_be_wrong():
@@ -222,7 +222,7 @@ def test_correlated_cells_and_shared_errors_widen_the_covariance():
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), 0.5)
 
     def deviations(**shared):
-        result = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(linear_prior_std=100.0, **shared)).velocity
+        result = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(linear_velocity_std=100.0, **shared)).velocity
         return np.sqrt(np.diag(result.covariance))
 
     independent = deviations()
@@ -234,13 +234,13 @@ def test_correlated_cells_and_shared_errors_widen_the_covariance():
     np.testing.assert_allclose(half_as_sure, 2 * deviations(**calibrated), rtol=1e-3)
 
 
-@pytest.mark.parametrize(("evidence", "share"), [(-20, 0), (5, 0.5), (30, 1)])
-def test_spectra_are_believed_as_far_as_they_are_clear(evidence, share):
+@pytest.mark.parametrize(("log_likelihood_ratio", "share"), [(-10, 0), (2.5, 0.5), (15, 1)])
+def test_spectra_are_believed_as_far_as_they_are_clear(log_likelihood_ratio, share):
     """Where they may be right or wrong, the answer lies between, and its covariance reaches both."""
 
     class Spectra:
         def refine(self, motion, covariance):
-            return Refined(1.2 * motion, covariance / 4, evidence)
+            return Refined(1.2 * motion, covariance / 4, 3 * np.linalg.inv(covariance), log_likelihood_ratio)
 
     matrix, velocity = matrix_of(camera()), np.array([0.5, 0, 0, 1.0, 2.0, 0])
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
@@ -254,7 +254,7 @@ def test_spectra_are_believed_as_far_as_they_are_clear(evidence, share):
 def test_the_rotation_models_covariance_knows_what_it_neglects():
     """Translations of the expected size make ω wrong by more than noise explains; the covariance says by how much."""
     rng = np.random.default_rng(9)
-    prior = Uncertainty(linear_prior_std=0.3)
+    prior = Uncertainty(linear_velocity_std=0.3)
     errors = []
     for _ in range(300):
         matrix = matrix_of(camera(rng.uniform(150, 350)))

@@ -16,7 +16,7 @@ from image_as_imu_ros.estimation.sign import (
     rate_log_odds,
     small_image,
 )
-from image_as_imu_ros.estimation.velocity import Velocity
+from image_as_imu_ros.estimation.velocity import Term, Velocity
 
 GRID = Grid.of(camera(), 4)
 SECONDS = 1 / 30
@@ -32,7 +32,7 @@ def texture(seed: int) -> np.ndarray:
     return np.clip(128 + 35 * sum(layers), 0, 255).astype(np.uint8)
 
 
-def turned_pair(angular: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def rotated_pair(angular: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Small images (now, before) of a far-away scene, seen by a camera that turned with ω, rad/s, in between.
 
     The whole texture is the view before; a pure rotation moves it by the homography K·Rᵀ·K⁻¹.
@@ -52,8 +52,8 @@ angular_velocity = st.tuples(*[st.floats(-2.5, 2.5)] * 3).map(np.array).filter(l
 
 @settings(max_examples=40, deadline=None)
 @given(angular=angular_velocity, seed=st.integers(0, 1000))
-def test_the_true_direction_is_recognised_against_the_frame_before_and_after(angular, seed):
-    now, before = turned_pair(angular, seed)
+def test_the_true_sign_is_recognised_against_the_frame_before_and_after(angular, seed):
+    now, before = rotated_pair(angular, seed)
     velocity = np.r_[0, 0, 0, angular]
     assert photometric_log_odds(GRID, velocity, None, now, before, SECONDS) > 1
     assert photometric_log_odds(GRID, velocity, None, before, now, -SECONDS) > 1
@@ -62,7 +62,7 @@ def test_the_true_direction_is_recognised_against_the_frame_before_and_after(ang
 @settings(max_examples=20, deadline=None)
 @given(angular=angular_velocity, gain=st.floats(0.5, 1.5), offset=st.floats(-20, 60))
 def test_the_test_is_odd_in_velocity_and_blind_to_gain_and_offset(angular, gain, offset):
-    now, before = turned_pair(angular, 3)
+    now, before = rotated_pair(angular, 3)
     velocity = np.r_[0, 0, 0, angular]
     plain = photometric_log_odds(GRID, velocity, None, now, before, SECONDS)
     assert photometric_log_odds(GRID, -velocity, None, now, before, SECONDS) == pytest.approx(-plain)
@@ -85,7 +85,7 @@ def test_displaced_pixels_follow_static_points():
 
 @pytest.mark.parametrize("case", ["lens cap", "half a second", "nothing in common"])
 def test_images_that_do_not_tell_give_even_odds(case):
-    now, before = turned_pair(np.array([0.0, 1.0, 0.0]), 0)
+    now, before = rotated_pair(np.array([0.0, 1.0, 0.0]), 0)
     velocity, seconds = np.array([0, 0, 0, 0, 1.0, 0]), SECONDS
     if case == "lens cap":
         now = np.zeros_like(now)
@@ -96,7 +96,7 @@ def test_images_that_do_not_tell_give_even_odds(case):
     assert photometric_log_odds(GRID, velocity, None, now, before, seconds) == 0
 
 
-def test_the_last_velocity_speaks_for_its_own_direction_and_less_so_with_time():
+def test_the_last_velocity_speaks_for_its_own_sign_and_less_so_with_time():
     velocity = np.array([0, 0, 0, 0.5, 3.0, 0.2])
     covariance = 0.01 * np.eye(6)
     soon = continuity_log_odds(velocity, covariance, velocity, 1 / 30)
@@ -107,8 +107,8 @@ def test_the_last_velocity_speaks_for_its_own_direction_and_less_so_with_time():
 
 
 @given(angular=angular_velocity, noise=st.tuples(*[st.floats(-0.2, 0.2)] * 3).map(np.array))
-def test_another_sensors_rate_speaks_for_its_own_direction(angular, noise):
-    blur = Velocity(np.zeros(3), angular, 0.01 * np.eye(6))
+def test_another_sensors_rate_speaks_for_its_own_sign(angular, noise):
+    blur = Velocity(np.zeros(3), angular, {Term.DATA: 0.01 * np.eye(6)})
     for_it = rate_log_odds(blur, angular + noise, 0.2)
     assert for_it > 0
     assert rate_log_odds(blur, -angular - noise, 0.2) == pytest.approx(-for_it)
@@ -116,28 +116,29 @@ def test_another_sensors_rate_speaks_for_its_own_direction(angular, noise):
 
 
 def test_another_sensors_rate_says_less_when_it_is_coarse_and_nothing_about_an_axis_at_right_angles():
-    blur = Velocity(np.zeros(3), np.array([0.0, 0.5, 0.0]), 0.01 * np.eye(6))
+    blur = Velocity(np.zeros(3), np.array([0.0, 0.5, 0.0]), {Term.DATA: 0.01 * np.eye(6)})
     assert rate_log_odds(blur, blur.angular, 0.3) > rate_log_odds(blur, blur.angular, 1.0) > 0
     assert rate_log_odds(blur, np.array([1.0, 0.0, 0.0]), 0.3) == 0
 
 
 def test_another_sensors_rate_has_a_limited_vote():
     """Pictures that are clear can outvote a sensor that is stuck or mounted otherwise than was said."""
-    blur = Velocity(np.zeros(3), np.array([0.0, 3.0, 0.0]), 1e-4 * np.eye(6))
+    blur = Velocity(np.zeros(3), np.array([0.0, 3.0, 0.0]), {Term.DATA: 1e-4 * np.eye(6)})
     assert rate_log_odds(blur, 100 * blur.angular, 0.01) == pytest.approx(7.0)
 
 
 def velocity(*angular: float, std: float = 0.2, length_log_std: float = 0.0) -> Velocity:
     vector = np.r_[0, 0, 0, angular]
-    return Velocity(vector[:3], vector[3:], std**2 * np.eye(6) + length_log_std**2 * np.outer(vector, vector))
+    terms = {Term.DATA: std**2 * np.eye(6), Term.SHARED_LENGTH: length_log_std**2 * np.outer(vector, vector)}
+    return Velocity(vector[:3], vector[3:], terms)
 
 
 def test_alignment_tells_the_sign_of_the_blur_however_uncertain_its_length():
     aligned = velocity(0.1, 1.4, 0, std=0.05)
     blur = velocity(0, 1.0, 0.1, length_log_std=0.8)
-    assert alignment_log_odds(blur, 0.8, aligned, 1 / 60) > 3
-    assert alignment_log_odds(blur.reversed(), 0.8, aligned, 1 / 60) < -3
-    assert abs(alignment_log_odds(velocity(0.05, 0, 0), 0.0, aligned, 1 / 60)) < 1
+    assert alignment_log_odds(blur, aligned, 1 / 60) > 3
+    assert alignment_log_odds(blur.reversed(), aligned, 1 / 60) < -3
+    assert abs(alignment_log_odds(velocity(0.05, 0, 0), aligned, 1 / 60)) < 1
 
 
 def test_blur_contradicts_another_axis_and_standstill_but_not_another_length_or_sign():

@@ -1,0 +1,193 @@
+"""The order of an alignment's steps, and what comes out of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.estimation.alignment.hypotheses import Ratings, best
+from image_as_imu_ros.estimation.alignment.levels import Level
+from image_as_imu_ros.estimation.alignment.points import Points
+from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
+from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
+from image_as_imu_ros.estimation.config import ALIGNMENT, SHARED, MotionModel
+from image_as_imu_ros.estimation.rejection import Reason, Rejection
+from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, relative_error
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import cell_centres
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What two frames say about the motion between them.
+
+    Attributes:
+        velocity: mean velocity between the two mid-exposures, in the camera's optical frame halfway; None if nothing
+            was found.
+        similarity: correlation coefficient of the aligned images.
+        overlap: fraction of this frame that the previous one saw.
+        rejection: why `velocity` must not be used; None if it can be trusted.
+    """
+
+    velocity: Velocity | None
+    similarity: float
+    overlap: float
+    rejection: Rejection | None
+
+    @property
+    def accepted(self) -> Velocity | None:
+        """The velocity, if it can be trusted."""
+        return None if self.rejection else self.velocity
+
+
+@dataclass(frozen=True)
+class Aligner:
+    """What is computed once per camera.
+
+    Attributes:
+        size: (width, height) of the finest level.
+        undistortion: maps for cv2.remap from the finest level to the network's input, or None without distortion.
+        levels: from the finest to the coarsest, each half the size of the one before.
+    """
+
+    size: tuple[int, int]
+    undistortion: tuple[np.ndarray, np.ndarray] | None
+    levels: tuple[Level, ...]
+
+    @classmethod
+    def of(cls, camera: Camera, stride: int) -> Aligner:
+        """Prepare for images taken by `camera`, and depth on a grid with cells of `stride` px."""
+        width = min(ALIGNMENT.width, camera.width)
+        small = camera.resize(width, round(camera.height * width / camera.width))
+        pinhole = Camera(small.width, small.height, small.fx, small.fy, small.cx, small.cy)
+        undistortion = None
+        if small.distortion:
+            pixels = small.project(pinhole.rays(cell_centres(small.height, small.width, 1)))
+            maps = pixels.T.reshape(2, small.height, small.width).astype(np.float32)
+            undistortion = cv2.convertMaps(*maps, cv2.CV_16SC2)
+        cameras = [pinhole.resize(pinhole.width >> level, pinhole.height >> level) for level in range(ALIGNMENT.levels)]
+        levels = tuple(Level.of(level_camera, camera, stride) for level_camera in cameras)
+        return cls((small.width, small.height), undistortion, levels)
+
+    def pyramid(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Build undistorted luminance per level, float32, of a network input (H, W) or (H, W, 3) RGB uint8."""
+        if image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        if image.shape[::-1] != self.size:
+            image = cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
+        if self.undistortion is not None:
+            image = cv2.remap(image, *self.undistortion, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        pyramid = [image.astype(np.float32)]
+        for level in self.levels[1:]:
+            size = level.camera.width, level.camera.height
+            pyramid.append(cv2.resize(pyramid[-1], size, interpolation=cv2.INTER_AREA))
+        return tuple(pyramid)
+
+    def align(
+        self,
+        now: tuple[np.ndarray, ...],
+        before: tuple[np.ndarray, ...],
+        seconds: float,
+        starts: np.ndarray,
+        depth: np.ndarray | None,
+        *,
+        motion_model: str,
+        linear_velocity_std: float,
+        lever_arm: float = 0.0,
+        depth_log_std: float = 0.0,
+    ) -> Alignment:
+        """Find the motion from the previous frame to this one.
+
+        Args:
+            now, before: pyramids of this frame and the previous one.
+            seconds: between their mid-exposures, more than 0.
+            starts: (S, 6) velocities (v, ω) to start from, m/s and rad/s. See `starts_along`.
+            depth: (h, w) m on the grid, for this frame; points where it is NaN are left out. None if not known.
+            motion_model: "full" solves for (v, ω) and needs depth; "rotation" for ω, leaving v at zero with its
+                prior's variance. If depth is known, the covariance of ω then includes what such a v would do to ω.
+            linear_velocity_std, lever_arm: see `Uncertainty`.
+            depth_log_std: standard deviation of the log of the depth map's errors: of its scale, of the scale at the
+                sides against the middle, and of that at top and bottom.
+        """
+        if seconds > SHARED.longest_dt:
+            return _rejected(Reason.OLD_FRAME, f"the previous frame is {seconds:.2f} s old")
+        contrast = min(float(cv2.meanStdDev(coarsest)[1][0, 0]) for coarsest in (now[-1], before[-1]))
+        if contrast < ALIGNMENT.least_contrast:
+            return _rejected(Reason.NO_TEXTURE, "no texture")
+        inverse_depth = None if depth is None else (1 / depth.ravel()).astype(np.float32)
+        points = [Points.of(level, image, inverse_depth) for level, image in zip(self.levels, now, strict=True)]
+        if min(len(of_level.intensity) for of_level in points) < ALIGNMENT.least_points:
+            return _rejected(Reason.UNKNOWN_DEPTH, "depth is not known")
+        full = motion_model == MotionModel.FULL
+        prior = Prior(linear_velocity_std * seconds, lever_arm if full else 0.0)
+        motions = starts * seconds if full else starts * seconds * np.repeat([0.0, 1.0], 3)
+        poses, ratings, fit = _descend(points, before, Poses.of(motions), motion_model, prior)
+        if full and depth_log_std > 0:
+            translation = poses.rotation[0].T @ poses.translation[0]
+            step, information = fit.with_depth_considered(ratings.order[0], points[0], translation, depth_log_std)
+            poses = poses.select([0]).moved(step[None])
+        else:
+            information = fit.information(ratings.order[0])
+        motion = poses.motion()
+        terms = _terms(information, motion, motion_model, prior.std, self.levels[0].camera.fx)
+        velocity = Velocity.of(motion, terms, seconds)
+        return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings))
+
+
+def _descend(
+    points: list[Points], before: tuple[np.ndarray, ...], poses: Poses, motion_model: str, prior: Prior
+) -> tuple[Poses, Ratings, Fit]:
+    """Refine poses from the coarsest level to the finest one.
+
+    Returns:
+        The best poses, their ratings, and the fit in which the ratings' order is to be looked for.
+    """
+    kept, apart = ALIGNMENT.refined, ALIGNMENT.apart
+    coarsest = len(points) - 1
+    poses, ratings = best(points[-1], before[-1], poses, math.inf, apart[coarsest], kept)
+    for number in reversed(range(len(points))):
+        poses, fit = refine(points[number], before[number], poses, motion_model, prior, ALIGNMENT.iterations[number])
+        if len(poses) > 1 or number == 0:
+            worse = ALIGNMENT.ambiguous if number == 0 else ALIGNMENT.kept_misfit
+            poses, ratings = best(points[number], before[number], poses, worse, apart[number], kept)
+    return poses, ratings, fit
+
+
+def _terms(
+    information: np.ndarray, motion: np.ndarray, motion_model: str, prior_std: float, focal_length: float
+) -> dict[Term, np.ndarray]:
+    """Covariance of a motion (v, ω)·seconds by source, from its information matrix.
+
+    Args:
+        information: (P, P), with the prior if v was solved for.
+        prior_std: of each component of v·seconds, m. focal_length: of the finest level, px.
+    """
+    data = np.zeros((6, 6))
+    terms = {Term.DATA: data, Term.SCALE: relative_error(motion, ALIGNMENT.scale_std)}
+    if motion_model == MotionModel.FULL:
+        data[:] = np.linalg.inv(information)
+    else:
+        data[3:, 3:] = np.linalg.inv(information[-3:, -3:])
+        sensitivity = np.zeros((3, 3))
+        if len(information) == 6:
+            sensitivity = np.linalg.solve(information[3:, 3:], information[3:, :3])
+        terms[Term.CONSIDERED] = considered_translation(sensitivity, prior_std)
+    terms[Term.BLUR_SHAPE] = np.diag(np.repeat([0.0, (ALIGNMENT.rotation_std / focal_length) ** 2], 3))
+    return terms
+
+
+def _rejected(reason: Reason, message: str) -> Alignment:
+    return Alignment(None, 0.0, 0.0, Rejection(reason, message))
+
+
+def _rejection(ratings: Ratings) -> Rejection | None:
+    similarity, overlap = ratings.similarity[0], ratings.overlap[0]
+    if similarity < ALIGNMENT.least_similarity:
+        message = f"the images do not match (similarity {similarity:.2f}, overlap {overlap:.2f})"
+        return Rejection(Reason.NO_MATCH, message)
+    if len(ratings.order) > 1:
+        return Rejection(Reason.AMBIGUOUS, "two different motions match the images")
+    return None

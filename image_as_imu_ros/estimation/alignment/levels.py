@@ -1,0 +1,63 @@
+"""The points of one level of the pyramid, at which two frames are compared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from image_as_imu_ros.estimation.config import ALIGNMENT
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+
+
+@dataclass(frozen=True)
+class Level:
+    """The points of one level at which two images are compared.
+
+    Attributes:
+        camera: pinhole.
+        index: (N,) of each point's pixel in the flattened image.
+        rays: (3, N) float32. linear, angular: (2, 3, N) float32, the motion field matrix.
+        place: (2, N) float32, from −1 to 1 across the image and down it.
+        cells: (N,) which cell of the motion field's grid sees the point.
+    """
+
+    camera: Camera
+    index: np.ndarray
+    rays: np.ndarray
+    linear: np.ndarray
+    angular: np.ndarray
+    place: np.ndarray
+    cells: np.ndarray
+
+    @classmethod
+    def of(cls, camera: Camera, source: Camera, stride: int) -> Level:
+        """Choose the points of a level seen by `camera`.
+
+        Args:
+            source: camera of the network's input, whose grid has cells of `stride` px.
+        """
+        step = max(1, round(math.sqrt(camera.width * camera.height / ALIGNMENT.points)))
+        # One pixel at the border is left out: gradients need neighbours.
+        columns, rows = np.meshgrid(
+            np.arange(max(1, step // 2), camera.width - 1, step), np.arange(max(1, step // 2), camera.height - 1, step)
+        )
+        index = (rows * camera.width + columns).ravel()
+        pixels = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)
+        cell = ((source.project(camera.rays(pixels)) + 0.5) // stride).astype(int)
+        grid_columns, grid_rows = source.width // stride, source.height // stride
+        seen = ((cell >= 0) & (cell < (grid_columns, grid_rows))).all(1)
+        rays = camera.rays(pixels[seen])
+        matrix = MotionFieldMatrix.at(camera, pixels[seen])
+        place = (2 * pixels[seen] + 1) / (camera.width, camera.height) - 1
+        return cls(
+            camera,
+            index[seen],
+            np.vstack([rays.T, np.ones(len(rays))]).astype(np.float32),
+            np.ascontiguousarray(matrix.linear.transpose(1, 2, 0), np.float32),
+            np.ascontiguousarray(matrix.angular.transpose(1, 2, 0), np.float32),
+            np.ascontiguousarray(place.T, np.float32),
+            cell[seen, 1] * grid_columns + cell[seen, 0],
+        )

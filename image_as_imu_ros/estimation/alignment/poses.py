@@ -1,0 +1,79 @@
+"""Motions between two frames, many at once.
+
+Where was each point p of this frame in the previous one? A motion (v, ω)·Δt, with v in the axes of the frame halfway,
+is the pose p ↦ R·p + t with R = exp([ω·Δt]×) and t = exp([ω·Δt/2]×)·v·Δt. A small motion (δt, δω) of this frame's
+camera back makes it R·exp(−[δω]×), t − R·δt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.estimation.blur_solver import camera_from_pivot
+from image_as_imu_ros.geometry.so3 import exp
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is expected of a motion.
+
+    Attributes:
+        std: of each component of the displacement of the point that the camera rotates about, m.
+        lever_arm: see `Uncertainty`.
+    """
+
+    std: float
+    lever_arm: float
+
+    @property
+    def pivot_from_camera(self) -> np.ndarray:
+        """(3, 6) from a small motion (t, ω) of the camera to the displacement of that point."""
+        return camera_from_pivot(-self.lever_arm)[:3]  # its inverse
+
+    def displacement(self, poses: Poses) -> np.ndarray:
+        """Displacement (S, 3) m of that point in each pose, in the axes of this frame."""
+        pivot = np.array([0.0, 0.0, -self.lever_arm])
+        return ((poses.translation - pivot)[:, None] @ poses.rotation)[:, 0] + pivot
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Motions of the camera: a point p of this frame was at rotation·p + translation in the previous one.
+
+    Attributes:
+        rotation: (S, 3, 3). translation: (S, 3) m.
+        shear: (S, 3) rad, by how much further the bottom row has rotated than the top row.
+    """
+
+    rotation: np.ndarray
+    translation: np.ndarray
+    shear: np.ndarray
+
+    @classmethod
+    def of(cls, motions: np.ndarray) -> Poses:
+        """Poses of (S, 6) motions (v, ω)·Δt, v in the axes of the frame halfway; without shear."""
+        half = exp(motions[:, 3:] / 2)
+        return cls(half @ half, np.einsum("sij,sj->si", half, motions[:, :3]), np.zeros((len(motions), 3)))
+
+    def __len__(self) -> int:
+        return len(self.rotation)
+
+    def select(self, chosen: np.ndarray | list[int]) -> Poses:
+        """Keep some of the poses, given by index or mask."""
+        return Poses(self.rotation[chosen], self.translation[chosen], self.shear[chosen])
+
+    def moved(self, motions: np.ndarray, shear: np.ndarray | float = 0.0) -> Poses:
+        """Move this frame's camera back by small (S, 6) motions (t, ω), or (S, 3) without t, and by shears (S, 3)."""
+        translation = self.translation
+        if motions.shape[1] == 6:
+            translation = translation - (self.rotation @ motions[:, :3, None])[..., 0]
+        return Poses(self.rotation @ exp(-motions[:, -3:]), translation, self.shear - shear)
+
+    def motion(self) -> np.ndarray:
+        """Return the first one as (6,) (v, ω)·Δt."""
+        rotation = cv2.Rodrigues(self.rotation[0])[0][:, 0]
+        half = cv2.Rodrigues(rotation / 2)[0]
+        return np.concatenate([half.T @ self.translation[0], rotation])

@@ -1,0 +1,136 @@
+"""Inverse-compositional Gauss–Newton on intensities.
+
+With J the Jacobian of this frame's intensities I by motion, shear, gain and offset (`points`), and I' the previous
+frame's intensities where a pose puts the points, one step solves
+
+    (Σ w·JᵀJ + σ²·Λ)·δ = Σ w·Jᵀ·I' + σ²·Λ·(prior),    w = 1 / (1 + (r/(c·scale))²)²,
+
+for the motion that the pose is wrong by times the gain, the gain and the offset, with r the residual, σ² the variance
+of an intensity as many points share an error, and Λ the priors' information. The motion's information is the Schur
+complement of shear, gain and offset, divided by σ².
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from image_as_imu_ros.estimation.alignment.points import Points, sample
+from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
+from image_as_imu_ros.estimation.config import ALIGNMENT, MotionModel
+
+NUISANCES = 5  # unknowns besides the motion: shear, gain and offset
+_GAINS = 0.2, 5.0  # between two exposures
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the last step of `refine` knew about each pose.
+
+    Attributes:
+        normal: (S, Q, Q) normal matrix of P motions, 3 of shear, gain and offset, with the priors that were used.
+        weights: (S, N) of the points.
+        error: (S, N) that the step leaves in the previous frame's intensities, divided by the gain. variance: (S,) of
+            such an error.
+    """
+
+    normal: np.ndarray
+    weights: np.ndarray
+    error: np.ndarray
+    variance: np.ndarray
+
+    def information(self, which: int) -> np.ndarray:
+        """Information matrix (P, P) of a pose's motion, whatever shear, gain and offset are."""
+        return marginal(self.normal[which], self.normal.shape[1] - NUISANCES) / self.variance[which]
+
+    def with_depth_considered(
+        self, which: int, points: Points, translation: np.ndarray, log_std: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Consider errors of log depth: of all of it, at the sides, and at top and bottom.
+
+        Args:
+            translation: (3,) m, of the pose, in the axes of the present frame.
+            log_std: of each of the three errors; the sides err by ±1 of it, and so do top and bottom.
+
+        Returns:
+            Motion (P,) that the pose is still wrong by, and information matrix (P, P), whatever the depth's errors are.
+        """
+        normal, variance = self.normal[which], self.variance[which]
+        by_scale = translation.astype(np.float32) @ points.jacobian[:3]
+        by_depth = np.vstack([np.ones_like(points.intensity), points.place]) * by_scale
+        weighted = self.weights[which] * by_depth
+        both = points.jacobian @ weighted.T
+        normal = np.block([[normal, both], [both.T, by_depth @ weighted.T + variance / log_std**2 * np.eye(3)]])
+        right = np.concatenate([np.zeros(len(both)), weighted @ self.error[which]])
+        size = len(both) - NUISANCES
+        return np.linalg.solve(normal, right)[:size], marginal(normal, size) / variance
+
+
+def marginal(normal: np.ndarray, size: int) -> np.ndarray:
+    """Normal matrix of the first so many unknowns, whatever the others are (Schur complement)."""
+    across = normal[:size, size:]
+    return normal[:size, :size] - across @ np.linalg.solve(normal[size:, size:], across.T)
+
+
+def refine(
+    points: Points, before: np.ndarray, poses: Poses, motion_model: str, prior: Prior, iterations: int
+) -> tuple[Poses, Fit]:
+    """Refine all poses at once.
+
+    The previous frame, sampled where a pose puts the points, is this frame seen by a camera that is moved by what is
+    still wrong with the pose. Its intensities are linear in that motion times gain, in gain and in offset.
+    """
+    size = len(points.jacobian) - NUISANCES
+    full = motion_model == MotionModel.FULL
+    unknowns = slice(0 if full else size - 3, None)
+    precision, by_motion = _precision(prior, size), prior.pivot_from_camera
+    gain = offset = None
+    for _ in range(iterations):
+        intensity, weights = sample(before, points.positions(poses))
+        if gain is None:
+            gain, offset = _gain_and_offset(points.intensity, intensity, weights)
+        error = intensity - gain[:, None] * points.intensity - offset[:, None]
+        scale = (np.abs(error) * weights).sum(1) / (weights.sum(1) + 1e-6) + math.sqrt(ALIGNMENT.quantisation)
+        weights /= np.square(1 + np.square(error / (ALIGNMENT.robust * scale[:, None])))
+        weighted = (weights[:, None] * points.jacobian).reshape(-1, len(points.intensity))
+        normal = (weighted @ points.jacobian.T).reshape(len(poses), size + NUISANCES, -1).astype(np.float64)
+        right = ((weights * intensity) @ points.jacobian.T).astype(np.float64)
+        # Outliers count: where many points do not fit, the others are less to be trusted too.
+        variance = ALIGNMENT.correlated_points * (ALIGNMENT.mean_size_to_std * (scale / gain).astype(np.float64)) ** 2
+
+        normal[:, :-2, :-2] += variance[:, None, None] * precision
+        stiffness = (variance * gain)[:, None]
+        right[:, size:-2] += stiffness * ALIGNMENT.shear_std**-2 * poses.shear
+        if full:
+            right[:, :6] += stiffness * prior.std**-2 * (prior.displacement(poses) @ by_motion)
+        step = np.linalg.solve(normal[:, unknowns, unknowns], right[:, unknowns, None])[..., 0]
+        gain, offset = np.clip(step[:, -2], *_GAINS).astype(np.float32), step[:, -1].astype(np.float32)
+        moved = np.clip(step[:, :-2] / gain[:, None], -ALIGNMENT.largest_step, ALIGNMENT.largest_step)
+        poses = poses.moved(moved[:, :-3], moved[:, -3:])
+        moving = np.abs(moved).max(1) * points.camera.fx >= ALIGNMENT.converged
+        if not (moving & (scale < ALIGNMENT.abandoned * scale.min())).any():
+            break
+    remaining = intensity - step.astype(np.float32) @ points.jacobian[unknowns]
+    return poses, Fit(normal, weights, remaining / gain[:, None], variance)
+
+
+def _precision(prior: Prior, size: int) -> np.ndarray:
+    """Information (size + 3,)² of the priors on motion and shear; `size` is 6, or 3 without translation."""
+    of_one = np.repeat([0.0, ALIGNMENT.rotation_prior_std**-2, ALIGNMENT.shear_std**-2], 3)
+    precision = np.diag(of_one[-size - 3 :])
+    if size == 6:
+        by_motion = prior.pivot_from_camera
+        precision[:6, :6] += prior.std**-2 * by_motion.T @ by_motion
+    return precision
+
+
+def _gain_and_offset(now: np.ndarray, before: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and offset (S,) that give (N,) intensities the mean and variance of those (S, N) that are seen."""
+    count = seen.sum(1) + 1e-6
+    mean_now, mean_before = seen @ now / count, (before * seen).sum(1) / count
+    variance_now = (np.square(now - mean_now[:, None]) * seen).sum(1) / count
+    variance_before = (np.square(before - mean_before[:, None]) * seen).sum(1) / count
+    gain = np.sqrt((variance_before + ALIGNMENT.quantisation) / (variance_now + ALIGNMENT.quantisation))
+    return gain, mean_before - gain * mean_now

@@ -1,0 +1,249 @@
+"""What of the method can be chosen, and every constant that was."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.settings import TextEnum, check_settings, setting
+
+
+class Measurement(TextEnum):
+    """What is measured: the velocity at mid-exposure, or the mean velocity since the previous frame."""
+
+    SINGLE = "single"
+    ALIGNED = "aligned"
+    AUTO = "auto"
+
+
+class MotionModel(TextEnum):
+    """What is unknown: (v, ω), or ω alone."""
+
+    FULL = "full"
+    ROTATION = "rotation"
+
+
+class SignResolution(TextEnum):
+    """Which frames settle the sign of the motion that blur leaves open."""
+
+    CAUSAL = "causal"
+    CENTERED = "centered"
+    AXIAL = "axial"
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """How velocities are estimated.
+
+    Attributes:
+        estimate_exposure: measure the exposure time from blur and alignment, starting from that of the first frame.
+
+    Raises:
+        InputError: a value is outside its range, or two contradict each other.
+    """
+
+    measurement: Measurement = setting(
+        Measurement.AUTO,
+        "single: velocity at mid-exposure from one frame's blur; aligned: mean velocity since the previous frame, "
+        "stamped halfway; auto: aligned where it can be trusted, else single",
+        choices=Measurement,
+    )
+    motion_model: MotionModel = setting(MotionModel.FULL, "full: ω and v; rotation: ω only", choices=MotionModel)
+    sign_resolution: SignResolution = setting(
+        SignResolution.CAUSAL,
+        "how the sign of the motion is found: causal: from the previous frame; centered: from the next one too, one "
+        "frame later; axial: not at all, the largest component of ω is published positive",
+        choices=SignResolution,
+    )
+    linear_velocity_std: float = setting(
+        0.3,
+        "expected size of each component of the velocity of the point that the camera rotates about, m/s: a prior "
+        "that keeps the solution stable",
+        limits=(0.001, 100.0),
+    )
+    lever_arm: float = setting(
+        0.15,
+        "how far behind the camera that point lies, m: about 0.15 for a hand; on a robot that the camera looks ahead "
+        "from, how far the camera is in front of the centre",
+        limits=(-10.0, 10.0),
+    )
+    exposure_relative_error: float = setting(
+        0.02, "standard deviation of the exposure time's relative error, widens the covariances", limits=(0.0, 1.0)
+    )
+    rate_hint_std: float = setting(
+        0.5, "error of the rate hint per axis, its mounting and its age included, rad/s", limits=(0.001, 100.0)
+    )
+    estimate_exposure: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.sign_resolution == SignResolution.AXIAL and (
+            self.measurement == Measurement.ALIGNED or self.estimate_exposure
+        ):
+            asked = "an estimated exposure" if self.estimate_exposure else "measurement 'aligned'"
+            raise InputError(f"{asked} needs the previous frame, which sign_resolution 'axial' does not look at")
+
+
+# Constants of the method, one dataclass per stage. Each knows its unit, its meaning and its source.
+
+_PHYSICS = "physics or definition"
+_COST = "trade of accuracy against time, by `benchmark`; the runs were not kept"
+_RENDERED = "rendered frames with seeds 777 and 778; the script was not kept (tools/README.md)"
+_REPEATED = "spread of repeated estimates on the demo's rendered recording; the script was not kept"
+_JUDGEMENT = "judgement; cannot be re-derived"
+
+
+def constant(value: Any, unit: str, meaning: str, source: str) -> Any:
+    """Make a dataclass field of a tuned number: its value, unit ("" if it has none), meaning, and who chose it how."""
+    return field(default=value, metadata={"unit": unit, "meaning": meaning, "source": source})
+
+
+@dataclass(frozen=True)
+class SharedConstants:
+    """What several stages need."""
+
+    longest_dt: float = constant(0.5, "s", "frames further apart are not compared", _JUDGEMENT)
+    inlier_sigmas: float = constant(3.0, "σ", "residuals beyond it lose their weight", "99.7 % of a Gaussian")
+    visible_blur: float = constant(
+        1.0, "px at 320 px width", "shorter streaks leave the sign open harmlessly", _PHYSICS
+    )
+    angular_acceleration_std: float = constant(60.0, "rad/s²", "how hard cameras accelerate at most", _JUDGEMENT)
+    linear_acceleration_std: float = constant(15.0, "m/s²", "how hard cameras accelerate at most", _JUDGEMENT)
+
+
+@dataclass(frozen=True)
+class EstimatorConstants:
+    """Order of the steps."""
+
+    resolved_probability: float = constant(0.9, "", "of the sign, from which it counts as resolved", _JUDGEMENT)
+    first_exposure: float = constant(0.01, "s", "guess where no exposure time is known", "usual for indoor video")
+    given_log_std: float = constant(0.3, "", "of the log of a given exposure that starts an estimate", _JUDGEMENT)
+    guessed_log_std: float = constant(1.0, "", "of the log of a guessed exposure", "a factor of e either way")
+    known_log_std: float = constant(0.4, "", "of log exposure, up to which velocities are computed", _JUDGEMENT)
+    length_reach: float = constant(2.8, "", "factor by which the blur's length may be wrong", _RENDERED)
+
+
+@dataclass(frozen=True)
+class BlurSolverConstants:
+    """Blur → velocity."""
+
+    angular_prior_std: float = constant(
+        30.0, "rad/s", "keeps frames without texture finite", "no camera rotates faster"
+    )
+    precision_power: float = constant(1.5, "", "with measured depth, cells weigh by σ^(−2·it)", _RENDERED)
+    length_weight: float = constant(
+        math.sqrt(2), "", "with measured depth, σ along q counts times it, across divided by it", _RENDERED
+    )
+    cells: int = constant(400, "", "about as many are used; neighbours of a smooth output repeat each other", _COST)
+    least_cells: int = constant(12, "", "fewer are no measurement", "twice the unknowns")
+
+
+@dataclass(frozen=True)
+class SpectrumConstants:
+    """Dark lines in spectra."""
+
+    window: int = constant(64, "px", "side of a window", "a window must hold several streaks and a constant flow")
+    step: int = constant(32, "px", "from one window to the next at most", "half a window: a Hann taper loses nothing")
+    lowest: float = constant(3.5 / 64, "cycles/px", "lower frequencies leak from the window's own spectrum", _PHYSICS)
+    highest: float = constant(0.43, "cycles/px", "cameras show little beyond", "below Nyquist, demosaicing and optics")
+    shortest_blur: float = constant(1.5, "px", "mean streak; the first line of shorter ones is not shown", _PHYSICS)
+    longest_blur: float = constant(18.0, "px", "mean streak; lines of longer ones merge at full resolution", _PHYSICS)
+    rounding: float = constant(1 / 12, "", "variance of 8-bit values", _PHYSICS)
+    floor: float = constant(
+        0.015, "", "power in the lines, relative to no blur, from noise and changes of v", _RENDERED
+    )
+    smear: float = constant(0.6 / 64, "cycles/px", "by which a window smears the lines", "width of a Hann window")
+    correlated_values: float = constant(40.0, "", "values that share an error: overlap, lines of textures", _RENDERED)
+    faint: float = constant(0.1, "", "of the median window's power; weaker windows do not count", _JUDGEMENT)
+    lowest_gain: float = constant(0.1, "", "at which a gradient still shows where to go", _JUDGEMENT)
+    highest_gain: float = constant(1.5, "", "a blur darkens its lines no more than it does", _JUDGEMENT)
+    catchment: float = constant(1.0, "px", "RMS; a start less far off descends to the same lines", "a line's width")
+    sparsity: int = constant(3, "", "one window in so many decides where to start", _COST)
+    iterations: int = constant(8, "", "of Levenberg–Marquardt at most", _COST)
+    negligible: float = constant(0.05, "", "of the score; a smaller gain ends the descent", _COST)
+    chance: float = constant(2.5, "", "log-likelihood ratio that the best motion has by chance", _RENDERED)
+    log_scale_step: float = constant(0.115, "", "between the logs of two lengths at which to start", "an eighth of e")
+    shorter_starts: int = constant(6, "", "starts shorter than the prior", _RENDERED)
+    longer_starts: int = constant(7, "", "starts longer than the prior", _RENDERED)
+
+
+@dataclass(frozen=True)
+class AlignmentConstants:
+    """Two frames → mean velocity between them."""
+
+    width: int = constant(320, "px", "of the finest level at most", _COST)
+    levels: int = constant(3, "", "of the pyramid", _COST)
+    points: int = constant(1400, "", "about as many per level are compared", _COST)
+    iterations: tuple[int, ...] = constant((5, 5, 6), "", "at most, from the finest level on", _COST)
+    converged: float = constant(0.1, "px", "a smaller step is the last one", _COST)
+    abandoned: float = constant(
+        2.0, "", "a hypothesis with so many times the best one's error is not waited for", _COST
+    )
+    refined: int = constant(3, "", "hypotheses that are refined", _COST)
+    apart: tuple[float, ...] = constant(
+        (1.5, 1.0, 0.75),
+        "px of a level, from the finest on",
+        "mean; two motions that differ by less are one",
+        _RENDERED,
+    )
+    sparsity: int = constant(8, "", "one point in so many tells how far two motions differ", _COST)
+    kept_misfit: float = constant(2.0, "", "times the best 1 − similarity, up to which a hypothesis is kept", _RENDERED)
+    length_step: float = constant(1.5, "", "between the lengths of the blur's motion at which to start", _RENDERED)
+    robust: float = constant(1.5, "", "residuals of so many times their mean size count a quarter", "near 2σ")
+    quantisation: float = constant(0.25, "", "variance of an intensity that is always there", "rounding three times")
+    mean_size_to_std: float = constant(1.25, "", "σ of a Gaussian over its mean size", "√(π/2)")
+    correlated_points: float = constant(24.0, "", "points that share an error: depth, blur and parallax", _REPEATED)
+    scale_std: float = constant(0.04, "", "relative error of all of the motion: focal length, stamps", _JUDGEMENT)
+    rotation_std: float = constant(0.1, "px of the finest level", "of any rotation: blurs differ in shape", _JUDGEMENT)
+    shear_std: float = constant(0.02, "rad", "change of the rate by 1 rad/s over a readout of 20 ms", _PHYSICS)
+    rotation_prior_std: float = constant(1.0, "rad", "keeps images without texture finite", "as good as unknown")
+    largest_step: float = constant(0.2, "rad or m", "of one iteration", _JUDGEMENT)
+    least_overlap: float = constant(0.3, "", "fraction of the points seen by both", _JUDGEMENT)
+    least_points: int = constant(100, "", "with known depth", _JUDGEMENT)
+    least_contrast: float = constant(2.0, "intensity levels", "σ of the coarsest level", "above noise")
+    least_similarity: float = constant(0.75, "", "correlation coefficient", _RENDERED)
+    ambiguous: float = constant(1.5, "", "times the best 1 − similarity: a second motion matches too", _RENDERED)
+    alike: float = constant(0.002, "", "1 − similarity that noise makes of equal images", _JUDGEMENT)
+
+
+@dataclass(frozen=True)
+class SignConstants:
+    """Sign of the motion, and whether two measurements of it agree."""
+
+    photometric_gain: float = constant(15.0, "", "log-odds per unit of relative photometric error", _RENDERED)
+    photometric_limit: float = constant(7.0, "", "log-odds; the test fails once in a thousand times", _RENDERED)
+    rate_limit: float = constant(
+        7.0, "", "log-odds; another sensor may be stuck, late or mounted otherwise", _JUDGEMENT
+    )
+    usual_acceleration: float = constant(0.4, "", "of the largest, how hard cameras mostly accelerate", _JUDGEMENT)
+    least_overlap: float = constant(0.2, "", "fraction of the cells seen by both", _JUDGEMENT)
+    length_factor: float = constant(4.0, "", "by which the blur's velocity may be too short or too long", _JUDGEMENT)
+    contradiction: float = constant(16.266, "", "squared error over its covariance", "99.9 % of χ² with 3 d.o.f.")
+
+
+@dataclass(frozen=True)
+class ExposureConstants:
+    """Exposure time from blur and alignment."""
+
+    log_range: float = constant(math.log(100), "", "of the exposure, to either side of the nominal one", _JUDGEMENT)
+    log_step: float = constant(0.02, "", "of the grid", "finer than any estimate")
+    drift_std: float = constant(0.003, "", "of log exposure per frame", "auto-exposure that adapts over seconds")
+    jump: float = constant(0.0005, "", "probability per frame", _JUDGEMENT)
+    least_blur: float = constant(4.0, "px at 320 px width", "shorter blur tells little", _RENDERED)
+    length_std: float = constant(0.2, "", "relative error of one frame's blur length", _RENDERED)
+    blur_std: float = constant(2.0, "px", "error of any blur length", _RENDERED)
+    clear_length_std: float = constant(0.1, "", "relative error where spectra show the length", _RENDERED)
+    rate_std: float = constant(0.2, "", "error of a rate between two alignments, of their difference", _JUDGEMENT)
+    tail: float = constant(1e-4, "", "of the first posterior, for a first guess that is far off", _JUDGEMENT)
+    degrees: float = constant(2.0, "", "of freedom of Student's t: outliers happen", _JUDGEMENT)
+
+
+SHARED = SharedConstants()
+ESTIMATOR = EstimatorConstants()
+BLUR_SOLVER = BlurSolverConstants()
+SPECTRUM = SpectrumConstants()
+ALIGNMENT = AlignmentConstants()
+SIGN = SignConstants()
+EXPOSURE = ExposureConstants()

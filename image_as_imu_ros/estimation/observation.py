@@ -1,0 +1,145 @@
+"""A frame and what has been found out about it so far; kept for the next one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from image_as_imu_ros.engine.network_output import NetworkOutput
+from image_as_imu_ros.estimation.alignment import Aligner, Alignment
+from image_as_imu_ros.estimation.blur_solver import Solution
+from image_as_imu_ros.estimation.blur_spectrum import Windows
+from image_as_imu_ros.estimation.config import ESTIMATOR, Measurement
+from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.sign import Grid, small_image
+from image_as_imu_ros.estimation.velocity import Term
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+from image_as_imu_ros.geometry.view import View
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What is computed once per camera."""
+
+    camera: Camera
+    view: View
+    matrix: MotionFieldMatrix
+    grid: Grid
+    aligner: Aligner
+    windows: Windows
+
+    @classmethod
+    def of(cls, camera: Camera, width: int, height: int, stride: int) -> Geometry:
+        """Prepare for images of `camera` and a network with inputs of width × height px and cells of `stride` px."""
+        view = View.of(camera, width, height)
+        grid = Grid.of(view.camera, stride)
+        matrix = MotionFieldMatrix.at(view.camera, grid.pixels.T)
+        return cls(camera, view, matrix, grid, Aligner.of(view.camera, stride), Windows.of(view.camera, stride))
+
+    def flow(self, velocity: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
+        """Predict the image motion (2, h, w), input px/s, of a camera that moves with (6,) (v, ω)."""
+        flow = self.matrix.flow(velocity, None if depth is None else depth.ravel())
+        return np.nan_to_num(flow).T.reshape(2, *self.grid.shape)
+
+
+@dataclass(frozen=True)
+class Images:
+    """A network input, and smaller ones made of it when they are needed."""
+
+    image: np.ndarray
+    geometry: Geometry
+
+    @cached_property
+    def small(self) -> np.ndarray:
+        """Luminance per grid cell."""
+        return small_image(self.image, self.geometry.grid)
+
+    @cached_property
+    def pyramid(self) -> tuple[np.ndarray, ...]:
+        """Undistorted luminance per level."""
+        return self.geometry.aligner.pyramid(self.image)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A frame and what has been found out about it so far.
+
+    Attributes:
+        header_stamp, mid_exposure: ns. dt: s, from the frame before; 0 without one.
+        exposure: s. exposure_log_std: standard deviation of its log.
+        depth: (h, w) m, NaN where unknown; None if nothing is known.
+        depth_log_std: see `Uncertainty`.
+        solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
+        alignment, measured_exposure, seconds: see `MotionEstimate`.
+    """
+
+    header_stamp: int
+    mid_exposure: int
+    dt: float
+    geometry: Geometry
+    images: Images
+    exposure: float
+    exposure_log_std: float
+    network_output: NetworkOutput
+    depth: np.ndarray | None
+    depth_log_std: float
+    solution: Solution
+    alignment: Alignment | None = None
+    log_odds: float = 0.0
+    measured_exposure: MeasuredExposure | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def aligned_velocity(self) -> np.ndarray | None:
+        """(6,) mean velocity since the previous frame, where it can be trusted."""
+        accepted = self.alignment.accepted if self.alignment else None
+        return None if accepted is None else accepted.vector
+
+    @cached_property
+    def last_velocity(self) -> np.ndarray | None:
+        """(6,) the best that is known about the motion at this frame; None if its sign is open."""
+        if self.aligned_velocity is not None:
+            return self.aligned_velocity
+        estimate = self.estimate()
+        return estimate.velocity.vector if estimate.sign_resolved else None
+
+    def estimate(self, further_log_odds: float = 0.0) -> MotionEstimate:
+        """Make the single-frame estimate with its likelier sign, and a covariance that knows how likely.
+
+        With probability p of this sign, the second moment about x of a mixture of x and −x is 4·(1 − p)·x·xᵀ.
+        """
+        log_odds = self.log_odds + further_log_odds
+        single, fitted_flow = self.solution.velocity, self.solution.flow
+        largest_rate = single.angular[np.argmax(np.abs(single.angular))]
+        if log_odds < 0 or (log_odds == 0 and largest_rate < 0):
+            single, fitted_flow = single.reversed(), -fitted_flow
+        probability = 1 / (1 + math.exp(-abs(log_odds)))
+        single = single.with_term(Term.SIGN, 4 * (1 - probability) * np.outer(single.vector, single.vector))
+        return MotionEstimate(
+            measurement=Measurement.SINGLE,
+            stamp=self.mid_exposure,
+            velocity=single,
+            sign_resolved=probability >= ESTIMATOR.resolved_probability,
+            header_stamp=self.header_stamp,
+            mid_exposure=self.mid_exposure,
+            single=single,
+            sign_probability=probability,
+            alignment=self.alignment,
+            dt=self.dt,
+            mean_flow=self.network_output.mean_flow * self.geometry.view.px_at_320,
+            residual=self.solution.residual,
+            inliers=self.solution.inliers,
+            log_likelihood_ratio=self.solution.log_likelihood_ratio,
+            exposure=self.exposure,
+            exposure_log_std=self.exposure_log_std,
+            measured_exposure=self.measured_exposure,
+            network_output=self.network_output,
+            fitted_flow=fitted_flow,
+            view=self.geometry.view,
+            seconds=self.seconds,
+        )
