@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import captures
 import cv2
@@ -70,7 +71,7 @@ def lay_out(folder: Path, words: list[str]) -> None:
     makers = {
         "recordings.yaml": write_list_of_recordings,
         "BAG": replay_bags.moving_camera,
-        "trajectory:slam.txt": lambda path: path.with_name("slam.txt").write_text(_still_poses()),
+        "trajectory:slam.txt": lambda path: path.with_name("slam.txt").write_text(_static_poses()),
         "photo.jpg": lambda path: cv2.imwrite(str(path), np.full((480, 640), 90, np.uint8)),
         "CAPTURE": captures.write_stray_capture,
         "clip.mp4": lambda path: captures.write_video_and_gyroscope(path, path.parent / "gyro.csv"),
@@ -84,7 +85,7 @@ def lay_out(folder: Path, words: list[str]) -> None:
             makers[word](folder / word)
 
 
-def _still_poses() -> str:
+def _static_poses() -> str:
     return "\n".join(f"{stamp * 1e-9:.6f} 0 0 0 0 0 0 1" for stamp in replay_bags.frame_stamps(12))
 
 
@@ -153,6 +154,16 @@ def test_launch_arguments_parameters_and_remappings_exist_and_have_values_that_a
 
 def _typed(value: str, example: object) -> object:
     return value == "true" if isinstance(example, bool) else type(example)(value)
+
+
+def test_the_python_example_runs_as_printed(folder, tiny_model):
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (folder / "models").mkdir()
+    shutil.copy(tiny_model, folder / "models" / "blur_imu_small.onnx")
+    cv2.imwrite(str(folder / "frame.png"), np.full((480, 640), 90, np.uint8))
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert not names["estimate"].sign_resolved
 
 
 @pytest.mark.parametrize("words", commands("make "))

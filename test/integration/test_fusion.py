@@ -149,7 +149,7 @@ def desk(request, desk_rpy_3s, recorded) -> tuple[list[Imu], GroundTruth]:
 
 
 def coarse_gyroscope(ground_truth: GroundTruth, first: int, last: int) -> list[Imu]:
-    """The second stream: there is no gyroscope in the recording, so ground truth with noise stands in for a cheap one."""
+    """Make the second stream: the recording has no gyroscope, so ground truth with noise stands in for a cheap one."""
     stamps = np.arange(first, last, round(1e9 / COARSE_RATE))
     _, rates = ground_truth.at(stamps, 0.005)
     known = np.isfinite(rates).all(1)

@@ -1,6 +1,6 @@
 """The method on real frames: 91 of a camera rotated by hand over a desk, against motion capture.
 
-The figures in the tables were measured with the shipped model (0.8.0), 18.4 ms of exposure given. Bounds of errors are a
+The figures in the tables were measured with the shipped model (0.8.0), exposure 18.4 ms given. Bounds of errors are a
 fifth above them: other processors, JPEG decoders and releases of ONNX Runtime change a figure by less than 1 %, and a
 mistake in the method that matters by more than a fifth. The ground truth itself is good to some 0.05 rad/s, so that the
 bounds say nothing about errors far below it.
