@@ -65,6 +65,12 @@ class Uncertainty:
     exposure_log_std: float = 0.0
     depth_log_std: float = 0.0
 
+    def relative_error_of(self, field: NetworkOutput) -> float:
+        """Shared errors of this field, relative to those of typical ones."""
+        if self.typical_relative_sigma is None:
+            return 1.0
+        return field.relative_sigma / self.typical_relative_sigma
+
 
 def camera_from_pivot(lever_arm: float) -> np.ndarray:
     """Matrix (6, 6) from (v, ω) of the point that the camera rotates about to (v, ω) of the camera.
@@ -142,51 +148,36 @@ def solve(
         InputError: exposure is not positive, the motion model is unknown, the full model has no depth, or fewer than
             12 cells are usable.
     """
-    _check(exposure, motion_model)
     uncertainty = uncertainty or Uncertainty()
     full = motion_model == MotionModel.FULL
-    seen_depth = field.depth if depth is None else depth
-    smooth_depth = field.depth if depth is None else field.as_smooth(depth)
-    if full and seen_depth is None:
-        raise InputError("the full motion model needs depth: give a depth image or set motion_model to 'rotation'")
-
+    known_depth = _Depth.of(field, depth)
+    _check(exposure, motion_model, known_depth)
     # The unknowns are those that the prior is about: the motion of the point that the camera rotates about.
     camera = camera_from_pivot(uncertainty.lever_arm) if full else np.eye(3)
     unknowns = slice(0, 6) if full else slice(3, 6)
-    usable = _UsableCells.of(field, matrix, smooth_depth, camera, seen_depth if full else None)
+    usable = _UsableCells.of(field, matrix, known_depth if full else None, camera)
     cells = usable.cells.weighed_for_measured_depth() if full and depth is not None else usable.cells
     prior_std = exposure * np.repeat([uncertainty.linear_velocity_std, BLUR_SOLVER.angular_prior_std], 3)
-    relative = 1.0
-    if uncertainty.typical_relative_sigma is not None:
-        relative = field.relative_sigma / uncertainty.typical_relative_sigma
+    relative = uncertainty.relative_error_of(field)
     correlated = max(1.0, relative**2 * uncertainty.correlated_cells / usable.thinning**2)
     # Errors shared by n cells make the data n times weaker; against the prior, that is a prior n times stronger.
     strong_prior_std = prior_std[unknowns] / math.sqrt(correlated)
     last = None if previous is None else np.linalg.solve(camera, exposure * np.asarray(previous, np.float64)[unknowns])
     coarse, regions = usable.regions()
-    hypothesis = best_hypothesis(cells.select(coarse), strong_prior_std, regions, last)
-    fit = _refine(cells, strong_prior_std, hypothesis)
+    fit = _refine(cells, strong_prior_std, best_hypothesis(cells.select(coarse), strong_prior_std, regions, last))
 
-    prior = np.linalg.inv(camera).T @ np.diag(prior_std[unknowns] ** -2.0) @ np.linalg.inv(camera)
-    data = np.linalg.inv(camera).T @ fit.information @ np.linalg.inv(camera)
-    data /= max(1.0, fit.residual**2) * correlated
+    to_pivot = np.linalg.inv(camera)
+    prior = to_pivot.T @ np.diag(prior_std[unknowns] ** -2.0) @ to_pivot
+    data = to_pivot.T @ fit.information @ to_pivot / (max(1.0, fit.residual**2) * correlated)
     found = _joined(camera @ fit.motion, data, prior, relative * uncertainty.flow_log_std, spectra)
-    motion = np.zeros(6)
-    motion[unknowns] = found.motion
-    terms = {term: _embedded(covariance, unknowns) for term, covariance in found.terms.items()}
-    terms[Term.EXPOSURE] = relative_error(motion, uncertainty.exposure_log_std)
-    if full:
-        # With depths too large by a factor, v is too large by it as far as the image determines v, not the prior.
-        terms[Term.DEPTH_SCALE] = relative_error(found.determined[:, :3] @ motion[:3], uncertainty.depth_log_std)
-    else:
-        sensitivity = np.zeros((3, 3))
-        if smooth_depth is not None:
-            sensitivity = _sensitivity(cells, found.motion, usable.linear(matrix, smooth_depth))
-        terms[Term.CONSIDERED] = considered_translation(sensitivity, float(prior_std[0]))
-    flow = np.nan_to_num(matrix.flow(motion, seen_depth.ravel() if full else None))
+    sensitivity = np.zeros((3, 3))
+    if not full and known_depth is not None:
+        sensitivity = _sensitivity(cells, found.motion, usable.linear(matrix, known_depth.smooth))
+    motion, terms = _expanded(found, full, uncertainty, sensitivity, float(prior_std[0]))
+    flow = matrix.flow(motion, known_depth.seen.ravel() if full and known_depth is not None else None)
     return Solution(
         Velocity.of(motion, terms, exposure),
-        flow.T.reshape(2, *field.axial_flow.shape[1:]),
+        np.nan_to_num(flow).T.reshape(2, *field.axial_flow.shape[1:]),
         fit.residual,
         fit.inliers,
         found.log_likelihood_ratio,
@@ -194,18 +185,51 @@ def solve(
     )
 
 
-def _check(exposure: float, motion_model: str) -> None:
+def _expanded(
+    found: _Motion, full: bool, uncertainty: Uncertainty, sensitivity: np.ndarray, prior_std: float
+) -> tuple[np.ndarray, dict[Term, np.ndarray]]:
+    """Expand what was solved for to a motion (6,), and add the terms of errors that no data tell.
+
+    Args:
+        sensitivity: (3, 3) of a rotation to a translation that was not solved for. prior_std: of that, m.
+    """
+    unknowns = slice(0 if full else 3, 6)
+    motion = np.zeros(6)
+    motion[unknowns] = found.motion
+    terms = {term: np.zeros((6, 6)) for term in found.terms}
+    for term, covariance in found.terms.items():
+        terms[term][unknowns, unknowns] = covariance
+    terms[Term.EXPOSURE] = relative_error(motion, uncertainty.exposure_log_std)
+    if full:
+        # With depths too large by a factor, v is too large by it as far as the image determines v, not the prior.
+        terms[Term.DEPTH_SCALE] = relative_error(found.determined[:, :3] @ motion[:3], uncertainty.depth_log_std)
+    else:
+        terms[Term.CONSIDERED] = considered_translation(sensitivity, prior_std)
+    return motion, terms
+
+
+def _check(exposure: float, motion_model: str, depth: _Depth | None) -> None:
     if not (math.isfinite(exposure) and exposure > 0):
         raise InputError(f"exposure time is {exposure} s; it must be positive")
     if motion_model not in tuple(MotionModel):
         raise InputError(f"motion model is {motion_model!r}, expected one of: {', '.join(MotionModel)}")
+    if motion_model == MotionModel.FULL and depth is None:
+        raise InputError("the full motion model needs depth: give a depth image or set motion_model to 'rotation'")
 
 
-def _embedded(covariance: np.ndarray, unknowns: slice) -> np.ndarray:
-    """Covariance (6, 6) of which only the unknowns' part is not zero."""
-    embedded = np.zeros((6, 6))
-    embedded[unknowns, unknowns] = covariance
-    return embedded
+@dataclass(frozen=True)
+class _Depth:
+    """Depth of the cells, m, NaN where unknown: (h, w) as `seen`, and as `smooth` as the flow is."""
+
+    seen: np.ndarray
+    smooth: np.ndarray
+
+    @classmethod
+    def of(cls, field: NetworkOutput, measured: np.ndarray | None) -> _Depth | None:
+        """Take measured depth where it is given, else the network's, which is smooth anyway; None if there is none."""
+        if measured is not None:
+            return cls(measured, field.as_smooth(measured))
+        return None if field.depth is None else cls(field.depth, field.depth)
 
 
 @dataclass(frozen=True)
@@ -226,14 +250,13 @@ class _UsableCells:
 
     @classmethod
     def of(
-        cls,
-        field: NetworkOutput,
-        matrix: MotionFieldMatrix,
-        smooth_depth: np.ndarray | None,
-        camera: np.ndarray,
-        needed_depth: np.ndarray | None,
+        cls, field: NetworkOutput, matrix: MotionFieldMatrix, depth: _Depth | None, camera: np.ndarray
     ) -> _UsableCells:
-        """Choose cells with finite flow, sigma, matrix and, if the full model needs it, depth.
+        """Choose cells with finite flow, sigma, matrix and, if there is a translation, depth.
+
+        Args:
+            depth: None leaves the translation out.
+            camera: (6, 6) from the unknowns to the motion of the camera.
 
         Raises:
             InputError: fewer than 12 are left.
@@ -244,12 +267,11 @@ class _UsableCells:
         sigma = field.sigma.reshape(2, -1)[:, index].astype(np.float64)
         rays = matrix.select(index)
         flow_per_motion = rays.angular
-        if needed_depth is not None:
-            flow_per_motion = rays.velocity_to_flow(smooth_depth.ravel()[index]) @ camera
-        usable = np.isfinite(q).all(0) & ((sigma > 0) & (sigma < math.inf)).all(0)
+        usable = np.asarray(np.isfinite(q).all(0) & ((sigma > 0) & (sigma < math.inf)).all(0))
+        if depth is not None:
+            flow_per_motion = rays.velocity_to_flow(depth.smooth.ravel()[index]) @ camera
+            usable &= np.isfinite(depth.seen.ravel()[index])
         usable &= np.isfinite(flow_per_motion).all((1, 2))
-        if needed_depth is not None:
-            usable &= np.isfinite(needed_depth.ravel()[index])
         if usable.sum() < BLUR_SOLVER.least_cells:
             raise InputError(f"only {usable.sum()} of {len(usable)} cells are usable: no measurement from this frame")
         cells = Cells(q, sigma, np.ones_like(sigma), flow_per_motion.transpose(1, 2, 0)).select(usable)

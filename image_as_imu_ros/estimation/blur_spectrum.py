@@ -156,7 +156,7 @@ class BlurSpectra:
             inverse = np.where(known, inverse, 0).sum(1) / np.maximum(known.sum(1), 1)
             matrix = np.concatenate([grid.matrix.linear * inverse[:, None, None], matrix], 2)
             weights *= known.any(1)
-        seen = np.isfinite(matrix).all((1, 2))
+        seen = np.asarray(np.isfinite(matrix).all((1, 2)))
         return cls(
             np.where(seen[:, None, None], matrix, 0).transpose(1, 2, 0),
             frequencies.without_smooth_part(log_power),

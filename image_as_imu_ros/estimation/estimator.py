@@ -101,7 +101,7 @@ class MotionEstimator:
         self._last = observation = replace(observation, seconds=steps.seconds)
         if self.config.sign_resolution != SignResolution.CENTERED:
             return self._choose(observation.estimate())
-        return None if last is None else self._choose(_look_ahead(last, observation))
+        return None if last is None else self._choose(_with_next_frame(last, observation))
 
     def flush(self) -> MotionEstimate | None:
         """Return, with `sign_resolution: centered`, the estimate of the last frame, for which no next one will come."""
@@ -293,7 +293,7 @@ def _log_odds(observation: Observation, last: Observation) -> float:
     return log_odds
 
 
-def _look_ahead(observation: Observation, following: Observation) -> MotionEstimate:
+def _with_next_frame(observation: Observation, following: Observation) -> MotionEstimate:
     """Estimate a frame whose sign is judged by the next frame too."""
     if observation.geometry is not following.geometry:
         return observation.estimate()

@@ -115,8 +115,8 @@ def _difference(
     seconds: float,
 ) -> float:
     """Mean absolute difference of `now` and the warped `other`, both normalised over their overlap; inf without one."""
-    where = (grid.displaced(velocity, inverse_depth, seconds) + 0.5) / grid.stride - 0.5
-    warped = cv2.remap(other, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
+    x, y = (grid.displaced(velocity, inverse_depth, seconds) + 0.5) / grid.stride - 0.5
+    warped = cv2.remap(other, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=-1)
     seen = (warped >= 0).astype(np.uint8)
     if cv2.countNonZero(seen) < SIGN.least_overlap * seen.size:
         return math.inf

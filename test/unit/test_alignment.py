@@ -100,7 +100,7 @@ def test_a_translation_that_the_rotation_model_leaves_out_is_inside_its_covarian
     np.testing.assert_allclose(np.diag(alignment.velocity.covariance)[:3], 0.25)
 
 
-def test_the_slide_of_a_camera_that_is_turned_about_a_point_behind_it_is_not_taken_for_a_faster_turn():
+def test_the_translation_of_a_camera_that_rotates_about_a_point_behind_it_is_not_taken_for_a_faster_rotation():
     """Seen through a long lens, a slide before a wall and a turn are all but the same."""
     velocity = camera_from_pivot(0.3) @ rotation(0.2, 0.8, 0.1)
     pair = image_pair(velocity)

@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.blur_cells import AxialAxes, Cells
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, camera_from_pivot, solve
 from image_as_imu_ros.estimation.blur_spectrum import Refined
+from image_as_imu_ros.estimation.velocity import Term
+from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 
 EXPOSURE = 0.02
 WEAK_PRIOR = Uncertainty(linear_velocity_std=100.0)
@@ -98,7 +101,7 @@ def roll_of(sigma: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     return up_to_sign(result.vector, velocity)[5] - velocity[5], np.sqrt(result.covariance[5, 5])
 
 
-def test_where_directions_mean_nothing_the_roll_comes_from_other_cells():
+def test_where_orientations_mean_nothing_the_roll_comes_from_other_cells():
     """The left half knows lengths but no directions: ω_z is as sure as the right half makes it."""
     rng = np.random.default_rng(3)
     left = np.arange(COLUMNS) < COLUMNS // 2
@@ -110,7 +113,7 @@ def test_where_directions_mean_nothing_the_roll_comes_from_other_cells():
 
 
 @pytest.mark.parametrize("across", [0.2, 3.0], ids=["directions are surer", "lengths are surer"])
-def test_a_field_is_solved_better_by_who_knows_both_spreads(across):
+def test_a_field_is_solved_better_by_who_knows_both_sigmas(across):
     rng = np.random.default_rng(3)
     given, untold = [], []
     for _ in range(200):
@@ -201,14 +204,14 @@ def before_a_wall(lever_arm: float, depth_log_std: float = 0.0, depth_error: flo
     return up_to_sign(result.vector, velocity)[3:] - velocity[3:], result.covariance[3:, 3:]
 
 
-def test_the_slide_of_a_camera_that_is_turned_about_a_point_behind_it_is_not_taken_for_a_faster_turn():
+def test_the_translation_of_a_camera_that_rotates_about_a_point_behind_it_is_not_taken_for_a_faster_rotation():
     error, _ = before_a_wall(0.3)
     assert np.abs(error).max() < 0.06
     error, _ = before_a_wall(0.0)
     assert 0.2 < error[1] < 2.0 * 0.3 / 1.5, "some of the slide shows as parallax"
 
 
-def test_with_a_lever_arm_a_doubt_about_the_depth_is_one_about_the_turn():
+def test_with_a_lever_arm_an_error_of_the_depth_is_one_of_the_rotation():
     error, sure = before_a_wall(0.3, depth_error=2.0)
     assert error @ np.linalg.solve(sure, error) > 7.8
     error, unsure = before_a_wall(0.3, depth_log_std=0.7, depth_error=2.0)
@@ -234,8 +237,51 @@ def test_correlated_cells_and_shared_errors_widen_the_covariance():
     np.testing.assert_allclose(half_as_sure, 2 * deviations(**calibrated), rtol=1e-3)
 
 
+def deviations_of(solution):
+    return np.sqrt(np.diag(solution.velocity.covariance))
+
+
+def test_one_independent_error_never_shrinks_another():
+    """σ(v_x) grows with the error that all lengths share, also where the depth's scale is unknown."""
+    matrix, velocity = matrix_of(camera()), np.array([1.0, 0, 0, 1.0, 2.0, 0])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
+    prior = Uncertainty(linear_velocity_std=0.3, lever_arm=0.15, correlated_cells=900, depth_log_std=0.5)
+    deviations = [
+        np.sqrt(
+            np.diag(solve(field, matrix, EXPOSURE, uncertainty=replace(prior, flow_log_std=std)).velocity.covariance)
+        )
+        for std in (0.0, 0.12, 0.25, 0.5)
+    ]
+    assert (np.diff(deviations, axis=0) > 0).all()
+
+
+def test_the_covariance_is_the_sum_of_its_terms_and_each_can_be_left_out():
+    matrix, velocity = matrix_of(camera()), np.array([0.5, 0, 0, 1.0, 2.0, 0])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
+    errors = {"flow_log_std": 0.1, "exposure_log_std": 0.05, "depth_log_std": 0.3}
+    found = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(linear_velocity_std=100.0, **errors)).velocity
+    np.testing.assert_allclose(sum(found.terms.values()), found.covariance)
+    for term, error in ((Term.SHARED_LENGTH, 0.1), (Term.EXPOSURE, 0.05)):
+        left_out = found.covariance - found.covariance_without((term,))
+        np.testing.assert_allclose(left_out, error**2 * np.outer(found.vector, found.vector), atol=1e-12)
+    assert Term.DEPTH_SCALE not in found.without_term(Term.DEPTH_SCALE).terms
+
+
+def test_the_jacobian_of_q_is_its_derivative():
+    rng = np.random.default_rng(3)
+    matrix, motion = rng.normal(0, 5, (2, 6, 40)), rng.normal(0, 1, 6)
+    cells = Cells(np.zeros((2, 40)), rng.uniform(0.3, 2, (2, 40)), np.ones((2, 40)), matrix)
+    axes = AxialAxes.of(cells.flow(motion), cells.sigma)
+    along, across = axes.jacobian(matrix)
+    for number, step in enumerate(1e-6 * np.eye(6)):
+        change = axial_from_signed(cells.flow(motion + step)) - axial_from_signed(cells.flow(motion - step))
+        numeric = axes.resolve(change / 2e-6)
+        np.testing.assert_allclose(along[number], numeric[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(across[number], numeric[1], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("log_likelihood_ratio", "share"), [(-10, 0), (2.5, 0.5), (15, 1)])
-def test_spectra_are_believed_as_far_as_they_are_clear(log_likelihood_ratio, share):
+def test_spectra_count_as_far_as_they_are_clear(log_likelihood_ratio, share):
     """Where they may be right or wrong, the answer lies between, and its covariance reaches both."""
 
     class Spectra:
@@ -270,10 +316,10 @@ def test_measured_depth_replaces_the_predicted_one_and_unknown_depth_is_left_out
     rng = np.random.default_rng(6)
     matrix = matrix_of(camera())
     velocity = np.array([0.8, -0.3, 0.5, 0.3, 0.6, 0.2])
-    ground_truth = rough_depth(rng)
-    field = field_of(matrix, velocity, EXPOSURE, ground_truth)
-    wrong = replace(field, depth=np.full_like(ground_truth, 0.1))
-    measured = np.where(rng.random(ground_truth.shape) < 0.5, np.nan, ground_truth)
+    true = rough_depth(rng)
+    field = field_of(matrix, velocity, EXPOSURE, true)
+    wrong = replace(field, depth=np.full_like(true, 0.1))
+    measured = np.where(rng.random(true.shape) < 0.5, np.nan, true)
     result = solve(wrong, matrix, EXPOSURE, uncertainty=WEAK_PRIOR, depth=measured).velocity.vector
     np.testing.assert_allclose(up_to_sign(result, velocity), velocity, atol=1e-6)
 
@@ -295,7 +341,7 @@ def test_measured_depth_is_held_against_the_flow_as_smooth_as_that_is():
     assert error_of_v(20.0) < 0.3 * error_of_v(0.0)
 
 
-def test_with_measured_depth_unsure_cells_weigh_less_than_their_spread_says():
+def test_with_measured_depth_unsure_cells_weigh_less_than_their_sigma_says():
     """On a near thing without texture a network goes on with the flow of the wall behind it, unsure of it."""
     matrix = matrix_of(camera())
     velocity = np.array([1.0, 0, 0, 0, 0.4, 0])

@@ -137,6 +137,27 @@ def test_nor_does_noise_or_a_lens_cap():
         assert np.isfinite(refined.motion).all()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_and_the_gain_of_the_score_are_its_derivatives(seed):
+    """−½·∂score/∂x, at the gain that suits the image best, where the score does not change with the gain."""
+    motion = np.array([0.01, 0.03, 0.02]) + np.random.default_rng(seed).normal(0, 0.002, 3)
+    spectra, prior = BlurSpectra.of(blurred(rotation(0.01, 0.03, 0.02), seed=seed), GRID, None), np.eye(3) * 1e4
+    at = spectra._compare(motion, np.zeros(3), prior)
+    assert 0.1 < at.gain < 1.5
+    information, gradient = spectra._normal_equations(at, np.zeros(3), prior)
+    steps = 1e-4 * np.eye(3)
+    numeric = [
+        (
+            spectra._compare(motion + s, np.zeros(3), prior).score
+            - spectra._compare(motion - s, np.zeros(3), prior).score
+        )
+        / -4e-4
+        for s in steps
+    ]
+    np.testing.assert_allclose(gradient[:3], numeric, rtol=0.02, atol=0.02 * np.abs(numeric).max())
+    assert abs(gradient[3]) < 1e-3 * np.sqrt(information[3, 3])
+
+
 def test_without_lines_the_start_and_its_covariance_remain():
     start = np.array([0.0, 0.03, 0.0])
     refined = BlurSpectra.of(np.full((224, 320), 16, np.uint8), GRID, None).refine(start, uncertain(start))

@@ -58,7 +58,7 @@ def panning_frames(count: int, rate: float = 1.2, seed: int = 0) -> list[Frame]:
     return frames
 
 
-def test_the_spread_of_depth_is_a_doubt_about_the_size_of_v_unless_depth_is_measured(engine):
+def test_the_sigma_of_depth_is_an_error_of_the_size_of_v_unless_depth_is_measured(engine):
     """In half of the frame the network is sure of its depth, in the other half it is not: cells err alike."""
     depth, velocity = rough_depth(np.random.default_rng(0)), np.array([0.4, -0.2, 0.3, 0.2, -0.5, 0.4])
     exact = field_of(matrix_of(CAMERA), velocity, EXPOSURE, depth, 0.1)
@@ -77,7 +77,7 @@ def test_the_spread_of_depth_is_a_doubt_about_the_size_of_v_unless_depth_is_meas
     np.testing.assert_allclose(measured(0.5, image).covariance, measured(0.0, image).covariance)
 
 
-def test_streaks_that_the_network_reads_too_long_are_put_right_by_the_picture(engine):
+def test_streaks_that_the_network_reads_too_long_are_put_right_by_the_image(engine):
     angular = np.array([0.0, 2.0, 0.3])
     engine.info, engine.velocity = replace(engine.info, flow_log_std=0.25), 1.3 * np.r_[0, 0, 0, angular]
     estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution="axial", motion_model="rotation"))
@@ -103,7 +103,7 @@ def test_a_pan_is_recovered_with_its_sign_from_the_second_frame_on(engine, rate)
         assert (np.linalg.eigvalsh(estimate.velocity.covariance) > 0).all()
 
 
-def test_centred_direction_answers_one_frame_later_and_knows_the_first_frame_too(engine):
+def test_a_centred_sign_comes_one_frame_later_and_is_known_for_the_first_frame_too(engine):
     engine.velocity = np.array([0, 0, 0, 0, -1.2, 0])
     estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution="centered"))
     frames = panning_frames(3, -1.2)
@@ -116,7 +116,7 @@ def test_centred_direction_answers_one_frame_later_and_knows_the_first_frame_too
     assert estimator.flush() is None
 
 
-def test_axial_direction_is_never_resolved_and_says_so_in_its_covariance(engine):
+def test_an_axial_sign_is_never_resolved_and_the_covariance_says_so(engine):
     engine.velocity = np.array([0, 0, 0, 0, -1.2, 0])
     estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution="axial"))
     for frame in panning_frames(3, -1.2):
@@ -127,7 +127,7 @@ def test_axial_direction_is_never_resolved_and_says_so_in_its_covariance(engine)
 
 
 @pytest.mark.parametrize("sign_resolution", ["causal", "centered"])
-def test_auto_alternates_between_aligned_and_single_and_time_never_stands_still(engine, sign_resolution):
+def test_auto_alternates_between_aligned_and_single_and_stamps_always_increase(engine, sign_resolution):
     engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
     estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution=sign_resolution))
     frames = panning_frames(7)
@@ -162,7 +162,7 @@ def test_single_stays_with_the_frame_and_aligned_with_the_pair(engine):
     assert "1.00 s old" in aligned.alignment.rejection.message
 
 
-def test_alignment_settles_the_direction_of_the_blur(engine):
+def test_alignment_settles_the_sign_of_the_blur(engine):
     for rate in (1.2, -1.2):
         engine.velocity = np.array([0, 0, 0, 0, rate, 0])
         estimator = MotionEstimator(engine, EstimatorConfig(measurement="single"))
@@ -220,8 +220,8 @@ def swept_images(count: int, velocity: np.ndarray, distance: float, readout: flo
     for number in range(count):
         middle = (number - (count - 1) / 2) * PERIOD * 1e-9
         times = middle + readout * ((np.arange(224) + 0.5) / 224 - 0.5)
-        turns = np.array([cv2.Rodrigues(velocity[3:] * t)[0] for t in times])
-        x, y, z = np.einsum("rij,jrc->irc", turns, rays)
+        rotations = np.array([cv2.Rodrigues(velocity[3:] * t)[0] for t in times])
+        x, y, z = np.einsum("rij,jrc->irc", rotations, rays)
         position = np.multiply.outer(velocity[:3], times)[..., None]
         reach = (distance - position[2]) / z
         on_wall = np.stack([reach * x + position[0], reach * y + position[1]]) * CAMERA.fx / distance
@@ -231,7 +231,7 @@ def swept_images(count: int, velocity: np.ndarray, distance: float, readout: flo
 
 
 @pytest.mark.parametrize("motion_model", ["full", "rotation"])
-def test_a_camera_that_turns_and_slides_behind_a_rolling_shutter_gives_the_right_exposure(engine, motion_model):
+def test_a_camera_that_rotates_and_translates_behind_a_rolling_shutter_gives_the_right_exposure(engine, motion_model):
     """A fifth of the image motion is the slide's. Stamped at the start of an exposure that is only guessed at first."""
     readout, exposure, distance = 0.0245, 0.020, 1.5
     velocity = np.array([0.2 * 3.0 * distance, 0, 0, 0, 3.0, 0])
@@ -270,7 +270,7 @@ def test_the_uncertainty_of_the_exposure_is_in_the_covariance(engine):
     assert growth[4, 4] == pytest.approx((started.exposure_log_std**2 - 0.02**2) * 2.0**2, rel=0.1)
 
 
-def test_a_still_camera_is_not_ambiguous(engine):
+def test_a_static_camera_is_not_ambiguous(engine):
     estimate = MotionEstimator(engine).update(panning_frames(1)[0])
     assert estimate.mean_flow == pytest.approx(0, abs=1e-9)
     assert not estimate.ambiguous
@@ -386,7 +386,7 @@ def test_the_grid_of_the_stand_in_is_the_models():
 
 
 @pytest.mark.parametrize("rate", [1.2, -1.2])
-def test_another_sensors_rate_settles_the_direction_of_the_very_first_frame(engine, rate):
+def test_another_sensors_rate_settles_the_sign_of_the_very_first_frame(engine, rate):
     engine.velocity = np.array([0, 0, 0, 0, rate, 0])
     first = replace(panning_frames(1, rate)[0], rate_hint=np.array([0.1, 0.7 * rate, -0.1]))
     estimate = MotionEstimator(engine, EstimatorConfig(rate_hint_std=0.3)).update(first)
@@ -394,7 +394,7 @@ def test_another_sensors_rate_settles_the_direction_of_the_very_first_frame(engi
     np.testing.assert_allclose(estimate.velocity.angular, [0, rate, 0], atol=1e-2)
 
 
-def test_pictures_without_texture_take_the_direction_that_another_sensor_says(engine):
+def test_images_without_texture_take_the_sign_that_another_sensor_says(engine):
     engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
     blank = [replace(frame, image=np.full((224, 320), 90, np.uint8)) for frame in panning_frames(3)]
     alone, helped = MotionEstimator(engine), MotionEstimator(engine)
@@ -405,7 +405,7 @@ def test_pictures_without_texture_take_the_direction_that_another_sensor_says(en
     assert estimate.velocity.angular[1] < -1
 
 
-def test_a_rate_hint_is_ignored_where_directions_are_left_open(engine):
+def test_a_rate_hint_is_ignored_where_signs_are_left_open(engine):
     engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
     frame = replace(panning_frames(1)[0], rate_hint=np.array([0, -1.2, 0]))
     assert not MotionEstimator(engine, EstimatorConfig(sign_resolution="axial")).update(frame).sign_resolved

@@ -67,7 +67,7 @@ class Aligner:
         if small.distortion:
             pixels = small.project(pinhole.rays(cell_centres(small.height, small.width, 1)))
             maps = pixels.T.reshape(2, small.height, small.width).astype(np.float32)
-            undistortion = cv2.convertMaps(*maps, cv2.CV_16SC2)
+            undistortion = cv2.convertMaps(maps[0], maps[1], cv2.CV_16SC2)
         cameras = [pinhole.resize(pinhole.width >> level, pinhole.height >> level) for level in range(ALIGNMENT.levels)]
         levels = tuple(Level.of(level_camera, camera, stride) for level_camera in cameras)
         return cls((small.width, small.height), undistortion, levels)
@@ -80,10 +80,10 @@ class Aligner:
             image = cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
         if self.undistortion is not None:
             image = cv2.remap(image, *self.undistortion, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        pyramid = [image.astype(np.float32)]
+        pyramid: list[np.ndarray] = [image.astype(np.float32)]
         for level in self.levels[1:]:
             size = level.camera.width, level.camera.height
-            pyramid.append(cv2.resize(pyramid[-1], size, interpolation=cv2.INTER_AREA))
+            pyramid.append(np.asarray(cv2.resize(pyramid[-1], size, interpolation=cv2.INTER_AREA)))
         return tuple(pyramid)
 
     def align(

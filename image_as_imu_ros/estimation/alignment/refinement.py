@@ -86,10 +86,10 @@ def refine(
     full = motion_model == MotionModel.FULL
     unknowns = slice(0 if full else size - 3, None)
     precision, by_motion = _precision(prior, size), prior.pivot_from_camera
-    gain = offset = None
-    for _ in range(iterations):
+    gain = offset = np.empty(0)
+    for iteration in range(iterations):
         intensity, weights = sample(before, points.positions(poses))
-        if gain is None:
+        if iteration == 0:
             gain, offset = _gain_and_offset(points.intensity, intensity, weights)
         error = intensity - gain[:, None] * points.intensity - offset[:, None]
         scale = (np.abs(error) * weights).sum(1) / (weights.sum(1) + 1e-6) + math.sqrt(ALIGNMENT.quantisation)
