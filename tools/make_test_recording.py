@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ MARGIN = 100_000_000  # of ground truth before the first frame and after the las
 
 def main() -> None:
     """Run the script."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="desk_rpy_a → the three seconds in test/data.")
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="folder of desk_rpy_a")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder to make")
     args = parser.parse_args()
@@ -57,8 +58,9 @@ def write(reader: AnyReader, output: Path) -> None:
 
 def encoded_again(reader: AnyReader, connection: Connection, data: bytes) -> memoryview:
     """Decode the JPEG of a serialised CompressedImage and encode it with JPEG_QUALITY."""
-    message = reader.deserialize(data, connection.msgtype)
+    message: Any = reader.deserialize(data, connection.msgtype)
     image = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_COLOR)
+    assert image is not None, "an image of the recording is damaged"
     message.data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1].ravel()
     return reader.typestore.serialize_cdr(message, connection.msgtype)
 

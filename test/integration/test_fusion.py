@@ -113,7 +113,7 @@ def test_rates_and_their_covariance_are_rotated_into_base_link():
     np.testing.assert_allclose(np.diag(ekf.covariance)[3:6], [9.0, 1.0, 4.0])
 
 
-def test_what_a_camera_off_the_centre_sees_in_turns_is_no_motion_of_the_base():
+def test_what_a_camera_off_the_centre_sees_while_it_rotates_is_no_motion_of_the_base():
     """A camera 0.3 m ahead of a base that turns left on the spot moves to the left; the base does not."""
     yaw_rate, ahead = 2.0, np.array([0.3, 0.0, 0.0])
     ekf = ReferenceEkf(PROCESS_NOISE, OPTICAL_TO_BASE, ahead)
@@ -207,7 +207,7 @@ def test_fused_rates_beat_both_raw_streams_on_real_frames(desk, axes):
 # The real filter
 
 
-def test_robot_localization_turns_our_messages_into_the_bases_yaw_rate(tiny_model):
+def test_robot_localization_makes_the_bases_yaw_rate_of_our_messages(tiny_model):
     """The launch file starts node and ekf_node. A camera that looks forward pans right: the yaw rate is negative."""
     packages = pytest.importorskip("ament_index_python.packages")
     for package in ("robot_localization", "launch_ros", "image_as_imu_ros"):
