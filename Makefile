@@ -13,7 +13,7 @@ demo: .venv/demo-installed
 test: .venv/test-installed
 	.venv/bin/python -m pytest
 
-.venv/demo-installed: setup.py constraints.txt
+.venv/demo-installed: pyproject.toml setup.py setup.cfg package.xml constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ros]'
 	touch $@

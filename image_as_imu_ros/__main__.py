@@ -1,13 +1,20 @@
-"""`python -m image_as_imu_ros NAME …` runs a command without a ROS installation."""
+"""`image-as-imu NAME …` and `python -m image_as_imu_ros NAME …` run a command without a ROS installation."""
 
 import sys
 
 from image_as_imu_ros.commands import COMMANDS, run
 
+
+def main() -> int:
+    """Run the command that the program's first argument names, or list all of them; return its exit code."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in COMMANDS:
+        return run(name, arguments)
+    print("usage: image-as-imu COMMAND [--help], or python -m image_as_imu_ros COMMAND\n\ncommands:")
+    for command, (_, summary) in COMMANDS.items():
+        print(f"  {command:20} {summary}")
+    return 0 if name in ("-h", "--help") else 2
+
+
 if __name__ == "__main__":  # benchmark starts processes, which import this
-    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
-        sys.exit(run(sys.argv[1], sys.argv[2:]))
-    print("usage: python -m image_as_imu_ros COMMAND [--help]\n\ncommands:")
-    for name, (_, summary) in COMMANDS.items():
-        print(f"  {name:20} {summary}")
-    sys.exit(0 if sys.argv[1:] in ([], ["-h"], ["--help"]) else 2)
+    sys.exit(main())

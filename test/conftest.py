@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.geometry.camera import Camera
@@ -19,8 +21,38 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _PROFILE = str(Path(__file__).parents[1] / "config" / "fastdds_large_images.xml")
 os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = _PROFILE
 
+# Property tests have no time limit per example: first examples load libraries and fill caches, and a busy machine takes
+# many times as long as an idle one. In CI the examples are the same in each run: what fails there fails by a change.
+settings.register_profile("image_as_imu_ros", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("image_as_imu_ros")
+
+RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "recordings"  # beside the repository, not in it
+
 TINY_MODEL_CAMERA = Camera(640, 480, 500.0, 500.0, 319.5, 239.5)
 TINY_MODEL_RATE = 2.4  # rad/s
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Callable[[str], Path]:
+    """Find one of the larger recordings beside the repository by its name; skip the test where it is not there.
+
+    This is the only place where tests look outside the repository for recordings. Three seconds of real frames are in
+    it: test/data/desk_rpy_3s.
+    """
+
+    def find(name: str) -> Path:
+        path = RECORDINGS / name
+        if not path.exists():
+            pytest.skip(f"the recording {name} is not in ../shared/recordings")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def desk_rpy_3s() -> Path:
+    """Give the path of the real recording in the repository: 91 frames of a camera rotated by hand over a desk."""
+    return Path(__file__).parent / "data" / "desk_rpy_3s"
 
 
 @pytest.fixture(scope="session")

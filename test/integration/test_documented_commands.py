@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import captures
 import cv2
@@ -151,6 +152,16 @@ def test_launch_arguments_parameters_and_remappings_exist_and_have_values_that_a
 
 def _typed(value: str, example: object) -> object:
     return value == "true" if isinstance(example, bool) else type(example)(value)
+
+
+def test_the_python_example_runs_as_printed(folder, tiny_model):
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (folder / "models").mkdir()
+    shutil.copy(tiny_model, folder / "models" / "blur_imu_small.onnx")
+    cv2.imwrite(str(folder / "frame.png"), np.full((480, 640), 90, np.uint8))
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert not names["estimate"].sign_resolved
 
 
 @pytest.mark.parametrize("words", commands("make "))

@@ -6,7 +6,6 @@ import math
 import subprocess
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +33,6 @@ from image_as_imu_ros.nodes.message_conversion import imu_message
 CONFIG = yaml.safe_load(resource("config/ekf.yaml").read_text())["ekf_filter_node"]["ros__parameters"]
 PROCESS_NOISE = np.reshape(CONFIG["process_noise_covariance"], (15, 15))
 THRESHOLD = CONFIG["imu0_twist_rejection_threshold"]
-DESK = Path(__file__).parents[3] / "shared" / "recordings" / "desk_rpy_a"
 OPTICAL_TO_BASE = rotation_of_axes("-y,-z,x").T  # a camera that looks forward
 
 COARSE_RATE, COARSE_STD = 50.0, 0.1  # Hz, rad/s
@@ -98,7 +96,7 @@ def test_a_zero_variance_is_floored_and_a_negative_one_taken_for_its_absolute_va
     np.testing.assert_allclose(signs[0].rates, signs[1].rates)
 
 
-def test_a_reversed_direction_is_rejected_by_the_shipped_threshold_and_the_next_good_one_is_taken():
+def test_a_reversed_sign_is_rejected_by_the_shipped_threshold_and_the_next_good_one_is_taken():
     ekf = ReferenceEkf(PROCESS_NOISE)
     rates = np.array([0.2, 2.5, -0.3])
     for i in range(5):
@@ -115,7 +113,7 @@ def test_rates_and_their_covariance_are_rotated_into_base_link():
     np.testing.assert_allclose(np.diag(ekf.covariance)[3:6], [9.0, 1.0, 4.0])
 
 
-def test_what_a_camera_off_the_centre_sees_in_turns_is_no_motion_of_the_base():
+def test_what_a_camera_off_the_centre_sees_while_it_rotates_is_no_motion_of_the_base():
     """A camera 0.3 m ahead of a base that turns left on the spot moves to the left; the base does not."""
     yaw_rate, ahead = 2.0, np.array([0.3, 0.0, 0.0])
     ekf = ReferenceEkf(PROCESS_NOISE, OPTICAL_TO_BASE, ahead)
@@ -134,13 +132,12 @@ def test_what_a_camera_off_the_centre_sees_in_turns_is_no_motion_of_the_base():
 
 
 @pytest.fixture(scope="module")
-def desk() -> tuple[list[Imu], GroundTruth]:
-    """What the node publishes for desk_rpy_a, and the truth."""
-    if not DESK.exists():
-        pytest.skip(f"{DESK} is not there")
+def desk(request, desk_rpy_3s, recorded) -> tuple[list[Imu], GroundTruth]:
+    """What the node publishes for the recording of that name, and the ground truth."""
+    path = desk_rpy_3s if request.param == "desk_rpy_3s" else recorded(request.param)
     estimator = MotionEstimator.from_model(resource(DEFAULT_MODEL), EstimatorConfig(estimate_exposure=True))
     messages = []
-    with Recording(DESK) as recording:
+    with Recording(path) as recording:
         ground_truth = read_ground_truth(recording, "/ground_truth/twist")
         for message in recording.frames("/camera/image_raw/compressed", "/camera/camera_info"):
             image = message.decode_image(estimator.engine.info.colour)
@@ -152,7 +149,7 @@ def desk() -> tuple[list[Imu], GroundTruth]:
 
 
 def coarse_gyroscope(ground_truth: GroundTruth, first: int, last: int) -> list[Imu]:
-    """The second stream: there is no gyroscope in the recording, so the truth with noise stands in for a cheap one."""
+    """Make the second stream: the recording has no gyroscope, so ground truth with noise stands in for a cheap one."""
     stamps = np.arange(first, last, round(1e9 / COARSE_RATE))
     _, rates = ground_truth.at(stamps, 0.005)
     known = np.isfinite(rates).all(1)
@@ -166,7 +163,17 @@ def errors(ground_truth: GroundTruth, stamps: list[int], rates: list[np.ndarray]
     return np.array(rates) - true @ OPTICAL_TO_BASE.T
 
 
-def test_fused_rates_beat_both_raw_streams_on_real_frames(desk):
+@pytest.mark.parametrize(
+    ("desk", "axes"),
+    [
+        # In these seconds our yaw rate is no better than the other sensor's (0.107 rad/s): it takes over the noise of
+        # the camera's stamps, which the filter cannot know.
+        pytest.param("desk_rpy_3s", [0, 1], id="three seconds"),
+        pytest.param("desk_rpy_a", [0, 1, 2], id="desk_rpy_a"),
+    ],
+    indirect=["desk"],
+)
+def test_fused_rates_beat_both_raw_streams_on_real_frames(desk, axes):
     """Roll, pitch and yaw rate after each of our messages, against that message and against the other sensor.
 
     Both streams come with the covariances that they claim; ours say what the images gave, nothing is tuned by hand.
@@ -194,13 +201,13 @@ def test_fused_rates_beat_both_raw_streams_on_real_frames(desk):
     )
     print(f"RMSE roll, pitch, yaw rate: fused {of_fused}, ours {of_raw}, other {of_coarse} rad/s")
     assert (of_fused < of_raw).all()
-    assert (of_fused < of_coarse).all()
+    assert (of_fused < of_coarse)[axes].all()
 
 
 # The real filter
 
 
-def test_robot_localization_turns_our_messages_into_the_bases_yaw_rate(tiny_model):
+def test_robot_localization_makes_the_bases_yaw_rate_of_our_messages(tiny_model):
     """The launch file starts node and ekf_node. A camera that looks forward pans right: the yaw rate is negative."""
     packages = pytest.importorskip("ament_index_python.packages")
     for package in ("robot_localization", "launch_ros", "image_as_imu_ros"):

@@ -1,7 +1,8 @@
 """Numbers of the method on real frames, for comparing them with those of an earlier version.
 
 Eight successive frames of test/data/desk_rpy_3s, of which one is covered, three that are 0.1 s apart, and one that is
-0.7 s late are estimated with several configurations; "measured depth" is the network's own, in place of a sensor's. The network runs once per frame; everything after it runs as often as asked for.
+0.7 s late are estimated with several configurations; "measured depth" is the network's own, in place of a sensor's. The
+network runs once per frame; everything after it runs as often as asked for.
 """
 
 from __future__ import annotations

@@ -1,0 +1,124 @@
+"""What `pip install` and a colcon build put where: one version, one program on PATH, every command for `ros2 run`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from email import message_from_string
+from pathlib import Path
+from xml.etree import ElementTree
+from zipfile import ZipFile
+
+import pytest
+
+from image_as_imu_ros.__main__ import main
+from image_as_imu_ros.commands import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
+SOURCES = ("image_as_imu_ros", "image_as_imu_training", "config", "launch", "models", "resource", "scripts")
+FILES = ("LICENSE", "README.md", "package.xml", "pyproject.toml", "setup.cfg", "setup.py")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> ZipFile:
+    """The wheel that pip builds of this tree, without the network."""
+    pytest.importorskip("setuptools", minversion="70.1", reason="older ones cannot build a wheel by themselves")
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        shutil.copy(ROOT / name, folder)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--no-index", "--wheel-dir", str(folder), str(folder)], check=True, timeout=300)
+    return ZipFile(next(folder.glob("*.whl")))
+
+
+def read(wheel: ZipFile, ending: str) -> str:
+    return wheel.read(next(name for name in wheel.namelist() if name.endswith(ending))).decode()
+
+
+def test_the_version_is_that_of_package_xml(wheel):
+    metadata = message_from_string(read(wheel, ".dist-info/METADATA"))
+    assert metadata["Version"] == MANIFEST.findtext("version")
+    assert metadata["Name"].replace("-", "_") == MANIFEST.findtext("name")
+    assert metadata["License"] == MANIFEST.findtext("license")
+
+
+def test_the_version_stands_in_one_place():
+    version = MANIFEST.findtext("version", "")
+    for name in ("pyproject.toml", "setup.py", "setup.cfg", "image_as_imu_ros/__init__.py"):
+        assert version not in (ROOT / name).read_text(), name
+
+
+def test_the_change_log_begins_with_this_version():
+    titles = re.findall(r"^(\S+)(?: \(.*\))?\n-+$", (ROOT / "CHANGELOG.rst").read_text(), re.MULTILINE)
+    assert titles[0] in ("Forthcoming", MANIFEST.findtext("version"))
+
+
+def test_pip_puts_one_program_on_the_path(wheel):
+    entry_points = ConfigParser()
+    entry_points.read_string(read(wheel, ".dist-info/entry_points.txt"))
+    assert dict(entry_points["console_scripts"]) == {"image-as-imu": "image_as_imu_ros.__main__:main"}
+    assert not [name for name in wheel.namelist() if ".data/scripts/" in name]
+
+
+def test_every_command_is_an_executable_where_ros2_run_looks(wheel):
+    found = {
+        Path(entry.filename).name: entry.external_attr >> 16 & 0o111
+        for entry in wheel.infolist()
+        if ".data/data/lib/image_as_imu_ros/" in entry.filename
+    }
+    assert found.keys() == COMMANDS.keys()
+    assert all(found.values())
+
+
+def test_types_models_and_launch_files_are_in_the_wheel(wheel):
+    names = set(wheel.namelist())
+    assert {"image_as_imu_ros/py.typed", "image_as_imu_training/py.typed"} <= names
+    data = f"image_as_imu_ros-{MANIFEST.findtext('version')}.data/data/share"
+    for folder, pattern in (("launch", "*.launch.py"), ("config", "*"), ("models", "*.onnx")):
+        for path in (ROOT / folder).glob(pattern):
+            assert f"{data}/image_as_imu_ros/{folder}/{path.name}" in names
+    assert f"{data}/ament_index/resource_index/packages/image_as_imu_ros" in names
+
+
+def test_a_robot_installs_neither_torch_nor_baselines(wheel):
+    required = message_from_string(read(wheel, ".dist-info/METADATA")).get_all("Requires-Dist", [])
+    always = {re.split(r"[^\w-]", line)[0] for line in required if "extra ==" not in line}
+    assert "numpy" in always
+    assert not always & {"torch", "pycolmap", "accelerate", "ray", "tensorboard", "pycuda"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_scripts_are_the_same_file_under_the_commands_names(name):
+    script = ROOT / "scripts" / name
+    assert script.read_text() == (ROOT / "scripts" / "evaluate").read_text()
+    assert os.access(script, os.X_OK)
+
+
+def test_a_script_runs_the_command_that_it_is_named_after():
+    command = [sys.executable, str(ROOT / "scripts" / "estimate_image"), "--help"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.startswith("usage: estimate_image")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--help"], 0), (["evalute"], 2)])
+def test_without_a_command_all_are_listed(monkeypatch, capsys, arguments, code):
+    monkeypatch.setattr(sys, "argv", ["image-as-imu", *arguments])
+    assert main() == code
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in COMMANDS)
+
+
+def test_a_command_is_run_with_the_arguments_behind_its_name(monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["image-as-imu", "estimate_image", "no_such.png", "--fx", "500", "--exposure", "0.01"]
+    )
+    assert main() == 2
+    assert "no_such.png" in capsys.readouterr().err
