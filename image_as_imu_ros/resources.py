@@ -30,7 +30,7 @@ def resource(name: str) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """The user's folder for files that can be made again, e.g. "plans"; created if need be, for its user only."""
+    """Find the user's folder for files that can be made again, e.g. "plans"; make it if need be, for its user only."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "image_as_imu" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

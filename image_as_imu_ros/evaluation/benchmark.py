@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from image_as_imu_ros.engine import Engine, cuda
-from image_as_imu_ros.engine.config import EngineConfig
+from image_as_imu_ros.engine.config import EngineConfig, EngineName
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
@@ -93,7 +93,7 @@ def benchmark(config: BenchmarkConfig, publishing: Publishing | None = None) -> 
         seconds = measure(MotionEstimator(engine), config.width, config.height, config.frames, publish)
     free_after = _free_gpu_memory()
     memory = _peak_memory()
-    reference = EngineConfig(model=config.engine.model, engine="onnxruntime", threads=config.engine.threads)
+    reference = EngineConfig(model=config.engine.model, engine=EngineName.ONNXRUNTIME, threads=config.engine.threads)
     result = Result(
         engine=engine.name,
         model=f"{engine.info.name} {engine.info.version}",

@@ -43,16 +43,6 @@ ROS = {
 }
 OFFLINE = {"torch", "torchvision", "lightning", "image_as_imu_training"}
 
-# (module, what it imports) that wait to be mended. Must become empty.
-_BENCHMARK = "image_as_imu_ros.evaluation.benchmark"  # times the node's messages
-ALLOWED: set[tuple[str, str]] = {
-    (_BENCHMARK, "image_as_imu_ros.nodes.message_conversion.imu_message"),
-    (_BENCHMARK, "image_as_imu_ros.nodes.message_conversion.twist_message"),
-    (_BENCHMARK, "geometry_msgs.msg.TwistWithCovarianceStamped"),
-    (_BENCHMARK, "rclpy"),
-    (_BENCHMARK, "sensor_msgs.msg.Imu"),
-}
-
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -88,8 +78,8 @@ def level(room: str) -> int:
 
 
 def violations(is_wrong: Callable[[str, str], bool]) -> set[tuple[str, str]]:
-    """Find (module, import) for which `is_wrong(module, import)` and which are not ALLOWED."""
-    return {(m, i) for m in MODULES for i in imports_of(m) if is_wrong(m, i)} - ALLOWED
+    """Find (module, import) for which `is_wrong(module, import)`."""
+    return {(m, i) for m in MODULES for i in imports_of(m) if is_wrong(m, i)}
 
 
 def test_every_module_has_a_room():
@@ -121,7 +111,3 @@ def test_the_runtime_never_imports_torch_or_the_training_package():
 def test_onnx_is_imported_only_where_model_files_are_made():
     home = f"{PACKAGE.name}.engine.model_files."
     assert not violations(lambda m, i: i.split(".")[0] == "onnx" and not m.startswith(home))
-
-
-def test_no_allowance_outlives_its_reason():
-    assert {(module, imported) for module in MODULES for imported in imports_of(module)} >= ALLOWED

@@ -1,4 +1,4 @@
-"""The source is linted, formatted and typed; files and functions are short; identifiers are the field's words."""
+"""The source is linted and formatted; files and functions are short; identifiers are the field's words."""
 
 import ast
 import re
@@ -11,36 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Rooms that hold each rule. Add a room when it does, until all are there.
-SHORT_FILES = ("image_as_imu_ros/engine", "image_as_imu_ros/estimation", "image_as_imu_ros/geometry")
-SHORT_FUNCTIONS = (
-    "image_as_imu_ros/commands",
-    "image_as_imu_ros/datasets",
-    "image_as_imu_ros/demo",
-    "image_as_imu_ros/engine",
-    "image_as_imu_ros/geometry",
-    "image_as_imu_ros/messages",
-    "image_as_imu_ros/nodes",
-    "image_as_imu_ros/recordings",
-    "image_as_imu_training/datasets",
-    "image_as_imu_training/networks",
-    "image_as_imu_training/training",
-    "launch",
-)
-FIELDS_WORDS = (
-    "image_as_imu_ros/demo",
-    "image_as_imu_ros/engine",
-    "image_as_imu_ros/geometry",
-    "image_as_imu_ros/messages",
-    "image_as_imu_ros/nodes",
-    "launch",
-)
-TYPED = (
-    "image_as_imu_ros/demo",
-    "image_as_imu_ros/engine",
-    "image_as_imu_ros/messages",
-    "image_as_imu_ros/nodes",
-)
+METHOD = ("image_as_imu_ros/engine", "image_as_imu_ros/estimation", "image_as_imu_ros/geometry")
+EVERYWHERE = ("image_as_imu_ros", "image_as_imu_training", "launch", "tools")
 
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 60
@@ -65,6 +37,7 @@ FORBIDDEN = {
 }
 ROS_API = {"clock", "clock_type", "get_clock", "Clock", "ClockType"}  # rclpy's own names
 VECTORS = {"linear_direction_error_deg"}  # a direction of v is one
+PUBLISHED = {"picture"}  # names tensors in the published weights
 
 
 def sources(*folders: str) -> Iterator[tuple[str, ast.Module]]:
@@ -91,7 +64,7 @@ def identifiers(tree: ast.Module) -> Iterator[str]:
 
 def forbidden_words(identifier: str) -> set[str]:
     """Find the words of a snake_case or CamelCase identifier that the field does not use."""
-    if identifier in ROS_API | VECTORS:
+    if identifier in ROS_API | VECTORS | PUBLISHED:
         return set()
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", identifier).lower()
     words = re.sub(r"ground_truths?", "", words)
@@ -104,21 +77,14 @@ def test_ruff_is_content(command):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_types_are_right():
-    pytest.importorskip("pyright", reason="pip install pyright")
-    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, *TYPED]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
 def test_files_of_the_method_are_short():
-    for folder in SHORT_FILES:
+    for folder in METHOD:
         for path in (ROOT / folder).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= MOST_LINES_OF_A_FILE, path
 
 
 def test_functions_are_short():
-    for path, tree in sources(*SHORT_FUNCTIONS):
+    for path, tree in sources(*EVERYWHERE):
         for node in ast.walk(tree):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 assert node.end_lineno is not None
@@ -128,7 +94,7 @@ def test_functions_are_short():
 def test_identifiers_are_the_fields_words():
     found = [
         f"{path}: {identifier}: say {', '.join(FORBIDDEN[word] for word in sorted(words))}"
-        for path, tree in sources(*FIELDS_WORDS)
+        for path, tree in sources(*EVERYWHERE)
         for identifier in sorted(set(identifiers(tree)))
         if (words := forbidden_words(identifier))
     ]

@@ -69,7 +69,7 @@ class Fit:
 
 
 def marginal(normal: np.ndarray, size: int) -> np.ndarray:
-    """Normal matrix of the first so many unknowns, whatever the others are (Schur complement)."""
+    """Reduce a normal matrix to its first so many unknowns, whatever the others are (Schur complement)."""
     across = normal[:size, size:]
     return normal[:size, :size] - across @ np.linalg.solve(normal[size:, size:], across.T)
 
