@@ -88,6 +88,23 @@ def relative_error(motion: np.ndarray, log_std: float) -> np.ndarray:
     return log_std**2 * np.outer(motion, motion)
 
 
+def leaning_rotation(motion: np.ndarray, covariance: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Let the rotation lean on a zero-mean prior on the motion, and keep the translation as measured.
+
+    A prior on v is no measurement of it, but where v and ω look alike it tells about ω. With the likelihood N(x̂, Σ) and
+    a prior of information Λ, the posterior has Σₚ = (Σ⁻¹ + Λ)⁻¹ and x̂ₚ = Σₚ·Σ⁻¹·x̂. The errors of x̂ and of x̂ₚ have the
+    covariance Σₚ with each other, so (v̂, ω̂ₚ) has ((Σ_vv, Σₚ_vω), (Σₚ_ωv, Σₚ_ωω)): positive definite, as Σ ⪰ Σₚ.
+
+    Args:
+        motion: x̂ (6,). covariance: Σ (6, 6). prior: Λ (6, 6).
+    """
+    posterior = np.linalg.inv(np.linalg.inv(covariance) + prior)
+    leaning = posterior @ np.linalg.solve(covariance, motion)
+    joint = posterior.copy()
+    joint[:3, :3] = covariance[:3, :3]
+    return np.concatenate([motion[:3], leaning[3:]]), joint
+
+
 def considered_translation(sensitivity: np.ndarray, std: float) -> np.ndarray:
     """Covariance (6, 6) of (v, ω) where v was taken to be zero, but has a standard deviation.
 

@@ -15,7 +15,7 @@ from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
 from image_as_imu_ros.estimation.config import ALIGNMENT, SHARED, MotionModel
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
-from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, relative_error
+from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, leaning_rotation, relative_error
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
 
@@ -122,16 +122,24 @@ class Aligner:
         if min(len(of_level.intensity) for of_level in points) < ALIGNMENT.least_points:
             return _rejected(Reason.UNKNOWN_DEPTH, "depth is not known")
         full = motion_model == MotionModel.FULL
-        prior = Prior(linear_velocity_std * seconds, lever_arm if full else 0.0)
+        # What measured depth tells about v needs no prior; a network's depth would let the search drift without one.
+        measured = full and depth_log_std == 0
+        prior_std = ALIGNMENT.travel_std if measured else linear_velocity_std
+        prior = Prior(prior_std * seconds, lever_arm if full else 0.0)
         motions = starts * seconds if full else starts * seconds * np.repeat([0.0, 1.0], 3)
         poses, ratings, fit = _descend(points, before, Poses.of(motions), motion_model, prior)
-        if full and depth_log_std > 0:
+        if full:
+            depth_error = ALIGNMENT.measured_depth_std if measured else depth_log_std
             translation = poses.rotation[0].T @ poses.translation[0]
-            step, information = fit.with_depth_considered(ratings.order[0], points[0], translation, depth_log_std)
+            step, information = fit.with_depth_considered(ratings.order[0], points[0], translation, depth_error)
             poses = poses.select([0]).moved(step[None])
         else:
             information = fit.information(ratings.order[0])
         motion = poses.motion()
+        if measured:
+            leaned_on = Prior(linear_velocity_std * seconds, lever_arm)
+            motion, covariance = leaning_rotation(motion, np.linalg.inv(information), leaned_on.information)
+            information = np.linalg.inv(covariance)
         terms = _terms(information, motion, motion_model, prior.std, self.levels[0].camera.fx)
         velocity = Velocity.of(motion, terms, seconds)
         return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings))
