@@ -125,3 +125,7 @@ def own_cache(tmp_path, monkeypatch) -> Path:
     """An empty folder for plans in place of the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "image_as_imu" / "plans"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-golden", action="store_true", help="write test/data/golden.json anew")

@@ -145,8 +145,7 @@ def solve(
         spectra: of the image, for the same unknowns; they refine the velocity as far as they speak clearly.
 
     Raises:
-        InputError: exposure is not positive, the motion model is unknown, the full model has no depth, or fewer than
-            12 cells are usable.
+        InputError: exposure or motion model are impossible, depth is missing, or fewer than 12 cells are usable.
     """
     uncertainty = uncertainty or Uncertainty()
     full = motion_model == MotionModel.FULL
@@ -170,9 +169,7 @@ def solve(
     prior = to_pivot.T @ np.diag(prior_std[unknowns] ** -2.0) @ to_pivot
     data = to_pivot.T @ fit.information @ to_pivot / (max(1.0, fit.residual**2) * correlated)
     found = _joined(camera @ fit.motion, data, prior, relative * uncertainty.flow_log_std, spectra)
-    sensitivity = np.zeros((3, 3))
-    if not full and known_depth is not None:
-        sensitivity = _sensitivity(cells, found.motion, usable.linear(matrix, known_depth.smooth))
+    sensitivity = _sensitivity(cells, found.motion, None if full else usable.linear(matrix, known_depth))
     motion, terms = _expanded(found, full, uncertainty, sensitivity, float(prior_std[0]))
     flow = matrix.flow(motion, known_depth.seen.ravel() if full and known_depth is not None else None)
     return Solution(
@@ -284,9 +281,11 @@ class _UsableCells:
         left, top = (self.column < self.shape[1] / 2)[coarse], (self.row < self.shape[0] / 2)[coarse]
         return coarse, np.stack([np.ones_like(left), left, ~left, top, ~top]).astype(np.float64)
 
-    def linear(self, matrix: MotionFieldMatrix, depth: np.ndarray) -> np.ndarray:
-        """Matrix (2, 3, N) of a translation, for cells that are used without one."""
-        return matrix.select(self.index).velocity_to_flow(depth.ravel()[self.index])[..., :3].transpose(1, 2, 0)
+    def linear(self, matrix: MotionFieldMatrix, depth: _Depth | None) -> np.ndarray | None:
+        """Matrix (2, 3, N) of a translation, for cells that are used without one; None without depth."""
+        if depth is None:
+            return None
+        return matrix.select(self.index).velocity_to_flow(depth.smooth.ravel()[self.index])[..., :3].transpose(1, 2, 0)
 
 
 def _joined(
@@ -379,12 +378,14 @@ def _refine(cells: Cells, prior_std: np.ndarray, motion: np.ndarray) -> _Fit:
     return _Fit(motion, information, residual, float(inlier.mean()))
 
 
-def _sensitivity(cells: Cells, motion: np.ndarray, linear: np.ndarray) -> np.ndarray:
+def _sensitivity(cells: Cells, motion: np.ndarray, linear: np.ndarray | None) -> np.ndarray:
     """Differentiate the estimated rotation by a translation that is not solved for: ∂x̂_ω/∂x_v (3, 3).
 
     Args:
-        linear: matrix (2, 3, N) of the translation.
+        linear: matrix (2, 3, N) of the translation; None if it is solved for, or unknown.
     """
+    if linear is None:
+        return np.zeros((3, 3))
     axes = AxialAxes.of(cells.flow(motion), cells.sigma)
     along, across = axes.jacobian(cells.matrix)
     along_linear, across_linear = axes.jacobian(linear)

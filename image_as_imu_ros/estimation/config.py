@@ -196,7 +196,9 @@ class AlignmentConstants:
     mean_size_to_std: float = constant(1.25, "", "σ of a Gaussian over its mean size", "√(π/2)")
     correlated_points: float = constant(24.0, "", "points that share an error: depth, blur and parallax", _REPEATED)
     travel_std: float = constant(3.0, "m/s", "prior on v with measured depth: a bound on speed", "DESIGN, issue 23")
-    measured_depth_std: float = constant(0.02, "", "of the log of a measured depth map's errors", "depth cameras' sheets")
+    measured_depth_std: float = constant(
+        0.02, "", "of the log of a measured depth map's errors", "depth cameras' sheets"
+    )
     scale_std: float = constant(0.04, "", "relative error of all of the motion: focal length, stamps", _JUDGEMENT)
     rotation_std: float = constant(0.1, "px of the finest level", "of any rotation: blurs differ in shape", _JUDGEMENT)
     shear_std: float = constant(0.02, "rad", "change of the rate by 1 rad/s over a readout of 20 ms", _PHYSICS)

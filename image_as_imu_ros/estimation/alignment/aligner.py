@@ -15,7 +15,13 @@ from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
 from image_as_imu_ros.estimation.config import ALIGNMENT, SHARED, MotionModel
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
-from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, leaning_rotation, relative_error
+from image_as_imu_ros.estimation.velocity import (
+    Term,
+    Velocity,
+    considered_translation,
+    leaning_rotation,
+    relative_error,
+)
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
 
