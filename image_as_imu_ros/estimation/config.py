@@ -93,6 +93,7 @@ _COST = "trade of accuracy against time, by `benchmark`; the runs were not kept"
 _RENDERED = "rendered frames with seeds 777 and 778; the script was not kept (tools/README.md)"
 _REPEATED = "spread of repeated estimates on the demo's rendered recording; the script was not kept"
 _JUDGEMENT = "judgement; cannot be re-derived"
+_OWN = "share of aligned frames on this project's real recordings; not held out"
 
 
 def constant(value: Any, unit: str, meaning: str, source: str) -> Any:
@@ -195,7 +196,9 @@ class AlignmentConstants:
     quantisation: float = constant(0.25, "", "variance of an intensity that is always there", "rounding three times")
     mean_size_to_std: float = constant(1.25, "", "σ of a Gaussian over its mean size", "√(π/2)")
     correlated_points: float = constant(24.0, "", "points that share an error: depth, blur and parallax", _REPEATED)
-    travel_std: float = constant(3.0, "m/s", "prior on v with measured depth: a bound on speed", "DESIGN, issue 23")
+    travel_std: float = constant(
+        3.0, "m/s", "prior on v with measured depth: a bound on speed", "people and indoor robots"
+    )
     measured_depth_std: float = constant(
         0.02, "", "of the log of a measured depth map's errors", "depth cameras' sheets"
     )
@@ -210,6 +213,25 @@ class AlignmentConstants:
     least_similarity: float = constant(0.75, "", "correlation coefficient", _RENDERED)
     ambiguous: float = constant(1.5, "", "times the best 1 − similarity: a second motion matches too", _RENDERED)
     alike: float = constant(0.002, "", "1 − similarity that noise makes of equal images", _JUDGEMENT)
+
+
+@dataclass(frozen=True)
+class TrackingConstants:
+    """Corners tracked where alignment along the blur fails."""
+
+    longest_blur: float = constant(4.0, "px at 320 px width", "corners of more blurred frames are not tracked", _OWN)
+    corners: int = constant(150, "", "at most", _OWN)
+    quality: float = constant(0.01, "", "of the strongest corner's smaller eigenvalue", "OpenCV's example")
+    distance: float = constant(8.0, "px", "between corners", _JUDGEMENT)
+    window: int = constant(11, "px", "side of the patch that is tracked", _OWN)
+    levels: int = constant(3, "", "of the tracker's pyramid above the image itself", "OpenCV's default")
+    return_px: float = constant(0.7, "px", "within which a corner tracked there and back must return", _JUDGEMENT)
+    inlier_px: float = constant(1.5, "px", "within which a rotation explains a track", _JUDGEMENT)
+    least_tracks: int = constant(12, "", "that a rotation must explain", _JUDGEMENT)
+    hypotheses: int = constant(
+        40, "", "random pairs; with half of the tracks outliers, 1 in 10⁵ sets has no good one", "RANSAC"
+    )
+    starts: int = constant(3, "", "at most", "as many as alignment refines")
 
 
 @dataclass(frozen=True)
@@ -249,5 +271,6 @@ ESTIMATOR = EstimatorConstants()
 BLUR_SOLVER = BlurSolverConstants()
 SPECTRUM = SpectrumConstants()
 ALIGNMENT = AlignmentConstants()
+TRACKING = TrackingConstants()
 SIGN = SignConstants()
 EXPOSURE = ExposureConstants()

@@ -14,9 +14,16 @@ import numpy as np
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.alignment import Alignment, starts_along
+from image_as_imu_ros.estimation.alignment import Alignment, starts_along, tracked_starts
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
-from image_as_imu_ros.estimation.config import ESTIMATOR, EstimatorConfig, Measurement, MotionModel, SignResolution
+from image_as_imu_ros.estimation.config import (
+    ESTIMATOR,
+    TRACKING,
+    EstimatorConfig,
+    Measurement,
+    MotionModel,
+    SignResolution,
+)
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import ExposureEstimator, MeasuredExposure, blur_along
 from image_as_imu_ros.estimation.frame import Frame
@@ -30,6 +37,9 @@ from image_as_imu_ros.estimation.sign import (
     rate_log_odds,
 )
 from image_as_imu_ros.geometry.camera import Camera
+
+# Alignments that another start may save.
+_WORTH_TRACKING = (Reason.NO_MATCH, Reason.AMBIGUOUS, Reason.CONTRADICTS_BLUR)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -208,23 +218,33 @@ class MotionEstimator:
         if last is None or self.config.sign_resolution == SignResolution.AXIAL:
             return observation
         reach = ESTIMATOR.length_reach * math.exp(observation.exposure_log_std)
-        blur = observation.solution.velocity
-        self.alignment = observation.geometry.aligner.align(
+        starts = starts_along(observation.solution.velocity.vector, last.last_velocity, reach)
+        self.alignment = self._aligned(observation, last, starts)
+        rejection = self.alignment.rejection
+        if rejection is not None and rejection.reason in _WORTH_TRACKING and observation.blur < TRACKING.longest_blur:
+            camera, now, before = observation.geometry.aligner.levels[0].camera, observation.images, last.images
+            starts = tracked_starts(camera, now.pyramid[0], before.pyramid[0], observation.dt)
+            again = self._aligned(observation, last, starts) if len(starts) else self.alignment
+            self.alignment = self.alignment if again.rejection else again
+        return replace(observation, alignment=self.alignment)
+
+    def _aligned(self, observation: Observation, last: Observation, starts: np.ndarray) -> Alignment:
+        """Align from velocities (S, 6), and reject what contradicts the blur."""
+        alignment = observation.geometry.aligner.align(
             observation.images.pyramid,
             last.images.pyramid,
             observation.dt,
-            starts_along(blur.vector, last.last_velocity, reach),
+            starts,
             observation.depth,
             motion_model=self.config.motion_model,
             linear_velocity_std=self.config.linear_velocity_std,
             lever_arm=self.config.lever_arm,
             depth_log_std=observation.depth_log_std,
         )
-        accepted = self.alignment.accepted
-        if accepted is not None and contradicts(blur, accepted, observation.dt / 2):
-            rejection = Rejection(Reason.CONTRADICTS_BLUR, "it contradicts the blur")
-            self.alignment = replace(self.alignment, rejection=rejection)
-        return replace(observation, alignment=self.alignment)
+        accepted = alignment.accepted
+        if accepted is not None and contradicts(observation.solution.velocity, accepted, observation.dt / 2):
+            return replace(alignment, rejection=Rejection(Reason.CONTRADICTS_BLUR, "it contradicts the blur"))
+        return alignment
 
     def _resolve_sign(self, observation: Observation, last: Observation | None, frame: Frame) -> Observation:
         """Weigh what speaks for the sign of the solution, and measure the exposure."""

@@ -95,6 +95,11 @@ class Observation:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
+    def blur(self) -> float:
+        """Mean predicted blur length, px at 320 px image width."""
+        return self.network_output.mean_flow * self.geometry.view.px_at_320
+
+    @property
     def aligned_velocity(self) -> np.ndarray | None:
         """(6,) mean velocity since the previous frame, where it can be trusted."""
         accepted = self.alignment.accepted if self.alignment else None
@@ -131,7 +136,7 @@ class Observation:
             sign_probability=probability,
             alignment=self.alignment,
             dt=self.dt,
-            mean_flow=self.network_output.mean_flow * self.geometry.view.px_at_320,
+            mean_flow=self.blur,
             residual=self.solution.residual,
             inliers=self.solution.inliers,
             log_likelihood_ratio=self.solution.log_likelihood_ratio,

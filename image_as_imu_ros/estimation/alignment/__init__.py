@@ -4,7 +4,7 @@ Where was each pixel of this frame in the previous one? A motion (R, t) moves a 
 R·r + ρ·t; the right one makes the intensities of both frames equal up to gain and offset. It is found on a pyramid of
 small, undistorted images (`levels`): many hypotheses are rated on the coarsest level (`hypotheses`), the best of them
 refined there and on the finer levels by inverse-compositional Gauss–Newton (Baker & Matthews 2004) with robust weights
-(`refinement`).
+(`refinement`). Where the blur's hypotheses fail and there is little of it, corners are tracked (`tracking`).
 
 Most shutters roll. Where the angular velocity is another one than it was in the previous frame, the bottom rows have
 then rotated further, or less far, than the top ones: a shear, which would pass for a roll. It is found with the motion.
@@ -12,5 +12,6 @@ then rotated further, or less far, than the top ones: a shear, which would pass 
 
 from image_as_imu_ros.estimation.alignment.aligner import Aligner, Alignment
 from image_as_imu_ros.estimation.alignment.hypotheses import starts_along
+from image_as_imu_ros.estimation.alignment.tracking import tracked_starts
 
-__all__ = ["Aligner", "Alignment", "starts_along"]
+__all__ = ["Aligner", "Alignment", "starts_along", "tracked_starts"]

@@ -1,0 +1,84 @@
+"""Rotations from tracked corners: hypotheses where there is no blur to start from.
+
+Corners are tracked back to the previous frame by pyramidal Lucas–Kanade, there and back again (Kalal et al. 2010). Two
+tracks fix a rotation: with a the middle and n the normal of two unit rays, R = [a' n' a'×n']·[a n a×n]ᵀ. Rotations of
+random pairs are rated by how many tracks they explain (RANSAC, Fischler & Bolles 1981), and the best is fitted to all
+of these (Kabsch 1976). They need neither depth nor blur.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.estimation.config import TRACKING
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.so3 import log
+
+
+def tracked_starts(camera: Camera, now: np.ndarray, before: np.ndarray, seconds: float) -> np.ndarray:
+    """Find rotations that explain many tracks: velocities (S, 6) (0, ω) at which to start an alignment.
+
+    Args:
+        camera: pinhole, of both images.
+        now, before: (H, W) luminance of this frame and the previous one. seconds: between them.
+
+    Returns:
+        S is 0 to 3; the one that explains most comes first, each further one explains others.
+    """
+    rays_now, rays_before = (_unit_rays(camera, pixels) for pixels in _tracks(now, before))
+    count = len(rays_now)
+    if count < TRACKING.least_tracks:
+        return np.empty((0, 6))
+    pairs = np.random.default_rng(0).integers(count, size=(TRACKING.hypotheses, 2))
+    rotations = _axes(rays_before[pairs]) @ _axes(rays_now[pairs]).transpose(0, 2, 1)
+    limit = TRACKING.inlier_px / camera.fx
+    inliers = _errors(rotations, rays_now, rays_before) < limit
+    vectors, left = [], np.ones(count, bool)
+    for _ in range(TRACKING.starts):
+        support = (inliers & left).sum(1)
+        if support.max() < TRACKING.least_tracks:
+            break
+        explained = inliers[np.argmax(support)]
+        rotation = _rotation_between(rays_now[explained], rays_before[explained])
+        vectors.append(log(rotation) / seconds)
+        left &= _errors(rotation[None], rays_now, rays_before)[0] >= limit
+    return np.pad(np.reshape(vectors, (-1, 3)), ((0, 0), (3, 0)))
+
+
+def _tracks(now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Track corners of this frame back to the previous one: (N, 2) px in both."""
+    now, before = cv2.convertScaleAbs(now), cv2.convertScaleAbs(before)
+    corners = cv2.goodFeaturesToTrack(now, TRACKING.corners, TRACKING.quality, TRACKING.distance)
+    if corners is None:
+        return np.empty((0, 2)), np.empty((0, 2))
+    size, levels = (TRACKING.window, TRACKING.window), TRACKING.levels
+    there, found, _ = cv2.calcOpticalFlowPyrLK(now, before, corners, corners.copy(), winSize=size, maxLevel=levels)
+    back, again, _ = cv2.calcOpticalFlowPyrLK(before, now, there, there.copy(), winSize=size, maxLevel=levels)
+    kept = np.logical_and(found, again).ravel() & (np.linalg.norm(back - corners, axis=2).ravel() < TRACKING.return_px)
+    return corners[kept, 0].astype(np.float64), there[kept, 0].astype(np.float64)
+
+
+def _unit_rays(camera: Camera, pixels: np.ndarray) -> np.ndarray:
+    rays = np.column_stack([camera.rays(pixels), np.ones(len(pixels))])
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+
+def _axes(pairs: np.ndarray) -> np.ndarray:
+    """Orthonormal axes (K, 3, 3), in columns, of pairs (K, 2, 3) of unit rays."""
+    middle, normal = pairs.sum(1), np.cross(pairs[:, 0], pairs[:, 1])
+    middle /= np.linalg.norm(middle, axis=1, keepdims=True) + 1e-12
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
+    return np.stack([middle, normal, np.cross(middle, normal)], 2)
+
+
+def _errors(rotations: np.ndarray, now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Angles (K, N), rad, between unit rays carried back by rotations (K, 3, 3) and those seen there."""
+    # |a − b|² = 2 − 2·a·b
+    return np.sqrt(np.maximum(2 - 2 * ((rotations @ now.T) * before.T).sum(1), 0))
+
+
+def _rotation_between(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) that carries unit rays (M, 3) onto others with the least sum of squares."""
+    u, _, vt = np.linalg.svd(before.T @ now)
+    return u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt

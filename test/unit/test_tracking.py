@@ -1,0 +1,71 @@
+"""Corners that are tracked give rotations to start from where no blur does."""
+
+import numpy as np
+import pytest
+from fields import camera
+from test_alignment import ALIGNER, SECONDS, aligned, image_pair, rotation
+from test_sign import texture
+
+from image_as_imu_ros import EstimatorConfig, Frame, MotionEstimator, Shutter
+from image_as_imu_ros.engine.model_info import ModelInfo
+from image_as_imu_ros.engine.network_output import NetworkOutput
+from image_as_imu_ros.estimation.alignment import tracked_starts
+
+CAMERA = ALIGNER.levels[0].camera
+FAST = [(0.4, 3.0, -0.5), (-2.0, 1.0, 2.5), (0.0, -5.0, 0.0)]
+
+
+def starts(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    return tracked_starts(CAMERA, ALIGNER.pyramid(now)[0], ALIGNER.pyramid(before)[0], SECONDS)
+
+
+@pytest.mark.parametrize("angular", FAST)
+def test_a_fast_rotation_without_any_blur_is_found(angular):
+    now, before = image_pair(rotation(*angular))
+    np.testing.assert_allclose(starts(now, before)[0], rotation(*angular), atol=0.3)
+    assert aligned(now, before, rotation(0.01, 0, 0)).rejection is not None, "along the blur it is not"
+
+
+def test_a_thing_that_moves_on_its_own_gets_a_rotation_of_its_own():
+    now, before = image_pair(rotation(0, 2.0, 0))
+    other = image_pair(rotation(0, -2.0, 0), seed=3)
+    now[:, :120], before[:, :120] = other[0][:, :120], other[1][:, :120]
+    found = starts(now, before)
+    np.testing.assert_allclose(found[0], rotation(0, 2.0, 0), atol=0.3)
+    np.testing.assert_allclose(found[1], rotation(0, -2.0, 0), atol=0.3)
+
+
+@pytest.mark.parametrize("now", [np.full((224, 320), 90, np.uint8), texture(8)[:224, :320]])
+def test_without_texture_or_without_anything_in_common_there_is_none(now):
+    assert len(starts(now, image_pair(rotation(0, 0, 0))[1])) == 0
+
+
+class Sharp:
+    """Stands in for an engine: sees no blur, or as much as it is given, px."""
+
+    name = "sharp"
+    info = ModelInfo("sharp", "test", width=320, height=224, flow_log_std=0.0)
+
+    def __init__(self, blur: float) -> None:
+        self.blur = blur
+
+    def infer(self, image):
+        flow = np.zeros((2, 56, 80))
+        flow[1] = self.blur  # a streak at 45°
+        return NetworkOutput(flow, np.full_like(flow, 60.0), np.full((56, 80), 2.0), np.full((56, 80), 0.5), 4)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(("blur", "found"), [(0.1, True), (6.0, False)])
+def test_the_estimator_tracks_where_there_is_little_blur_and_alignment_along_it_fails(blur, found):
+    now, before = image_pair(rotation(0.4, 3.0, -0.5))
+    estimator = MotionEstimator(Sharp(blur), EstimatorConfig(motion_model="rotation"))
+    shutter = Shutter(0.002)
+    estimator.update(Frame(before, 1, camera(), shutter))
+    estimate = estimator.update(Frame(now, 1 + round(SECONDS * 1e9), camera(), shutter))
+    assert estimate is not None
+    assert (estimate.measurement == "aligned") == found
+    if found:
+        np.testing.assert_allclose(estimate.velocity.angular, (0.4, 3.0, -0.5), atol=0.05)
