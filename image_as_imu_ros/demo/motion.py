@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import cv2
 import numpy as np
+
+from image_as_imu_ros.geometry.so3 import exp
 
 LEVER_ARM = 0.0  # m, for this camera rotates about itself
 LONGEST = 10.0  # s, until the last of the swings below has faded
@@ -106,5 +107,5 @@ def _moved(pose: Pose, rotation: np.ndarray, translation: np.ndarray) -> Pose:
 
     R ← R exp(φ) and p ← p + R exp(φ/2) t: the midpoint rule.
     """
-    halfway = pose.rotation @ cv2.Rodrigues(rotation / 2)[0]
-    return Pose(pose.rotation @ cv2.Rodrigues(rotation)[0], pose.position + halfway @ translation)
+    halfway = pose.rotation @ exp(rotation / 2)
+    return Pose(pose.rotation @ exp(rotation), pose.position + halfway @ translation)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from image_as_imu_ros.demo.renderer import Face, Solid
+from image_as_imu_ros.geometry.so3 import exp
 
 HALF_SIZE = np.array([2.6, 1.4, 2.6])  # m: half the room's width, height and depth; its middle is the origin
 
@@ -60,7 +61,7 @@ def _box(foot: tuple[float, float, float], size: tuple[float, float, float], yaw
     Foot and size are x, y, z in m.
     """
     x, y, z = np.array(size) / 2
-    rotation = cv2.Rodrigues(np.array([0.0, np.radians(yaw), 0.0]))[0]
+    rotation = exp(np.array([0.0, np.radians(yaw), 0.0]))
 
     def side(corner: tuple, right: tuple, down: tuple, brightness: float) -> Face:
         texture = (_photograph(photograph) * brightness).astype(np.uint16)

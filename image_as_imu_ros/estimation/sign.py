@@ -18,6 +18,7 @@ from image_as_imu_ros.estimation.config import SHARED, SIGN
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
+from image_as_imu_ros.geometry.so3 import exp
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Grid:
             (2, h, w) float32 px.
         """
         # A static point P obeys dP/dt = −v − ω×P, so `seconds` ago it was at exp([ω]·seconds)·P + v·seconds.
-        rotation = cv2.Rodrigues(velocity[3:] * seconds)[0]
+        rotation = exp(velocity[3:] * seconds)
         points = rotation[:, :2] @ self.rays + rotation[:, 2:]
         if inverse_depth is not None:
             points += (velocity[:3, None] * seconds) * inverse_depth.reshape(1, -1)

@@ -31,7 +31,7 @@ from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.recordings.recording import CameraMessages, Recording
 from image_as_imu_ros.recordings.topics import Topics
 
-_FIRST_EXPOSURE = 0.02  # s, the guess that a fit starts from
+_FIT_FROM = 0.02  # s, the guess that a fit starts from
 _SETTLED_LOG_STD = 0.2  # of an estimated exposure
 _NO_CELLS = NetworkOutput(np.empty((2, 0, 0)), np.empty((2, 0, 0)), None, None, 1)
 
@@ -163,9 +163,9 @@ def fitted_exposure(
         InputError: too little of the recording is blurred or has ground truth.
     """
     config = replace(config, measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
-    guess = Shutters(replace(shutters.shared, exposure=_FIRST_EXPOSURE))
+    guess = Shutters(replace(shutters.shared, exposure=_FIT_FROM))
     run = run_recording(recording, topics, engine, config, guess, "fitting the exposure")
-    return fit_exposure(samples_of(run.results, ground_truth, config.motion_model), _FIRST_EXPOSURE)
+    return fit_exposure(samples_of(run.results, ground_truth, config.motion_model), _FIT_FROM)
 
 
 def _result(

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from image_as_imu_ros.estimation.config import SHARED
+
 BLURRED_PX = 4.0  # mean predicted flow at 320 px image width from which a frame counts as blurred
 
-_VISIBLE_PX = 1.0  # mean predicted flow from which an open sign matters: nobody publishes such frames
 
 # Below these, the axis, the ratio and the sign of a motion are those of the ground truth's noise.
 LEAST_ANGULAR = 0.1  # rad/s
@@ -76,7 +77,7 @@ class Samples(VelocityPairs):
     @property
     def signed(self) -> np.ndarray:
         """(N,) bool: the sign is known, or there is too little motion for it to matter."""
-        return self.resolved | (self.mean_flow < _VISIBLE_PX)
+        return self.resolved | (self.mean_flow < SHARED.visible_blur)
 
     @property
     def blurred(self) -> np.ndarray:

@@ -18,7 +18,7 @@ from image_as_imu_ros.errors import InputError
 # CameraInfo.distortion_model → how many coefficients OpenCV takes. "rational_polynomial" may carry thin-prism
 # and tilt terms, hence up to 14.
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-MAX_SIDE = 16384
+MAX_SIDE = 16384  # px; no camera has more, and a damaged message may claim any size
 
 
 @dataclass(frozen=True)

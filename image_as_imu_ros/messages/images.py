@@ -14,9 +14,8 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.camera import MAX_SIDE, Camera
 
-_MAX_SIDE = 16384
 _COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: format, quantisation A and B
 
 
@@ -157,8 +156,8 @@ def stamp_to_nanoseconds(stamp: Any) -> int:
 def _pixels(message: Any, dtype: str, channels: int) -> np.ndarray:
     """View an Image message's data as (H, W) or (H, W, channels)."""
     width, height, step = int(message.width), int(message.height), int(message.step)
-    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
-        raise InputError(f"image size is {width}×{height} px; expected 1 to {_MAX_SIDE} px a side")
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise InputError(f"image size is {width}×{height} px; expected 1 to {MAX_SIDE} px a side")
     pixel = np.dtype(dtype).itemsize * channels
     if step < width * pixel:
         raise InputError(
@@ -197,8 +196,8 @@ def _decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
     if image is None or image.dtype not in (np.uint8, np.uint16):
         cut = " (its end is missing)" if jpeg_is_cut or png_is_cut else ""
         raise InputError(f"compressed image of {len(data)} bytes, format {name!r}, cannot be decoded{cut}")
-    if max(image.shape[:2]) > _MAX_SIDE:
-        raise InputError(f"image size is {image.shape[1]}×{image.shape[0]} px; expected at most {_MAX_SIDE} px a side")
+    if max(image.shape[:2]) > MAX_SIDE:
+        raise InputError(f"image size is {image.shape[1]}×{image.shape[0]} px; expected at most {MAX_SIDE} px a side")
     return image
 
 

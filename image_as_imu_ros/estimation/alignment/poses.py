@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from image_as_imu_ros.estimation.blur_solver import camera_from_pivot
-from image_as_imu_ros.geometry.so3 import exp
+from image_as_imu_ros.geometry.so3 import exp, log
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,6 @@ class Poses:
 
     def motion(self) -> np.ndarray:
         """Return the first one as (6,) (v, ω)·Δt."""
-        rotation = cv2.Rodrigues(self.rotation[0])[0][:, 0]
-        half = cv2.Rodrigues(rotation / 2)[0]
+        rotation = log(self.rotation[0])
+        half = exp(rotation / 2)
         return np.concatenate([half.T @ self.translation[0], rotation])
