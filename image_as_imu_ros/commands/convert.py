@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 from image_as_imu_ros.datasets import video
+from image_as_imu_ros.geometry.camera import Intrinsics
 from image_as_imu_ros.recordings.conversion import (
     DEFAULT_EXPOSURE,
     Conversion,
     Converted,
-    Intrinsics,
     Layout,
     convert,
 )

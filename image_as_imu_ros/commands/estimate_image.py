@@ -15,6 +15,7 @@ from image_as_imu_ros.estimation.config import EstimatorConfig, MotionModel
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.evaluation.single_image import ImageConfig, estimate_image, write_image
+from image_as_imu_ros.geometry.camera import Intrinsics
 
 _NEED_OTHER_FRAMES = {"measurement", "sign_resolution", "rate_hint_std"}
 
@@ -73,10 +74,7 @@ def _with_sigma(values: np.ndarray, sigma: np.ndarray) -> str:
 def _parse(argv: list[str]) -> Command:
     args = _parser().parse_args(argv)
     config = ImageConfig(
-        fx=args.fx,
-        fy=args.fy,
-        cx=args.cx,
-        cy=args.cy,
+        intrinsics=Intrinsics(args.fx, args.fy, args.cx, args.cy),
         exposure=args.exposure,
         estimator=settings_from(args, EstimatorConfig),
         engine=settings_from(args, EngineConfig),

@@ -91,7 +91,7 @@ class EstimatorConfig:
 _PHYSICS = "physics or definition"
 _COST = "trade of accuracy against time, by `benchmark`; the runs were not kept"
 _RENDERED = "rendered frames with seeds 777 and 778; the script was not kept (tools/README.md)"
-_REPEATED = "spread of repeated estimates on the demo's rendered recording; the script was not kept"
+_REPEATED = "scatter of repeated estimates on the demo's rendered recording; the script was not kept"
 _JUDGEMENT = "judgement; cannot be re-derived"
 _OWN = "share of aligned frames on this project's real recordings; not held out"
 
@@ -199,9 +199,7 @@ class AlignmentConstants:
     travel_std: float = constant(
         3.0, "m/s", "prior on v with measured depth: a bound on speed", "people and indoor robots"
     )
-    measured_depth_std: float = constant(
-        0.02, "", "of the log of a measured depth map's errors", "depth cameras' sheets"
-    )
+    measured_depth_std: float = constant(0.02, "", "of the log of a measured depth map's errors", _JUDGEMENT)
     scale_std: float = constant(0.04, "", "relative error of all of the motion: focal length, stamps", _JUDGEMENT)
     rotation_std: float = constant(0.1, "px of the finest level", "of any rotation: blurs differ in shape", _JUDGEMENT)
     shear_std: float = constant(0.02, "rad", "change of the rate by 1 rad/s over a readout of 20 ms", _PHYSICS)

@@ -16,7 +16,7 @@ from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.evaluation.engines import open_engine
-from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.camera import Intrinsics
 
 _STAMP = 1  # ns; an image on its own has no time, a frame needs one
 
@@ -26,34 +26,14 @@ class ImageConfig:
     """How an image file is evaluated.
 
     Attributes:
-        fx: focal length, px. fy: None for the same.
-        cx, cy: principal point, px; None for the middle.
         exposure: s.
         estimator: its measurement and sign resolution say nothing about a single image.
     """
 
-    fx: float
-    fy: float | None
-    cx: float | None
-    cy: float | None
+    intrinsics: Intrinsics
     exposure: float
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
-
-    def camera(self, width: int, height: int) -> Camera:
-        """Return the camera of an image of this size.
-
-        Raises:
-            InputError: a value is not finite or not positive.
-        """
-        return Camera(
-            width,
-            height,
-            fx=self.fx,
-            fy=self.fx if self.fy is None else self.fy,
-            cx=(width - 1) / 2 if self.cx is None else self.cx,
-            cy=(height - 1) / 2 if self.cy is None else self.cy,
-        )
 
 
 def estimate_image(path: str | Path, config: ImageConfig) -> tuple[np.ndarray, MotionEstimate]:
@@ -70,7 +50,8 @@ def estimate_image(path: str | Path, config: ImageConfig) -> tuple[np.ndarray, M
     with closing(open_engine(config.engine)) as engine:
         estimator = MotionEstimator(engine, options)
         image = read_image(path, engine.info.colour)
-        estimate = estimator.update(Frame(image, _STAMP, config.camera(image.shape[1], image.shape[0]), shutter))
+        camera = config.intrinsics.camera(image.shape[1], image.shape[0])
+        estimate = estimator.update(Frame(image, _STAMP, camera, shutter))
     if estimate is None:
         raise InputError(f"image file {str(path)!r} has no answer")
     return image, estimate

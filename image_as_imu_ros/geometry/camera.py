@@ -135,3 +135,35 @@ class Camera:
             for offset in (np.array([step, 0.0]), np.array([0.0, step]))
         ]
         return np.stack(columns, axis=-1)
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Intrinsics as people write them, px, for images of any size.
+
+    Attributes:
+        fy: None for fx. cx, cy: None for the middle. distortion: OpenCV's k1 k2 p1 p2 [k3].
+    """
+
+    fx: float
+    fy: float | None = None
+    cx: float | None = None
+    cy: float | None = None
+    distortion: tuple[float, ...] = ()
+
+    def camera(self, width: int, height: int) -> Camera:
+        """Return the camera of images of this size.
+
+        Raises:
+            InputError: a value is not finite or not positive.
+        """
+        return Camera(
+            width,
+            height,
+            fx=self.fx,
+            fy=self.fx if self.fy is None else self.fy,
+            cx=(width - 1) / 2 if self.cx is None else self.cx,
+            cy=(height - 1) / 2 if self.cy is None else self.cy,
+            distortion_model="plumb_bob" if self.distortion else "",
+            distortion=self.distortion,
+        )

@@ -16,7 +16,7 @@ from image_as_imu_ros.datasets.video_file import open_video
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
-from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.camera import Intrinsics
 from image_as_imu_ros.recordings.recording_writer import write_recording
 from image_as_imu_ros.settings import TextEnum
 
@@ -31,38 +31,6 @@ class Layout(TextEnum):
     VIDEO = "video"
     EUROC = "euroc"
     TUM = "tum"
-
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """A camera's intrinsics, px.
-
-    Attributes:
-        fy: None for fx. cx, cy: None for the middle. distortion: OpenCV's k1 k2 p1 p2 [k3].
-    """
-
-    fx: float
-    fy: float | None = None
-    cx: float | None = None
-    cy: float | None = None
-    distortion: tuple[float, ...] = ()
-
-    def camera(self, width: int, height: int) -> Camera:
-        """Return the camera of images of this size.
-
-        Raises:
-            InputError: a value is not finite or not positive.
-        """
-        return Camera(
-            width,
-            height,
-            fx=self.fx,
-            fy=self.fx if self.fy is None else self.fy,
-            cx=(width - 1) / 2 if self.cx is None else self.cx,
-            cy=(height - 1) / 2 if self.cy is None else self.cy,
-            distortion_model="plumb_bob" if self.distortion else "",
-            distortion=self.distortion,
-        )
 
 
 @dataclass(frozen=True)

@@ -290,3 +290,16 @@ def test_starts_reach_as_far_as_the_blurs_length_may_be_wrong():
     assert np.abs(rates[rates != 0]).min() == pytest.approx(0.5)
     last = rotation(1.0, 0, 0)
     assert any((start == last).all() for start in starts_along(blur, last, 4.0))
+
+
+def test_with_measured_depth_a_fast_translation_is_not_drawn_towards_rest():
+    """1.5 m/s where 0.3 are expected: only a depth that may be wrong makes the prior on v matter."""
+    velocity = np.array([1.5, 0.3, 0.0, 0.0, 0.3, 0.1])
+    now, before = image_pair(velocity)
+    options = {"depth": WALL_DEPTH, "motion_model": "full", "linear_velocity_std": 0.3}
+    measured = aligned(now, before, velocity, **options).velocity
+    np.testing.assert_allclose(measured.linear, velocity[:3], atol=0.1)
+    error = measured.linear - velocity[:3]
+    assert error @ np.linalg.solve(measured.covariance[:3, :3], error) < 11.3  # 99 % of χ²
+    guessed = aligned(now, before, velocity, **options, depth_log_std=0.5).velocity
+    assert np.linalg.norm(guessed.linear) < 0.9 * np.linalg.norm(measured.linear)
