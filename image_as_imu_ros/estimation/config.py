@@ -217,19 +217,47 @@ class AlignmentConstants:
 class TrackingConstants:
     """Corners tracked where alignment along the blur fails."""
 
-    longest_blur: float = constant(4.0, "px at 320 px width", "corners of more blurred frames are not tracked", _OWN)
-    corners: int = constant(150, "", "at most", _OWN)
+    corners: int = constant(300, "", "at most", _OWN)
     quality: float = constant(0.01, "", "of the strongest corner's smaller eigenvalue", "OpenCV's example")
     distance: float = constant(8.0, "px", "between corners", _JUDGEMENT)
-    window: int = constant(11, "px", "side of the patch that is tracked", _OWN)
+    window: int = constant(15, "px", "side of the patch that is tracked", _OWN)
     levels: int = constant(3, "", "of the tracker's pyramid above the image itself", "OpenCV's default")
     return_px: float = constant(0.7, "px", "within which a corner tracked there and back must return", _JUDGEMENT)
     inlier_px: float = constant(1.5, "px", "within which a rotation explains a track", _JUDGEMENT)
+    epipolar_px: float = constant(1.0, "px", "within which a track follows its epipolar line", _JUDGEMENT)
     least_tracks: int = constant(12, "", "that a rotation must explain", _JUDGEMENT)
     hypotheses: int = constant(
         40, "", "random pairs; with half of the tracks outliers, 1 in 10⁵ sets has no good one", "RANSAC"
     )
     starts: int = constant(3, "", "at most", "as many as alignment refines")
+
+
+@dataclass(frozen=True)
+class StructureConstants:
+    """Tracked corners → motion and shape of the scene."""
+
+    longest_blur: float = constant(6.0, "px at 320 px width", "corners of more blurred frames are not tracked", _OWN)
+    least_tracks: int = constant(25, "", "with known depth", "three for each of eight unknowns")
+    least_share: float = constant(0.5, "", "of the tracks that must fit", "more than half, or the median tells nothing")
+    iterations: int = constant(8, "", "with the residuals' own scale", _COST)
+    last_iterations: int = constant(3, "", "with the same scale for all starts", _COST)
+    least_std: float = constant(0.15, "px", "of a track", _JUDGEMENT)
+    tail: float = constant(4.0, "σ²", "squared residuals of so much count half", "Student's t with 3 d.o.f.")
+    least_nearness: float = constant(0.05, "", "of a map's inverse depth, or of a point's depth: never behind", _JUDGEMENT)
+    largest_step: float = constant(0.3, "rad or m", "of one iteration", _JUDGEMENT)
+    smooth_std: float = constant(0.4, "", "of the shape of a network's depth, for each polynomial", _OWN)
+    rough_std: float = constant(0.4, "", "of the same, for each point", _OWN)
+
+
+@dataclass(frozen=True)
+class TravelConstants:
+    """How fast the camera is expected to travel."""
+
+    speeds: tuple[float, ...] = constant(
+        (1 / 3, 1.0, 10 / 3, 10.0), "times `linear_velocity_std`", "hypotheses", "hands, robots, vehicles"
+    )
+    memory: float = constant(0.95, "", "of what earlier frames say, per frame", _JUDGEMENT)
+    correlated_frames: float = constant(2.0, "", "neighbouring frames that share an error", _JUDGEMENT)
 
 
 @dataclass(frozen=True)
@@ -270,5 +298,7 @@ BLUR_SOLVER = BlurSolverConstants()
 SPECTRUM = SpectrumConstants()
 ALIGNMENT = AlignmentConstants()
 TRACKING = TrackingConstants()
+STRUCTURE = StructureConstants()
+TRAVEL = TravelConstants()
 SIGN = SignConstants()
 EXPOSURE = ExposureConstants()

@@ -14,11 +14,12 @@ import numpy as np
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.alignment import Alignment, starts_along, tracked_starts
+from image_as_imu_ros.estimation.alignment import Alignment, Travel, starts_along, track, tracked_rotations
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.config import (
     ESTIMATOR,
-    TRACKING,
+    SHARED,
+    STRUCTURE,
     EstimatorConfig,
     Measurement,
     MotionModel,
@@ -85,6 +86,7 @@ class MotionEstimator:
         """Forget earlier frames."""
         self.alignment: Alignment | None = None
         self._last: Observation | None = None
+        self._travel = Travel.unknown(self.config.linear_velocity_std, self.config.lever_arm)
         self._exposure: ExposureEstimator | None = None
         self._first_exposure = ESTIMATOR.first_exposure
 
@@ -220,16 +222,27 @@ class MotionEstimator:
         reach = ESTIMATOR.length_reach * math.exp(observation.exposure_log_std)
         starts = starts_along(observation.solution.velocity.vector, last.last_velocity, reach)
         self.alignment = self._aligned(observation, last, starts)
-        rejection = self.alignment.rejection
-        if rejection is not None and rejection.reason in _WORTH_TRACKING and observation.blur < TRACKING.longest_blur:
-            camera, now, before = observation.geometry.aligner.levels[0].camera, observation.images, last.images
-            starts = tracked_starts(camera, now.pyramid[0], before.pyramid[0], observation.dt)
-            again = self._aligned(observation, last, starts) if len(starts) else self.alignment
-            self.alignment = self.alignment if again.rejection else again
+        if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
+            self.alignment = self._track(observation, last, self.alignment)
         return replace(observation, alignment=self.alignment)
 
+    def _track(self, observation: Observation, last: Observation, alignment: Alignment) -> Alignment:
+        """Track corners where there is little blur: they may save an alignment, and tell the shape of the scene."""
+        aligner, seconds = observation.geometry.aligner, observation.dt
+        tracks = track(aligner.levels[0].camera, observation.images.pyramid[0], last.images.pyramid[0])
+        if alignment.rejection is not None and alignment.rejection.reason in _WORTH_TRACKING:
+            starts = tracked_rotations(tracks, seconds)
+            again = self._aligned(observation, last, starts) if len(starts) else alignment
+            alignment = alignment if again.rejection else again
+        depth = observation.depth
+        if self.config.motion_model != MotionModel.FULL or depth is None:
+            return alignment
+        log_std = observation.depth_log_std
+        alignment, self._travel = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel)
+        return self._checked(alignment, observation)
+
     def _aligned(self, observation: Observation, last: Observation, starts: np.ndarray) -> Alignment:
-        """Align from velocities (S, 6), and reject what contradicts the blur."""
+        """Align from velocities (S, 6)."""
         alignment = observation.geometry.aligner.align(
             observation.images.pyramid,
             last.images.pyramid,
@@ -237,10 +250,14 @@ class MotionEstimator:
             starts,
             observation.depth,
             motion_model=self.config.motion_model,
-            linear_velocity_std=self.config.linear_velocity_std,
-            lever_arm=self.config.lever_arm,
+            travel=self._travel,
             depth_log_std=observation.depth_log_std,
         )
+        return self._checked(alignment, observation)
+
+    @staticmethod
+    def _checked(alignment: Alignment, observation: Observation) -> Alignment:
+        """Reject an alignment that contradicts the blur."""
         accepted = alignment.accepted
         if accepted is not None and contradicts(observation.solution.velocity, accepted, observation.dt / 2):
             return replace(alignment, rejection=Rejection(Reason.CONTRADICTS_BLUR, "it contradicts the blur"))

@@ -4,7 +4,9 @@ Where was each pixel of this frame in the previous one? A motion (R, t) moves a 
 R·r + ρ·t; the right one makes the intensities of both frames equal up to gain and offset. It is found on a pyramid of
 small, undistorted images (`levels`): many hypotheses are rated on the coarsest level (`hypotheses`), the best of them
 refined there and on the finer levels by inverse-compositional Gauss–Newton (Baker & Matthews 2004) with robust weights
-(`refinement`). Where the blur's hypotheses fail and there is little of it, corners are tracked (`tracking`).
+(`refinement`). Where there is little blur, corners are tracked too (`tracking`): they start what blur cannot start, and
+where depth is at hand their two-view geometry (`two_view`) replaces the result, because it does not take a depth map's
+relief for the truth. Where it leaves rotation and translation coupled, ω leans on what is expected of v (`travel`).
 
 Most shutters roll. Where the angular velocity is another one than it was in the previous frame, the bottom rows have
 then rotated further, or less far, than the top ones: a shear, which would pass for a roll. It is found with the motion.
@@ -12,6 +14,7 @@ then rotated further, or less far, than the top ones: a shear, which would pass 
 
 from image_as_imu_ros.estimation.alignment.aligner import Aligner, Alignment
 from image_as_imu_ros.estimation.alignment.hypotheses import starts_along
-from image_as_imu_ros.estimation.alignment.tracking import tracked_starts
+from image_as_imu_ros.estimation.alignment.tracking import Tracks, track, tracked_rotations
+from image_as_imu_ros.estimation.alignment.travel import Travel
 
-__all__ = ["Aligner", "Alignment", "starts_along", "tracked_starts"]
+__all__ = ["Aligner", "Alignment", "Tracks", "Travel", "starts_along", "track", "tracked_rotations"]

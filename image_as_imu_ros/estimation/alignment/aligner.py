@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,13 +13,15 @@ from image_as_imu_ros.estimation.alignment.levels import Level
 from image_as_imu_ros.estimation.alignment.points import Points
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
-from image_as_imu_ros.estimation.config import ALIGNMENT, SHARED, MotionModel
+from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_pose
+from image_as_imu_ros.estimation.alignment.travel import Travel
+from image_as_imu_ros.estimation.alignment.two_view import Shape, two_view
+from image_as_imu_ros.estimation.config import ALIGNMENT, SHARED, STRUCTURE, MotionModel
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.velocity import (
     Term,
     Velocity,
     considered_translation,
-    leaning_rotation,
     relative_error,
 )
 from image_as_imu_ros.geometry.camera import Camera
@@ -54,11 +56,14 @@ class Aligner:
     """What is computed once per camera.
 
     Attributes:
+        source: camera of the network's input, whose grid has cells of `stride` px.
         size: (width, height) of the finest level.
         undistortion: maps for cv2.remap from the finest level to the network's input, or None without distortion.
         levels: from the finest to the coarsest, each half the size of the one before.
     """
 
+    source: Camera
+    stride: int
     size: tuple[int, int]
     undistortion: tuple[np.ndarray, np.ndarray] | None
     levels: tuple[Level, ...]
@@ -76,7 +81,7 @@ class Aligner:
             undistortion = cv2.convertMaps(maps[0], maps[1], cv2.CV_16SC2)
         cameras = [pinhole.resize(pinhole.width >> level, pinhole.height >> level) for level in range(ALIGNMENT.levels)]
         levels = tuple(Level.of(level_camera, camera, stride) for level_camera in cameras)
-        return cls((small.width, small.height), undistortion, levels)
+        return cls(camera, stride, (small.width, small.height), undistortion, levels)
 
     def pyramid(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
         """Build undistorted luminance per level, float32, of a network input (H, W) or (H, W, 3) RGB uint8."""
@@ -101,8 +106,7 @@ class Aligner:
         depth: np.ndarray | None,
         *,
         motion_model: str,
-        linear_velocity_std: float,
-        lever_arm: float = 0.0,
+        travel: Travel,
         depth_log_std: float = 0.0,
     ) -> Alignment:
         """Find the motion from the previous frame to this one.
@@ -114,7 +118,7 @@ class Aligner:
             depth: (h, w) m on the grid, for this frame; points where it is NaN are left out. None if not known.
             motion_model: "full" solves for (v, ω) and needs depth; "rotation" for ω, leaving v at zero with its
                 prior's variance. If depth is known, the covariance of ω then includes what such a v would do to ω.
-            linear_velocity_std, lever_arm: see `Uncertainty`.
+            travel: what is expected of v.
             depth_log_std: standard deviation of the log of the depth map's errors: of its scale, of the scale at the
                 sides against the middle, and of that at top and bottom.
         """
@@ -130,8 +134,8 @@ class Aligner:
         full = motion_model == MotionModel.FULL
         # What measured depth tells about v needs no prior; a network's depth would let the search drift without one.
         measured = full and depth_log_std == 0
-        prior_std = ALIGNMENT.travel_std if measured else linear_velocity_std
-        prior = Prior(prior_std * seconds, lever_arm if full else 0.0)
+        prior_std = ALIGNMENT.travel_std if measured else travel.std
+        prior = Prior(prior_std * seconds, travel.lever_arm if full else 0.0)
         motions = starts * seconds if full else starts * seconds * np.repeat([0.0, 1.0], 3)
         poses, ratings, fit = _descend(points, before, Poses.of(motions), motion_model, prior)
         if full:
@@ -143,12 +147,55 @@ class Aligner:
             information = fit.information(ratings.order[0])
         motion = poses.motion()
         if measured:
-            leaned_on = Prior(linear_velocity_std * seconds, lever_arm)
-            motion, covariance = leaning_rotation(motion, np.linalg.inv(information), leaned_on.information)
+            motion, covariance = travel.lean(motion, np.linalg.inv(information), seconds)
             information = np.linalg.inv(covariance)
         terms = _terms(information, motion, motion_model, prior.std, self.levels[0].camera.fx)
         velocity = Velocity.of(motion, terms, seconds)
         return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings))
+
+    def with_tracks(
+        self, alignment: Alignment, tracks: Tracks, seconds: float, depth: np.ndarray, depth_log_std: float, travel: Travel
+    ) -> tuple[Alignment, Travel]:
+        """Measure the motion from tracked corners, whatever the shape of a network's depth is worth.
+
+        Args:
+            alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
+            tracks: on the finest level. depth, depth_log_std: as in `align`. travel: what is expected of v.
+
+        Returns:
+            The alignment, and what is expected of v from now on.
+        """
+        inverse_depth = self._inverse_depth_at(tracks.now, depth)
+        known = np.isfinite(inverse_depth)
+        if known.sum() < STRUCTURE.least_tracks:
+            return alignment, travel
+        tracks, inverse_depth = tracks.select(known), inverse_depth[known]
+        starts = [] if alignment.velocity is None else [Poses.of(alignment.velocity.vector[None] * seconds)]
+        if (pose := tracked_pose(tracks, inverse_depth)) is not None:
+            starts.append(pose)
+        if not starts:
+            return alignment, travel
+        measured = depth_log_std == 0
+        error = ALIGNMENT.measured_depth_std
+        shape = Shape(error, error) if measured else Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std)
+        fit = two_view(tracks, inverse_depth, Poses.concatenated(starts), shape, ALIGNMENT.travel_std * seconds)
+        if fit.share < STRUCTURE.least_share:
+            return alignment, travel
+        travel = travel.after(fit.motion, fit.covariance, seconds)
+        motion, covariance = travel.lean(fit.motion, fit.covariance, seconds)
+        terms = _terms(np.linalg.inv(covariance), motion, MotionModel.FULL, 0.0, self.levels[0].camera.fx)
+        # Scale is e^s with s ~ N(0, σ²): the variance of a log-normal factor.
+        variance = (error if measured else depth_log_std) ** 2
+        by_scale = np.concatenate([motion[:3], np.zeros(3)])
+        terms[Term.DEPTH_SCALE] = math.expm1(variance) * math.exp(variance) * np.outer(by_scale, by_scale)
+        return replace(alignment, velocity=Velocity.of(motion, terms, seconds), rejection=None), travel
+
+    def _inverse_depth_at(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Look up (N,) 1/m at (N, 2) px of the finest level, from (h, w) m on the grid; NaN outside."""
+        cells = ((self.source.project(self.levels[0].camera.rays(pixels)) + 0.5) // self.stride).astype(int)
+        seen = ((cells >= 0) & (cells < depth.shape[::-1])).all(1)
+        column, row = np.where(seen[:, None], cells, 0).T
+        return np.where(seen, 1 / depth[row, column], np.nan)
 
 
 def _descend(

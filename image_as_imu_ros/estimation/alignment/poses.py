@@ -63,6 +63,12 @@ class Poses:
         half = exp(motions[:, 3:] / 2)
         return cls(half @ half, np.einsum("sij,sj->si", half, motions[:, :3]), np.zeros((len(motions), 3)))
 
+    @classmethod
+    def concatenated(cls, poses: list[Poses]) -> Poses:
+        """All of several."""
+        parts = zip(*((one.rotation, one.translation, one.shear) for one in poses), strict=True)
+        return cls(*(np.concatenate(part) for part in parts))
+
     def __len__(self) -> int:
         return len(self.rotation)
 

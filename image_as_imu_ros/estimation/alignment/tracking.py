@@ -1,32 +1,72 @@
-"""Rotations from tracked corners: hypotheses where there is no blur to start from.
+"""Corners tracked back to the previous frame, and the motions that they suggest.
 
-Corners are tracked back to the previous frame by pyramidal Lucas–Kanade, there and back again (Kalal et al. 2010). Two
-tracks fix a rotation: with a the middle and n the normal of two unit rays, R = [a' n' a'×n']·[a n a×n]ᵀ. Rotations of
-random pairs are rated by how many tracks they explain (RANSAC, Fischler & Bolles 1981), and the best is fitted to all
-of these (Kabsch 1976). They need neither depth nor blur.
+Corners are tracked by pyramidal Lucas–Kanade, there and back again (Kalal et al. 2010). Two tracks fix a rotation: with
+a the middle and n the normal of two unit rays, R = [a' n' a'×n']·[a n a×n]ᵀ. Rotations of random pairs are rated by how
+many tracks they explain (RANSAC, Fischler & Bolles 1981), and the best is fitted to all of these (Kabsch 1976). Five
+tracks fix a rotation and the direction of a translation (Nistér 2004). None of these needs depth or blur.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
+from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.config import TRACKING
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.so3 import log
 
 
-def tracked_starts(camera: Camera, now: np.ndarray, before: np.ndarray, seconds: float) -> np.ndarray:
+@dataclass(frozen=True)
+class Tracks:
+    """The same points in two images of one pinhole camera.
+
+    Attributes:
+        camera: of both images. now, before: (N, 2) px in this frame and in the previous one.
+    """
+
+    camera: Camera
+    now: np.ndarray
+    before: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.now)
+
+    def select(self, chosen: np.ndarray) -> Tracks:
+        """Keep some of the tracks, given by index or mask."""
+        return Tracks(self.camera, self.now[chosen], self.before[chosen])
+
+
+def track(camera: Camera, now: np.ndarray, before: np.ndarray) -> Tracks:
+    """Track corners of this frame back to the previous one.
+
+    Args:
+        camera: pinhole, of both images. now, before: (H, W) luminance.
+    """
+    now, before = cv2.convertScaleAbs(now), cv2.convertScaleAbs(before)
+    corners = cv2.goodFeaturesToTrack(now, TRACKING.corners, TRACKING.quality, TRACKING.distance)
+    if corners is None:
+        return Tracks(camera, np.empty((0, 2)), np.empty((0, 2)))
+    size, levels = (TRACKING.window, TRACKING.window), TRACKING.levels
+    there, found, _ = cv2.calcOpticalFlowPyrLK(now, before, corners, corners.copy(), winSize=size, maxLevel=levels)
+    back, again, _ = cv2.calcOpticalFlowPyrLK(before, now, there, there.copy(), winSize=size, maxLevel=levels)
+    kept = np.logical_and(found, again).ravel() & (np.linalg.norm(back - corners, axis=2).ravel() < TRACKING.return_px)
+    return Tracks(camera, corners[kept, 0].astype(np.float64), there[kept, 0].astype(np.float64))
+
+
+def tracked_rotations(tracks: Tracks, seconds: float) -> np.ndarray:
     """Find rotations that explain many tracks: velocities (S, 6) (0, ω) at which to start an alignment.
 
     Args:
-        camera: pinhole, of both images.
-        now, before: (H, W) luminance of this frame and the previous one. seconds: between them.
+        seconds: between the two frames.
 
     Returns:
         S is 0 to 3; the one that explains most comes first, each further one explains others.
     """
-    rays_now, rays_before = (_unit_rays(camera, pixels) for pixels in _tracks(now, before))
+    camera = tracks.camera
+    rays_now, rays_before = (_unit_rays(camera, pixels) for pixels in (tracks.now, tracks.before))
     count = len(rays_now)
     if count < TRACKING.least_tracks:
         return np.empty((0, 6))
@@ -46,17 +86,27 @@ def tracked_starts(camera: Camera, now: np.ndarray, before: np.ndarray, seconds:
     return np.pad(np.reshape(vectors, (-1, 3)), ((0, 0), (3, 0)))
 
 
-def _tracks(now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Track corners of this frame back to the previous one: (N, 2) px in both."""
-    now, before = cv2.convertScaleAbs(now), cv2.convertScaleAbs(before)
-    corners = cv2.goodFeaturesToTrack(now, TRACKING.corners, TRACKING.quality, TRACKING.distance)
-    if corners is None:
-        return np.empty((0, 2)), np.empty((0, 2))
-    size, levels = (TRACKING.window, TRACKING.window), TRACKING.levels
-    there, found, _ = cv2.calcOpticalFlowPyrLK(now, before, corners, corners.copy(), winSize=size, maxLevel=levels)
-    back, again, _ = cv2.calcOpticalFlowPyrLK(before, now, there, there.copy(), winSize=size, maxLevel=levels)
-    kept = np.logical_and(found, again).ravel() & (np.linalg.norm(back - corners, axis=2).ravel() < TRACKING.return_px)
-    return corners[kept, 0].astype(np.float64), there[kept, 0].astype(np.float64)
+def tracked_pose(tracks: Tracks, inverse_depth: np.ndarray) -> Poses | None:
+    """Find the pose whose epipolar lines the tracks follow; None if they agree on none.
+
+    Args:
+        inverse_depth: (N,) 1/m of each track in this frame, whose median scales the translation.
+    """
+    now, before = tracks.camera.rays(tracks.now), tracks.camera.rays(tracks.before)
+    limit = TRACKING.epipolar_px / tracks.camera.fx
+    essential, inliers = cv2.findEssentialMat(now, before, np.eye(3), cv2.USAC_MAGSAC, 0.999, limit)
+    if essential is None or essential.shape != (3, 3):
+        return None
+    _, rotation, direction, inliers = cv2.recoverPose(essential, now, before, np.eye(3), mask=inliers)
+    rotated = np.column_stack([now, np.ones(len(now))]) @ rotation.T
+    # before × (Z·rotated + direction) = 0
+    normal, offset = (np.cross(np.column_stack([before, np.ones(len(now))]), one) for one in (rotated, direction[:, 0]))
+    relative_depth = -(normal * offset).sum(1) / (np.square(normal).sum(1) + 1e-12)
+    scaled = (inliers.ravel() > 0) & (relative_depth > 0)
+    if scaled.sum() < TRACKING.least_tracks:
+        return None
+    scale = np.exp(-np.median(np.log(relative_depth[scaled] * inverse_depth[scaled])))
+    return Poses(rotation[None], scale * direction.T, np.zeros((1, 3)))
 
 
 def _unit_rays(camera: Camera, pixels: np.ndarray) -> np.ndarray:

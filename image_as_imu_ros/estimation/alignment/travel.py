@@ -1,0 +1,64 @@
+"""How fast the camera is expected to travel, learnt from the frames themselves.
+
+Where a scene shows little parallax, a rotation and a slide look alike, and only what is expected of v tells them apart:
+a hand that turns a camera moves it by centimetres per second, a robot that carries it by metres. So the prior on each
+component of v, at the point that the camera rotates about, is N(0, s²) with an unknown s. Each measured v with its
+covariance C weighs the hypotheses by N(v; 0, C + s²·I), as a hidden Markov model whose state is seldom drawn anew.
+
+The prior is no measurement of v: only ω leans on it (`leaning_rotation`), as a mixture over s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from image_as_imu_ros.estimation.alignment.poses import Prior
+from image_as_imu_ros.estimation.config import TRAVEL
+from image_as_imu_ros.estimation.velocity import leaning_rotation
+
+
+@dataclass(frozen=True)
+class Travel:
+    """Hypotheses about how fast the camera travels.
+
+    Attributes:
+        stds: (K,) m/s, of each component of v. probability: (K,). lever_arm: see `Uncertainty`.
+    """
+
+    stds: np.ndarray
+    probability: np.ndarray
+    lever_arm: float
+
+    @classmethod
+    def unknown(cls, linear_velocity_std: float, lever_arm: float) -> Travel:
+        """Before any frame."""
+        stds = linear_velocity_std * np.array(TRAVEL.speeds)
+        return cls(stds, np.full(len(stds), 1 / len(stds)), lever_arm)
+
+    @property
+    def std(self) -> float:
+        """Expected m/s of each component of v; not less than what was told, for the frames may have told nothing yet."""
+        return max(float(self.probability @ self.stds), float(self.stds[TRAVEL.speeds.index(1.0)]))
+
+    def after(self, motion: np.ndarray, covariance: np.ndarray, seconds: float) -> Travel:
+        """Learn from a measured motion (6,) (v, ω)·seconds with its covariance (6, 6), which hold no prior on v."""
+        pivot = Prior(1.0, self.lever_arm).pivot_from_camera / seconds
+        velocity, spread = pivot @ motion, pivot @ covariance @ pivot.T
+        total = spread + np.square(self.stds)[:, None, None] * np.eye(3)
+        squared = (np.linalg.solve(total, np.broadcast_to(velocity[:, None], (len(total), 3, 1)))[..., 0] * velocity).sum(1)
+        log_likelihood = -(squared + np.linalg.slogdet(total)[1]) / 2 / TRAVEL.correlated_frames
+        remembered = TRAVEL.memory * self.probability + (1 - TRAVEL.memory) / len(self.stds)
+        probability = remembered * np.exp(log_likelihood - log_likelihood.max())
+        return Travel(self.stds, probability / probability.sum(), self.lever_arm)
+
+    def lean(self, motion: np.ndarray, covariance: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """Let the rotation of a motion (6,) with covariance (6, 6) lean on what is expected of v."""
+        leaning = [
+            leaning_rotation(motion, covariance, Prior(std * seconds, self.lever_arm).information) for std in self.stds
+        ]
+        motions, covariances = (np.array(one) for one in zip(*leaning, strict=True))
+        mean = self.probability @ motions
+        apart = motions - mean
+        return mean, np.tensordot(self.probability, covariances, 1) + (apart * self.probability[:, None]).T @ apart
