@@ -220,8 +220,8 @@ class TrackingConstants:
     corners: int = constant(300, "", "at most", _OWN)
     quality: float = constant(0.01, "", "of the strongest corner's smaller eigenvalue", "OpenCV's example")
     distance: float = constant(8.0, "px", "between corners", _JUDGEMENT)
-    window: int = constant(15, "px", "side of the patch that is tracked", _OWN)
-    levels: int = constant(3, "", "of the tracker's pyramid above the image itself", "OpenCV's default")
+    window: int = constant(21, "px", "side of the patch that is tracked", _OWN)
+    levels: int = constant(4, "", "of the tracker's pyramid above the image itself", "OpenCV's default")
     return_px: float = constant(0.7, "px", "within which a corner tracked there and back must return", _JUDGEMENT)
     inlier_px: float = constant(1.5, "px", "within which a rotation explains a track", _JUDGEMENT)
     epipolar_px: float = constant(1.0, "px", "within which a track follows its epipolar line", _JUDGEMENT)
@@ -243,7 +243,9 @@ class StructureConstants:
     last_iterations: int = constant(3, "", "with the same scale for all starts", _COST)
     least_std: float = constant(0.15, "px", "of a track", _JUDGEMENT)
     tail: float = constant(4.0, "σ²", "squared residuals of so much count half", "Student's t with 3 d.o.f.")
-    least_nearness: float = constant(0.05, "", "of a map's inverse depth, or of a point's depth: never behind", _JUDGEMENT)
+    least_nearness: float = constant(
+        0.05, "", "of a map's inverse depth, or of a point's depth: never behind", _JUDGEMENT
+    )
     largest_step: float = constant(0.3, "rad or m", "of one iteration", _JUDGEMENT)
     smooth_std: float = constant(0.4, "", "of the shape of a network's depth, for each polynomial", _OWN)
     rough_std: float = constant(0.4, "", "of the same, for each point", _OWN)
@@ -256,6 +258,7 @@ class TravelConstants:
     speeds: tuple[float, ...] = constant(
         (1 / 3, 1.0, 10 / 3, 10.0), "times `linear_velocity_std`", "hypotheses", "hands, robots, vehicles"
     )
+    probabilities: tuple[float, ...] = constant((0.4, 0.4, 0.15, 0.05), "", "of these, before any frame", _JUDGEMENT)
     memory: float = constant(0.95, "", "of what earlier frames say, per frame", _JUDGEMENT)
     correlated_frames: float = constant(2.0, "", "neighbouring frames that share an error", _JUDGEMENT)
 

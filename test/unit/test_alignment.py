@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sign import texture
 
-from image_as_imu_ros.estimation.alignment import Aligner, starts_along
+from image_as_imu_ros.estimation.alignment import Aligner, Travel, starts_along
 from image_as_imu_ros.estimation.blur_solver import camera_from_pivot
 from image_as_imu_ros.estimation.config import SHARED
 from image_as_imu_ros.estimation.rejection import Reason
@@ -41,6 +41,7 @@ def image_pair(velocity: np.ndarray, seed: int = 0, seconds: float = SECONDS) ->
 
 
 def aligned(now, before, blur, *, seconds=SECONDS, depth=None, motion_model="rotation", aligner=ALIGNER, **options):
+    travel = Travel.unknown(options.pop("linear_velocity_std", 0.5), options.pop("lever_arm", 0.0))
     return aligner.align(
         aligner.pyramid(now),
         aligner.pyramid(before),
@@ -48,7 +49,8 @@ def aligned(now, before, blur, *, seconds=SECONDS, depth=None, motion_model="rot
         starts_along(np.asarray(blur, float), None, 2.8),
         depth,
         motion_model=motion_model,
-        **({"linear_velocity_std": 0.5} | options),
+        travel=travel,
+        **options,
     )
 
 

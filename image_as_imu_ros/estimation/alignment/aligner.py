@@ -154,7 +154,13 @@ class Aligner:
         return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings))
 
     def with_tracks(
-        self, alignment: Alignment, tracks: Tracks, seconds: float, depth: np.ndarray, depth_log_std: float, travel: Travel
+        self,
+        alignment: Alignment,
+        tracks: Tracks,
+        seconds: float,
+        depth: np.ndarray,
+        depth_log_std: float,
+        travel: Travel,
     ) -> tuple[Alignment, Travel]:
         """Measure the motion from tracked corners, whatever the shape of a network's depth is worth.
 

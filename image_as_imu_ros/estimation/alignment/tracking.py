@@ -97,16 +97,18 @@ def tracked_pose(tracks: Tracks, inverse_depth: np.ndarray) -> Poses | None:
     essential, inliers = cv2.findEssentialMat(now, before, np.eye(3), cv2.USAC_MAGSAC, 0.999, limit)
     if essential is None or essential.shape != (3, 3):
         return None
-    _, rotation, direction, inliers = cv2.recoverPose(essential, now, before, np.eye(3), mask=inliers)
+    _, rotation, translation, inliers = cv2.recoverPose(essential, now, before, np.eye(3), mask=inliers)
     rotated = np.column_stack([now, np.ones(len(now))]) @ rotation.T
-    # before × (Z·rotated + direction) = 0
-    normal, offset = (np.cross(np.column_stack([before, np.ones(len(now))]), one) for one in (rotated, direction[:, 0]))
+    # before × (Z·rotated + translation) = 0
+    normal, offset = (
+        np.cross(np.column_stack([before, np.ones(len(now))]), one) for one in (rotated, translation[:, 0])
+    )
     relative_depth = -(normal * offset).sum(1) / (np.square(normal).sum(1) + 1e-12)
     scaled = (inliers.ravel() > 0) & (relative_depth > 0)
     if scaled.sum() < TRACKING.least_tracks:
         return None
     scale = np.exp(-np.median(np.log(relative_depth[scaled] * inverse_depth[scaled])))
-    return Poses(rotation[None], scale * direction.T, np.zeros((1, 3)))
+    return Poses(rotation[None], scale * translation.T, np.zeros((1, 3)))
 
 
 def _unit_rays(camera: Camera, pixels: np.ndarray) -> np.ndarray:

@@ -35,21 +35,24 @@ class Travel:
     def unknown(cls, linear_velocity_std: float, lever_arm: float) -> Travel:
         """Before any frame."""
         stds = linear_velocity_std * np.array(TRAVEL.speeds)
-        return cls(stds, np.full(len(stds), 1 / len(stds)), lever_arm)
+        return cls(stds, np.array(TRAVEL.probabilities), lever_arm)
 
     @property
     def std(self) -> float:
-        """Expected m/s of each component of v; not less than what was told, for the frames may have told nothing yet."""
-        return max(float(self.probability @ self.stds), float(self.stds[TRAVEL.speeds.index(1.0)]))
+        """Expected m/s of each component of v, the geometric mean; not less than the configured one."""
+        configured = self.stds[TRAVEL.speeds.index(1.0)]
+        return float(max(np.exp(self.probability @ np.log(self.stds)), configured))
 
     def after(self, motion: np.ndarray, covariance: np.ndarray, seconds: float) -> Travel:
         """Learn from a measured motion (6,) (v, ω)·seconds with its covariance (6, 6), which hold no prior on v."""
         pivot = Prior(1.0, self.lever_arm).pivot_from_camera / seconds
-        velocity, spread = pivot @ motion, pivot @ covariance @ pivot.T
-        total = spread + np.square(self.stds)[:, None, None] * np.eye(3)
-        squared = (np.linalg.solve(total, np.broadcast_to(velocity[:, None], (len(total), 3, 1)))[..., 0] * velocity).sum(1)
+        velocity, sigma = pivot @ motion, pivot @ covariance @ pivot.T
+        total = sigma + np.square(self.stds)[:, None, None] * np.eye(3)
+        squared = (
+            np.linalg.solve(total, np.broadcast_to(velocity[:, None], (len(total), 3, 1)))[..., 0] * velocity
+        ).sum(1)
         log_likelihood = -(squared + np.linalg.slogdet(total)[1]) / 2 / TRAVEL.correlated_frames
-        remembered = TRAVEL.memory * self.probability + (1 - TRAVEL.memory) / len(self.stds)
+        remembered = TRAVEL.memory * self.probability + (1 - TRAVEL.memory) * np.array(TRAVEL.probabilities)
         probability = remembered * np.exp(log_likelihood - log_likelihood.max())
         return Travel(self.stds, probability / probability.sum(), self.lever_arm)
 

@@ -124,7 +124,9 @@ class _Problem:
         x, y = ((2 * tracks.now + 1) / (camera.width, camera.height) - 1).T
         # Legendre's of second degree: as large as those of first degree, and of zero mean.
         polynomials = np.stack([x, y, 1.5 * x * x - 0.5, 1.5 * x * y, 1.5 * y * y - 0.5], 1)
-        stds = np.repeat([translation_std, ALIGNMENT.rotation_prior_std, ALIGNMENT.shear_std, shape.smooth], [3, 3, 3, 5])
+        stds = np.repeat(
+            [translation_std, ALIGNMENT.rotation_prior_std, ALIGNMENT.shear_std, shape.smooth], [3, 3, 3, 5]
+        )
         rays = np.column_stack([camera.rays(tracks.now), np.ones(len(tracks))])
         matched = camera.rays(tracks.before)
         focal = np.array([camera.fx, camera.fy])
@@ -201,9 +203,9 @@ class _Problem:
         error = (self.matched - seen) * self.focal + (by_shear @ poses.shear[:, None, :, None])[..., 0]
         return error, by_depth, projection
 
-    def _rows(self, direction: np.ndarray, projection: np.ndarray, poses: Poses, nearness: np.ndarray) -> np.ndarray:
+    def _rows(self, axis: np.ndarray, projection: np.ndarray, poses: Poses, nearness: np.ndarray) -> np.ndarray:
         """Jacobian (S, N, 9) of the pixels along unit vectors (S, N, 2), by small motion (t, ω) and shear."""
-        by_point = (direction[..., None, :] @ projection)[..., 0, :] @ poses.rotation
+        by_point = (axis[..., None, :] @ projection)[..., 0, :] @ poses.rotation
         by_rotation = np.cross(by_point, self.rays)
         parts = -nearness[..., None] * by_point, by_rotation, self.place[:, None] / 2 * by_rotation
         return np.concatenate(parts, axis=-1)

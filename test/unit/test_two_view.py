@@ -1,0 +1,138 @@
+"""Tracks of a translating camera tell its motion and the scene's shape; a depth map is needed for the scale alone."""
+
+import numpy as np
+import pytest
+from test_alignment import ALIGNER
+
+from image_as_imu_ros.estimation.alignment import Tracks, Travel
+from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
+from image_as_imu_ros.estimation.alignment.tracking import tracked_pose
+from image_as_imu_ros.estimation.alignment.two_view import Shape, TwoView, two_view
+
+CAMERA = ALIGNER.levels[0].camera
+SECONDS = 0.1
+REST = Poses.of(np.zeros((1, 6)))
+NETWORK, SENSOR = Shape(0.4, 0.4), Shape(0.02, 0.02)
+WALKING = np.array([0.4, -0.2, 0.8, 0.3, -0.5, 0.2])
+SIDEWAYS = np.array([0.8, 0.1, 0.0, 0.1, 0.4, -0.2])
+
+
+def scene(velocity, *, seed=0, count=150, noise=0.1, relief=0.6, outliers=0.0):
+    """(tracks, depth (N,) m) of points 1 to 4 m away, seen by a camera that moved with (6,) (v, ω)."""
+    random = np.random.default_rng(seed)
+    pixels = random.uniform((5, 5), (CAMERA.width - 5, CAMERA.height - 5), (3 * count, 2))
+    depth = 2.0 * np.exp(random.uniform(-relief, relief, len(pixels)))
+    pose = Poses.of(velocity[None] * SECONDS)
+    rays = np.column_stack([CAMERA.rays(pixels), np.ones(len(pixels))])
+    points = depth[:, None] * rays @ pose.rotation[0].T + pose.translation[0]
+    before = CAMERA.project(points[:, :2] / points[:, 2:]) + noise * random.standard_normal(pixels.shape)
+    wrong = random.random(len(pixels)) < outliers
+    before[wrong] += random.uniform(-15, 15, (wrong.sum(), 2))
+    seen = ((before >= 0) & (before < (CAMERA.width, CAMERA.height))).all(1) & (points[:, 2] > 0.2)
+    return Tracks(CAMERA, pixels[seen][:count], before[seen][:count]), depth[seen][:count]
+
+
+def solved(tracks, depth, shape) -> TwoView:
+    starts = [pose for pose in (REST, tracked_pose(tracks, 1 / depth)) if pose is not None]
+    return two_view(tracks, 1 / depth, Poses.concatenated(starts), shape, 3.0 * SECONDS)
+
+
+def angle(a, b) -> float:
+    """Between two vectors, °."""
+    return np.degrees(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
+
+
+@pytest.mark.parametrize("velocity", [WALKING, SIDEWAYS])
+@pytest.mark.parametrize("map_is", ["flat", "of another room"])
+def test_a_map_of_the_wrong_shape_still_gives_the_rotation_and_where_the_camera_goes(velocity, map_is):
+    tracks, depth = scene(velocity)
+    wrong = np.full_like(depth, 2.0) if map_is == "flat" else np.roll(depth, 50)
+    motion = solved(tracks, wrong, NETWORK).motion / SECONDS
+    assert angle(motion[:3], velocity[:3]) < 5
+    np.testing.assert_allclose(motion[3:], velocity[3:], atol=0.1)
+    assert np.linalg.norm(motion[:3]) == pytest.approx(np.linalg.norm(velocity[:3]), rel=0.35)
+
+
+def test_a_map_of_the_right_shape_and_half_the_size_gives_half_the_velocity():
+    tracks, depth = scene(WALKING)
+    full, half = (solved(tracks, scale * depth, NETWORK).motion for scale in (1.0, 0.5))
+    np.testing.assert_allclose(half[:3], full[:3] / 2, rtol=0.1)
+    np.testing.assert_allclose(half[3:], full[3:], atol=0.003)
+
+
+@pytest.mark.parametrize("velocity", [WALKING, SIDEWAYS])
+def test_measured_depth_gives_the_velocity_though_a_third_of_the_tracks_is_wrong(velocity):
+    tracks, depth = scene(velocity, outliers=0.33)
+    fit = solved(tracks, depth, SENSOR)
+    np.testing.assert_allclose(fit.motion / SECONDS, velocity, atol=0.04)
+    assert fit.share < 0.85
+
+
+@pytest.mark.parametrize(("velocity", "shape"), [(WALKING, NETWORK), (SIDEWAYS, NETWORK), (WALKING, SENSOR)])
+def test_errors_are_inside_the_covariance(velocity, shape):
+    random = np.random.default_rng(1)
+    squared = []
+    for seed in range(40):
+        tracks, depth = scene(velocity, seed=seed)
+        map_depth = depth / (1 + np.clip(shape.rough * random.standard_normal(len(depth)), -0.7, None))
+        fit = solved(tracks, of_map, shape)
+        error = fit.motion - velocity * SECONDS
+        squared.append(error @ np.linalg.solve(fit.covariance, error))
+    assert 0.1 < np.mean(squared) < 6, "six unknowns; tracks that share no error are surer than the covariance says"
+
+
+def test_before_a_wall_a_rotation_and_a_slide_stay_coupled():
+    slide = np.array([0.5, 0, 0, 0, 0, 0])
+    tracks, depth = scene(slide, relief=0.0, noise=0.3)
+    fit = solved(tracks, depth, NETWORK)
+    sigma = np.sqrt(np.diag(fit.covariance)) / SECONDS
+    assert sigma[0] > 0.1
+    assert sigma[4] > 0.05
+    correlation = fit.covariance[0, 4] / np.sqrt(fit.covariance[0, 0] * fit.covariance[4, 4])
+    assert abs(correlation) > 0.9
+    error = fit.motion / SECONDS - slide
+    assert (np.abs(error) < 3 * sigma).all()
+
+
+class TestTravel:
+    SURE = np.diag(np.square([0.05, 0.05, 0.05, 0.005, 0.005, 0.005]))
+
+    def after(self, velocity, covariance=SURE, frames=20) -> Travel:
+        travel = Travel.unknown(0.3, 0.0)
+        for _ in range(frames):
+            travel = travel.after(np.asarray(velocity) * SECONDS, covariance * SECONDS**2, SECONDS)
+        return travel
+
+    def test_a_camera_that_walks_is_expected_to_walk_on(self):
+        assert self.after(WALKING).std > 0.5
+
+    def test_a_hand_is_not_though_what_was_configured_is_the_least(self):
+        assert self.after([0.03, 0.02, 0, 0.5, 1, 0]).std == pytest.approx(0.3)
+
+    def test_velocities_that_say_nothing_teach_nothing(self):
+        unsure = np.diag(np.square([30.0, 30.0, 30.0, 0.1, 0.1, 0.1]))
+        np.testing.assert_allclose(
+            self.after(WALKING, unsure).probability, Travel.unknown(0.3, 0.0).probability, atol=0.2
+        )
+
+    def test_the_rotation_leans_on_it_and_the_velocity_does_not(self):
+        likelihood = np.diag(np.square([1.0, 1.0, 1.0, 0.3, 0.3, 0.3]))
+        likelihood[0, 4] = likelihood[4, 0] = 0.29
+        motion = np.array([1.0, 0, 0, 0, 0.3, 0])
+        hand, robot = self.after([0.02, 0.02, 0, 0, 0, 0]), self.after([2.0, 0, 1, 0, 0, 0])
+        by_hand, _ = hand.lean(motion, likelihood, 1.0)
+        by_robot, covariance = robot.lean(motion, likelihood, 1.0)
+        np.testing.assert_allclose(by_hand[:3], motion[:3])
+        assert abs(by_hand[4]) < 0.05
+        assert by_robot[4] > 0.15
+        np.linalg.cholesky(covariance)
+        np.testing.assert_allclose(covariance[:3, :3], likelihood[:3, :3])
+
+    def test_a_lever_arm_makes_a_rotation_that_moves_the_camera_no_travel(self):
+        pivot = Prior(1.0, 0.5).pivot_from_camera
+        swing = np.linalg.solve(np.vstack([pivot, np.eye(3, 6, 3)]), [0, 0, 0, 0, 2.0, 0])
+        travel = Travel.unknown(0.3, 0.5)
+        for _ in range(20):
+            travel = travel.after(swing * SECONDS, self.SURE * SECONDS**2, SECONDS)
+        assert travel.std == pytest.approx(0.3)
+        assert np.linalg.norm(swing[:3]) > 0.9
