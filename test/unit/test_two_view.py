@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from test_alignment import ALIGNER
 
-from image_as_imu_ros.estimation.alignment import Tracks, Travel
+from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.tracking import tracked_pose
 from image_as_imu_ros.estimation.alignment.two_view import Shape, TwoView, two_view
+from image_as_imu_ros.estimation.rejection import Reason, Rejection
 
 CAMERA = ALIGNER.levels[0].camera
 SECONDS = 0.1
@@ -74,7 +75,7 @@ def test_errors_are_inside_the_covariance(velocity, shape):
     squared = []
     for seed in range(40):
         tracks, depth = scene(velocity, seed=seed)
-        map_depth = depth / (1 + np.clip(shape.rough * random.standard_normal(len(depth)), -0.7, None))
+        of_map = depth / (1 + np.clip(shape.rough * random.standard_normal(len(depth)), -0.7, None))
         fit = solved(tracks, of_map, shape)
         error = fit.motion - velocity * SECONDS
         squared.append(error @ np.linalg.solve(fit.covariance, error))
@@ -92,6 +93,15 @@ def test_before_a_wall_a_rotation_and_a_slide_stay_coupled():
     assert abs(correlation) > 0.9
     error = fit.motion / SECONDS - slide
     assert (np.abs(error) < 3 * sigma).all()
+
+
+@pytest.mark.parametrize(("count", "measured"), [(20, False), (40, True)])
+def test_a_handful_of_tracks_is_no_measurement(count, measured):
+    tracks, _ = scene(WALKING, count=count)
+    rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
+    travel = Travel.unknown(0.3, 0.0)
+    alignment, _ = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full((28, 40), 2.0), 0.5, travel)
+    assert (alignment.accepted is not None) == measured
 
 
 class TestTravel:

@@ -171,6 +171,8 @@ class Aligner:
         Returns:
             The alignment, and what is expected of v from now on.
         """
+        if len(tracks) < STRUCTURE.least_tracks:
+            return alignment, travel
         inverse_depth = self._inverse_depth_at(tracks.now, depth)
         known = np.isfinite(inverse_depth)
         if known.sum() < STRUCTURE.least_tracks:
