@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fields import COLUMNS, ROWS
 from test_alignment import ALIGNER
 
 from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel
@@ -18,11 +19,15 @@ WALKING = np.array([0.4, -0.2, 0.8, 0.3, -0.5, 0.2])
 SIDEWAYS = np.array([0.8, 0.1, 0.0, 0.1, 0.4, -0.2])
 
 
-def scene(velocity, *, seed=0, count=150, noise=0.1, relief=0.6, outliers=0.0):
-    """(tracks, depth (N,) m) of points 1 to 4 m away, seen by a camera that moved with (6,) (v, ω)."""
+def scene(velocity, *, seed=0, count=150, noise=0.1, relief=0.6, outliers=0.0, rough=0.0):
+    """(tracks, map (N,) m) of points 1 to 4 m away, seen by a camera that moved with (6,) (v, ω).
+
+    The points' inverse depth is (1 + `rough`·n) times the map's: a network foretells the mean of what it cannot see.
+    """
     random = np.random.default_rng(seed)
     pixels = random.uniform((5, 5), (CAMERA.width - 5, CAMERA.height - 5), (3 * count, 2))
-    depth = 2.0 * np.exp(random.uniform(-relief, relief, len(pixels)))
+    of_map = 2.0 * np.exp(random.uniform(-relief, relief, len(pixels)))
+    depth = of_map / (1 + np.clip(rough * random.standard_normal(len(pixels)), -0.7, None))
     pose = Poses.of(velocity[None] * SECONDS)
     rays = np.column_stack([CAMERA.rays(pixels), np.ones(len(pixels))])
     points = depth[:, None] * rays @ pose.rotation[0].T + pose.translation[0]
@@ -30,7 +35,7 @@ def scene(velocity, *, seed=0, count=150, noise=0.1, relief=0.6, outliers=0.0):
     wrong = random.random(len(pixels)) < outliers
     before[wrong] += random.uniform(-15, 15, (wrong.sum(), 2))
     seen = ((before >= 0) & (before < (CAMERA.width, CAMERA.height))).all(1) & (points[:, 2] > 0.2)
-    return Tracks(CAMERA, pixels[seen][:count], before[seen][:count]), depth[seen][:count]
+    return Tracks(CAMERA, pixels[seen][:count], before[seen][:count]), of_map[seen][:count]
 
 
 def solved(tracks, depth, shape) -> TwoView:
@@ -43,15 +48,14 @@ def angle(a, b) -> float:
     return np.degrees(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
 
 
-@pytest.mark.parametrize("velocity", [WALKING, SIDEWAYS])
-@pytest.mark.parametrize("map_is", ["flat", "of another room"])
+@pytest.mark.parametrize(("velocity", "map_is"), [(WALKING, "flat"), (SIDEWAYS, "flat"), (WALKING, "of another room")])
 def test_a_map_of_the_wrong_shape_still_gives_the_rotation_and_where_the_camera_goes(velocity, map_is):
     tracks, depth = scene(velocity)
     wrong = np.full_like(depth, 2.0) if map_is == "flat" else np.roll(depth, 50)
     motion = solved(tracks, wrong, NETWORK).motion / SECONDS
     assert angle(motion[:3], velocity[:3]) < 5
-    np.testing.assert_allclose(motion[3:], velocity[3:], atol=0.1)
-    assert np.linalg.norm(motion[:3]) == pytest.approx(np.linalg.norm(velocity[:3]), rel=0.35)
+    np.testing.assert_allclose(motion[3:], velocity[3:], atol=0.05)
+    assert np.linalg.norm(motion[:3]) == pytest.approx(np.linalg.norm(velocity[:3]), rel=0.15)
 
 
 def test_a_map_of_the_right_shape_and_half_the_size_gives_half_the_velocity():
@@ -71,12 +75,9 @@ def test_measured_depth_gives_the_velocity_though_a_third_of_the_tracks_is_wrong
 
 @pytest.mark.parametrize(("velocity", "shape"), [(WALKING, NETWORK), (SIDEWAYS, NETWORK), (WALKING, SENSOR)])
 def test_errors_are_inside_the_covariance(velocity, shape):
-    random = np.random.default_rng(1)
     squared = []
     for seed in range(40):
-        tracks, depth = scene(velocity, seed=seed)
-        of_map = depth / (1 + np.clip(shape.rough * random.standard_normal(len(depth)), -0.7, None))
-        fit = solved(tracks, of_map, shape)
+        fit = solved(*scene(velocity, seed=seed, rough=shape.rough), shape)
         error = fit.motion - velocity * SECONDS
         squared.append(error @ np.linalg.solve(fit.covariance, error))
     assert 0.1 < np.mean(squared) < 6, "six unknowns; tracks that share no error are surer than the covariance says"
@@ -95,12 +96,12 @@ def test_before_a_wall_a_rotation_and_a_slide_stay_coupled():
     assert (np.abs(error) < 3 * sigma).all()
 
 
-@pytest.mark.parametrize(("count", "measured"), [(20, False), (40, True)])
+@pytest.mark.parametrize(("count", "measured"), [(20, False), (80, True)])
 def test_a_handful_of_tracks_is_no_measurement(count, measured):
     tracks, _ = scene(WALKING, count=count)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
     travel = Travel.unknown(0.3, 0.0)
-    alignment, _ = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full((28, 40), 2.0), 0.5, travel)
+    alignment, _ = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full((ROWS, COLUMNS), 2.0), 0.5, travel)
     assert (alignment.accepted is not None) == measured
 
 

@@ -200,10 +200,10 @@ class Aligner:
 
     def _inverse_depth_at(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """Look up (N,) 1/m at (N, 2) px of the finest level, from (h, w) m on the grid; NaN outside."""
-        cells = ((self.source.project(self.levels[0].camera.rays(pixels)) + 0.5) // self.stride).astype(int)
-        seen = ((cells >= 0) & (cells < depth.shape[::-1])).all(1)
-        column, row = np.where(seen[:, None], cells, 0).T
-        return np.where(seen, 1 / depth[row, column], np.nan)
+        cells: np.ndarray = ((self.source.project(self.levels[0].camera.rays(pixels)) + 0.5) // self.stride).astype(int)
+        seen = ((cells >= 0) & (cells < depth.shape[::-1])).all(axis=1)
+        columns, rows = (np.where(seen, one, 0) for one in cells.T)
+        return np.where(seen, 1 / depth[rows, columns], np.nan)
 
 
 def _descend(

@@ -142,6 +142,7 @@ class _Problem:
         """
         poses, smooth = state.poses, state.smooth
         nearness = self.inverse_depth * np.maximum(1 + state.delta, STRUCTURE.least_nearness)
+        of_map = self.inverse_depth * np.maximum(1 + smooth @ self.polynomials.T, STRUCTURE.least_nearness)
         error, by_depth, projection = self._linearise(poses, nearness)
         error += by_depth * state.delta[..., None]  # as if the map were right: shape is solved for as a whole
         length = np.sqrt(np.square(by_depth).sum(-1)) + 1e-9
@@ -161,8 +162,10 @@ class _Problem:
 
         shared = ALIGNMENT.correlated_points
         rows_across = self._rows(across, projection, poses, nearness)
+        # With each track's own depth here, errors of depth would count twice, in the residual and in its derivative,
+        # and make the translation too long.
         rows_along = np.concatenate(
-            [self._rows(along, projection, poses, nearness), length[..., None] * self.polynomials], axis=-1
+            [self._rows(along, projection, poses, of_map), length[..., None] * self.polynomials], axis=-1
         )
         weighted_across = rows_across * (fits_across / variance / shared)[..., None]
         weighted_along = rows_along * (fits_along / variance_along / shared)[..., None]
