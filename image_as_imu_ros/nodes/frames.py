@@ -11,14 +11,9 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import Frame, Shutter, check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
-from image_as_imu_ros.messages.images import (
-    camera_from_info,
-    decode_compressed,
-    decode_compressed_depth,
-    decode_depth,
-    decode_image,
-    stamp_to_nanoseconds,
-)
+from image_as_imu_ros.messages.camera_info import camera_from_info
+from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
+from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
 from image_as_imu_ros.nodes.buffers import StampCache
 from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, ExposureWatch
 from image_as_imu_ros.nodes.parameters import Settings
