@@ -4,7 +4,7 @@ Arguments of blur_imu.launch.py work here too, for example
 ros2 launch image_as_imu_ros replay.launch.py bag:=… image:=/camera/image_raw camera_info:=/camera/camera_info …
 """
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -32,12 +32,17 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("bag", description="the recording: a rosbag2 folder or MCAP file"),
             DeclareLaunchArgument("rate", default_value="1.0", description="how many times as fast as recorded"),
             RegisterEventHandler(OnStateTransition(goal_state="active", entities=[play])),
-            RegisterEventHandler(
-                OnProcessExit(target_action=play, on_exit=[EmitEvent(event=Shutdown(reason="the recording has ended"))])
-            ),
+            RegisterEventHandler(OnProcessExit(target_action=play, on_exit=playback_has_ended)),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(resource("launch/blur_imu.launch.py"))),
                 launch_arguments={"use_sim_time": "true"}.items(),
             ),
         ]
     )
+
+
+def playback_has_ended(event, context: LaunchContext) -> list:
+    """End the launch with the recording; with code 1 where it could not be played."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f"ros2 bag play ended with code {event.returncode}: its last line says why")
+    return [EmitEvent(event=Shutdown(reason="the recording has ended"))]

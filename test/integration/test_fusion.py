@@ -30,7 +30,7 @@ from std_msgs.msg import Header
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.nodes.message_conversion import imu_message
 
-CONFIG = yaml.safe_load(resource("config/ekf.yaml").read_text())["ekf_filter_node"]["ros__parameters"]
+CONFIG = yaml.safe_load(resource("config/ekf.yaml").read_text())["/**"]["ros__parameters"]
 PROCESS_NOISE = np.reshape(CONFIG["process_noise_covariance"], (15, 15))
 THRESHOLD = CONFIG["imu0_twist_rejection_threshold"]
 OPTICAL_TO_BASE = rotation_of_axes("-y,-z,x").T  # a camera that looks forward

@@ -30,11 +30,7 @@ LAUNCH_MODULES = (
     "launch_ros",
     "launch_ros.actions",
     "launch_ros.event_handlers",
-    "launch_ros.events",
-    "launch_ros.events.lifecycle",
     "launch_ros.parameter_descriptions",
-    "lifecycle_msgs",
-    "lifecycle_msgs.msg",
 )
 
 
@@ -71,16 +67,39 @@ def test_every_launch_argument_is_forwarded(stand_ins):
     assert first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration) == declared
 
     node = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs
-    _, given, _ = node["parameters"]
+    _, given, autostart, _ = node["parameters"]
     assert given.keys() == parameters
+    assert autostart == {"autostart": True}
     assert {topic for topic, _ in node["remappings"]} == TOPICS
 
 
 def test_arguments_that_are_not_given_leave_the_parameter_file_alone(stand_ins):
     stand_ins["launch.substitutions"].LaunchConfiguration.return_value.perform.return_value = ""
     runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["active_node"](MagicMock())
-    _, given, _ = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs["parameters"]
+    _, given, _, _ = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs["parameters"]
     assert given == {}
+
+
+def test_arguments_are_described_with_their_defaults_and_choices(stand_ins):
+    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["generate_launch_description"]()
+    calls = stand_ins["launch.actions"].DeclareLaunchArgument.call_args_list
+    said = {call.args[0]: call.kwargs["description"] for call in calls}
+    assert said["measurement"].endswith("(default auto; one of single, aligned, auto)")
+    assert said["exposure_time"].endswith("(default 0.0; 0 to 1)")
+    assert said["publish_unresolved"].endswith("(default false)")
+
+
+@pytest.mark.parametrize(("code", "shutting_down", "ends"), [(0, False, 1), (2, True, 0), (-2, True, 0)])
+def test_a_process_that_ends_by_itself_ends_the_launch(stand_ins, code, shutting_down, ends):
+    launch_file = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))
+    handler = launch_file["ends_the_launch"]("blur_imu_node")
+    assert len(handler(MagicMock(returncode=code), MagicMock(is_shutdown=shutting_down))) == ends
+
+
+def test_a_process_that_fails_makes_the_launch_fail(stand_ins):
+    handler = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["ends_the_launch"]("ekf_node")
+    with pytest.raises(RuntimeError, match="ekf_node ended with code 2"):
+        handler(MagicMock(returncode=2), MagicMock(is_shutdown=False))
 
 
 @pytest.mark.parametrize(("environment", "variables"), [({}, 2), ({"FASTDDS_DEFAULT_PROFILES_FILE": "mine"}, 0)])
@@ -122,7 +141,7 @@ def test_the_systemd_unit_gives_arguments_that_the_launch_file_declares(stand_in
 
 
 def test_ekf_fuses_angular_velocity_once():
-    parameters = yaml.safe_load((REPOSITORY / "config" / "ekf.yaml").read_text())["ekf_filter_node"]["ros__parameters"]
+    parameters = yaml.safe_load((REPOSITORY / "config" / "ekf.yaml").read_text())["/**"]["ros__parameters"]
     fused = {name: [i for i, on in enumerate(parameters[f"{name}_config"]) if on] for name in ("imu0", "twist0")}
     assert fused == {"imu0": [9, 10, 11], "twist0": [6, 7, 8]}  # vroll, vpitch, vyaw; vx, vy, vz
     assert (parameters["imu0"], parameters["twist0"]) == ("imu/data_raw", "twist")
