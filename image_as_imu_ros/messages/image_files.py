@@ -8,11 +8,8 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import MAX_SIDE
 
-_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {
-    0xC4,
-    0xC8,
-    0xCC,
-}  # markers of a segment that holds the size (ITU T.81, table B.1)
+# Markers of the segment that holds a JPEG's size, start of frame (ITU T.81, table B.1).
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
 
 def decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
