@@ -142,8 +142,20 @@ def test_the_systemd_unit_gives_arguments_that_the_launch_file_declares(stand_in
 
 def test_ekf_fuses_angular_velocity_once():
     parameters = yaml.safe_load((REPOSITORY / "config" / "ekf.yaml").read_text())["/**"]["ros__parameters"]
-    fused = {name: [i for i, on in enumerate(parameters[f"{name}_config"]) if on] for name in ("imu0", "twist0")}
-    assert fused == {"imu0": [9, 10, 11], "twist0": [6, 7, 8]}  # vroll, vpitch, vyaw; vx, vy, vz
-    assert (parameters["imu0"], parameters["twist0"]) == ("imu/data_raw", "twist")
+    assert parameters["imu0"] == "imu/data_raw"
+    assert [i for i, on in enumerate(parameters["imu0_config"]) if on] == [9, 10, 11]  # vroll, vpitch, vyaw
     assert not parameters["two_d_mode"]
-    assert len(parameters["process_noise_covariance"]) == 15 * 15
+    assert "reset_on_time_jump" not in parameters  # does nothing in ROS 2
+    for name in ("process_noise_covariance", "initial_estimate_covariance"):
+        assert len(parameters[name]) == 15 * 15
+
+
+def test_ekf_fuses_v_only_where_it_is_measured():
+    """The lines for a measured depth image are there, commented out, and right when the comment signs are gone."""
+    text = (REPOSITORY / "config" / "ekf.yaml").read_text()
+    assert "twist0" not in yaml.safe_load(text)["/**"]["ros__parameters"]
+    lines = re.sub(r"^    # (?=twist0)", "    ", text, flags=re.MULTILINE)
+    parameters = yaml.safe_load(lines)["/**"]["ros__parameters"]
+    assert parameters["twist0"] == "twist"
+    assert [i for i, on in enumerate(parameters["twist0_config"]) if on] == [6, 7, 8]  # vx, vy, vz
+    assert len(parameters["twist0_config"]) == 15
