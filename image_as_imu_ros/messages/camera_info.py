@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from image_as_imu_ros.errors import InputError
@@ -64,7 +65,7 @@ def camera_info_problems(message: Any, image_topic: str) -> list[str]:
             f"camera_info's principal point ({camera.cx:g}, {camera.cy:g}) is outside the {camera.width}×"
             f"{camera.height} image: is it the calibration of this stream, at this size?"
         )
-    if camera.distortion and "rect" in image_topic.rsplit("/", 1)[-1]:
+    if camera.distortion and re.search("[/_]rect", image_topic):
         problems.append(
             f"images on {image_topic} are rectified by their name, but camera_info has lens distortion D, which would "
             "be taken off twice: use the raw images, or a camera_info with the rectified K and D = 0"

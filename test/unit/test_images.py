@@ -387,8 +387,10 @@ def test_what_is_odd_but_possible_is_warned_of():
     lens = {"distortion_model": "plumb_bob", "d": [0.1, -0.2, 0.0, 0.0]}
     assert camera_info_problems(info(**lens), "/camera/image_raw") == []
     assert camera_info_problems(info(), "/camera/image_rect") == []
-    [rectified] = camera_info_problems(info(**lens), "/camera/image_rect_color")
-    assert "taken off twice" in rectified
+    for topic in ("/camera/image_rect_color", "/camera/image_rect/compressed", "/zed/rgb/color/rect/image"):
+        [rectified] = camera_info_problems(info(**lens), topic)
+        assert "taken off twice" in rectified
+    assert camera_info_problems(info(**lens), "/direct/image_raw") == []
     [outside] = camera_info_problems(info(k=[500.0, 0, 900, 0, 510.0, 240, 0, 0, 1]), "/camera/image_raw")
     assert "(900, 240) is outside the 640×480 image" in outside
 
