@@ -4,6 +4,8 @@ Arguments of blur_imu.launch.py work here too, for example
 ros2 launch image_as_imu_ros replay.launch.py bag:=… image:=/camera/image_raw camera_info:=/camera/camera_info …
 """
 
+from collections.abc import Callable
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -12,11 +14,10 @@ from launch.actions import (
     IncludeLaunchDescription,
     RegisterEventHandler,
 )
-from launch.event_handlers import OnProcessExit
+from launch.event_handlers import OnProcessExit, OnProcessIO
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from launch_ros.event_handlers import OnStateTransition
 
 from image_as_imu_ros.resources import resource
 
@@ -31,7 +32,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument("bag", description="the recording: a rosbag2 folder or MCAP file"),
             DeclareLaunchArgument("rate", default_value="1.0", description="how many times as fast as recorded"),
-            RegisterEventHandler(OnStateTransition(goal_state="active", entities=[play])),
+            RegisterEventHandler(OnProcessIO(on_stderr=starts_when_active(play), on_stdout=starts_when_active(play))),
             RegisterEventHandler(OnProcessExit(target_action=play, on_exit=playback_has_ended)),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(resource("launch/blur_imu.launch.py"))),
@@ -39,6 +40,22 @@ def generate_launch_description() -> LaunchDescription:
             ),
         ]
     )
+
+
+def starts_when_active(play: ExecuteProcess) -> Callable:
+    """Make the handler of the node's output: it starts the recording once the node says that it is active.
+
+    The node brings itself to active, perhaps before anybody here has discovered its topic of transitions.
+    """
+    started = []
+
+    def handler(event) -> list:
+        if started or b"active: listening to" not in event.text:
+            return []
+        started.append(play)
+        return [play]
+
+    return handler
 
 
 def playback_has_ended(event, context: LaunchContext) -> list:

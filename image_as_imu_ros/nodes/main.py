@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
             parser.parse_args(others)
             node = BlurImuNode()
             if node.settings.autostart and not node.start():
-                return 0 if interrupted.is_set() else 2
+                return 0 if interrupted.is_set() or not context.ok() else 2
             executor = SingleThreadedExecutor()
             executor.add_node(node)
             while context.ok() and not interrupted.is_set():

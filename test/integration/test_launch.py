@@ -114,6 +114,12 @@ def test_replay_declares_and_uses_its_arguments(stand_ins):
     assert declared == {"bag", "rate"} == first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration)
 
 
+def test_the_recording_starts_once_when_the_node_says_that_it_is_active(stand_ins):
+    handler = runpy.run_path(str(REPOSITORY / "launch" / "replay.launch.py"))["starts_when_active"]("play")
+    lines = (b"configured", b"[INFO] active: listening to /image", b"[INFO] active: listening to /image")
+    assert [handler(MagicMock(text=line)) for line in lines] == [[], ["play"], []]
+
+
 def test_the_ekf_launch_file_is_the_other_one_with_the_filter(stand_ins):
     runpy.run_path(str(REPOSITORY / "launch" / "blur_imu_ekf.launch.py"))["generate_launch_description"]()
     include = stand_ins["launch.actions"].IncludeLaunchDescription.call_args.kwargs

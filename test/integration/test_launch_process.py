@@ -58,13 +58,15 @@ def environment(tmp_path) -> dict[str, str]:
 
 
 @contextmanager
-def launched(environment: dict[str, str], output: Path, *arguments: str) -> Iterator[subprocess.Popen]:
-    """Run blur_imu.launch.py as from a terminal, its output in a file."""
+def launched(
+    environment: dict[str, str], output: Path, *arguments: str, file: str = "blur_imu.launch.py"
+) -> Iterator[subprocess.Popen]:
+    """Run a launch file as from a terminal, its output in a file."""
     main = "import sys; sys.argv[0] = 'ros2'; from ros2cli.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", main, "launch", "image_as_imu_ros", "blur_imu.launch.py", *arguments]
-    with output.open("w") as file:
+    command = [sys.executable, "-c", main, "launch", "image_as_imu_ros", file, *arguments]
+    with output.open("w") as stdout:
         process = subprocess.Popen(
-            command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command, env=environment, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         yield process
@@ -131,3 +133,19 @@ def test_ctrl_c_ends_cleanly(environment, tmp_path, tiny_model, seconds):
     said = output.read_text()
     assert "process has finished cleanly" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_recording_is_played_once_the_node_is_active_and_ends_the_launch(environment, tmp_path, tiny_model, code):
+    """In place of ros2 bag, which is not everywhere, a program that says what it is asked to do."""
+    play = tmp_path / "bin/ros2"
+    play.parent.mkdir()
+    play.write_text(f"#!/bin/sh\necho ros2 $*\nexit {code}\n")
+    play.chmod(0o755)
+    environment["PATH"] = f"{play.parent}:{environment['PATH']}"
+    output = tmp_path / "output"
+    arguments = (f"model:={tiny_model}", "exposure_time:=0.01", "bag:=a_recording", "rate:=0.5")
+    with launched(environment, output, *arguments, file="replay.launch.py") as process:
+        assert process.wait(timeout=PATIENCE) == code
+    said = output.read_text()
+    assert said.index("active: listening to") < said.index("ros2 bag play a_recording --clock --rate 0.5")
