@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ _ENCODINGS = {
     "nv21": _Encoding("u1", 1, cv2.COLOR_YUV2GRAY_NV21, cv2.COLOR_YUV2RGB_NV21, half_rows=True),
 }
 
+_MOSAIC = re.compile(r"(bayer_(?:rggb|bggr|gbrg|grbg)(?:8|16)); \w+ compressed\s*$")  # a CompressedImage's format
+
 
 def decode_image(message: Any, colour: str = "gray", window: IntensityWindow | None = None) -> np.ndarray:
     """Decode a sensor_msgs/Image to (H, W) uint8 luminance or, with colour "rgb", (H, W, 3) uint8 RGB.
@@ -83,28 +86,38 @@ def decode_image(message: Any, colour: str = "gray", window: IntensityWindow | N
     image = (window or IntensityWindow()).to_8_bit(
         pixels_of(message, encoding.dtype, encoding.channels, encoding.half_rows)
     )
-    conversion = encoding.to_rgb if colour == "rgb" else encoding.to_gray
-    if conversion is None:
-        return image
-    try:
-        return cv2.cvtColor(image, conversion)
-    except cv2.error as error:
-        raise InputError(
-            f"image of {message.width}×{message.height} px cannot be converted from {message.encoding}: {error.err}"
-        ) from None
+    return _converted(image, encoding, message.encoding, colour)
 
 
 def decode_compressed(message: Any, colour: str = "gray", window: IntensityWindow | None = None) -> np.ndarray:
     """Decode a sensor_msgs/CompressedImage (JPEG, PNG) to the same as `decode_image`.
+
+    image_transport compresses Bayer mosaics as they are: its format then names a pattern, but nothing that they were
+    converted to.
 
     Raises:
         InputError: the data are damaged or in a format that OpenCV cannot read.
     """
     # The stored rows and columns are the sensor's, which CameraInfo describes, whatever EXIF says of orientation.
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    flags |= cv2.IMREAD_COLOR if colour == "rgb" else cv2.IMREAD_GRAYSCALE
+    mosaic = _MOSAIC.match(message.format)
+    flags |= cv2.IMREAD_COLOR if colour == "rgb" and not mosaic else cv2.IMREAD_GRAYSCALE
     image = (window or IntensityWindow()).to_8_bit(decode_file(memoryview(message.data), message.format, flags))
+    if mosaic:
+        return _converted(image, _ENCODINGS[mosaic[1]], message.format, colour)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if colour == "rgb" else image
+
+
+def _converted(image: np.ndarray, encoding: _Encoding, name: str, colour: str) -> np.ndarray:
+    """Convert 8-bit pixels of an encoding to luminance or RGB."""
+    conversion = encoding.to_rgb if colour == "rgb" else encoding.to_gray
+    if conversion is None:
+        return image
+    try:
+        return cv2.cvtColor(image, conversion)
+    except cv2.error as error:
+        size = f"{image.shape[1]}×{image.shape[0]}"
+        raise InputError(f"image of {size} px cannot be converted from {name}: {error.err}") from None
 
 
 def stamp_to_nanoseconds(stamp: Any) -> int:

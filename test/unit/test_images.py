@@ -156,6 +156,18 @@ def test_bayer_patterns(pattern, bits):
     assert np.abs(decode_image(message)[20, 10::20] - luminance).max() <= 2
 
 
+@pytest.mark.parametrize("extension", [".png", ".jpg"])
+def test_a_compressed_mosaic_is_a_mosaic_still(extension):
+    colours = np.repeat(np.array([[[200, 20, 40], [30, 180, 60], [10, 90, 220]]], np.uint8), 20, axis=1)
+    raw = mosaic(np.repeat(colours, 40, axis=0), "grbg")
+    message = compressed(raw, extension, f"bayer_grbg8; {extension[1:]} compressed ")
+    decoded = decode_compressed(message, "rgb")[20, 10::20].astype(int)
+    assert np.abs(decoded - colours[0, 10::20]).max() <= (0 if extension == ".png" else 25)
+    assert decode_compressed(message).std() < 60 < raw.std()
+    converted = compressed(SMOOTH, extension, "bayer_grbg8; jpeg compressed bgr8")
+    assert decode_compressed(converted, "rgb").shape == (48, 64, 3)
+
+
 @pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
 def test_packed_yuv(encoding):
     luminance, blue, red = 120, 90, 200

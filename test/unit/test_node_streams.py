@@ -26,6 +26,7 @@ from image_as_imu_ros.nodes.exposure_sources import ExposureWatch, reason_to_hol
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.inputs import frame_id_problem, inputs_of
 from image_as_imu_ros.nodes.message_conversion import diagnostics_message, imu_message, twist_message
+from image_as_imu_ros.nodes.outputs import Outputs
 from image_as_imu_ros.nodes.parameters import Settings
 from image_as_imu_ros.nodes.progress import Progress
 from image_as_imu_ros.nodes.stamp_order import StampOrder
@@ -254,6 +255,26 @@ def test_covariances_are_exactly_symmetric():
     angular = np.reshape(imu_message(estimate, "").angular_velocity_covariance, (3, 3))
     np.testing.assert_array_equal(angular, angular.T)
     np.testing.assert_array_equal(angular, published[3:, 3:])
+
+
+@pytest.mark.parametrize("fault", ["nan velocity", "infinite variance", "zero variance", "none"])
+def test_no_velocity_is_published_that_a_filter_cannot_take(fault):
+    covariance, angular = np.eye(6), np.zeros(3)
+    if fault == "nan velocity":
+        angular[1] = np.nan
+    elif fault != "none":
+        covariance[4, 4] = np.inf if fault == "infinite variance" else 0.0
+    published = []
+    publisher = SimpleNamespace(publish=published.append)
+    outputs = Outputs(publisher, publisher, publisher, publisher)
+    estimate = SimpleNamespace(stamp=1, velocity=Velocity(np.zeros(3), angular, {Term.DATA: covariance}))
+    if fault == "none":
+        outputs.publish(estimate, "camera_optical")
+        assert len(published) == 2
+    else:
+        with pytest.raises(Refused, match=r"not finite|not positive"):
+            outputs.publish(estimate, "camera_optical")
+        assert not published
 
 
 @pytest.mark.parametrize(
