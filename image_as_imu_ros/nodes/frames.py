@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import Frame, Shutter, check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
-from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.camera_info import camera_from_info
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
@@ -23,7 +21,6 @@ from image_as_imu_ros.nodes.parameters import Settings
 
 _EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure
 _DEPTH_WAIT = 0.02  # s that an image waits for its depth
-_SAME_CAMERA = 1e-3  # px, of focal lengths and principal point: some drivers compute K anew for each message
 
 
 class Refused(InputError):
@@ -67,7 +64,6 @@ class FrameAssembler:
 
     def __init__(self, camera_info: Any = None) -> None:
         self.camera_info = camera_info
-        self._camera: Camera | None = None
         self._window = IntensityWindow()
         self.exposures: StampCache[float] = StampCache(depth=64, tolerance=0.001)
         self.depths: StampCache[Any] = StampCache(depth=8, tolerance=0.02)
@@ -95,7 +91,7 @@ class FrameAssembler:
             text = "no camera_info has arrived: remap the topic camera_info to this camera's"
             raise Refused("camera_info", text, missing=True)
         with refusing("camera_info"):
-            camera = self._settled_camera(camera_from_info(self.camera_info))
+            camera = camera_from_info(self.camera_info)
         with refusing("exposure"):
             exposure = self._exposure(stamp, message, settings)
         with refusing("image"):
@@ -108,12 +104,6 @@ class FrameAssembler:
         with refusing("image"):
             shutter = Shutter(exposure, settings.stamp_reference, settings.readout_time)
             return Frame(image, stamp, camera, shutter, depth, self._rate_hint(stamp, settings))
-
-    def _settled_camera(self, camera: Camera) -> Camera:
-        """Keep the camera before where the new one is the same but for rounding: another one is a new beginning."""
-        if self._camera is None or not _alike(camera, self._camera):
-            self._camera = camera
-        return self._camera
 
     def _exposure(self, stamp: int, message: Any, settings: Settings) -> float | None:
         if settings.exposure_source == ExposureSource.ESTIMATE:
@@ -149,11 +139,3 @@ class FrameAssembler:
         hint = self.rate_hints.find(stamp)
         self.rate_hint_found = hint is not None
         return None if hint is None else rotation_of_axes(settings.rate_hint_axes) @ hint
-
-
-def _alike(one: Camera, other: Camera) -> bool:
-    intrinsics = [(camera.fx, camera.fy, camera.cx, camera.cy) for camera in (one, other)]
-    return (
-        np.allclose(*intrinsics, rtol=0, atol=_SAME_CAMERA)
-        and replace(one, fx=other.fx, fy=other.fy, cx=other.cx, cy=other.cy) == other
-    )

@@ -231,19 +231,6 @@ def test_an_old_estimate_says_nothing_about_now(now):
     assert last.recent(60.0) is not None
 
 
-def test_intrinsics_that_differ_by_rounding_are_the_same_camera():
-    assembler = FrameAssembler()
-    settings = Settings(exposure_time=0.01)
-    cameras = []
-    for change in (0.0, 1e-5, -1e-5, 0.5):
-        info = camera_info()
-        info.k[0] += change
-        assembler.camera_info = info
-        cameras.append(assembler.assemble(image_message(), settings, "gray").camera)
-    assert cameras[0] is cameras[1] is cameras[2]
-    assert cameras[3].fx == 500.5
-
-
 def test_covariances_are_exactly_symmetric():
     rng = np.random.default_rng(0)
     root = rng.normal(size=(6, 6))
