@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.nodes.buffers import Processed, Received, Slot
 from image_as_imu_ros.nodes.diagnostics import Health, LastEstimate, alignment_state, estimate_details
-from image_as_imu_ros.nodes.engine_log import engines_log_to
 from image_as_imu_ros.nodes.exposure_sources import (
     EXPOSURE_TOPICS,
     ExposureSource,
@@ -56,7 +54,7 @@ from image_as_imu_ros.nodes.progress import Progress
 from image_as_imu_ros.nodes.rate_hint import RateHintType, rate_hint_reader
 from image_as_imu_ros.nodes.stamp_order import StampOrder
 from image_as_imu_ros.nodes.transitions import answer_impossible_transitions, logging_errors
-from image_as_imu_ros.nodes.warm_up import warm_up
+from image_as_imu_ros.nodes.warm_up import load_estimator, warm_up
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 
 
@@ -114,7 +112,7 @@ class BlurImuNode(LifecycleNode):
         """Load and warm up the model, create publishers. FAILURE, with one log line: they cannot be used here."""
         try:
             model = self.settings.model or resource(DEFAULT_MODEL)
-            estimator = self._estimator = self._load(model)
+            estimator = self._estimator = load_estimator(model, self.settings, self.get_logger())
             inputs_of(self.settings)
             warm_up(estimator)
         except InputError as error:
@@ -124,18 +122,6 @@ class BlurImuNode(LifecycleNode):
         self._outputs = Outputs.create(self)
         self.get_logger().info(f"configured: model {model}, engine {estimator.engine.name}")
         return super().on_configure(state)
-
-    def _load(self, model: str | Path) -> MotionEstimator:
-        settings = self.settings
-        with engines_log_to(self.get_logger()):
-            return MotionEstimator.from_model(
-                model,
-                settings.estimator,
-                engine=settings.engine,
-                threads=settings.threads,
-                precision=settings.precision,
-                dla_core=settings.dla_core,
-            )
 
     @logging_errors
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -162,6 +148,8 @@ class BlurImuNode(LifecycleNode):
         self._worker.start()
         topics = ", ".join(f"{self.resolve_topic_name(one.topic)} ({one.type_name})" for one in inputs)
         self.get_logger().info(f"active: listening to {topics}")
+        if (kept := self._assembler.camera_info) is not None:
+            self._on_camera_info(kept)
         return result
 
     def _message_callbacks(self) -> dict[str, Callable[[Any], None]]:
@@ -259,6 +247,7 @@ class BlurImuNode(LifecycleNode):
         self._progress.first("camera_info", lambda: describe_camera_info(message))
 
     def _on_depth(self, message: Image | CompressedImage) -> None:
+        self._progress.first("depth", lambda: describe_image(message))
         self._assembler.depths.add(stamp_to_nanoseconds(message.header.stamp), message)
 
     def _on_exposure(self, read: Callable[[Any], float | None], message: Any) -> None:
@@ -271,11 +260,13 @@ class BlurImuNode(LifecycleNode):
             # All cameras of camera_ros report on one topic.
             shared = self.settings.exposure_source == ExposureSource.CAMERA_ROS
             camera = message.header.frame_id if shared else ""
+            self._progress.first("exposure", lambda: f"{exposure:.4g} s")
             self._assembler.exposures.add(stamp_to_nanoseconds(message.header.stamp), exposure, camera)
 
     def _on_rate_hint(self, read: Callable[[Any], np.ndarray | None], message: Any) -> None:
         hint = read(message)
         if hint is not None:
+            self._progress.first("rate_hint", lambda: f"{np.round(hint, 3)} rad/s in its own axes")
             self._assembler.rate_hints.add(stamp_to_nanoseconds(message.header.stamp), hint)
 
     def _change_settings(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -313,8 +304,9 @@ class BlurImuNode(LifecycleNode):
         problems += stream_problems(self, self.settings, camera_info, self._frame_id)
         for problem in problems:
             self._progress.warn_once(problem)
-        if camera_info is None and not self._progress.starting:
-            problems.append(f"no camera_info: {topic_state(self, inputs_of(self.settings)[1])}")
+        if not self._progress.starting:
+            missing = (one for one in inputs_of(self.settings)[1:] if not self._progress.has_come(one.topic))
+            problems += [f"no {one.topic}: {topic_state(self, one)}" for one in missing]
         return problems
 
     def _details(self) -> dict[str, str]:

@@ -49,6 +49,10 @@ class Progress:
         if self._is_new(what):
             self._node.get_logger().info(f"first {what}: {describe()}")
 
+    def has_come(self, what: str) -> bool:
+        """Tell whether a message of a kind has come."""
+        return what in self._said
+
     def warn_once(self, problem: str) -> None:
         """Log a problem of the stream once."""
         if self._is_new(re.sub(r"[\d.]+", "", problem)):  # its figures may change from one time to the next

@@ -17,10 +17,11 @@ pytest.importorskip("image_as_imu_ros.nodes")
 rclpy = pytest.importorskip("rclpy")
 
 from camera_process import PATIENCE, PERIOD, CameraWithEars
+from geometry_msgs.msg import Point, PointStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -149,6 +150,28 @@ def test_an_ordinary_camera_driver_is_not_made_to_warn_of_qos(tiny_model, make_c
         camera.wait_for_node()
         time.sleep(1.5)
         assert "incompatible QoS" not in capfd.readouterr().err
+
+
+def test_every_topic_that_was_asked_for_and_is_silent_is_named(tiny_model, make_camera):
+    parameters = ("depth_transport:=raw", "exposure_source:=topic", "diagnostics_period:=0.2")
+    with logging_node(tiny_model, *parameters, namespace="/asked") as log:
+        camera = make_camera(namespace="/asked")
+        camera.wait_for_node()
+        camera.infos.publish(camera.info_message())
+        camera.play_until(lambda: "no exposure: /asked/exposure has 1 publisher(s)" in camera.node_says, "the exposure")
+        assert "no depth: /asked/depth has 1 publisher(s)" in camera.node_says
+        assert "no camera_info" not in camera.node_says
+
+        def publish_all() -> None:
+            image = camera.image_message()
+            camera.exposures.publish(camera.stamped(PointStamped(point=Point(x=0.01))))
+            camera.depths.publish(camera.stamped(Image(encoding="16UC1", width=4, height=3, step=8, data=[1] * 24)))
+            camera.images.publish(image)
+            time.sleep(0.03)
+
+        camera.wait_until(lambda: publish_all() or camera.diagnostics[-1].level == b"\x00", "an end of the warnings")
+        assert log.wait_for("INFO", "first exposure: ") == "first exposure: 0.01 s"
+        assert "first depth: 4×3 16UC1" in log.wait_for("INFO", "first depth: ")
 
 
 def test_frame_id_is_warned_of_and_overridden(tiny_model, make_camera):
