@@ -87,8 +87,12 @@ class CameraWithEars:
 
     @property
     def node_says(self) -> str:
-        """The message of the node's latest diagnostics."""
-        return self.diagnostics[-1].message if self.diagnostics else "nothing"
+        """The message of the node's latest diagnostics, and what it has counted."""
+        if not self.diagnostics:
+            return "nothing"
+        last = self.diagnostics[-1]
+        counts = ", ".join(f"{entry.key} {entry.value}" for entry in last.values if entry.value.isdigit())
+        return f"{last.message} ({counts})"
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + PATIENCE
