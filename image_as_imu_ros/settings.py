@@ -57,18 +57,6 @@ def choices_of(metadata: Any) -> tuple[str, ...]:
     return tuple(choice.value if isinstance(choice, Enum) else choice for choice in metadata["choices"])
 
 
-def description_of(one: Field[Any]) -> str:
-    """Describe a setting in one line: its meaning, its default, and its choices or limits."""
-    choices, limits = choices_of(one.metadata), one.metadata["limits"]
-    default = default_of(one)
-    parts = [f"default {str(default).lower() if isinstance(default, bool) else default or repr(default)}"]
-    if choices:
-        parts.append(f"one of {', '.join(choices)}")
-    if limits:
-        parts.append(f"{limits[0]:g} to {limits[1]:g}")
-    return f"{one.metadata['description']} ({'; '.join(parts)})"
-
-
 def check_settings(settings: Any) -> None:
     """Check all settings of a dataclass and turn texts into members of their enums.
 

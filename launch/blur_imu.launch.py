@@ -7,6 +7,7 @@ ends too: with a code other than 0 if the process failed, so that whoever starte
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, SetEnvironmentVariable
@@ -18,7 +19,7 @@ from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
 from image_as_imu_ros.nodes.parameters import Settings
 from image_as_imu_ros.resources import resource
-from image_as_imu_ros.settings import default_of, description_of, settings_of
+from image_as_imu_ros.settings import choices_of, default_of, settings_of
 
 TOPICS = {
     "image": "the camera's images, as image_transport says",
@@ -33,10 +34,12 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the launch: the node, brought to active, and the filter where it is asked for."""
+    given: list[str] = []
     return LaunchDescription(
         [
+            OpaqueFunction(function=take_note, args=[given]),
             *(DeclareLaunchArgument(name, default_value=name, description=text) for name, text in TOPICS.items()),
-            *(DeclareLaunchArgument(p.name, default_value="", description=description_of(p)) for p in PARAMETERS),
+            *(argument_of(p) for p in PARAMETERS),
             DeclareLaunchArgument("namespace", default_value="", description="of the node and its topics"),
             DeclareLaunchArgument(
                 "params_file", default_value=str(resource("config/blur_imu.yaml")), description="the node's parameters"
@@ -48,7 +51,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             OpaqueFunction(function=parameter_files_exist),
             OpaqueFunction(function=large_image_profile),
-            OpaqueFunction(function=active_node),
+            OpaqueFunction(function=active_node, args=[given]),
             Node(
                 package="robot_localization",
                 executable="ekf_node",
@@ -80,19 +83,40 @@ def large_image_profile(context: LaunchContext) -> list:
     return [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
 
 
-def active_node(context: LaunchContext) -> list:
-    """Start the node, which configures and activates itself or ends with the reason."""
-    given = {
+def argument_of(parameter: Any) -> DeclareLaunchArgument:
+    """Declare the launch argument of a parameter."""
+    default, choices, limits = default_of(parameter), choices_of(parameter.metadata), parameter.metadata["limits"]
+    return DeclareLaunchArgument(
+        parameter.name,
+        default_value=str(default).lower() if isinstance(default, bool) else str(default),
+        description=parameter.metadata["description"] + (f" ({limits[0]:g} to {limits[1]:g})" if limits else ""),
+        choices=choices or None,
+    )
+
+
+def take_note(context: LaunchContext, given: list[str]) -> list:
+    """Take note of the arguments that are given, before the others get their defaults."""
+    given[:] = [p.name for p in PARAMETERS if p.name in context.launch_configurations]
+    return []
+
+
+def active_node(context: LaunchContext, given: list[str]) -> list:
+    """Start the node, which configures and activates itself or ends with the reason.
+
+    Args:
+        given: names of the parameters whose arguments are given; the others are what params_file says.
+    """
+    parameters = {
         p.name: ParameterValue(LaunchConfiguration(p.name), value_type=type(default_of(p)))
         for p in PARAMETERS
-        if LaunchConfiguration(p.name).perform(context)
+        if p.name in given
     }
     node = LifecycleNode(
         package="image_as_imu_ros",
         executable="blur_imu_node",
         name="blur_imu_node",
         namespace=LaunchConfiguration("namespace"),
-        parameters=[ParameterFile(LaunchConfiguration("params_file")), given, {"autostart": True}, sim_time()],
+        parameters=[ParameterFile(LaunchConfiguration("params_file")), parameters, {"autostart": True}, sim_time()],
         remappings=[(name, LaunchConfiguration(name)) for name in TOPICS],
         output="screen",
         on_exit=ends_the_launch("blur_imu_node"),

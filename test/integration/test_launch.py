@@ -58,10 +58,10 @@ def test_launch_file_loads(name):
 def test_every_launch_argument_is_forwarded(stand_ins):
     namespace = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))
     namespace["generate_launch_description"]()
-    namespace["active_node"](MagicMock())
+    parameters = {parameter.name for parameter in settings_of(Settings)} - {"autostart"}
+    namespace["active_node"](MagicMock(), [*parameters])
 
     declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
-    parameters = {parameter.name for parameter in settings_of(Settings)} - {"autostart"}
     others = {"namespace", "params_file", "use_sim_time", "ekf", "ekf_params_file"}
     assert declared == TOPICS | parameters | others
     assert first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration) == declared
@@ -74,19 +74,24 @@ def test_every_launch_argument_is_forwarded(stand_ins):
 
 
 def test_arguments_that_are_not_given_leave_the_parameter_file_alone(stand_ins):
-    stand_ins["launch.substitutions"].LaunchConfiguration.return_value.perform.return_value = ""
-    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["active_node"](MagicMock())
-    _, given, _, _ = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs["parameters"]
-    assert given == {}
+    namespace = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))
+    given = ["rubbish"]
+    namespace["take_note"](MagicMock(launch_configurations={"measurement": "single", "image": "/camera/image"}), given)
+    namespace["active_node"](MagicMock(), given)
+    _, parameters, _, _ = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs["parameters"]
+    assert parameters.keys() == {"measurement"}
 
 
-def test_arguments_are_described_with_their_defaults_and_choices(stand_ins):
+def test_arguments_are_declared_with_defaults_choices_and_limits(stand_ins):
     runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["generate_launch_description"]()
     calls = stand_ins["launch.actions"].DeclareLaunchArgument.call_args_list
-    said = {call.args[0]: call.kwargs["description"] for call in calls}
-    assert said["measurement"].endswith("(default auto; one of single, aligned, auto)")
-    assert said["exposure_time"].endswith("(default 0.0; 0 to 1)")
-    assert said["publish_unresolved"].endswith("(default false)")
+    declared = {call.args[0]: call.kwargs for call in calls}
+    assert declared["measurement"]["default_value"] == "auto"
+    assert declared["measurement"]["choices"] == ("single", "aligned", "auto")
+    assert declared["exposure_time"]["default_value"] == "0.0"
+    assert declared["exposure_time"]["choices"] is None
+    assert declared["exposure_time"]["description"].endswith("(0 to 1)")
+    assert declared["publish_unresolved"]["default_value"] == "false"
 
 
 @pytest.mark.parametrize(("code", "shutting_down", "ends"), [(0, False, 1), (2, True, 0), (-2, True, 0)])

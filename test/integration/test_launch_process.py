@@ -87,7 +87,7 @@ def wait_for(text: str, output: Path) -> None:
     ("argument", "reason"),
     [
         ("exposure_time:=10", "Parameter exposure_time out of range"),
-        ("measurement:=foo", "measurement is 'foo', expected one of: single, aligned, auto"),
+        ("measurement:=foo", 'Argument "measurement" provided value "foo" is not valid'),
         ("model:=nowhere.onnx", "cannot be configured: model file 'nowhere.onnx' does not exist"),
         ("params_file:=nowhere.yaml", "params_file:=nowhere.yaml is not a file"),
     ],
@@ -104,8 +104,23 @@ def test_arguments_are_shown_with_defaults_and_choices(environment, tmp_path):
     with launched(environment, output, "--show-args") as process:
         assert process.wait(timeout=PATIENCE) == 0
     said = output.read_text()
-    assert "(default auto; one of single, aligned, auto)" in said
+    assert "Valid choices are: ('single', 'aligned', 'auto')" in said
+    assert "(default: 'auto')" in said
     assert "exposure time of one row, s" in said
+
+
+def test_what_is_not_given_is_as_the_parameter_file_says(environment, tmp_path, tiny_model):
+    """The file refuses to start, unless an argument gives another value."""
+    parameters, output = tmp_path / "parameters.yaml", tmp_path / "output"
+    parameters.write_text("/**:\n  ros__parameters: {exposure_source: realsense, exposure_unit: s}\n")
+    arguments = (f"model:={tiny_model}", f"params_file:={parameters}")
+    with launched(environment, output, *arguments) as process:
+        assert process.wait(timeout=PATIENCE) == 1
+    assert "RealSense cameras report '100us'" in output.read_text()
+    with launched(environment, output, *arguments, "exposure_source:=parameter") as process:
+        wait_for("active: ", output)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_the_filter_gets_its_parameters_in_any_namespace(environment, tmp_path, tiny_model):
