@@ -19,6 +19,7 @@ from image_as_imu_ros.errors import InputError
 # and tilt terms, hence up to 14.
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _OTHER_NAMES = {"fisheye": "equidistant", "equi": "equidistant", "radtan": "plumb_bob"}  # drivers', Kalibr's
+_SHORTEST_FOCAL_LENGTH = 0.05  # of the shorter side: 169° of view without distortion; no lens has less
 MAX_SIDE = 16384  # px; no camera has more, and a damaged message may claim any size
 
 
@@ -35,7 +36,8 @@ class Camera:
             the end do no harm.
 
     Raises:
-        InputError: a value is not finite, a size or focal length is not positive, or the distortion is unknown.
+        InputError: a value is not finite, a size or focal length is not positive or not in px, or the distortion is
+            unknown.
     """
 
     width: int
@@ -56,6 +58,11 @@ class Camera:
         if self.fx <= 0 or self.fy <= 0:
             raise InputError(
                 f"focal lengths are fx={self.fx:g}, fy={self.fy:g}; they must be positive (is the camera calibrated?)"
+            )
+        if min(self.fx, self.fy) < _SHORTEST_FOCAL_LENGTH * min(self.width, self.height):
+            raise InputError(
+                f"focal lengths are fx={self.fx:g}, fy={self.fy:g}, which cannot be px of a {self.width}×{self.height} "
+                "image (normalised? mm?): give them in px"
             )
         self._settle_distortion()
 

@@ -8,8 +8,6 @@ from typing import Any
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 
-_SHORTEST_FOCAL_LENGTH = 0.05  # of the image's side: a field of view of 169° without distortion; no lens has less
-
 
 def camera_from_info(message: Any) -> Camera:
     """Read from a sensor_msgs/CameraInfo the camera of its images, binning and region of interest applied.
@@ -29,11 +27,6 @@ def camera_from_info(message: Any) -> Camera:
         distortion_model=message.distortion_model,
         distortion=tuple(map(float, d)),
     )
-    if min(camera.fx / camera.width, camera.fy / camera.height) < _SHORTEST_FOCAL_LENGTH:
-        raise InputError(
-            f"camera_info's focal lengths, fx={camera.fx:g} and fy={camera.fy:g}, cannot be px of a "
-            f"{camera.width}×{camera.height} image (normalised? mm?): calibrate the camera, or write px into K"
-        )
     if camera.cx == camera.cy == 0:
         raise InputError(
             "camera_info's principal point is cx=0, cy=0, the corner of the image: K was not filled in completely; "
