@@ -4,7 +4,9 @@ Arguments of blur_imu.launch.py work here too, for example
 ros2 launch image_as_imu_ros replay.launch.py bag:=… image:=/camera/image_raw camera_info:=/camera/camera_info …
 """
 
-from launch import LaunchDescription
+from collections.abc import Callable
+
+from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -12,11 +14,10 @@ from launch.actions import (
     IncludeLaunchDescription,
     RegisterEventHandler,
 )
-from launch.event_handlers import OnProcessExit
+from launch.event_handlers import OnProcessExit, OnProcessIO
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from launch_ros.event_handlers import OnStateTransition
 
 from image_as_imu_ros.resources import resource
 
@@ -31,13 +32,34 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument("bag", description="the recording: a rosbag2 folder or MCAP file"),
             DeclareLaunchArgument("rate", default_value="1.0", description="how many times as fast as recorded"),
-            RegisterEventHandler(OnStateTransition(goal_state="active", entities=[play])),
-            RegisterEventHandler(
-                OnProcessExit(target_action=play, on_exit=[EmitEvent(event=Shutdown(reason="the recording has ended"))])
-            ),
+            RegisterEventHandler(OnProcessIO(on_stderr=starts_when_active(play), on_stdout=starts_when_active(play))),
+            RegisterEventHandler(OnProcessExit(target_action=play, on_exit=playback_has_ended)),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(resource("launch/blur_imu.launch.py"))),
                 launch_arguments={"use_sim_time": "true"}.items(),
             ),
         ]
     )
+
+
+def starts_when_active(play: ExecuteProcess) -> Callable:
+    """Make the handler of the node's output: it starts the recording once the node says that it is active.
+
+    The node brings itself to active, perhaps before anybody here has discovered its topic of transitions.
+    """
+    started = []
+
+    def handler(event) -> list:
+        if started or b"active: listening to" not in event.text:
+            return []
+        started.append(play)
+        return [play]
+
+    return handler
+
+
+def playback_has_ended(event, context: LaunchContext) -> list:
+    """End the launch with the recording; with code 1 where it could not be played."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f"ros2 bag play ended with code {event.returncode}: its last line says why")
+    return [EmitEvent(event=Shutdown(reason="the recording has ended"))]

@@ -13,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # name → (module with a function main(argv) that returns an exit code, one line of help)
 COMMANDS = {
-    "blur_imu_node": ("image_as_imu_ros.nodes.blur_imu_node", "the ROS 2 node: images in, Imu and Twist out"),
+    "blur_imu_node": ("image_as_imu_ros.nodes.main", "the ROS 2 node: images in, Imu and Twist out"),
     **{
         name: (f"image_as_imu_ros.commands.{name}", summary)
         for name, summary in {

@@ -18,6 +18,8 @@ from image_as_imu_ros.errors import InputError
 # CameraInfo.distortion_model → how many coefficients OpenCV takes. "rational_polynomial" may carry thin-prism
 # and tilt terms, hence up to 14.
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+_OTHER_NAMES = {"fisheye": "equidistant", "equi": "equidistant", "radtan": "plumb_bob"}  # drivers', Kalibr's
+_SHORTEST_FOCAL_LENGTH = 0.05  # of the shorter side: 169° of view without distortion; no lens has less
 MAX_SIDE = 16384  # px; no camera has more, and a damaged message may claim any size
 
 
@@ -28,11 +30,14 @@ class Camera:
     Attributes:
         width, height: image size, px.
         fx, fy, cx, cy: focal lengths and principal point, px.
-        distortion_model: "plumb_bob", "rational_polynomial", "equidistant", or "" for none.
-        distortion: coefficients in OpenCV's order; all zero or empty means none.
+        distortion_model: "plumb_bob" ("radtan"), "rational_polynomial", "equidistant" ("fisheye", "equi"), or "" for
+            none.
+        distortion: coefficients in OpenCV's order; all zero or empty means none. Further zeros at
+            the end do no harm.
 
     Raises:
-        InputError: a value is not finite, a size or focal length is not positive, or the distortion is unknown.
+        InputError: a value is not finite, a size or focal length is not positive or not in px, or the distortion is
+            unknown.
     """
 
     width: int
@@ -54,18 +59,31 @@ class Camera:
             raise InputError(
                 f"focal lengths are fx={self.fx:g}, fy={self.fy:g}; they must be positive (is the camera calibrated?)"
             )
+        if min(self.fx, self.fy) < _SHORTEST_FOCAL_LENGTH * min(self.width, self.height):
+            raise InputError(
+                f"focal lengths are fx={self.fx:g}, fy={self.fy:g}, which cannot be px of a {self.width}×{self.height} "
+                "image (normalised? mm?): give them in px"
+            )
+        self._settle_distortion()
+
+    def _settle_distortion(self) -> None:
+        """Bring the distortion to one of OpenCV's models and its number of coefficients, or to none."""
         if not any(self.distortion):
             object.__setattr__(self, "distortion_model", "")
             object.__setattr__(self, "distortion", ())
-        elif self.distortion_model not in _COEFFICIENTS:
+            return
+        model = _OTHER_NAMES.get(self.distortion_model, self.distortion_model)
+        if model not in _COEFFICIENTS:
             raise InputError(
                 f"distortion model {self.distortion_model!r} is not supported; known: {', '.join(_COEFFICIENTS)}"
             )
-        elif len(self.distortion) not in _COEFFICIENTS[self.distortion_model]:
-            raise InputError(
-                f"{self.distortion_model} takes {' or '.join(map(str, _COEFFICIENTS[self.distortion_model]))} "
-                f"coefficients, got {len(self.distortion)}"
-            )
+        counts, given = _COEFFICIENTS[model], len(self.distortion)
+        used = max(i for i, coefficient in enumerate(self.distortion) if coefficient) + 1
+        count = given if given in counts else next((count for count in counts if used <= count), None)
+        if count is None or given < counts[0]:
+            raise InputError(f"{model} takes {' or '.join(map(str, counts))} coefficients, got {given}")
+        object.__setattr__(self, "distortion_model", model)
+        object.__setattr__(self, "distortion", (*self.distortion, *(0.0,) * count)[:count])
 
     @cached_property
     def matrix(self) -> np.ndarray:

@@ -15,7 +15,10 @@ EXPOSURE_TYPES = {  # source → type of its messages
     "topic": "geometry_msgs/msg/PointStamped",
     "realsense": "realsense2_camera_msgs/msg/Metadata",
     "camera_ros": "diagnostic_msgs/msg/DiagnosticArray",
+    "flir": "flir_camera_msgs/msg/ImageMetaData",
+    "depthai": "depthai_ros_msgs/msg/CameraMetadata",
 }
+_MICROSECONDS = ("flir", "depthai")  # sources whose messages have a field exposure_time in µs
 
 
 def exposure_of_message(source: str, unit: str, message: Any) -> float | None:
@@ -23,7 +26,7 @@ def exposure_of_message(source: str, unit: str, message: Any) -> float | None:
 
     Args:
         source: key of EXPOSURE_TYPES.
-        unit: key of EXPOSURE_UNITS; camera_ros always reports µs.
+        unit: key of EXPOSURE_UNITS; camera_ros, flir and depthai always report µs.
         message: rclpy's or rosbags'.
 
     Raises:
@@ -31,6 +34,8 @@ def exposure_of_message(source: str, unit: str, message: Any) -> float | None:
     """
     if source == "camera_ros":
         return camera_ros_exposure(message)
+    if source in _MICROSECONDS:
+        return message.exposure_time * 1e-6
     value = message.point.x if source == "topic" else realsense_exposure(message.json_data)
     return value * EXPOSURE_UNITS[unit]
 

@@ -6,67 +6,56 @@ publishes. Entities (subscriptions, publishers, timers) are created and destroye
 
 from __future__ import annotations
 
-import argparse
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType  # pyright: ignore[reportPrivateImportUsage]  # Humble has no other place
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
-from rclpy.utilities import remove_ros_args, try_shutdown
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import Measurement, MotionModel, SignResolution
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
-from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
-from image_as_imu_ros.nodes.buffers import Slot
-from image_as_imu_ros.nodes.diagnostics import Health, alignment_state, estimate_details, image_topic_state
-from image_as_imu_ros.nodes.engine_log import engines_log_to
-from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, exposure_problems, exposure_reader
+from image_as_imu_ros.nodes.buffers import Processed, Received, Slot
+from image_as_imu_ros.nodes.diagnostics import Health, LastEstimate, alignment_state, estimate_details
+from image_as_imu_ros.nodes.exposure_sources import (
+    EXPOSURE_TOPICS,
+    ExposureSource,
+    exposure_problems,
+    exposure_reader,
+    reason_to_hold_back,
+)
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
+from image_as_imu_ros.nodes.inputs import (
+    LatchedCameraInfo,
+    describe_camera_info,
+    describe_image,
+    inputs_of,
+    stream_problems,
+    topic_state,
+)
 from image_as_imu_ros.nodes.message_conversion import diagnostics_message
 from image_as_imu_ros.nodes.outputs import Outputs
 from image_as_imu_ros.nodes.parameters import Settings, declare_settings
+from image_as_imu_ros.nodes.progress import Progress
 from image_as_imu_ros.nodes.rate_hint import RateHintType, rate_hint_reader
+from image_as_imu_ros.nodes.stamp_order import StampOrder
 from image_as_imu_ros.nodes.transitions import answer_impossible_transitions, logging_errors
-from image_as_imu_ros.nodes.warm_up import warm_up
+from image_as_imu_ros.nodes.warm_up import load_estimator, warm_up
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
-
-_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-_SEVERAL = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-
-@dataclass(frozen=True)
-class _Received:
-    """An image message and when it came, s of the monotonic clock."""
-
-    message: Image | CompressedImage
-    arrival: float
-
-
-@dataclass(frozen=True)
-class _Processed:
-    """A frame that the estimator has; with `sign_resolution: centered` its estimate comes one frame later."""
-
-    received: _Received
-    frame: Frame
 
 
 class BlurImuNode(LifecycleNode):
@@ -82,8 +71,10 @@ class BlurImuNode(LifecycleNode):
         self._estimator: MotionEstimator | None = None
         self._outputs: Outputs | None = None
         self._subscriptions_while_active: list[Subscription] = []
+        self._latched_camera_info: LatchedCameraInfo | None = None
         self._diagnostics_timer: Timer | None = None
         self._worker: threading.Thread | None = None
+        self._assembler = FrameAssembler()
         self._forget()
         super().__init__("blur_imu_node", **kwargs)
         self.settings = declare_settings(self)
@@ -91,13 +82,15 @@ class BlurImuNode(LifecycleNode):
         answer_impossible_transitions(self)
 
     def _forget(self) -> None:
-        """Start with nothing seen."""
-        self._slot: Slot[_Received] = Slot()
-        self._assembler = FrameAssembler()
+        """Start with nothing seen but the camera's intrinsics, which may be published only once."""
+        self._slot: Slot[Received] = Slot()
+        self._assembler = FrameAssembler(self._assembler.camera_info)
         self._health = Health()
-        self._processed: deque[_Processed] = deque(maxlen=2)
-        self._last_estimate: MotionEstimate | None = None
-        self._frame_id = ""
+        self._order = StampOrder()
+        self._progress = Progress(self)
+        self._processed: deque[Processed] = deque(maxlen=2)
+        self._last_estimate = LastEstimate()
+        self._frame_id: str | None = None  # of the last image
 
     def _configured(self) -> tuple[MotionEstimator, Outputs]:
         """Give what exists from on_configure to on_cleanup."""
@@ -119,11 +112,8 @@ class BlurImuNode(LifecycleNode):
         """Load and warm up the model, create publishers. FAILURE, with one log line: they cannot be used here."""
         try:
             model = self.settings.model or resource(DEFAULT_MODEL)
-            estimator = self._estimator = self._load(model)
-            if self.settings.exposure_source in EXPOSURE_TOPICS:
-                exposure_reader(self.settings.exposure_source, self.settings.exposure_unit)
-            if self.settings.rate_hint_type != RateHintType.NONE:
-                rate_hint_reader(self.settings.rate_hint_type)
+            estimator = self._estimator = load_estimator(model, self.settings, self.get_logger())
+            inputs_of(self.settings)
             warm_up(estimator)
         except InputError as error:
             self.get_logger().error(f"cannot be configured: {error}")
@@ -133,51 +123,58 @@ class BlurImuNode(LifecycleNode):
         self.get_logger().info(f"configured: model {model}, engine {estimator.engine.name}")
         return super().on_configure(state)
 
-    def _load(self, model: str | Path) -> MotionEstimator:
-        settings = self.settings
-        with engines_log_to(self.get_logger()):
-            return MotionEstimator.from_model(
-                model,
-                settings.estimator,
-                engine=settings.engine,
-                threads=settings.threads,
-                precision=settings.precision,
-                dla_core=settings.dla_core,
-            )
-
     @logging_errors
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
         estimator, _ = self._configured()
         self._forget()
         estimator.reset()
-        self._subscribe()
+        inputs = inputs_of(self.settings)
+        callbacks = self._message_callbacks()
+        for one in inputs:
+            callback = self._guarded(callbacks[one.topic])
+            self._subscriptions_while_active.append(
+                self.create_subscription(one.message_type, one.topic, callback, one.qos)
+            )
+        self._latched_camera_info = LatchedCameraInfo(self, self._guarded(self._on_camera_info))
         # A monotonic clock: diagnostics must also come when simulated time does not advance.
         self._diagnostics_timer = self.create_timer(
-            self.settings.diagnostics_period, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            self.settings.diagnostics_period,
+            self._guarded(self._publish_diagnostics),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         result = super().on_activate(state)
         self._worker = threading.Thread(target=self._work, args=(self._slot,), name="blur_imu_worker", daemon=True)
         self._worker.start()
+        topics = ", ".join(f"{self.resolve_topic_name(one.topic)} ({one.type_name})" for one in inputs)
+        self.get_logger().info(f"active: listening to {topics}")
+        if (kept := self._assembler.camera_info) is not None:
+            self._on_camera_info(kept)
         return result
 
-    def _subscribe(self) -> None:
+    def _message_callbacks(self) -> dict[str, Callable[[Any], None]]:
+        """Give what each topic's messages go to."""
         settings = self.settings
-        types = {"raw": Image, "compressed": CompressedImage}
-
-        def subscribe(message_type: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
-            self._subscriptions_while_active.append(self.create_subscription(message_type, topic, callback, qos))
-
-        subscribe(types[settings.image_transport], "image", self._on_image, _NEWEST)
-        subscribe(CameraInfo, "camera_info", self._on_camera_info, _NEWEST)
-        if settings.depth_transport != "none":
-            subscribe(types[settings.depth_transport], "depth", self._on_depth, _NEWEST)
+        callbacks = {"image": self._on_image, "camera_info": self._on_camera_info, "depth": self._on_depth}
         if settings.exposure_source in EXPOSURE_TOPICS:
-            message_type, read_exposure = exposure_reader(settings.exposure_source, settings.exposure_unit)
-            subscribe(message_type, "exposure", partial(self._on_exposure, read_exposure), _SEVERAL)
+            _, read_exposure = exposure_reader(settings.exposure_source, settings.exposure_unit)
+            callbacks["exposure"] = partial(self._on_exposure, read_exposure)
         if settings.rate_hint_type != RateHintType.NONE:
-            message_type, read_rate_hint = rate_hint_reader(settings.rate_hint_type)
-            subscribe(message_type, "rate_hint", partial(self._on_rate_hint, read_rate_hint), _SEVERAL)
+            _, read_rate_hint = rate_hint_reader(settings.rate_hint_type)
+            callbacks["rate_hint"] = partial(self._on_rate_hint, read_rate_hint)
+        return callbacks
+
+    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Count what a message does to a callback: an exception would end the executor."""
+
+        def guarded(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except Exception as error:
+                if self.context.ok():
+                    self._refuse(self._unexpected(error))
+
+        return guarded
 
     @logging_errors
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -189,6 +186,7 @@ class BlurImuNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model."""
         self._free()
+        self._assembler = FrameAssembler()
         return TransitionCallbackReturn.SUCCESS
 
     @logging_errors
@@ -219,6 +217,9 @@ class BlurImuNode(LifecycleNode):
         for subscription in self._subscriptions_while_active:
             self.destroy_subscription(subscription)
         self._subscriptions_while_active = []
+        if self._latched_camera_info is not None:
+            self._latched_camera_info.destroy()
+            self._latched_camera_info = None
         if self._diagnostics_timer is not None:
             self.destroy_timer(self._diagnostics_timer)
             self._diagnostics_timer = None
@@ -236,13 +237,17 @@ class BlurImuNode(LifecycleNode):
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._health.count("received")
-        if self._slot.put(_Received(message, time.monotonic())):
+        self._frame_id = message.header.frame_id
+        self._progress.first("image", lambda: describe_image(message))
+        if self._slot.put(Received(message, time.monotonic())):
             self._health.count("overwritten")
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._assembler.camera_info = message
+        self._progress.first("camera_info", lambda: describe_camera_info(message))
 
     def _on_depth(self, message: Image | CompressedImage) -> None:
+        self._progress.first("depth", lambda: describe_image(message))
         self._assembler.depths.add(stamp_to_nanoseconds(message.header.stamp), message)
 
     def _on_exposure(self, read: Callable[[Any], float | None], message: Any) -> None:
@@ -252,11 +257,16 @@ class BlurImuNode(LifecycleNode):
             self._refuse(Refused("exposure", str(error)))
             return
         if exposure is not None:
-            self._assembler.exposures.add(stamp_to_nanoseconds(message.header.stamp), exposure)
+            # All cameras of camera_ros report on one topic.
+            shared = self.settings.exposure_source == ExposureSource.CAMERA_ROS
+            camera = message.header.frame_id if shared else ""
+            self._progress.first("exposure", lambda: f"{exposure:.4g} s")
+            self._assembler.exposures.add(stamp_to_nanoseconds(message.header.stamp), exposure, camera)
 
     def _on_rate_hint(self, read: Callable[[Any], np.ndarray | None], message: Any) -> None:
         hint = read(message)
         if hint is not None:
+            self._progress.first("rate_hint", lambda: f"{np.round(hint, 3)} rad/s in its own axes")
             self._assembler.rate_hints.add(stamp_to_nanoseconds(message.header.stamp), hint)
 
     def _change_settings(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -264,8 +274,12 @@ class BlurImuNode(LifecycleNode):
         values = {p.name: p.value for p in parameters if p.name in Settings.__dataclass_fields__}
         try:
             settings = replace(self.settings, **values)
-            if self._estimator is not None and settings.estimator != self.settings.estimator:
+            # What was measured of the exposure before was a ratio to the former value.
+            changed = settings.estimator != self.settings.estimator
+            changed |= settings.exposure_time != self.settings.exposure_time
+            if self._estimator is not None and changed:
                 self._estimator = MotionEstimator(self._estimator.engine, settings.estimator)
+                self._last_estimate = LastEstimate()
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.settings = settings
@@ -273,11 +287,27 @@ class BlurImuNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         _, outputs = self._configured()
-        source = self.settings.exposure_source
-        problems = exposure_problems(self._assembler.exposure_watch, source, self._last_estimate)
-        report = self._health.report(image_topic_state(self, self.settings), problems, self._details())
+        state = topic_state(self, inputs_of(self.settings)[0])
+        report = self._health.report(state, self._problems(), self._details())
+        self._progress.check(report.message)
+        report = replace(report, error=report.warning and self._progress.silent)
         name = f"{self.get_fully_qualified_name().lstrip('/')}: camera motion"
-        outputs.diagnostics.publish(diagnostics_message(report, name, self._frame_id, self.get_clock().now().to_msg()))
+        outputs.diagnostics.publish(
+            diagnostics_message(report, name, self._frame_id or "", self.get_clock().now().to_msg())
+        )
+
+    def _problems(self) -> list[str]:
+        """List what is wrong with the streams now; the log says each once."""
+        last = self._last_estimate.recent(self.settings.diagnostics_period)
+        problems = exposure_problems(self._assembler.exposure_watch, self.settings.exposure_source, last)
+        camera_info = self._assembler.camera_info
+        problems += stream_problems(self, self.settings, camera_info, self._frame_id)
+        for problem in problems:
+            self._progress.warn_once(problem)
+        if not self._progress.starting:
+            missing = (one for one in inputs_of(self.settings)[1:] if not self._progress.has_come(one.topic))
+            problems += [f"no {one.topic}: {topic_state(self, one)}" for one in missing]
+        return problems
 
     def _details(self) -> dict[str, str]:
         estimator, _ = self._configured()
@@ -286,22 +316,26 @@ class BlurImuNode(LifecycleNode):
             details["depth from"] = self._assembler.depth_origin
         if self.settings.rate_hint_type != RateHintType.NONE:
             details["rate hint"] = "used" if self._assembler.rate_hint_found else "none within 0.1 s"
-        return details | estimate_details(self._last_estimate) | alignment_state(estimator.alignment)
+        return (
+            details
+            | estimate_details(self._last_estimate.recent(self.settings.diagnostics_period))
+            | alignment_state(estimator.alignment)
+        )
 
     # The worker's thread
 
-    def _work(self, slot: Slot[_Received]) -> None:
+    def _work(self, slot: Slot[Received]) -> None:
         while (received := slot.take()) is not None:
             try:
                 self._answer(received)
             except Refused as refusal:
                 self._refuse(refusal)
-            except Exception:  # whatever one frame does, the next one gets its chance
+            except Exception as error:  # whatever one frame does, the next one gets its chance
                 if not self.context.ok():
                     return
-                self._refuse(Refused("internal error", traceback.format_exc()))
+                self._refuse(self._unexpected(error))
 
-    def _answer(self, received: _Received) -> None:
+    def _answer(self, received: Received) -> None:
         """Estimate from one image and publish.
 
         Raises:
@@ -313,63 +347,46 @@ class BlurImuNode(LifecycleNode):
             self._health.count("exposure fallback")
         if settings.rate_hint_type != RateHintType.NONE and not self._assembler.rate_hint_found:
             self._health.count("without rate hint")
+        self._order.check(frame.stamp)
         with refusing("estimate"):
             estimate = estimator.update(frame)
-        self._processed.append(_Processed(received, frame))
+        self._processed.append(Processed(received, frame))
         if estimate is not None:
             processed = next(one for one in self._processed if one.frame.stamp == estimate.header_stamp)
             self._publish(estimate, processed, settings)
         elif settings.measurement == Measurement.ALIGNED:
             self._health.count("not aligned")
+        elif settings.exposure_source == ExposureSource.ESTIMATE:
+            self._health.count("exposure being measured")
 
-    def _publish(self, estimate: MotionEstimate, processed: _Processed, settings: Settings) -> None:
+    def _publish(self, estimate: MotionEstimate, processed: Processed, settings: Settings) -> None:
         _, outputs = self._configured()
-        self._frame_id = processed.received.message.header.frame_id
-        self._last_estimate = estimate
-        if estimate.ambiguous and not settings.publish_unresolved and settings.sign_resolution != SignResolution.AXIAL:
+        frame_id = settings.frame_id or processed.received.message.header.frame_id
+        self._last_estimate = LastEstimate(estimate)
+        if held_back := reason_to_hold_back(settings.exposure_source, estimate):
+            self._refuse(Refused("exposure", held_back))
+        elif (
+            estimate.ambiguous and not settings.publish_unresolved and settings.sign_resolution != SignResolution.AXIAL
+        ):
             self._health.count("ambiguous")
+        elif not self._order.may_publish(estimate.stamp):
+            self._refuse(Refused("order", "its velocity is not later than the one before: stamps must increase"))
         else:
-            outputs.publish(estimate, self._frame_id)
+            outputs.publish(estimate, frame_id)
             self._health.count(estimate.measurement)
             self._health.published(time.monotonic() - processed.received.arrival)
-        outputs.draw(estimate, processed.frame.image, self._frame_id)
+            self._progress.first("velocity", lambda: f"{estimate.measurement}, in frame {frame_id!r}")
+            self._progress.published()
+        outputs.draw(estimate, processed.frame.image, frame_id)
+
+    def _unexpected(self, error: Exception) -> Refused:
+        """Make a refusal of what should not have happened: one line for the log, the rest for its debug level."""
+        self.get_logger().debug(traceback.format_exc())
+        return Refused("internal error", f"{type(error).__name__}: {error} (log level debug says where)")
 
     def _refuse(self, refusal: Refused) -> None:
+        if refusal.missing and self._progress.starting:
+            self._health.count(f"waiting for {refusal.reason}")
+            return
         if self._health.refused(refusal.reason, str(refusal)):
             self.get_logger().warning(f"{refusal.reason}: {refusal}")
-
-
-def main(argv: list[str]) -> int:
-    """Run the node until it is interrupted.
-
-    Raises:
-        InputError: arguments or parameters are refused.
-    """
-    parser = argparse.ArgumentParser(
-        prog="blur_imu_node",
-        description="Camera images in, sensor_msgs/Imu and geometry_msgs/TwistWithCovarianceStamped out.",
-        epilog="Parameters and remappings follow --ros-args, for example: "
-        "--ros-args -p autostart:=true -p exposure_time:=0.01 -r image:=/camera/image_raw "
-        "-r camera_info:=/camera/camera_info",
-    )
-    try:
-        others = remove_ros_args(argv)
-        rclpy.init(args=argv)
-    except Exception as error:  # rcl's errors about arguments share no public base
-        raise InputError(f"the arguments after --ros-args cannot be used: {error}") from None
-    node = None
-    try:
-        parser.parse_args(others)
-        node = BlurImuNode()
-        if node.settings.autostart and not node.start():
-            return 2
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        if node is not None:
-            node.destroy_node()
-        try_shutdown()
-    return 0

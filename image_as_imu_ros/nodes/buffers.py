@@ -5,11 +5,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from image_as_imu_ros.estimation.frame import Frame
 
 T = TypeVar("T")
 
 _FLOWING = 1.0  # s; a source that was silent for longer is not waited for
+_RESTART = 1_000_000_000  # ns; by more does a stamp go back where a recording starts again, but not between cameras
+
+
+@dataclass(frozen=True)
+class Received:
+    """An Image or CompressedImage message and when it came, s of the monotonic clock."""
+
+    message: Any
+    arrival: float
+
+
+@dataclass(frozen=True)
+class Processed:
+    """A frame that the estimator has; with `sign_resolution: centered` its estimate comes one frame later."""
+
+    received: Received
+    frame: Frame
 
 
 class Slot(Generic[T]):
@@ -41,40 +61,67 @@ class Slot(Generic[T]):
             self._changed.notify_all()
 
 
+@dataclass(frozen=True)
+class _Entry(Generic[T]):
+    """A value, its header stamp, ns, and the camera that it is of, "" where one camera alone has the topic."""
+
+    stamp: int
+    camera: str
+    value: T
+
+    def is_of(self, camera: str) -> bool:
+        return self.camera in ("", camera) or not camera
+
+
 class StampCache(Generic[T]):
-    """The last values of a stream, to be found by stamp. A stamp that jumps back starts the stream anew."""
+    """The last values of a stream, to be found by stamp and camera. A stamp that jumps back starts the stream anew."""
 
     def __init__(self, depth: int, tolerance: float) -> None:
         """Keep `depth` values; stamps match within `tolerance`, s."""
-        self._entries: deque[tuple[int, T]] = deque(maxlen=depth)
+        self._entries: deque[_Entry[T]] = deque(maxlen=depth)
         self._tolerance = round(tolerance * 1e9)
         self._changed = threading.Condition()
         self._last_added = -float("inf")
 
-    def add(self, stamp: int, value: T) -> None:
-        """Keep the value of a header stamp, ns."""
+    @property
+    def empty(self) -> bool:
+        """Whether no value has come yet."""
+        return not self._entries
+
+    def add(self, stamp: int, value: T, camera: str = "") -> None:
+        """Keep the value of a header stamp, ns, and of the camera with that frame_id."""
         with self._changed:
-            if self._entries and stamp < self._entries[-1][0]:
+            last = next((entry for entry in reversed(self._entries) if entry.camera == camera), None)
+            # Two cameras on one topic may share a frame_id: their stamps then alternate, with little between them.
+            if last is not None and stamp < last.stamp - (_RESTART if camera else 0):
                 self._entries.clear()
-            self._entries.append((stamp, value))
+            self._entries.append(_Entry(stamp, camera, value))
             self._last_added = time.monotonic()
             self._changed.notify_all()
 
-    def find(self, stamp: int, wait: float = 0.0) -> T | None:
+    def find(self, stamp: int, wait: float = 0.0, *, camera: str = "", exact: bool = False) -> T | None:
         """Find the value nearest to a header stamp, ns, or None.
 
         It waits up to `wait` seconds, but not once a later value is there, nor for a stream that has dried up.
+
+        Args:
+            camera: frame_id of the image; values of other cameras are passed over.
+            exact: take no value of another stamp, however near.
         """
+        tolerance = 0 if exact else self._tolerance
         with self._changed:
             if time.monotonic() - self._last_added > _FLOWING:
                 wait = 0.0
-            self._changed.wait_for(lambda: self._nearest(stamp) is not None or self._is_past(stamp), wait)
-            nearest = self._nearest(stamp)
-            return None if nearest is None else nearest[1]
+            self._changed.wait_for(
+                lambda: self._nearest(stamp, camera, tolerance) is not None or self._is_past(stamp, camera), wait
+            )
+            nearest = self._nearest(stamp, camera, tolerance)
+            return None if nearest is None else nearest.value
 
-    def _nearest(self, stamp: int) -> tuple[int, T] | None:
-        nearest = min(self._entries, key=lambda entry: abs(entry[0] - stamp), default=None)
-        return nearest if nearest is not None and abs(nearest[0] - stamp) <= self._tolerance else None
+    def _nearest(self, stamp: int, camera: str, tolerance: int) -> _Entry[T] | None:
+        entries = (entry for entry in self._entries if entry.is_of(camera))
+        nearest = min(entries, key=lambda entry: abs(entry.stamp - stamp), default=None)
+        return nearest if nearest is not None and abs(nearest.stamp - stamp) <= tolerance else None
 
-    def _is_past(self, stamp: int) -> bool:
-        return bool(self._entries) and self._entries[-1][0] > stamp
+    def _is_past(self, stamp: int, camera: str) -> bool:
+        return any(entry.stamp > stamp for entry in self._entries if entry.is_of(camera))

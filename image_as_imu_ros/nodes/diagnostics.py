@@ -6,28 +6,44 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment import Alignment
 from image_as_imu_ros.estimation.estimate import MotionEstimate
-from image_as_imu_ros.nodes.parameters import Settings
-
-if TYPE_CHECKING:
-    from rclpy.node import Node
 
 _LOG_INTERVAL = 5.0  # s between two log lines about the same reason
+_RECENT = 5.0  # s for which an estimate says something about now
 _OVERWRITTEN_SHARE = 0.2  # of the images, above which the machine cannot keep up
 
 
 @dataclass(frozen=True)
 class Report:
-    """One diagnostics status: whether it is a warning, one line for people, and details."""
+    """One diagnostics status: whether it is a warning, one line for people, and details.
+
+    With `error` it is more than a warning: nothing is published.
+    """
 
     warning: bool
     message: str
     values: dict[str, str]
+    error: bool = False
+
+
+class LastEstimate:
+    """An estimate and when it was made: after a while it says nothing about now."""
+
+    def __init__(self, estimate: MotionEstimate | None = None) -> None:
+        self._estimate = estimate
+        self._made = time.monotonic()
+
+    def recent(self, period: float) -> MotionEstimate | None:
+        """Return the estimate, unless there is none or it is old.
+
+        Args:
+            period: between two diagnostics messages, s.
+        """
+        return self._estimate if time.monotonic() - self._made < max(_RECENT, 2 * period) else None
 
 
 class Health:
@@ -45,8 +61,8 @@ class Health:
     def count(self, what: str) -> None:
         """Count one more event.
 
-        Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint", and
-        the measurements.
+        Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
+        "exposure being measured", "waiting for …" what is beside the image, and the measurements.
         """
         with self._lock:
             self._totals[what] += 1
@@ -113,6 +129,11 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
             f"{recent['not aligned']} frames could not be aligned with the one before; measurement: auto would publish "
             "the velocity that their blur shows"
         )
+    if recent["exposure being measured"] > recent["published"]:
+        problems.append(
+            f"{recent['exposure being measured']} images without a velocity while the exposure time is being measured: "
+            "move the camera, or give a first guess as exposure_time"
+        )
     if recent["exposure fallback"]:
         problems.append(
             f"{recent['exposure fallback']} images without a value on the topic exposure: exposure_time used"
@@ -120,20 +141,6 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
     if recent["without rate hint"]:
         problems.append(f"{recent['without rate hint']} images without a message on the topic rate_hint within 0.1 s")
     return problems
-
-
-def image_topic_state(node: Node, settings: Settings) -> str:
-    """Say who publishes the images, for people who wonder why none arrive."""
-    topic = node.resolve_topic_name("image")
-    publishers = node.get_publishers_info_by_topic(topic)
-    expected = "CompressedImage" if settings.image_transport == "compressed" else "Image"
-    others = {info.topic_type for info in publishers if info.topic_type != f"sensor_msgs/msg/{expected}"}
-    if not publishers:
-        return f"nobody publishes on {topic}"
-    if others:
-        return f"{topic} carries {', '.join(others)}, expected {expected} (see image_transport)"
-    hint = "; large images need the Fast DDS profile at their sender (docs/node.md)" if expected == "Image" else ""
-    return f"{topic} has {len(publishers)} publisher(s){hint}"
 
 
 def estimate_details(estimate: MotionEstimate | None) -> dict[str, str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.config import Measurement
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
-from image_as_imu_ros.messages.exposure import exposure_of_message
+from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES, exposure_of_message
 from image_as_imu_ros.settings import TextEnum
 
 
@@ -22,13 +24,16 @@ class ExposureSource(TextEnum):
     TOPIC = "topic"
     REALSENSE = "realsense"
     CAMERA_ROS = "camera_ros"
+    FLIR = "flir"
+    DEPTHAI = "depthai"
     ESTIMATE = "estimate"
 
 
 EXPOSURE_SOURCES = tuple(ExposureSource)
-EXPOSURE_TOPICS = (ExposureSource.TOPIC, ExposureSource.REALSENSE, ExposureSource.CAMERA_ROS)
+EXPOSURE_TOPICS = tuple(source for source in ExposureSource if source in EXPOSURE_TYPES)
 
 _SUSPECT_RATIO = 1.5  # given exposure over measured one, or the reverse
+_IMPOSSIBLE_RATIO = 3.0  # the same, where velocities from blur would be wrong beyond use
 _SUSPECT_SIGMAS = 3.0
 _STUCK_AFTER = 150  # frames with the very same value
 _STUCK_CONTRAST = 1.5  # while the brightest of them was this much brighter than the darkest
@@ -43,24 +48,14 @@ def exposure_reader(source: str, unit: str) -> tuple[type, Callable[[Any], float
     Raises:
         InputError: the message type is not installed.
     """
-    read = partial(exposure_of_message, source, unit)
-    if source == ExposureSource.TOPIC:
-        from geometry_msgs.msg import PointStamped
-
-        return PointStamped, read
-    if source == ExposureSource.REALSENSE:
-        try:
-            messages = import_module("realsense2_camera_msgs.msg")
-        except ImportError:
-            raise InputError(
-                "exposure_source 'realsense' needs the package realsense2_camera_msgs, which is not installed"
-            ) from None
-        return messages.Metadata, read
-    if source == ExposureSource.CAMERA_ROS:
-        from diagnostic_msgs.msg import DiagnosticArray
-
-        return DiagnosticArray, read
-    raise InputError(f"exposure_source {source!r} has no topic")
+    if source not in EXPOSURE_TYPES:
+        raise InputError(f"exposure_source {source!r} has no topic")
+    package, _, name = EXPOSURE_TYPES[source].split("/")
+    try:
+        message_type = getattr(import_module(f"{package}.msg"), name)
+    except ImportError:
+        raise InputError(f"exposure_source {source!r} needs the package {package}, which is not installed") from None
+    return message_type, partial(exposure_of_message, source, unit)
 
 
 def exposure_problems(watch: ExposureWatch, source: str, estimate: MotionEstimate | None) -> list[str]:
@@ -83,42 +78,58 @@ def exposure_problems(watch: ExposureWatch, source: str, estimate: MotionEstimat
     return problems
 
 
+def reason_to_hold_back(source: str, estimate: MotionEstimate) -> str:
+    """Say why a velocity from blur must not be published: its exposure is wrong by more than 3; empty if it may be.
+
+    An aligned velocity does not depend on the exposure.
+    """
+    measured = estimate.measured_exposure
+    if source == ExposureSource.ESTIMATE or measured is None or estimate.measurement != Measurement.SINGLE:
+        return ""
+    if not _contradicts(estimate.exposure, measured, _IMPOSSIBLE_RATIO):
+        return ""
+    return f"{contradiction(estimate.exposure, measured)}; velocities from single frames are held back"
+
+
 def contradiction(given: float, measured: MeasuredExposure) -> str:
     """Say how a given exposure, s, clearly differs from what the images show; empty if it fits.
 
     It does where |ln(given / measured)| exceeds both ln 1.5 and three standard deviations of the measured log.
     """
-    ratio = given / measured.seconds
-    limit = max(math.log(_SUSPECT_RATIO), _SUSPECT_SIGMAS * measured.log_std)
-    if abs(math.log(ratio)) < limit:
+    if not _contradicts(given, measured, _SUSPECT_RATIO):
         return ""
+    ratio = given / measured.seconds
     return (
         f"the exposure you give, {1e3 * given:.3g} ms, is {ratio:.2g}× what the blur shows, "
         f"{1e3 * measured.seconds:.3g} ms: velocities are wrong by as much (wrong unit? auto-exposure?)"
     )
 
 
+def _contradicts(given: float, measured: MeasuredExposure, ratio: float) -> bool:
+    limit = max(math.log(ratio), _SUSPECT_SIGMAS * measured.log_std)
+    return abs(math.log(given / measured.seconds)) >= limit
+
+
 class ExposureWatch:
     """Notices exposure values that stay the same while the image's brightness changes.
 
     Some cameras report the last manual value while auto-exposure runs (RealSense colour): every velocity would be
-    wrong by the ratio of the two.
+    wrong by the ratio of the two. Only the last frames count: what was put right is forgotten.
     """
 
     def __init__(self) -> None:
         self._exposure = 0.0
-        self._frames = 0
-        self._darkest = self._brightest = 0.0
+        self._brightness: deque[float] = deque(maxlen=_STUCK_AFTER)
 
     def observe(self, exposure: float, brightness: float) -> None:
         """Take in one frame's exposure, s, and its mean luminance, 0 to 255."""
         if exposure != self._exposure:
-            self._exposure, self._frames = exposure, 0
-            self._darkest = self._brightest = brightness
-        self._frames += 1
-        self._darkest, self._brightest = min(self._darkest, brightness), max(self._brightest, brightness)
+            self._exposure = exposure
+            self._brightness.clear()
+        self._brightness.append(brightness)
 
     @property
     def stuck(self) -> bool:
         """Whether the exposure stayed the same while the brightness changed clearly."""
-        return self._frames >= _STUCK_AFTER and self._brightest > _STUCK_CONTRAST * max(self._darkest, 1.0)
+        brightness = tuple(self._brightness)
+        return len(brightness) == _STUCK_AFTER and max(brightness) > _STUCK_CONTRAST * max(min(brightness), 1.0)

@@ -11,14 +11,10 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import Frame, Shutter, check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
-from image_as_imu_ros.messages.images import (
-    camera_from_info,
-    decode_compressed,
-    decode_compressed_depth,
-    decode_depth,
-    decode_image,
-    stamp_to_nanoseconds,
-)
+from image_as_imu_ros.messages.camera_info import camera_from_info
+from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
+from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
+from image_as_imu_ros.messages.intensity import IntensityWindow
 from image_as_imu_ros.nodes.buffers import StampCache
 from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, ExposureWatch
 from image_as_imu_ros.nodes.parameters import Settings
@@ -28,11 +24,17 @@ _DEPTH_WAIT = 0.02  # s that an image waits for its depth
 
 
 class Refused(InputError):
-    """A frame that cannot be used. `reason` is a short name to count by; the message is for people."""
+    """A frame that cannot be used. The message is for people.
 
-    def __init__(self, reason: str, message: str) -> None:
+    Attributes:
+        reason: a short name to count by.
+        missing: whether no message of a kind that is needed has come yet, as is common while topics find each other.
+    """
+
+    def __init__(self, reason: str, message: str, *, missing: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        self.missing = missing
 
 
 @contextmanager
@@ -51,7 +53,7 @@ class FrameAssembler:
 
     Attributes:
         camera_info: the latest CameraInfo message, or None.
-        exposures: s by the image's header stamp.
+        exposures: s by the image's header stamp, and by camera where several share the topic.
         depths: depth messages by header stamp.
         exposure_watch: notices exposures that do not move.
         exposure_origin: where the last frame's exposure came from: "topic", "parameter" or "estimate".
@@ -60,8 +62,9 @@ class FrameAssembler:
         rate_hint_found: whether the last frame had one.
     """
 
-    def __init__(self) -> None:
-        self.camera_info: Any = None
+    def __init__(self, camera_info: Any = None) -> None:
+        self.camera_info = camera_info
+        self._window = IntensityWindow()
         self.exposures: StampCache[float] = StampCache(depth=64, tolerance=0.001)
         self.depths: StampCache[Any] = StampCache(depth=8, tolerance=0.02)
         self.exposure_watch = ExposureWatch()
@@ -85,13 +88,15 @@ class FrameAssembler:
         if stamp <= 0:
             raise Refused("stamp", f"image stamp is {stamp} ns; it must be positive (is the driver's clock running?)")
         if self.camera_info is None:
-            raise Refused("camera_info", "no camera_info has arrived: remap the topic camera_info to this camera's")
+            text = "no camera_info has arrived: remap the topic camera_info to this camera's"
+            raise Refused("camera_info", text, missing=True)
         with refusing("camera_info"):
             camera = camera_from_info(self.camera_info)
         with refusing("exposure"):
-            exposure = self._exposure(stamp, settings)
+            exposure = self._exposure(stamp, message, settings)
         with refusing("image"):
-            image = (decode_compressed if settings.image_transport == "compressed" else decode_image)(message, colour)
+            decode = decode_compressed if settings.image_transport == "compressed" else decode_image
+            image = decode(message, colour, self._window)
         with refusing("depth"):
             depth = self._depth(stamp, settings)
         if self.exposure_origin == "topic" and exposure is not None:
@@ -100,22 +105,24 @@ class FrameAssembler:
             shutter = Shutter(exposure, settings.stamp_reference, settings.readout_time)
             return Frame(image, stamp, camera, shutter, depth, self._rate_hint(stamp, settings))
 
-    def _exposure(self, stamp: int, settings: Settings) -> float | None:
+    def _exposure(self, stamp: int, message: Any, settings: Settings) -> float | None:
         if settings.exposure_source == ExposureSource.ESTIMATE:
             self.exposure_origin = "estimate"
             return settings.exposure_time or None
         exposure = None
         if settings.exposure_source in EXPOSURE_TOPICS:
-            exposure = self.exposures.find(stamp, _EXPOSURE_WAIT)
+            # All cameras of camera_ros report on one topic, with the very headers of their images.
+            shared = settings.exposure_source == ExposureSource.CAMERA_ROS
+            camera = message.header.frame_id if shared else ""
+            exposure = self.exposures.find(stamp, _EXPOSURE_WAIT, camera=camera, exact=shared)
         self.exposure_origin = "parameter" if exposure is None else "topic"
         if exposure is None:
             exposure = settings.exposure_time
             if exposure == 0:
                 by_topic = settings.exposure_source in EXPOSURE_TOPICS
                 missing = "no exposure with this image's header stamp, and " if by_topic else ""
-                raise InputError(
-                    f"{missing}the parameter exposure_time is not set: no velocity without an exposure time"
-                )
+                text = f"{missing}the parameter exposure_time is not set: no velocity without an exposure time"
+                raise Refused("exposure", text, missing=by_topic and self.exposures.empty)
         check_exposure(exposure)
         return exposure
 

@@ -23,7 +23,7 @@ def imu_message(estimate: MotionEstimate, frame_id: str) -> Imu:
     message.orientation_covariance[0] = _UNKNOWN
     message.linear_acceleration_covariance[0] = _UNKNOWN
     _fill(message.angular_velocity, estimate.velocity.angular)
-    message.angular_velocity_covariance = estimate.velocity.covariance[3:, 3:].ravel()
+    message.angular_velocity_covariance = _symmetric(estimate.velocity.covariance)[3:, 3:].ravel()
     return message
 
 
@@ -32,7 +32,7 @@ def twist_message(estimate: MotionEstimate, frame_id: str) -> TwistWithCovarianc
     message = TwistWithCovarianceStamped(header=_header(estimate.stamp, frame_id))
     _fill(message.twist.twist.linear, estimate.velocity.linear)
     _fill(message.twist.twist.angular, estimate.velocity.angular)
-    message.twist.covariance = estimate.velocity.covariance.ravel()
+    message.twist.covariance = _symmetric(estimate.velocity.covariance).ravel()
     return message
 
 
@@ -49,13 +49,24 @@ def image_message(bgr: np.ndarray, stamp: int, frame_id: str) -> Image:
 def diagnostics_message(report: Report, name: str, hardware_id: str, now: Time) -> DiagnosticArray:
     """Make a DiagnosticArray with one status of a report."""
     status = DiagnosticStatus(
-        level=DiagnosticStatus.WARN if report.warning else DiagnosticStatus.OK,
+        level=_level(report),
         name=name,
         message=report.message,
         hardware_id=hardware_id,
         values=[KeyValue(key=key, value=value) for key, value in report.values.items()],
     )
     return DiagnosticArray(header=Header(stamp=now), status=[status])
+
+
+def _level(report: Report) -> bytes:
+    if report.error:
+        return DiagnosticStatus.ERROR
+    return DiagnosticStatus.WARN if report.warning else DiagnosticStatus.OK
+
+
+def _symmetric(covariance: np.ndarray) -> np.ndarray:
+    """Make a covariance equal to its transpose to the last bit, as some filters demand."""
+    return (covariance + covariance.T) / 2
 
 
 def _header(stamp: int, frame_id: str) -> Header:

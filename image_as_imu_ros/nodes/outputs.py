@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image, Imu
 
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.evaluation.overlay import draw_overlay
+from image_as_imu_ros.nodes.frames import Refused
 from image_as_imu_ros.nodes.message_conversion import image_message, imu_message, twist_message
 
 _RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -45,7 +46,16 @@ class Outputs:
             node.destroy_lifecycle_publisher(getattr(self, publisher.name))
 
     def publish(self, estimate: MotionEstimate, frame_id: str) -> None:
-        """Publish a velocity as Imu and Twist."""
+        """Publish a velocity as Imu and Twist.
+
+        Raises:
+            Refused: a number in it is not finite, or a variance not positive.
+        """
+        velocity = estimate.velocity
+        if not (np.isfinite(velocity.vector).all() and np.isfinite(velocity.covariance).all()):
+            raise Refused("estimate", "its velocity or covariance is not finite")
+        if np.diag(velocity.covariance).min() <= 0:
+            raise Refused("estimate", "a variance of its velocity is not positive")
         self.imu.publish(imu_message(estimate, frame_id))
         self.twist.publish(twist_message(estimate, frame_id))
 

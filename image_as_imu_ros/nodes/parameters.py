@@ -67,6 +67,9 @@ class Settings(EstimatorConfig, EngineConfig):
         "the camera's x (right), y (down), z (forward) in that sensor's axes; "
         "-y,-z,x: a camera that looks forward, on a base whose x is forward and z up",
     )
+    frame_id: str = setting(
+        "", "the camera's optical frame, for the headers of what is published; empty: as the images say"
+    )
     publish_unresolved: bool = setting(False, "publish also where the sign of motion is not known")
     diagnostics_period: float = setting(1.0, "between two diagnostics messages, s", limits=(0.1, 60.0), read_only=True)
     autostart: bool = setting(

@@ -21,7 +21,8 @@ def logging_errors(transition: Transition[N]) -> Transition[N]:
         try:
             return transition(node, state)
         except Exception:
-            node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
+            if node.context.ok():  # else it was interrupted
+                node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
             return TransitionCallbackReturn.ERROR
 
     return logged

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.nodes.engine_log import engines_log_to
 from image_as_imu_ros.nodes.outputs import serialise_once
+from image_as_imu_ros.nodes.parameters import Settings
+
+
+def load_estimator(model: str | Path, settings: Settings, logger: RcutilsLogger) -> MotionEstimator:
+    """Load a model file as the parameters say; the engines log to the node's log meanwhile.
+
+    Raises:
+        InputError: the model or the engine cannot be used here.
+    """
+    with engines_log_to(logger):
+        return MotionEstimator.from_model(
+            model,
+            settings.estimator,
+            engine=settings.engine,
+            threads=settings.threads,
+            precision=settings.precision,
+            dla_core=settings.dla_core,
+        )
 
 
 def warm_up(estimator: MotionEstimator) -> None:

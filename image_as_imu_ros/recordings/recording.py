@@ -15,15 +15,10 @@ from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.messages.camera_info import camera_from_info
+from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
-from image_as_imu_ros.messages.images import (
-    camera_from_info,
-    decode_compressed,
-    decode_compressed_depth,
-    decode_depth,
-    decode_image,
-    stamp_to_nanoseconds,
-)
+from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"

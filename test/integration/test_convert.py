@@ -18,7 +18,7 @@ from image_as_imu_ros.datasets.capture import mean_blur
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.axes import rotation_of_axes
-from image_as_imu_ros.messages.images import camera_from_info
+from image_as_imu_ros.messages.camera_info import camera_from_info
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
 

@@ -30,11 +30,7 @@ LAUNCH_MODULES = (
     "launch_ros",
     "launch_ros.actions",
     "launch_ros.event_handlers",
-    "launch_ros.events",
-    "launch_ros.events.lifecycle",
     "launch_ros.parameter_descriptions",
-    "lifecycle_msgs",
-    "lifecycle_msgs.msg",
 )
 
 
@@ -62,25 +58,53 @@ def test_launch_file_loads(name):
 def test_every_launch_argument_is_forwarded(stand_ins):
     namespace = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))
     namespace["generate_launch_description"]()
-    namespace["active_node"](MagicMock())
+    parameters = {parameter.name for parameter in settings_of(Settings)} - {"autostart"}
+    namespace["active_node"](MagicMock(), [*parameters])
 
     declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
-    parameters = {parameter.name for parameter in settings_of(Settings)} - {"autostart"}
     others = {"namespace", "params_file", "use_sim_time", "ekf", "ekf_params_file"}
     assert declared == TOPICS | parameters | others
     assert first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration) == declared
 
     node = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs
-    _, given, _ = node["parameters"]
+    _, given, autostart, _ = node["parameters"]
     assert given.keys() == parameters
+    assert autostart == {"autostart": True}
     assert {topic for topic, _ in node["remappings"]} == TOPICS
 
 
 def test_arguments_that_are_not_given_leave_the_parameter_file_alone(stand_ins):
-    stand_ins["launch.substitutions"].LaunchConfiguration.return_value.perform.return_value = ""
-    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["active_node"](MagicMock())
-    _, given, _ = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs["parameters"]
-    assert given == {}
+    namespace = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))
+    given = ["rubbish"]
+    namespace["take_note"](MagicMock(launch_configurations={"measurement": "single", "image": "/camera/image"}), given)
+    namespace["active_node"](MagicMock(), given)
+    _, parameters, _, _ = stand_ins["launch_ros.actions"].LifecycleNode.call_args.kwargs["parameters"]
+    assert parameters.keys() == {"measurement"}
+
+
+def test_arguments_are_declared_with_defaults_choices_and_limits(stand_ins):
+    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["generate_launch_description"]()
+    calls = stand_ins["launch.actions"].DeclareLaunchArgument.call_args_list
+    declared = {call.args[0]: call.kwargs for call in calls}
+    assert declared["measurement"]["default_value"] == "auto"
+    assert declared["measurement"]["choices"] == ("single", "aligned", "auto")
+    assert declared["exposure_time"]["default_value"] == "0.0"
+    assert declared["exposure_time"]["choices"] is None
+    assert declared["exposure_time"]["description"].endswith("(0 to 1)")
+    assert declared["publish_unresolved"]["default_value"] == "false"
+
+
+@pytest.mark.parametrize(("code", "shutting_down", "ends"), [(0, False, 1), (2, True, 0), (-2, True, 0)])
+def test_a_process_that_ends_by_itself_ends_the_launch(stand_ins, code, shutting_down, ends):
+    launch_file = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))
+    handler = launch_file["ends_the_launch"]("blur_imu_node")
+    assert len(handler(MagicMock(returncode=code), MagicMock(is_shutdown=shutting_down))) == ends
+
+
+def test_a_process_that_fails_makes_the_launch_fail(stand_ins):
+    handler = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["ends_the_launch"]("ekf_node")
+    with pytest.raises(RuntimeError, match="ekf_node ended with code 2"):
+        handler(MagicMock(returncode=2), MagicMock(is_shutdown=False))
 
 
 @pytest.mark.parametrize(("environment", "variables"), [({}, 2), ({"FASTDDS_DEFAULT_PROFILES_FILE": "mine"}, 0)])
@@ -93,6 +117,12 @@ def test_replay_declares_and_uses_its_arguments(stand_ins):
     runpy.run_path(str(REPOSITORY / "launch" / "replay.launch.py"))["generate_launch_description"]()
     declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
     assert declared == {"bag", "rate"} == first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration)
+
+
+def test_the_recording_starts_once_when_the_node_says_that_it_is_active(stand_ins):
+    handler = runpy.run_path(str(REPOSITORY / "launch" / "replay.launch.py"))["starts_when_active"]("play")
+    lines = (b"configured", b"[INFO] active: listening to /image", b"[INFO] active: listening to /image")
+    assert [handler(MagicMock(text=line)) for line in lines] == [[], ["play"], []]
 
 
 def test_the_ekf_launch_file_is_the_other_one_with_the_filter(stand_ins):
@@ -122,9 +152,21 @@ def test_the_systemd_unit_gives_arguments_that_the_launch_file_declares(stand_in
 
 
 def test_ekf_fuses_angular_velocity_once():
-    parameters = yaml.safe_load((REPOSITORY / "config" / "ekf.yaml").read_text())["ekf_filter_node"]["ros__parameters"]
-    fused = {name: [i for i, on in enumerate(parameters[f"{name}_config"]) if on] for name in ("imu0", "twist0")}
-    assert fused == {"imu0": [9, 10, 11], "twist0": [6, 7, 8]}  # vroll, vpitch, vyaw; vx, vy, vz
-    assert (parameters["imu0"], parameters["twist0"]) == ("imu/data_raw", "twist")
+    parameters = yaml.safe_load((REPOSITORY / "config" / "ekf.yaml").read_text())["/**"]["ros__parameters"]
+    assert parameters["imu0"] == "imu/data_raw"
+    assert [i for i, on in enumerate(parameters["imu0_config"]) if on] == [9, 10, 11]  # vroll, vpitch, vyaw
     assert not parameters["two_d_mode"]
-    assert len(parameters["process_noise_covariance"]) == 15 * 15
+    assert "reset_on_time_jump" not in parameters  # does nothing in ROS 2
+    for name in ("process_noise_covariance", "initial_estimate_covariance"):
+        assert len(parameters[name]) == 15 * 15
+
+
+def test_ekf_fuses_v_only_where_it_is_measured():
+    """The lines for a measured depth image are there, commented out, and right when the comment signs are gone."""
+    text = (REPOSITORY / "config" / "ekf.yaml").read_text()
+    assert "twist0" not in yaml.safe_load(text)["/**"]["ros__parameters"]
+    lines = re.sub(r"^    # (?=twist0)", "    ", text, flags=re.MULTILINE)
+    parameters = yaml.safe_load(lines)["/**"]["ros__parameters"]
+    assert parameters["twist0"] == "twist"
+    assert [i for i, on in enumerate(parameters["twist0_config"]) if on] == [6, 7, 8]  # vx, vy, vz
+    assert len(parameters["twist0_config"]) == 15

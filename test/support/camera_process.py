@@ -51,13 +51,13 @@ def node_process(*parameters: str, namespace: str = "/"):
 class CameraWithEars:
     """Publishes images of a camera that pans, and collects what the node publishes."""
 
-    def __init__(self, image_type: type = Image, namespace: str = "/") -> None:
+    def __init__(self, image_type: type = Image, namespace: str = "/", exposure_type: type = PointStamped) -> None:
         self.node = rclpy.create_node("camera_with_ears", namespace=namespace)
         self._node_name = f"{namespace}/blur_imu_node".lstrip("/")
         self.images = self.node.create_publisher(image_type, "image", 10)
         self.infos = self.node.create_publisher(CameraInfo, "camera_info", 10)
         self.depths = self.node.create_publisher(Image, "depth", 10)
-        self.exposures = self.node.create_publisher(PointStamped, "exposure", 10)
+        self.exposures = self.node.create_publisher(exposure_type, "exposure", 10)
         self.imus: dict[int, Imu] = {}
         self.twists: dict[int, TwistWithCovarianceStamped] = {}
         self.diagnostics: list = []
@@ -87,8 +87,12 @@ class CameraWithEars:
 
     @property
     def node_says(self) -> str:
-        """The message of the node's latest diagnostics."""
-        return self.diagnostics[-1].message if self.diagnostics else "nothing"
+        """The message of the node's latest diagnostics, and what it has counted."""
+        if not self.diagnostics:
+            return "nothing"
+        last = self.diagnostics[-1]
+        counts = ", ".join(f"{entry.key} {entry.value}" for entry in last.values if entry.value.isdigit())
+        return f"{last.message} ({counts})"
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
         deadline = time.monotonic() + PATIENCE

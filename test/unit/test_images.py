@@ -14,18 +14,16 @@ from hypothesis import strategies as st
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.messages.images import (
-    camera_from_info,
-    decode_compressed,
-    decode_compressed_depth,
-    decode_depth,
-    decode_image,
-    stamp_to_nanoseconds,
-)
+from image_as_imu_ros.messages.camera_info import camera_from_info, camera_info_problems
+from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
+from image_as_imu_ros.messages.image_files import stored_size
+from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
+from image_as_imu_ros.messages.intensity import IntensityWindow
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 GRAY = cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY)
 ALPHA = np.full((6, 8, 1), 77, np.uint8)
+SCENE = np.random.default_rng(1).random((120, 160))
 SMOOTH = cv2.resize(RGB, (64, 48), interpolation=cv2.INTER_CUBIC)
 
 
@@ -51,6 +49,7 @@ def compressed(pixels: np.ndarray, extension: str, name: str = "") -> SimpleName
         ("8UC3", RGB[..., ::-1]),
         ("rgba8", np.concatenate([RGB, ALPHA], axis=2)),
         ("bgra8", np.concatenate([RGB[..., ::-1], ALPHA], axis=2)),
+        ("8UC4", np.concatenate([RGB[..., ::-1], ALPHA], axis=2)),
     ],
 )
 def test_colour_encodings(encoding, pixels, padding):
@@ -70,10 +69,39 @@ def test_mono_is_a_view_of_the_message(encoding):
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_16_bit_mono_uses_all_of_8_bits_whatever_the_sensor_fills(bits, order):
+def test_16_bit_mono_keeps_its_contrast_whatever_the_sensor_fills(bits, order):
     pixels = (np.arange(48, dtype=np.uint16).reshape(6, 8) << (bits - 8)) + ((1 << bits) - (48 << (bits - 8)))
     decoded = decode_image(image(pixels.astype(order + "u2"), "mono16", 2, is_bigendian=order == ">"))
-    np.testing.assert_array_equal(decoded, np.arange(208, 256).reshape(6, 8))
+    steps = np.diff(decoded.ravel().astype(int))
+    assert steps.min() >= 1
+    assert np.ptp(steps) <= 1
+
+
+def test_thermal_counts_above_an_offset_keep_every_level():
+    """A hundred counts from 7000 on, as a thermal camera gives them, with a dead and a hot pixel."""
+    scene = (7000 + 100 * SCENE).astype(np.uint16)
+    scene[0, 0], scene[5, 5] = 0, 65535
+    decoded = decode_image(image(scene, "mono16"))
+    assert 90 <= np.ptp(decoded[8:]) <= 101
+    np.testing.assert_array_equal(np.diff(decoded[8:].astype(int)), np.diff(scene[8:].astype(int), axis=1))
+
+
+def test_a_hot_pixel_does_not_take_the_contrast_of_a_dim_image():
+    scene = (20 + 1000 * SCENE).astype(np.uint16)
+    clean = decode_image(image(scene, "mono16")).astype(int)
+    scene[40, 50] = 65535
+    hot = decode_image(image(scene, "mono16")).astype(int)
+    assert np.ptp(clean) > 180
+    assert np.abs(np.delete((hot - clean).ravel(), 40 * 160 + 50)).max() <= 1
+
+
+def test_the_window_of_counts_moves_slowly_but_follows_a_jump_at_once():
+    window = IntensityWindow()
+    first = window.to_8_bit((7000 + 400 * SCENE).astype(np.uint16)).astype(int)
+    warmer = window.to_8_bit((7004 + 400 * SCENE).astype(np.uint16)).astype(int)
+    assert 1 <= np.median(warmer - first) <= 3  # a change of the scene stays one
+    recalibrated = window.to_8_bit((9000 + 400 * SCENE).astype(np.uint16))
+    assert np.ptp(recalibrated) > 180
 
 
 def test_a_dark_16_bit_image_is_not_brightened():
@@ -97,6 +125,95 @@ def test_sizes_that_do_not_fit_are_refused(changes, says):
         decode_image(image(RGB, "rgb8", **changes))
 
 
+@pytest.mark.parametrize("encoding", ["rgb16", "bgr16"])
+def test_16_bit_colour(encoding):
+    pixels = 40 * cv2.resize(RGB, (160, 120), interpolation=cv2.INTER_NEAREST).astype(np.uint16)
+    decoded = decode_image(image(pixels if encoding == "rgb16" else pixels[..., ::-1], encoding, padding=6), "rgb")
+    assert np.corrcoef(decoded.ravel(), pixels.ravel())[0, 1] > 0.999
+    assert decoded.dtype == np.uint8
+    assert decode_image(image(pixels, encoding)).shape == (120, 160)
+
+
+def mosaic(rgb: np.ndarray, pattern: str) -> np.ndarray:
+    """Keep of each pixel the colour that a sensor with this pattern has there."""
+    kept = np.empty(rgb.shape[:2], rgb.dtype)
+    for place, letter in enumerate(pattern):
+        rows, columns = slice(place // 2, None, 2), slice(place % 2, None, 2)
+        kept[rows, columns] = rgb[rows, columns, "rgb".index(letter)]
+    return kept
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_bayer_patterns(pattern, bits):
+    """Three plain colours side by side are found again away from their borders."""
+    colours = np.repeat(np.array([[[200, 20, 40], [30, 180, 60], [10, 90, 220]]], np.uint8), 20, axis=1)
+    scene = np.repeat(colours, 40, axis=0)
+    raw = mosaic(scene, pattern).astype("u1" if bits == 8 else "u2")
+    message = image(raw, f"bayer_{pattern}{bits}", padding=4)
+    np.testing.assert_array_equal(decode_image(message, "rgb")[20, 10::20], colours[0, 10::20])
+    luminance = cv2.cvtColor(scene, cv2.COLOR_RGB2GRAY)[20, 10::20].astype(int)
+    assert np.abs(decode_image(message)[20, 10::20] - luminance).max() <= 2
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg"])
+def test_a_compressed_mosaic_is_a_mosaic_still(extension):
+    colours = np.repeat(np.array([[[200, 20, 40], [30, 180, 60], [10, 90, 220]]], np.uint8), 20, axis=1)
+    raw = mosaic(np.repeat(colours, 40, axis=0), "grbg")
+    message = compressed(raw, extension, f"bayer_grbg8; {extension[1:]} compressed ")
+    decoded = decode_compressed(message, "rgb")[20, 10::20].astype(int)
+    assert np.abs(decoded - colours[0, 10::20]).max() <= (0 if extension == ".png" else 25)
+    assert decode_compressed(message).std() < 60 < raw.std()
+    converted = compressed(SMOOTH, extension, "bayer_grbg8; jpeg compressed bgr8")
+    assert decode_compressed(converted, "rgb").shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
+def test_packed_yuv(encoding):
+    luminance, blue, red = 120, 90, 200
+    pixel = {"y": luminance, "u": blue, "v": red}
+    order = "uyvy" if encoding in ("yuv422", "uyvy") else "yuyv"
+    pixels = np.tile(np.array([pixel[letter] for letter in order], np.uint8).reshape(1, 2, 2), (6, 4, 1))
+    message = image(pixels, encoding, padding=2)
+    assert (decode_image(message) == luminance).all()
+    expected = (1.164 * 104 + 1.596 * 72, 121 + 0.391 * 38 - 0.813 * 72, 121 - 2.018 * 38)  # ITU-R BT.601
+    assert tuple(decode_image(message, "rgb")[3, 3].astype(int)) == pytest.approx(expected, abs=2)
+
+
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_luminance_with_half_rows_of_colour(encoding):
+    blue, red = 90, 200
+    colours = np.tile(np.array([blue, red] if encoding == "nv12" else [red, blue], np.uint8), (3, 4))
+    message = image(np.vstack([GRAY, colours]), encoding, padding=8, height=6)
+    np.testing.assert_array_equal(decode_image(message), GRAY)
+    assert decode_image(message, "rgb").shape == (6, 8, 3)
+    assert decode_image(message, "rgb")[..., 0].mean() > decode_image(message, "rgb")[..., 2].mean()
+    with pytest.raises(InputError, match="truncated"):
+        decode_image(image(GRAY, encoding))
+    with pytest.raises(InputError, match="even sides"):
+        decode_image(image(GRAY, encoding, height=5))
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg"])
+def test_the_size_of_an_image_file_is_read_before_it_is_decoded(extension, monkeypatch):
+    """A few hundred bytes claim 20,000 × 20,000 px, which would be 400 MB."""
+    data = bytearray(cv2.imencode(extension, SMOOTH)[1].tobytes())
+    assert stored_size(memoryview(data)) == (64, 48)
+    at = 16 if extension == ".png" else data.index(b"\xff\xc0") + 5
+    size = struct.pack(">II" if extension == ".png" else ">HH", 20_000, 20_000)
+    data[at : at + len(size)] = size
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(InputError, match="image size is 20000×20000"):
+        decode_compressed(SimpleNamespace(format="", data=bytes(data)))
+
+
+@given(st.binary(max_size=64), st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b""]))
+def test_no_header_of_a_file_is_read_beyond_its_end(data, beginning):
+    stored_size(memoryview(beginning + data))
+    with suppress(InputError):
+        decode_compressed(SimpleNamespace(format="", data=beginning + data))
+
+
 @given(st.integers(0, 70000), st.integers(0, 70000), st.integers(0, 2**32 - 1), st.binary(max_size=64))
 def test_no_header_reads_beyond_the_data(width, height, step, data):
     message = SimpleNamespace(encoding="bgr8", width=width, height=height, step=step, data=data, is_bigendian=0)
@@ -104,7 +221,7 @@ def test_no_header_reads_beyond_the_data(width, height, step, data):
         assert decode_image(message).nbytes <= len(data)
 
 
-@pytest.mark.parametrize("encoding", ["bayer_rggb8", "yuv422", "", "nonsense"])
+@pytest.mark.parametrize("encoding", ["yuv411", "mono10p", "", "nonsense"])
 def test_other_encodings_without_cv_bridge_are_refused_by_name(encoding, monkeypatch):
     monkeypatch.setattr("image_as_imu_ros.messages.images._cv_bridge_fault", lambda: "No module named 'cv_bridge'")
     with pytest.raises(InputError, match=f"'{encoding}' needs cv_bridge"):
@@ -134,8 +251,10 @@ def test_compressed_jpeg_is_close():
     assert np.abs(decode_compressed(message) - gray).mean() < 5
 
 
-def test_compressed_12_bit_png_uses_all_of_8_bits():
-    assert decode_compressed(compressed(GRAY.astype(np.uint16) << 4, ".png")).tolist() == GRAY.tolist()
+def test_a_compressed_12_bit_png_uses_most_of_8_bits():
+    decoded = decode_compressed(compressed(GRAY.astype(np.uint16) << 4, ".png"))
+    assert np.corrcoef(decoded.ravel(), GRAY.ravel())[0, 1] > 0.999
+    assert np.ptp(decoded) > 180
 
 
 def test_zeros_after_the_end_of_a_jpeg_do_not_matter():
@@ -247,6 +366,45 @@ def test_region_of_interest_and_binning():
 def test_unusable_camera_info_is_refused(changes, says):
     with pytest.raises(InputError, match=says):
         camera_from_info(info(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"k": [0.8, 0, 0.5, 0, 1.1, 0.5, 0, 0, 1]}, "cannot be px of a 640×480 image"),
+        ({"k": [4.15, 0, 320, 0, 4.15, 240, 0, 0, 1]}, "normalised\\? mm\\?"),
+        ({"k": [500.0, 0, 0, 0, 510.0, 0, 0, 0, 1]}, "principal point is cx=0, cy=0"),
+    ],
+)
+def test_intrinsics_that_are_not_px_are_refused(changes, says):
+    with pytest.raises(InputError, match=says):
+        camera_from_info(info(**changes))
+
+
+def test_a_fisheye_with_a_zero_too_many_is_the_model_that_it_means():
+    """The T265 publishes equidistant with five coefficients, other drivers call the model fisheye."""
+    lens = (0.01, -0.02, 0.003, -0.0004)
+    for changes in (
+        {"distortion_model": "equidistant", "d": [*lens, 0.0]},
+        {"distortion_model": "fisheye", "d": [*lens]},
+    ):
+        camera = camera_from_info(info(**changes))
+        assert (camera.distortion_model, camera.distortion) == ("equidistant", lens)
+    assert camera_from_info(info(distortion_model="none", d=[0.0] * 5)).distortion_model == ""
+    with pytest.raises(InputError, match="equidistant takes 4 coefficients, got 5"):
+        camera_from_info(info(distortion_model="equidistant", d=[*lens, 0.1]))
+
+
+def test_what_is_odd_but_possible_is_warned_of():
+    lens = {"distortion_model": "plumb_bob", "d": [0.1, -0.2, 0.0, 0.0]}
+    assert camera_info_problems(info(**lens), "/camera/image_raw") == []
+    assert camera_info_problems(info(), "/camera/image_rect") == []
+    for topic in ("/camera/image_rect_color", "/camera/image_rect/compressed", "/zed/rgb/color/rect/image"):
+        [rectified] = camera_info_problems(info(**lens), topic)
+        assert "taken off twice" in rectified
+    assert camera_info_problems(info(**lens), "/direct/image_raw") == []
+    [outside] = camera_info_problems(info(k=[500.0, 0, 900, 0, 510.0, 240, 0, 0, 1]), "/camera/image_raw")
+    assert "(900, 240) is outside the 640×480 image" in outside
 
 
 def test_stamps():

@@ -1,0 +1,66 @@
+"""sensor_msgs/CameraInfo → Camera, and what in it cannot be right. Works on rclpy's messages and rosbags' alike."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import Camera
+
+
+def camera_from_info(message: Any) -> Camera:
+    """Read from a sensor_msgs/CameraInfo the camera of its images, binning and region of interest applied.
+
+    Raises:
+        InputError: not calibrated, not finite, not in px, an unknown lens model, or a region outside the sensor.
+    """
+    k = message.k if hasattr(message, "k") else message.K
+    d = message.d if hasattr(message, "d") else message.D
+    camera = Camera(
+        width=int(message.width),
+        height=int(message.height),
+        fx=float(k[0]),
+        fy=float(k[4]),
+        cx=float(k[2]),
+        cy=float(k[5]),
+        distortion_model=message.distortion_model,
+        distortion=tuple(map(float, d)),
+    )
+    if camera.cx == camera.cy == 0:
+        raise InputError(
+            "camera_info's principal point is cx=0, cy=0, the corner of the image: K was not filled in completely; "
+            f"without a calibration write the middle, {(camera.width - 1) / 2:g} and {(camera.height - 1) / 2:g}"
+        )
+    roi = message.roi
+    width, height = int(roi.width) or camera.width, int(roi.height) or camera.height
+    left, top = int(roi.x_offset), int(roi.y_offset)
+    if left + width > camera.width or top + height > camera.height:
+        raise InputError(
+            f"camera_info's region of interest, {width}×{height} at ({left}, {top}), "
+            f"is not inside its {camera.width}×{camera.height} image"
+        )
+    binned_width, binned_height = width // max(1, message.binning_x), height // max(1, message.binning_y)
+    used_width, used_height = binned_width * max(1, message.binning_x), binned_height * max(1, message.binning_y)
+    return camera.crop(left, top, used_width, used_height).resize(binned_width, binned_height)
+
+
+def camera_info_problems(message: Any, image_topic: str) -> list[str]:
+    """List what is odd in a CameraInfo that `camera_from_info` takes.
+
+    Args:
+        image_topic: name of the topic that the images come on.
+    """
+    camera = camera_from_info(message)
+    problems = []
+    if not (0 <= camera.cx < camera.width and 0 <= camera.cy < camera.height):
+        problems.append(
+            f"camera_info's principal point ({camera.cx:g}, {camera.cy:g}) is outside the {camera.width}×"
+            f"{camera.height} image: is it the calibration of this stream, at this size?"
+        )
+    if camera.distortion and re.search("[/_]rect", image_topic):
+        problems.append(
+            f"images on {image_topic} are rectified by their name, but camera_info has lens distortion D, which would "
+            "be taken off twice: use the raw images, or a camera_info with the rectified K and D = 0"
+        )
+    return problems

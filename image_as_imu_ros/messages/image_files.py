@@ -1,0 +1,63 @@
+"""Image files in memory, as CompressedImage carries them → arrays."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry.camera import MAX_SIDE
+
+# Markers of the segment that holds a JPEG's size, start of frame (ITU T.81, table B.1).
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+
+def decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
+    """Decode an image file in memory to an array as OpenCV gives it, BGR if coloured.
+
+    Args:
+        name: of the format, for messages.
+        flags: OpenCV's IMREAD flags.
+
+    Raises:
+        InputError: the data are damaged, too large, or in a format that OpenCV cannot read.
+    """
+    _check_size(stored_size(data))
+    # OpenCV decodes the rows that are there and fills up the others.
+    tail = bytes(data[-4096:]).rstrip(b"\0")
+    jpeg_is_cut = data[:2] == b"\xff\xd8" and not tail.endswith(b"\xff\xd9")
+    png_is_cut = data[:4] == b"\x89PNG" and b"IEND" not in tail
+    try:
+        image = None if jpeg_is_cut or png_is_cut else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except (cv2.error, ValueError):  # ValueError: no data
+        image = None
+    if image is None or image.dtype not in (np.uint8, np.uint16):
+        cut = " (its end is missing)" if jpeg_is_cut or png_is_cut else ""
+        raise InputError(f"compressed image of {len(data)} bytes, format {name!r}, cannot be decoded{cut}")
+    _check_size((image.shape[1], image.shape[0]))
+    return image
+
+
+def stored_size(data: memoryview) -> tuple[int, int] | None:
+    """Read (width, height), px, from the header of a PNG or JPEG; None where it is in neither.
+
+    A few bytes can claim an image of hundreds of megabytes: the size is read before anything is decoded.
+    """
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    position = 2 if data[:2] == b"\xff\xd8" else len(data)
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif marker in _JPEG_FRAMES:
+            height, width = (int.from_bytes(data[position + i : position + i + 2], "big") for i in (5, 7))
+            return width, height
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return None
+
+
+def _check_size(size: tuple[int, int] | None) -> None:
+    if size is not None and max(size) > MAX_SIDE:
+        raise InputError(f"image size is {size[0]}×{size[1]} px; expected at most {MAX_SIDE} px a side")

@@ -1,0 +1,156 @@
+"""The topics that the node listens to: types, QoS, and what is odd about them in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rclpy.clock import Clock, ClockType  # pyright: ignore[reportPrivateImportUsage]  # Humble has no other place
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.messages.camera_info import camera_info_problems
+from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, exposure_reader
+from image_as_imu_ros.nodes.parameters import Settings
+from image_as_imu_ros.nodes.rate_hint import RateHintType, rate_hint_reader
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+_SEVERAL = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_LATCHED_PERIOD = 0.5  # s between two searches for a publisher that keeps its CameraInfo
+_IMAGES = {"raw": Image, "compressed": CompressedImage}
+
+
+@dataclass(frozen=True)
+class Input:
+    """A topic that the node listens to, by the name that it has before it is remapped."""
+
+    topic: str
+    message_type: type
+    qos: QoSProfile
+
+    @property
+    def type_name(self) -> str:
+        """Name of the type as ROS writes it."""
+        package = self.message_type.__module__.split(".")[0]
+        return f"{package}/msg/{self.message_type.__name__}"
+
+
+def inputs_of(settings: Settings) -> list[Input]:
+    """List the topics that these settings need.
+
+    Raises:
+        InputError: a message type is not installed.
+    """
+    inputs = [
+        Input("image", _IMAGES[settings.image_transport], _NEWEST),
+        Input("camera_info", CameraInfo, _NEWEST),
+    ]
+    if settings.depth_transport != "none":
+        inputs.append(Input("depth", _IMAGES[settings.depth_transport], _NEWEST))
+    if settings.exposure_source in EXPOSURE_TOPICS:
+        message_type, _ = exposure_reader(settings.exposure_source, settings.exposure_unit)
+        inputs.append(Input("exposure", message_type, _SEVERAL))
+    if settings.rate_hint_type != RateHintType.NONE:
+        message_type, _ = rate_hint_reader(settings.rate_hint_type)
+        inputs.append(Input("rate_hint", message_type, _SEVERAL))
+    return inputs
+
+
+class LatchedCameraInfo:
+    """Hears a CameraInfo that was published once, before the node was there, and kept for those who come later.
+
+    It reaches only a subscriber that asks for it (transient local). Such a one does not hear publishers that keep
+    nothing, and makes them log a warning about its QoS: it is created once a publisher is seen that keeps messages.
+    """
+
+    def __init__(self, node: Node, callback: Callable[[Any], None]) -> None:
+        self._node = node
+        self._callback = callback
+        self._subscription: Subscription | None = None
+        self._timer = node.create_timer(_LATCHED_PERIOD, self.subscribe, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.subscribe()
+
+    def subscribe(self) -> None:
+        """Subscribe if there is a publisher that keeps messages."""
+        publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("camera_info"))
+        if any(info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for info in publishers):
+            self._timer.cancel()
+            self._subscription = self._node.create_subscription(CameraInfo, "camera_info", self._callback, _LATCHED)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_timer(self._timer)
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+
+
+def topic_state(node: Node, one: Input) -> str:
+    """Say who publishes on an input's topic, for people who wonder why nothing arrives."""
+    topic = node.resolve_topic_name(one.topic)
+    publishers = node.get_publishers_info_by_topic(topic)
+    others = {info.topic_type for info in publishers if info.topic_type != one.type_name}
+    if not publishers:
+        return f"nobody publishes on {topic}"
+    if others:
+        hint = f" (see {one.topic}_transport)" if one.topic in ("image", "depth") else ""
+        return f"{topic} carries {', '.join(others)}, expected {one.type_name}{hint}"
+    large = one.message_type is Image
+    hint = "; large images need the Fast DDS profile at their sender (docs/node.md)" if large else ""
+    return f"{topic} has {len(publishers)} publisher(s){hint}"
+
+
+def stream_problems(node: Node, settings: Settings, camera_info: CameraInfo | None, frame_id: str | None) -> list[str]:
+    """List what is odd about the images' camera.
+
+    Args:
+        camera_info: the latest. frame_id: of the last image. None where there was none.
+    """
+    problems = []
+    if camera_info is not None:
+        with suppress(InputError):  # that is said where it refuses a frame
+            problems += camera_info_problems(camera_info, node.resolve_topic_name("image"))
+    if frame_id is not None and (problem := frame_id_problem(frame_id, settings.frame_id)):
+        problems.append(problem)
+    return problems
+
+
+def frame_id_problem(frame_id: str, override: str) -> str:
+    """Say what is odd about the images' frame_id; empty where the parameter frame_id gives another, or nothing is."""
+    if override:
+        return ""
+    if not frame_id:
+        return (
+            "the images have an empty frame_id, which robot_localization takes for base_link: set the parameter "
+            "frame_id to the camera's optical frame"
+        )
+    if "optical" not in frame_id:
+        return (
+            f"the images' frame_id, {frame_id!r}, is not an optical frame (z forward, x right, y down) by its name: "
+            "TF would rotate the velocities wrongly if it is another; set the parameter frame_id to the optical frame"
+        )
+    return ""
+
+
+def describe_image(message: Image | CompressedImage) -> str:
+    """Describe an image message in a few words."""
+    what = (
+        message.format
+        if isinstance(message, CompressedImage)
+        else f"{message.width}×{message.height} {message.encoding}"
+    )
+    return f"{what}, frame {message.header.frame_id!r}"
+
+
+def describe_camera_info(message: CameraInfo) -> str:
+    """Describe a CameraInfo message in a few words."""
+    k = message.k
+    lens = message.distortion_model if any(message.d) else "no distortion"
+    return f"{message.width}×{message.height}, fx={k[0]:g}, fy={k[4]:g}, cx={k[2]:g}, cy={k[5]:g}, {lens}"

@@ -1,0 +1,37 @@
+"""Header stamps that go back: images out of order, and recordings that start again."""
+
+from __future__ import annotations
+
+from image_as_imu_ros.nodes.frames import Refused
+
+_RESTART = 1_000_000_000  # ns; a stamp that goes back by more is a recording that starts again, by less disorder
+
+
+class StampOrder:
+    """Keeps the stamps of what is published increasing until a recording starts again."""
+
+    def __init__(self) -> None:
+        self._image = 0
+        self._published = 0
+
+    def check(self, stamp: int) -> None:
+        """Take in an image's header stamp, ns.
+
+        Raises:
+            Refused: the image is a little older than the one before.
+        """
+        behind = self._image - stamp
+        if 0 < behind < _RESTART:
+            raise Refused(
+                "order", f"the image is {behind / 1e6:.0f} ms older than the one before it: images come out of order"
+            )
+        if behind > 0:
+            self._published = 0
+        self._image = stamp
+
+    def may_publish(self, stamp: int) -> bool:
+        """Tell whether a velocity's stamp, ns, is later than that of the one before; if so, it is now the last one."""
+        later = stamp > self._published
+        if later:
+            self._published = stamp
+        return later

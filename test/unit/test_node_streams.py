@@ -1,0 +1,273 @@
+"""What the node says and does about its streams: silence, order, several cameras, frame ids, exposures."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_node_parts import MS, camera_info, diagnostics, image_message
+
+pytest.importorskip("sensor_msgs.msg")
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.config import Measurement
+from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.velocity import Term, Velocity
+from image_as_imu_ros.messages.exposure import exposure_of_message
+from image_as_imu_ros.nodes import progress as progress_module
+from image_as_imu_ros.nodes.buffers import StampCache
+from image_as_imu_ros.nodes.diagnostics import LastEstimate, Report
+from image_as_imu_ros.nodes.exposure_sources import ExposureWatch, reason_to_hold_back
+from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
+from image_as_imu_ros.nodes.inputs import frame_id_problem, inputs_of
+from image_as_imu_ros.nodes.message_conversion import diagnostics_message, imu_message, twist_message
+from image_as_imu_ros.nodes.outputs import Outputs
+from image_as_imu_ros.nodes.parameters import Settings
+from image_as_imu_ros.nodes.progress import Progress
+from image_as_imu_ros.nodes.stamp_order import StampOrder
+
+
+class Log:
+    """A node that keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def get_logger(self) -> Log:
+        return self
+
+    def info(self, line: str) -> None:
+        self.lines.append(("info", line))
+
+    def warning(self, line: str) -> None:
+        self.lines.append(("warning", line))
+
+    def error(self, line: str) -> None:
+        self.lines.append(("error", line))
+
+
+@pytest.fixture
+def now(monkeypatch) -> SimpleNamespace:
+    """A monotonic time that the test sets."""
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(time, "monotonic", lambda: now.seconds)
+    return now
+
+
+def test_the_first_of_each_kind_is_said_once(now):
+    log = Log()
+    progress = Progress(log)
+    for _ in range(3):
+        progress.first("image", lambda: "640×480 mono8")
+        progress.warn_once("the exposure is 1.8× what the blur shows")
+        progress.warn_once("the exposure is 1.9× what the blur shows")
+    assert log.lines == [
+        ("info", "first image: 640×480 mono8"),
+        ("warning", "the exposure is 1.8× what the blur shows"),
+    ]
+
+
+def test_silence_is_a_warning_then_an_error_and_its_end_is_said(now):
+    log = Log()
+    progress = Progress(log)
+    for _ in range(12):
+        now.seconds += 1
+        progress.check("nobody publishes on /image")
+    assert log.lines == [
+        ("warning", "no velocity for 3 s: nobody publishes on /image"),
+        ("error", "no velocity for 10 s: nobody publishes on /image"),
+    ]
+    assert progress.silent
+    progress.published()
+    assert not progress.silent
+    assert log.lines[2:] == [("info", "velocities are published again")]
+    progress.published()
+    progress.check("")
+    assert len(log.lines) == 3
+
+
+def test_what_is_missing_may_come_in_the_first_seconds(now):
+    progress = Progress(Log())
+    assert progress.starting
+    now.seconds += progress_module.STARTING
+    assert not progress.starting
+
+
+def test_nothing_that_came_before_counts_as_missing():
+    settings = Settings(exposure_source="topic")
+    assembler = FrameAssembler()
+    for give, missing in [
+        (lambda: None, True),
+        (lambda: setattr(assembler, "camera_info", camera_info()), True),
+        (lambda: assembler.exposures.add(1, 0.01), False),
+    ]:
+        give()
+        with pytest.raises(Refused) as refusal:
+            assembler.assemble(image_message(), settings, "gray")
+        assert refusal.value.missing == missing
+
+
+def test_images_a_little_out_of_order_are_refused_and_a_restart_is_not():
+    order = StampOrder()
+    for stamp in (100, 133, 200):
+        order.check((10_000 + stamp) * MS)
+    with pytest.raises(Refused, match="34 ms older than the one before") as refusal:
+        order.check(10_166 * MS)
+    assert refusal.value.reason == "order"
+    order.check(10_233 * MS)
+    order.check(1_000 * MS)
+
+
+def test_published_stamps_increase_until_a_recording_starts_again():
+    order = StampOrder()
+    order.check(10_000 * MS)
+    assert [order.may_publish(stamp * MS) for stamp in (10_000, 9_990, 10_000, 10_001)] == [True, False, False, True]
+    order.check(2_000 * MS)
+    assert order.may_publish(2_000 * MS)
+
+
+def camera_ros_message(frame_id: str, stamp: int, exposure: float) -> SimpleNamespace:
+    message = diagnostics(ExposureTime=str(round(1e6 * exposure)))
+    message.header = SimpleNamespace(frame_id=frame_id, stamp=SimpleNamespace(sec=0, nanosec=stamp))
+    return message
+
+
+@pytest.mark.parametrize("frame_ids", [("left_optical", "right_optical"), ("camera", "camera")])
+def test_of_two_cameras_on_one_topic_each_image_gets_its_own_exposure(frame_ids):
+    """Two camera_ros on /diagnostics, 18.4 and 3 ms; their stamps are half a millisecond apart."""
+    assembler = FrameAssembler()
+    assembler.camera_info = camera_info()
+    settings = Settings(exposure_source="camera_ros")
+    for number in range(1, 40):
+        stamp = number * 33 * MS
+        for frame_id, at, exposure in zip(frame_ids, (stamp, stamp + MS // 2), (0.0184, 0.003), strict=True):
+            message = camera_ros_message(frame_id, at, exposure)
+            value = exposure_of_message("camera_ros", "us", message)
+            assembler.exposures.add(at, value, message.header.frame_id)
+        image = image_message(stamp)
+        image.header.frame_id = frame_ids[0]
+        assert assembler.assemble(image, settings, "gray").shutter.exposure == pytest.approx(0.0184)
+
+
+def test_a_camera_does_not_wait_for_another_ones_value():
+    cache = StampCache(depth=8, tolerance=0.001)
+    cache.add(20 * MS, "left", "left_optical")
+    assert cache.find(20 * MS, camera="right_optical") is None
+    assert cache.find(20 * MS, camera="left_optical") == "left"
+    assert cache.find(20 * MS + 1, camera="left_optical", exact=True) is None
+
+
+@pytest.mark.parametrize("source", ["flir", "depthai"])
+def test_drivers_that_report_microseconds(source):
+    assert exposure_of_message(source, "s", SimpleNamespace(exposure_time=18400)) == pytest.approx(0.0184)
+
+
+@pytest.mark.parametrize(("source", "package"), [("flir", "flir_camera_msgs"), ("depthai", "depthai_ros_msgs")])
+def test_a_message_package_that_is_missing_is_named(source, package):
+    with pytest.raises(InputError, match=f"needs the package {package}, which is not installed"):
+        inputs_of(Settings(exposure_source=source))
+
+
+@pytest.mark.parametrize(
+    ("frame_id", "override", "says"),
+    [
+        ("", "", "empty frame_id, which robot_localization takes for base_link"),
+        ("camera_link", "", "'camera_link', is not an optical frame"),
+        ("camera_color_optical_frame", "", ""),
+        ("", "camera_optical", ""),
+        ("camera_link", "camera_link", ""),
+    ],
+)
+def test_a_frame_id_that_misleads_is_warned_of(frame_id, override, says):
+    problem = frame_id_problem(frame_id, override)
+    assert says in problem
+    assert bool(problem) == bool(says)
+
+
+def estimate_of(measurement: Measurement, given: float, measured: MeasuredExposure | None) -> SimpleNamespace:
+    return SimpleNamespace(measurement=measurement, exposure=given, measured_exposure=measured)
+
+
+@pytest.mark.parametrize(
+    ("measurement", "given", "measured", "held_back"),
+    [
+        (Measurement.SINGLE, 0.003, MeasuredExposure(0.0184, 0.1), True),
+        (Measurement.SINGLE, 0.0184, MeasuredExposure(0.003, 0.1), True),
+        (Measurement.SINGLE, 0.010, MeasuredExposure(0.0184, 0.1), False),  # warned of
+        (Measurement.SINGLE, 0.003, MeasuredExposure(0.0184, 0.8), False),  # not sure
+        (Measurement.SINGLE, 0.003, None, False),
+        (Measurement.ALIGNED, 0.003, MeasuredExposure(0.0184, 0.1), False),  # needs no exposure
+    ],
+)
+def test_velocities_from_blur_are_held_back_when_their_exposure_is_wrong_by_more_than_three(
+    measurement, given, measured, held_back
+):
+    reason = reason_to_hold_back("parameter", estimate_of(measurement, given, measured))
+    assert bool(reason) == held_back
+    assert ("velocities from single frames are held back" in reason) == held_back
+    assert not reason_to_hold_back("estimate", estimate_of(measurement, given, measured))
+
+
+def test_a_stuck_exposure_that_was_put_right_is_forgotten():
+    watch = ExposureWatch()
+    for i in range(200):
+        watch.observe(0.01, 100 + i % 90)
+    assert watch.stuck
+    for _ in range(150):
+        watch.observe(0.01, 120)
+    assert not watch.stuck
+
+
+def test_an_old_estimate_says_nothing_about_now(now):
+    last = LastEstimate(estimate_of(Measurement.SINGLE, 0.01, None))
+    assert last.recent(1.0) is not None
+    now.seconds += 6
+    assert last.recent(1.0) is None
+    assert last.recent(60.0) is not None
+
+
+def test_covariances_are_exactly_symmetric():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(6, 6))
+    covariance = root @ np.diag(rng.random(6)) @ root.T
+    assert (covariance != covariance.T).any()
+    estimate = SimpleNamespace(stamp=1, velocity=Velocity(np.zeros(3), np.zeros(3), {Term.DATA: covariance}))
+    published = np.reshape(twist_message(estimate, "").twist.covariance, (6, 6))
+    np.testing.assert_array_equal(published, published.T)
+    angular = np.reshape(imu_message(estimate, "").angular_velocity_covariance, (3, 3))
+    np.testing.assert_array_equal(angular, angular.T)
+    np.testing.assert_array_equal(angular, published[3:, 3:])
+
+
+@pytest.mark.parametrize("fault", ["nan velocity", "infinite variance", "zero variance", "none"])
+def test_no_velocity_is_published_that_a_filter_cannot_take(fault):
+    covariance, angular = np.eye(6), np.zeros(3)
+    if fault == "nan velocity":
+        angular[1] = np.nan
+    elif fault != "none":
+        covariance[4, 4] = np.inf if fault == "infinite variance" else 0.0
+    published = []
+    publisher = SimpleNamespace(publish=published.append)
+    outputs = Outputs(publisher, publisher, publisher, publisher)
+    estimate = SimpleNamespace(stamp=1, velocity=Velocity(np.zeros(3), angular, {Term.DATA: covariance}))
+    if fault == "none":
+        outputs.publish(estimate, "camera_optical")
+        assert len(published) == 2
+    else:
+        with pytest.raises(Refused, match=r"not finite|not positive"):
+            outputs.publish(estimate, "camera_optical")
+        assert not published
+
+
+@pytest.mark.parametrize(
+    ("warning", "error", "level"),
+    [(False, False, DiagnosticStatus.OK), (True, False, DiagnosticStatus.WARN), (True, True, DiagnosticStatus.ERROR)],
+)
+def test_levels_of_diagnostics(warning, error, level):
+    message = diagnostics_message(Report(warning, "", {}, error), "node", "", Time())
+    assert message.status[0].level == level
