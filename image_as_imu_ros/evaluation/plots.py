@@ -46,7 +46,7 @@ def plot_time_series(samples: Samples, path: str | Path, title: str = "") -> Non
             panel.set_ylabel(f"{symbol}{_AXES[axis]} [{unit}]")
             panel.grid(alpha=0.25)
         grid[-1, column].set_xlabel("time [s]")
-    grid[0, 0].legend(loc="upper right", ncols=4, fontsize="small")
+    grid[0, 0].legend(loc="upper right", ncol=4, fontsize="small")
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
 
@@ -231,13 +231,15 @@ def plot_comparison(comparison: Comparison, path: str | Path, title: str = "") -
     chosen = [answers for answers in comparison.answers if not answers.method.endswith(("centered", "oracle"))]
     colours = {method: f"C{number}" for number, method in enumerate(dict.fromkeys(one.method for one in chosen))}
     figure = Figure(figsize=(15, 7.5), layout="constrained")
-    grid = figure.add_gridspec(3, 2, width_ratios=(1.6, 1))
+    grid = figure.add_gridspec(4, 2, width_ratios=(1.6, 1), height_ratios=(1, 1, 1, 0.3))
     panels = [figure.add_subplot(grid[axis, 0]) for axis in range(3)]
     for axis, panel in enumerate(panels):
         _plot_answers(panel, comparison, chosen, axis, colours)
     panels[-1].set_xlabel("time [s]")
-    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
-    _plot_errors(figure.add_subplot(grid[:, 1]), comparison, chosen, colours)
+    below = figure.add_subplot(grid[3, :])  # Matplotlib before 3.7 has no legends outside
+    below.axis("off")
+    below.legend(*panels[-1].get_legend_handles_labels(), loc="center", ncol=4, fontsize="small")
+    _plot_errors(figure.add_subplot(grid[:3, 1]), comparison, chosen, colours)
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
 

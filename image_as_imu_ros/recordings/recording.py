@@ -1,4 +1,4 @@
-"""Recordings: a rosbag2 (sqlite3 or MCAP), read message after message without a ROS installation."""
+"""Recordings: a rosbag2 (sqlite3 or MCAP) or ROS 1 bag, read message after message without a ROS installation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
@@ -24,6 +22,7 @@ from image_as_imu_ros.messages.images import (
     decode_image,
     stamp_to_nanoseconds,
 )
+from image_as_imu_ros.recordings.storage import Storage
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -107,20 +106,15 @@ class Recording(AbstractContextManager):
         self.path = Path(path)
         if not self.path.exists():
             raise InputError(f"recording {str(path)!r} does not exist")
-        try:
-            # Bags of older distributions carry no message definitions; those of Jazzy have not changed since.
-            self._reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
-            self._reader.open()
-        except Exception as error:  # rosbags lets the errors of its YAML, SQLite and MCAP readers through
-            raise InputError(f"recording {str(path)!r} cannot be read as a rosbag2: {_first_line(error)}") from None
-        self.topics = {connection.topic: connection.msgtype for connection in self._reader.connections}
+        self._storage = Storage(self.path)
+        self.topics = {connection.topic: connection.msgtype for connection in self._storage.connections}
 
     def __exit__(self, *_) -> None:
-        self._reader.close()
+        self._storage.close()
 
     def count(self, topic: str) -> int:
         """Count the messages of a topic."""
-        return sum(connection.msgcount for connection in self._reader.connections if connection.topic == topic)
+        return sum(connection.msgcount for connection in self._storage.connections if connection.topic == topic)
 
     def messages(self, *topics: str) -> Iterator[tuple[str, Any]]:
         """Yield (topic, message) in the order of recording.
@@ -128,14 +122,15 @@ class Recording(AbstractContextManager):
         Raises:
             InputError: a message cannot be read.
         """
-        connections = [connection for connection in self._reader.connections if connection.topic in topics]
+        connections = [connection for connection in self._storage.connections if connection.topic in topics]
         try:
-            for connection, _, data in self._reader.messages(connections) if connections else ():
-                yield connection.topic, self._reader.deserialize(data, connection.msgtype)
-        except GeneratorExit:
+            for connection, message in self._storage.messages(connections):
+                yield connection.topic, message
+        except (GeneratorExit, InputError):
             raise
-        except Exception as error:  # as in __init__, and a damaged message may fail anywhere in its decoding
-            raise InputError(f"recording {str(self.path)!r} is damaged: {_first_line(error)}") from None
+        except Exception as error:  # rosbags lets its readers' errors through, and decoding may fail anywhere
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"recording {str(self.path)!r} is damaged: {reason}") from None
 
     def image_topic(self, name: str | None = None) -> str:
         """Choose the topic of images: `name`, or the only one there is.
@@ -267,6 +262,3 @@ def _nearest(depths: deque, image: Any) -> Any | None:
 def _listed(topics: list[str]) -> str:
     return ", ".join(topics) or "none of its topics"
 
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

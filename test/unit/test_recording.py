@@ -136,11 +136,3 @@ class TestUnreadable:
         (tmp_path / "bag.mcap").write_bytes(b"not a recording")
         with pytest.raises(InputError, match="cannot be read as a rosbag2"):
             Recording(tmp_path / "bag.mcap")
-
-    @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
-    def test_a_truncated_file(self, tmp_path, kept):
-        path = bags.moving_camera(tmp_path / "bag")
-        file = next(path.glob("*.mcap"))
-        file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
-        with pytest.raises(InputError, match=r"cannot be read|is damaged"), Recording(path) as recording:
-            list(recording.messages("/camera/image_raw/compressed"))
