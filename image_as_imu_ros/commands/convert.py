@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from image_as_imu_ros.datasets import video
+from image_as_imu_ros.datasets.gyroscope_file import TIME_UNITS
 from image_as_imu_ros.geometry.camera import Intrinsics
 from image_as_imu_ros.recordings.conversion import (
     DEFAULT_EXPOSURE,
@@ -89,8 +89,13 @@ def _add_common(layout: argparse.ArgumentParser, source: str) -> None:
 
 
 def _add_gyroscope(video_file: argparse.ArgumentParser) -> None:
-    video_file.add_argument("--gyroscope", type=Path, metavar="CSV", help="time, x, y, z per line, rad/s")
-    video_file.add_argument("--time-unit", choices=video.TIME_UNITS, default="s", help="in the CSV (default: s)")
+    video_file.add_argument(
+        "--gyroscope",
+        type=Path,
+        metavar="CSV",
+        help="text file of times and rates, rad/s; columns by their names, else time, x, y, z",
+    )
+    video_file.add_argument("--time-unit", choices=TIME_UNITS, default="s", help="in the CSV (default: s)")
     video_file.add_argument(
         "--offset", type=float, default=0.0, metavar="S", help="gyroscope's time at the first frame (default: 0)"
     )

@@ -10,13 +10,13 @@ import numpy as np
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Gyroscope
 from image_as_imu_ros.datasets.files import ascending, nanoseconds
-from image_as_imu_ros.datasets.video_file import frame_count, video_frames
+from image_as_imu_ros.datasets.gyroscope_file import read_gyroscope
+from image_as_imu_ros.datasets.video_file import duration, frame_count, video_frames
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 
 _START = 1_000_000_000  # ns; stamp of the first frame, for a stamp of 0 means that there is none
 SIZE = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
 def open_capture(
@@ -32,7 +32,7 @@ def open_capture(
 
     Args:
         camera: of the video's frames.
-        gyroscope: CSV with time, x, y, z in its first four columns, rad/s; a line of names may stand above.
+        gyroscope: text file, see `read_gyroscope`.
         rotation: (3, 3) gyroscope → optical frame; None if it is the same.
         time_unit: of the CSV's times.
         offset: the gyroscope's time at the video's first frame, s.
@@ -42,12 +42,11 @@ def open_capture(
     """
     samples = None
     if gyroscope is not None:
-        times, angular = _read_gyroscope(gyroscope)
-        stamps = _START + nanoseconds(times * TIME_UNITS[time_unit] - offset)
+        read = read_gyroscope(gyroscope, time_unit)
+        stamps = _START + nanoseconds(read.times - offset)
+        _check_overlap(gyroscope, read.times - offset, duration(path))
         recorded = stamps > 0  # not long before the video began
-        if recorded.sum() < 2:
-            raise InputError(f"{gyroscope} ends before the video begins: check --offset and --time-unit")
-        angular = angular if rotation is None else angular @ rotation.T
+        angular = read.angular if rotation is None else read.angular @ rotation.T
         samples = Gyroscope(*ascending(stamps[recorded], angular[recorded]))
     return Capture(_Frames(path, camera), frame_count(path), lossless=False, gyroscope=samples)
 
@@ -63,13 +62,10 @@ class _Frames:
             yield CapturedFrame(_START + int(nanoseconds(time - first)), image, self._camera)
 
 
-def _read_gyroscope(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read times (N,) and rates (N, 3)."""
-    try:
-        table = np.genfromtxt(path, delimiter=",", usecols=(0, 1, 2, 3), dtype=np.float64, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a CSV of time, x, y, z: {error}") from None
-    table = table[np.isfinite(table).all(1)]
-    if len(table) < 2:
-        raise InputError(f"{path} has {len(table)} rows of four numbers; at least 2 are needed")
-    return table[:, 0], table[:, 1:]
+def _check_overlap(path: Path, times: np.ndarray, length: float) -> None:
+    """Refuse samples, s since the video began, of which fewer than two lie in its `length` s."""
+    if np.count_nonzero((times >= 0) & (times <= length)) < 2:
+        raise InputError(
+            f"{path} tells nothing of the video: by --offset and --time-unit it goes from {times.min():.6g} to "
+            f"{times.max():.6g} s after the first of its {length:.3g} s"
+        )

@@ -261,4 +261,3 @@ def _nearest(depths: deque, image: Any) -> Any | None:
 
 def _listed(topics: list[str]) -> str:
     return ", ".join(topics) or "none of its topics"
-

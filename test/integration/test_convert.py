@@ -206,7 +206,7 @@ def test_a_gyroscope_that_ran_long_before_the_video_is_cut_and_one_that_ended_be
     with Recording(tmp_path / "recording") as recording:
         assert recording.count("/imu/data_raw") == len(rows) - 1
     late = ["--fx", "192", "--gyroscope", str(gyroscope), "--offset", "100"]
-    with pytest.raises(InputError, match="ends before the video begins"):
+    with pytest.raises(InputError, match="tells nothing of the video"):
         convert(["video", str(video), str(tmp_path / "other"), *late])
 
 

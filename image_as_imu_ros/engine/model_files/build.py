@@ -18,6 +18,7 @@ from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.nvidia import first_line, tensorrt, tensorrt_logger
 from image_as_imu_ros.errors import InputError
 
+
 def build(target: Target, workspace: int | None = None) -> Plan:
     """Build a plan; takes minutes. Needs the GPU's context.
 
@@ -31,9 +32,7 @@ def build(target: Target, workspace: int | None = None) -> Plan:
     started = time.monotonic()
     trt, logger = tensorrt(), tensorrt_logger()
     model, info = _read_model(target)
-    recipe = precision.recipe(
-        target.tensorrt, target.precision, quantised=model.quantised, half=model.half
-    )
+    recipe = precision.recipe(target.tensorrt, target.precision, quantised=model.quantised, half=model.half)
     content = _halved(target) if recipe.halve else target.content
     logger.lines.clear()
     builder = trt.Builder(logger)
