@@ -96,6 +96,8 @@ def print_summary(evaluation: Evaluation, output: Path) -> None:
 
 def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
     figures = evaluation.figures
+    if evaluation.ground_truth_complaint:
+        print(f"WARNING: the ground truth does not fit: {evaluation.ground_truth_complaint}")
     for name, *values in summary(evaluation):
         print(f"{name:<34}" + "".join(f"{value:>26}" for value in values))
     for name, of_one in (("published", figures), *figures["measurements"].items()):

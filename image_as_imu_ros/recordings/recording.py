@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ GROUND_TRUTH_KINDS = (
 GROUND_TRUTH_TYPES = tuple(name for kind in GROUND_TRUTH_KINDS for name in kind)
 
 _DEPTH_TOLERANCE = 20_000_000  # ns between an image and its depth
+_MOST_HELD = 2  # images by which one may be recorded too late
+_LONGEST_DISORDER = 1_000_000_000  # ns by which stamps jump back where a recording starts again
 _MOST_WAITING = 10  # images held back for a depth image that was recorded later
 
 
@@ -193,9 +196,10 @@ class Recording(AbstractContextManager):
         return self._only(found, "exposure", "--exposure-topic") if found else None
 
     def frames(self, image_topic: str, info_topic: str, depth_topic: str | None = None) -> Iterator[CameraMessages]:
-        """Yield images in the order of recording, each with the latest camera_info and the depth image nearest in time.
+        """Yield images, each with the latest camera_info and the depth image nearest in time.
 
-        The first frames, recorded before any camera_info, get the first one.
+        They come in the order of recording, but that a few which were recorded out of order are put right. The first
+        frames, recorded before any camera_info, get the first one.
 
         Raises:
             InputError: the recording is damaged or holds no camera_info.
@@ -203,6 +207,12 @@ class Recording(AbstractContextManager):
         camera_info = next((message for _, message in self.messages(info_topic)), None)
         if camera_info is None:
             raise InputError(f"topic {info_topic!r} has no messages, so the camera's intrinsics are not known")
+        yield from _in_order(self._matched(camera_info, image_topic, info_topic, depth_topic))
+
+    def _matched(
+        self, camera_info: Any, image_topic: str, info_topic: str, depth_topic: str | None
+    ) -> Iterator[CameraMessages]:
+        """As `frames`, in the order of recording."""
         waiting: deque[tuple[Any, Any]] = deque()
         depths: deque[Any] = deque(maxlen=2 * _MOST_WAITING)
         for topic, message in self.messages(image_topic, info_topic, *([depth_topic] if depth_topic else [])):
@@ -245,6 +255,19 @@ def _stream(topic: str) -> str:
     for suffix in ("/compressed", "/compressedDepth"):
         topic = topic.removesuffix(suffix)
     return topic
+
+
+def _in_order(frames: Iterable[CameraMessages]) -> Iterator[CameraMessages]:
+    """Sort frames by stamp, a few of them at a time; where stamps jump back for good, a new sequence begins."""
+    held: list[CameraMessages] = []
+    for frame in frames:
+        if held and frame.stamp < held[-1].stamp - _LONGEST_DISORDER:
+            yield from held
+            held = []
+        insort(held, frame, key=lambda one: one.stamp)
+        if len(held) > _MOST_HELD:
+            yield held.pop(0)
+    yield from held
 
 
 def _passed(depths: deque, image: Any) -> bool:

@@ -68,7 +68,7 @@ class Storage:
             yield connection, decode(data, connection.msgtype)
 
     def _typestore(self, connection: Connection) -> Typestore:
-        """Make the types of a topic: of the definition in the recording or, where that is of no use, the standard one."""
+        """Make the types of a topic: of the recording's definition or, where that is of no use, the standard one."""
         name = connection.msgtype
         try:
             own = get_typestore(Stores.EMPTY)
