@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from image_as_imu_ros.datasets.capture import Gyroscope
+from image_as_imu_ros.datasets.files import ascending, nanoseconds
 from image_as_imu_ros.errors import InputError
 
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_LONG_UNITS = {"nanosec": 1e-9, "microsec": 1e-6, "µs": 1e-6, "millisec": 1e-3}
 
 _FASTEST = 35.0  # rad/s: 2000 °/s, where gyroscopes of phones and cameras saturate
 _GCSV = "GYROFLOW IMU LOG"
@@ -34,14 +37,17 @@ class GyroscopeSamples:
     angular: np.ndarray
 
 
-def read_gyroscope(path: Path, time_unit: str = "s") -> GyroscopeSamples:
+def read_gyroscope(
+    path: Path, time_unit: str = "s", unnamed: tuple[int, int, int, int] = (0, 1, 2, 3)
+) -> GyroscopeSamples:
     """Read a text file of times and rates.
 
     Columns are found by their names; without a line of names they are time, x, y, z. They stand between commas,
     semicolons or tabs; with the latter two a comma may be the decimal point. Rates are rad/s unless a name says °/s.
 
     Args:
-        time_unit: key of TIME_UNITS; a .gcsv says its own.
+        time_unit: key of TIME_UNITS; a .gcsv says its own, and so does a name like "Timestamp[nanosec]".
+        unnamed: columns of time, x, y and z where no names stand above.
 
     Raises:
         InputError: there are fewer than two rows, or not one column for each of time, x, y and z.
@@ -58,15 +64,39 @@ def read_gyroscope(path: Path, time_unit: str = "s") -> GyroscopeSamples:
     delimiter = max(";\t,", key=lines[0].count)
     rows = list(csv.reader(lines, delimiter=delimiter))
     names = [] if _number(rows[0][0], delimiter) is not None else [name.strip() for name in rows.pop(0)]
-    columns = _columns(path, names, time_unit)
+    columns = _columns(path, names, time_unit) if names else list(unnamed)
     values = np.array([[_number(_at(row, i), delimiter) for i in columns] for row in rows], np.float64).reshape(-1, 4)
     values = values[np.isfinite(values).all(1)]
     if len(values) < 2:
         raise InputError(f"{path} has {len(values)} rows of a time and three rates; at least 2 are needed")
-    if names and _normal(names[columns[0]]) == _ELAPSED:
-        scales = (1.0, scales[1])
+    if names:
+        scales = (_scale(names[columns[0]], scales[0]), scales[1])
     samples = GyroscopeSamples(values[:, 0] * scales[0], values[:, 1:] * scales[1])
-    return _in_radians(path, samples, names and names[columns[1]])
+    return _in_radians(path, samples, names[columns[1]] if names else "")
+
+
+def placed(samples: GyroscopeSamples, path: Path, rotation: np.ndarray | None, delay: int, frames: range) -> Gyroscope:
+    """Put samples on the clock of frames and into the camera's axes.
+
+    Args:
+        path: of their file, for the message.
+        rotation: (3, 3) gyroscope → optical frame; None if it is the same.
+        delay: ns that are added to their times.
+        frames: stamps, ns, from the first frame's to the last one's.
+
+    Raises:
+        InputError: fewer than two samples lie between these.
+    """
+    stamps = nanoseconds(samples.times) + delay
+    if np.count_nonzero((stamps >= frames.start) & (stamps <= frames.stop)) < 2:
+        first, last = (float(1e-9 * (stamp - frames.start)) for stamp in (stamps.min(), stamps.max()))
+        raise InputError(
+            f"{path} tells nothing of the frames: by --offset and --time-unit it goes from {first:.6g} to {last:.6g} s "
+            f"after the first, and they last {1e-9 * (frames.stop - frames.start):.3g} s"
+        )
+    recorded = stamps > 0  # not long before the first frame
+    angular = samples.angular if rotation is None else samples.angular @ rotation.T
+    return Gyroscope(*ascending(stamps[recorded], angular[recorded]))
 
 
 def _gcsv(path: Path, lines: list[str]) -> tuple[list[str], tuple[float, float]]:
@@ -92,8 +122,6 @@ def _gcsv(path: Path, lines: list[str]) -> tuple[list[str], tuple[float, float]]
 
 def _columns(path: Path, names: list[str], time_unit: str) -> list[int]:
     """Find the columns of time, x, y, z."""
-    if not names:
-        return [0, 1, 2, 3]
     normal = [_normal(name) for name in names]
     times = [normal.index(time) for time in _TIMES if time in normal]
     if time_unit == "s" and _ELAPSED in normal:
@@ -110,6 +138,14 @@ def _columns(path: Path, names: list[str], time_unit: str) -> list[int]:
             "(or gyro_x …)"
         )
     return [times[0], *(of_axis[0] for of_axis in found)]
+
+
+def _scale(name: str, otherwise: float) -> float:
+    """Find how many s a column's unit is: by its name, or what is said otherwise."""
+    if _normal(name) == _ELAPSED:
+        return 1.0
+    found = re.search(r"[\[(]\s*(nanosec|ns|microsec|us|µs|millisec|ms)\s*[\])]", name.lower())
+    return otherwise if found is None else _LONG_UNITS.get(found.group(1)) or TIME_UNITS[found.group(1)]
 
 
 def _is_rate(prefix: str) -> bool:

@@ -85,7 +85,7 @@ def fit_ground_truth(decided: Samples, ground_truth: GroundTruth, spans: np.ndar
     if not correlation > 0:
         return None
     offset = offset if correlation >= _LEAST_CORRELATION else 0.0
-    before, after = (ground_truth.at(stamps + round(1e9 * shift), spans)[1] for shift in (0.0, offset))
+    before, after = (ground_truth.at(stamps + round(1e9 * added), spans)[1] for added in (0.0, offset))
     known = np.isfinite(before).all(1) & np.isfinite(after).all(1)
     if known.sum() < _FEWEST:
         return None

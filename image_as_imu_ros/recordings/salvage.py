@@ -172,7 +172,7 @@ def _decompressor(compression: str) -> Any:
     if compression != "zstd":
         raise ValueError(f"compression {compression!r} is not known")
     try:
-        from zstandard import ZstdDecompressor as Zstandard  # of rosbags before 0.11
+        from zstandard import ZstdDecompressor as Zstandard  # type: ignore[import-not-found]  # of older rosbags
 
         return Zstandard().decompressobj()
     except ImportError:

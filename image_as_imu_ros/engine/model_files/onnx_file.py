@@ -94,11 +94,11 @@ def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
     """Read a number of variable length: it, and the position behind it."""
-    value, shift = 0, 0
+    value, bits = 0, 0
     while True:
         byte = message[position]
         position += 1
-        value |= (byte & 0x7F) << shift
+        value |= (byte & 0x7F) << bits
         if byte < 0x80:
             return value, position
-        shift += 7
+        bits += 7
