@@ -24,6 +24,7 @@ COMMANDS = {
             "evaluate": "a recording → errors against ground truth, plots, a bag of estimates",
             "benchmark_recordings": "many recordings → one table per sequence and method",
             "convert": "phone captures, videos and data sets → a recording",
+            "calibrate": "camera and gyroscope, recorded together → axes, clock offset, readout time, focal length",
             "estimate_image": "one image → velocity and an image of its streaks",
             "benchmark": "time and memory per stage on this machine",
         }.items()

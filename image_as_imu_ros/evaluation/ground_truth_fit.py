@@ -81,7 +81,7 @@ def fit_ground_truth(decided: Samples, ground_truth: GroundTruth, spans: np.ndar
     stamps, angular, spans = decided.stamps[moving], decided.angular[moving], spans[moving]
     if len(stamps) < _FEWEST:
         return None
-    offset, correlation = _offset(stamps, angular, spans, ground_truth)
+    offset, correlation = best_offset(stamps, angular, spans, ground_truth)
     if not correlation > 0:
         return None
     offset = offset if correlation >= _LEAST_CORRELATION else 0.0
@@ -89,25 +89,30 @@ def fit_ground_truth(decided: Samples, ground_truth: GroundTruth, spans: np.ndar
     known = np.isfinite(before).all(1) & np.isfinite(after).all(1)
     if known.sum() < _FEWEST:
         return None
-    rotation, left = _rotation(angular[known], after[known])
+    rotation = best_rotation(angular[known], after[known])
+    left = _rms(angular[known] - after[known] @ rotation.T)
     error = _rms(angular[known] - before[known])
     ratio = np.linalg.norm(after[known], axis=1) / np.linalg.norm(angular[known], axis=1)
     return GroundTruthFit(
         offset_s=offset,
         correlation=correlation,
         rotation_deg=float(np.degrees(np.linalg.norm(so3.log(rotation[None])[0]))),
-        axes=_named(rotation),
+        axes=named_axes(rotation)[0],
         scale=float(np.median(ratio)),
         error_left=left / error if error > 0 else 1.0,
     )
 
 
-def _offset(
-    stamps: np.ndarray, angular: np.ndarray, spans: np.ndarray, ground_truth: GroundTruth
+def best_offset(
+    stamps: np.ndarray,
+    angular: np.ndarray,
+    spans: np.ndarray,
+    ground_truth: GroundTruth,
+    longest: float = _LONGEST_OFFSET,
 ) -> tuple[float, float]:
     """Find the offset, s, at which |ω̂| and |ω| correlate best, and how much; NaN where nothing varies."""
     speed = np.linalg.norm(angular, axis=1)
-    offsets = np.round(np.arange(-_LONGEST_OFFSET, _LONGEST_OFFSET + _STEP / 2, _STEP), 3)
+    offsets = np.round(np.arange(-longest, longest + _STEP / 2, _STEP), 3)
     correlations = np.full(len(offsets), np.nan)
     for i, offset in enumerate(offsets):
         true_speed = np.linalg.norm(ground_truth.at(stamps + round(1e9 * offset), spans)[1], axis=1)
@@ -121,8 +126,8 @@ def _offset(
     return float(offsets[best]), float(correlations[best])
 
 
-def _rotation(estimate: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, float]:
-    """Find R (3, 3) with estimate ≈ R·true, and the root mean square that it leaves.
+def best_rotation(estimate: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Find R (3, 3) with estimate ≈ R·true, both (N, 3).
 
     Where all rotation is about one axis, R is the least of the rotations that bring the axes together.
     """
@@ -130,24 +135,26 @@ def _rotation(estimate: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, float
     if strengths[1] < len(estimate) * _LEAST_SECOND_AXIS**2:
         across = np.cross(vt[0], u[:, 0])
         sine, cosine = np.linalg.norm(across), vt[0] @ u[:, 0]
-        rotation = so3.exp((np.arctan2(sine, cosine) / max(sine, 1e-12) * across)[None])[0]
-    else:
-        rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u) * np.linalg.det(vt)]) @ vt
-    return rotation, _rms(estimate - true @ rotation.T)
+        return so3.exp((np.arctan2(sine, cosine) / max(sine, 1e-12) * across)[None])[0]
+    return u @ np.diag([1.0, 1.0, np.linalg.det(u) * np.linalg.det(vt)]) @ vt
 
 
 def _rms(error: np.ndarray) -> float:
     return float(np.sqrt(np.square(error).sum(1).mean()))
 
 
-def _named(rotation: np.ndarray) -> str:
-    """Name the axes that a rotation exchanges, "-y,x,z"; empty if it is near none such."""
+def named_axes(rotation: np.ndarray) -> tuple[str, float]:
+    """Name the axes that a rotation exchanges, "-y,x,z", and how far it is from doing just that, °.
+
+    The name is empty if that is more than 15°.
+    """
     columns = np.abs(rotation).argmax(1)
     exact = np.zeros((3, 3))
     exact[range(3), columns] = np.sign(rotation[range(3), columns])
     if np.linalg.det(exact) < 0.5:
-        return ""
-    angle = np.degrees(np.linalg.norm(so3.log((exact.T @ rotation)[None])[0]))
+        return "", 90.0
+    angle = float(np.degrees(np.linalg.norm(so3.log((exact.T @ rotation)[None])[0])))
     if angle > _NEAR_AXES:
-        return ""
-    return ",".join(("-" if exact[i, column] < 0 else "") + "xyz"[column] for i, column in enumerate(columns.tolist()))
+        return "", angle
+    names = [("-" if exact[i, column] < 0 else "") + "xyz"[column] for i, column in enumerate(columns.tolist())]
+    return ",".join(names), angle

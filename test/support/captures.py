@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.renderer import render_blurred
@@ -67,7 +68,8 @@ def write_video(path: Path, images: list[np.ndarray]) -> None:
     """Without loss, so that what is compared is not a codec."""
     height, width = images[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"FFV1"), RATE, (width, height))
-    assert writer.isOpened()
+    if not writer.isOpened():
+        pytest.skip("this OpenCV writes no video without loss")
     for image in images:
         writer.write(image)
     writer.release()
