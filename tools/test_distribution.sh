@@ -13,9 +13,9 @@ cd "$(dirname "$0")/.."
 
 # What needs onnx, torch, a linter or a type checker is tested by `make test`.
 TESTS=(
-    test/unit/test_{arguments,bag_writer,blur_solver,blur_spectrum,camera,exposure,ground_truth,images,metrics}.py
+    test/unit/test_{arguments,bag_writer,camera,exposure,ground_truth,ground_truth_fit,gyroscope_file,images,metrics}.py
     test/unit/test_{motion_field,overlay,recording,report,sign,so3,storage,tracking,velocity,view}.py
-    test/integration/test_{convert,estimate_image,field_cases,real_recording}.py
+    test/integration/test_{convert,convert_captures,estimate_image,field_cases,real_recording}.py
 )
 COMMON=(onnxruntime rosbags pytest hypothesis)
 skipped=()

@@ -220,7 +220,7 @@ def _settings(recording: str | Path, config: EvaluationConfig, topics: Topics, e
         "images": topics.image,
         "camera_info": topics.camera_info,
         **({"exposures": topics.exposure} if topics.exposure else {}),
-        "ground truth": topics.ground_truth or "none",
+        **({"ground truth": topics.ground_truth} if topics.ground_truth else {}),
         "depth": depth if estimator.motion_model == MotionModel.FULL else "not used",
         "frames": "all" if config.every == 1 else f"every {config.every}th",
         "measurement": estimator.measurement,
@@ -231,7 +231,7 @@ def _settings(recording: str | Path, config: EvaluationConfig, topics: Topics, e
         "linear velocity std": f"{estimator.linear_velocity_std:g} m/s",
         "lever arm": f"{estimator.lever_arm:g} m",
         "exposure's relative error": f"{estimator.exposure_relative_error:g}",
-        "ground truth's own noise": f"{config.ground_truth_std:g} rad/s",
+        **({"ground truth's own noise": f"{config.ground_truth_std:g} rad/s"} if topics.ground_truth else {}),
     }
 
 
