@@ -181,11 +181,7 @@ def plot_signs(samples: Samples, path: str | Path, title: str = "") -> None:
     compared = bool(samples.has_ground_truth.any())
     not_judged = "known, ground truth does not tell" if compared else "known"
     for chosen, colour, name in (
-        (
-            samples.resolved & np.isnan(agrees),
-            _NOT_JUDGED,
-            "known, ground truth does not tell" if compared else "known",
-        ),
+        (samples.resolved & np.isnan(agrees), _NOT_JUDGED, not_judged),
         (samples.resolved & (agrees == 1), _RIGHT, "known, right"),
         (~samples.resolved, _OPEN, "open"),
         (samples.resolved & (agrees == 0), _WRONG, "known, wrong"),
@@ -287,7 +283,7 @@ def _plot_answers(
             zorder=3,
         )
     # A baseline that got lost must not flatten everything else.
-    extent = 1.5 * np.nanmax(np.abs(ground_truth), initial=0.1)
+    extent = 1.5 * np.abs(ground_truth[np.isfinite(ground_truth)]).max(initial=0.1)
     panel.set_ylim(-extent, extent)
     panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
     panel.grid(alpha=0.25)

@@ -26,7 +26,7 @@ from image_as_imu_ros.settings import check_settings, setting
 
 _TRACKING = klt.Settings(features=200, distance=12.0)
 _FEWEST_PAIRS = 20
-_LEAST_SPREAD = 0.05  # rad/s RMS of ω about its second axis: less tells no axes
+_LEAST_SECOND = 0.05  # rad/s RMS of ω about its second axis: less tells no axes
 _ROWS = {StampReference.START: 0.5, StampReference.MIDDLE: 0.0, StampReference.END: -0.5}
 _LEAST_CORRELATION = 0.5  # of |ω| by the images and by the gyroscope
 _START_READOUT = 0.02  # s, a common one
@@ -114,7 +114,7 @@ def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
     if both.sum() < _FEWEST_PAIRS:
         raise InputError(f"only {both.sum()} pairs of frames rotate; {_FEWEST_PAIRS} are needed")
     second = np.sqrt(np.linalg.eigvalsh(true[both].T @ true[both])[1] / both.sum())
-    if second < _LEAST_SPREAD:
+    if second < _LEAST_SECOND:
         raise InputError(
             f"the camera rotated about one axis only ({second:.3f} rad/s about others): rotate it about all"
         )
@@ -219,9 +219,10 @@ def _pair(
     number: int, camera: Camera, pixels: tuple[np.ndarray, np.ndarray], times: tuple[float, float]
 ) -> tuple[np.ndarray, ...]:
     rays = np.stack([camera.rays(one) for one in pixels])
-    usable = np.isfinite(rays).all((0, 2))
+    usable = np.asarray(np.isfinite(rays).all((0, 2)))
     threshold = _TRACKING.threshold / math.sqrt(camera.fx * camera.fy)
-    essential, inliers = cv2.findEssentialMat(*rays[:, usable], np.eye(3), cv2.USAC_MAGSAC, 0.999, threshold)
+    before, now = rays[0, usable], rays[1, usable]
+    essential, inliers = cv2.findEssentialMat(before, now, np.eye(3), cv2.USAC_MAGSAC, 0.999, threshold)
     if essential is not None:  # things that move by themselves do not fit it
         usable[usable] = inliers.ravel() > 0
     rows = np.stack([(one[usable, 1] + 0.5) / camera.height - 0.5 for one in pixels])

@@ -109,8 +109,8 @@ def _jacobian(
 ) -> np.ndarray:
     """Differentiate the residuals (M,) by the parameters, by differences: (M, COUNT)."""
     columns = np.empty((len(error), COUNT))
-    for i, direction in enumerate(_STEP * np.eye(COUNT)):
-        moved = residuals(_moved(parameters, direction), tracks, rates, weights)
+    for i, difference in enumerate(_STEP * np.eye(COUNT)):
+        moved = residuals(_moved(parameters, difference), tracks, rates, weights)
         # The sign of a pair's translation, and with it that of all its residuals, is the eigenvector's, which is any.
         flipped = np.abs(moved + error) < np.abs(moved - error)
         votes = np.add.reduceat(np.where(flipped, 1.0, -1.0), tracks.starts)[tracks.pair]
