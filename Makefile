@@ -1,17 +1,21 @@
 # make demo   see it work, without a robot or a ROS installation
 # make test   run the tests
 # Both install what they need into .venv first.
+# make test-distribution   the runtime's tests with the packages of Debian, ROS 2 Humble and Jazzy
 
 PYTHON ?= python3
 export AMENT_PREFIX_PATH := $(CURDIR)/.venv$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
 
-.PHONY: demo test clean
+.PHONY: demo test test-distribution clean
 
 demo: .venv/demo-installed
 	.venv/bin/python -m image_as_imu_ros demo --output output/demo
 
 test: .venv/test-installed
 	.venv/bin/python -m pytest
+
+test-distribution:
+	tools/test_distribution.sh
 
 .venv/demo-installed: pyproject.toml setup.py setup.cfg package.xml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -23,4 +27,4 @@ test: .venv/test-installed
 	touch $@
 
 clean:
-	rm -rf .venv output build install log *.egg-info
+	rm -rf .venv .venv-* output build install log *.egg-info

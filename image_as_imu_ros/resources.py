@@ -29,9 +29,13 @@ def resource(name: str) -> Path:
     raise InputError(f"{name} is missing; looked in {', '.join(map(str, places))}. Reinstall the package")
 
 
+def cache_path(name: str) -> Path:
+    """Name the user's folder for files that can be made again, e.g. "plans": under XDG_CACHE_HOME, else ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "image_as_imu" / name
+
+
 def cache_folder(name: str) -> Path:
-    """Find the user's folder for files that can be made again, e.g. "plans"; make it if need be, for its user only."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "image_as_imu" / name
+    """Find such a folder; make it if need be, for its user only."""
+    folder = cache_path(name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import StampReference
+from image_as_imu_ros.resources import cache_path
 
-DATA = Path.home() / ".cache" / "image_as_imu" / "training"
+DATA = cache_path("training")
 _TRAIN = "Settings and their values are in image_as_imu_training/training/config; docs/training.md explains them."
 
 
@@ -162,6 +163,12 @@ def main(arguments: list[str] | None = None) -> int:
             export(**options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "image_as_imu_ros", "image_as_imu_training"):  # a mistake in here
+            raise
+        print(f"error: training needs the Python package {package}: pip install '.[train]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

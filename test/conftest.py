@@ -58,7 +58,7 @@ def desk_rpy_3s() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A model that takes every image for a pan at |ω_y| = TINY_MODEL_RATE of TINY_MODEL_CAMERA, exposed for 10 ms."""
-    import onnx
+    onnx = pytest.importorskip("onnx", reason="the package onnx makes the tests' small models")
     from onnx import helper, numpy_helper
 
     from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
@@ -91,7 +91,7 @@ def tiny_model(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def conv_model(tmp_path_factory) -> Path:
     """A model with stride 8 whose outputs depend on every pixel: one convolution."""
-    import onnx
+    onnx = pytest.importorskip("onnx", reason="the package onnx makes the tests' small models")
     from onnx import helper, numpy_helper
 
     from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo

@@ -11,6 +11,8 @@ from image_as_imu_ros.errors import InputError
 # The solver's matrices are small: threads of NumPy's BLAS would only wait for each other. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+_OF_ROS = ("rclpy", "ament_index_python", "launch", "launch_ros")
+
 # name → (module with a function main(argv) that returns an exit code, one line of help)
 COMMANDS = {
     "blur_imu_node": ("image_as_imu_ros.nodes.main", "the ROS 2 node: images in, Imu and Twist out"),
@@ -22,6 +24,7 @@ COMMANDS = {
             "evaluate": "a recording → errors against ground truth, plots, a bag of estimates",
             "benchmark_recordings": "many recordings → one table per sequence and method",
             "convert": "phone captures, videos and data sets → a recording",
+            "calibrate": "camera and gyroscope, recorded together → axes, clock offset, readout time, focal length",
             "estimate_image": "one image → velocity and an image of its streaks",
             "benchmark": "time and memory per stage on this machine",
         }.items()
@@ -36,5 +39,21 @@ def run(name: str, argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "image_as_imu_ros"):  # a mistake in here
+            raise
+        print(f"{name}: {_missing(package)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _missing(package: str) -> str:
+    """Say how a package that is not there is installed."""
+    if package in _OF_ROS or package.endswith(("_msgs", "_interfaces")):
+        return (
+            f"ROS 2 is missing (no Python package {package}): source an installation, "
+            "for example /opt/ros/jazzy/setup.bash, or pip install '.[ros]'"
+        )
+    return f"the Python package {package} is missing: pip install {package}"

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
-from image_as_imu_ros.datasets import video
+from image_as_imu_ros.datasets.gyroscope_file import TIME_UNITS
 from image_as_imu_ros.geometry.camera import Intrinsics
-from image_as_imu_ros.recordings.conversion import (
-    DEFAULT_EXPOSURE,
-    Conversion,
-    Converted,
-    Layout,
-    convert,
-)
+from image_as_imu_ros.recordings.conversion import ASSUMED_EXPOSURE, Conversion, Converted, Layout, convert
 
 
 def main(argv: list[str]) -> int:
@@ -24,16 +19,29 @@ def main(argv: list[str]) -> int:
 
 
 def _report(converted: Converted, output: Path) -> None:
-    if converted.assumed_exposure is not None:
+    unknown = converted.unknown_exposures
+    if unknown:
+        of = "" if unknown == converted.kept else f" of {unknown} of the {converted.kept} frames"
         print(
-            f"The capture does not say its exposure time: {1e3 * converted.assumed_exposure:g} ms is assumed. "
-            "Every velocity is wrong by the factor by which that is wrong; give --exposure if you know better"
+            f"The capture does not say the exposure time{of}, nor does the recording; if you know it, give --exposure"
         )
     print(
         f"{converted.kept} of {converted.count} frames, "
         f"{' and '.join(converted.ground_truth) or 'nothing to compare with'} → {output}\n"
-        f"python -m image_as_imu_ros evaluate {output}"
+        f"python -m image_as_imu_ros {shlex.join(_evaluate(converted, output))}"
     )
+
+
+def _evaluate(converted: Converted, output: Path) -> list[str]:
+    """Write the command that evaluates the recording as it is."""
+    words = ["evaluate", str(output)]
+    if converted.unknown_exposures == converted.kept:
+        words += ["--exposure", "estimate"]
+    if converted.stamp_reference is not None:
+        words += ["--stamp-reference", converted.stamp_reference]
+    if converted.readout_time is not None:
+        words += ["--readout-time", f"{converted.readout_time:.4g}"]
+    return words
 
 
 def _parse(argv: list[str]) -> Conversion:
@@ -43,6 +51,7 @@ def _parse(argv: list[str]) -> Conversion:
     if fx is not None:
         fy, cx, cy, distortion = others
         intrinsics = Intrinsics(fx, fy, cx, cy, tuple(distortion))
+    options = {name: value for name, value in options.items() if value is not None}
     return Conversion(**options | {"layout": Layout(options["layout"]), "intrinsics": intrinsics})
 
 
@@ -56,16 +65,28 @@ def _size(text: str) -> tuple[int, int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="convert", description="Another layout → a recording (rosbag2, MCAP).")
     layouts = parser.add_subparsers(dest="layout", required=True, metavar="LAYOUT")
-    stray = layouts.add_parser(Layout.STRAY, help="a capture of the Stray Scanner app")
-    video_file = layouts.add_parser(Layout.VIDEO, help="a video file, and a gyroscope's CSV")
-    euroc_folder = layouts.add_parser(Layout.EUROC, help="an EuRoC (ASL) sequence")
-    tum_folder = layouts.add_parser(Layout.TUM, help="a TUM RGB-D sequence")
-    for layout in (stray, video_file, euroc_folder, tum_folder):
-        _add_common(layout, "file" if layout is video_file else "folder")
-    euroc_folder.add_argument("--camera", default="cam0", help="which of its cameras (default: %(default)s)")
-    _add_gyroscope(video_file)
-    _add_intrinsics(video_file, required=True)
-    _add_intrinsics(tum_folder, required=False)
+    kinds = {
+        Layout.STRAY: ("folder", "a capture of the Stray Scanner app"),
+        Layout.VIDEO: ("file", "a video file, and files of a gyroscope and of frames"),
+        Layout.IMAGES: ("folder", "a folder of images, and files of a gyroscope and of frames"),
+        Layout.GOPRO: ("file", "a video of a GoPro camera, HERO5 or later"),
+        Layout.MARS: ("folder", "a capture of MARS logger"),
+        Layout.OPENCAMERA: ("file", "a video of OpenCamera Sensors"),
+        Layout.EUROC: ("folder", "an EuRoC (ASL) or TUM-VI sequence"),
+        Layout.TUM: ("folder", "a TUM RGB-D sequence"),
+        Layout.EVENTS: ("folder", "an event-camera sequence as text, whose frames are read"),
+    }
+    made = {}
+    for layout, (source, summary) in kinds.items():
+        made[layout] = layouts.add_parser(layout, help=summary)
+        _add_common(made[layout], source)
+    made[Layout.EUROC].add_argument("--camera", default="cam0", help="which of its cameras (default: %(default)s)")
+    for layout in (Layout.VIDEO, Layout.IMAGES):
+        _add_files(made[layout])
+    for layout in (Layout.VIDEO, Layout.IMAGES, Layout.GOPRO, Layout.MARS, Layout.OPENCAMERA):
+        _add_axes(made[layout])
+    for layout in (Layout.VIDEO, Layout.IMAGES, Layout.TUM, Layout.GOPRO, Layout.MARS, Layout.OPENCAMERA):
+        _add_intrinsics(made[layout], required=layout in (Layout.GOPRO, Layout.OPENCAMERA))
     return parser
 
 
@@ -76,7 +97,7 @@ def _add_common(layout: argparse.ArgumentParser, source: str) -> None:
         "--exposure",
         type=float,
         metavar="S",
-        help=f"exposure time, s (default: what the capture says, else {DEFAULT_EXPOSURE:g})",
+        help="exposure time of all frames, s (default: what the capture says)",
     )
     layout.add_argument("--resize", type=_size, metavar="WxH", help="size of the whole image, px")
     layout.add_argument("--crop", type=_size, metavar="WxH", help="keep the middle of it, px")
@@ -84,21 +105,40 @@ def _add_common(layout: argparse.ArgumentParser, source: str) -> None:
         "--min-blur",
         type=float,
         metavar="PX",
-        help="keep only frames that the measured rotation smeared by so much on average, px at 320 px image width",
+        help="keep only frames that the measured rotation smeared by so much on average, px at 320 px image width; "
+        f"an exposure that nobody says is taken for {1e3 * ASSUMED_EXPOSURE:g} ms",
     )
 
 
-def _add_gyroscope(video_file: argparse.ArgumentParser) -> None:
-    video_file.add_argument("--gyroscope", type=Path, metavar="CSV", help="time, x, y, z per line, rad/s")
-    video_file.add_argument("--time-unit", choices=video.TIME_UNITS, default="s", help="in the CSV (default: s)")
-    video_file.add_argument(
-        "--offset", type=float, default=0.0, metavar="S", help="gyroscope's time at the first frame (default: 0)"
+def _add_files(layout: argparse.ArgumentParser) -> None:
+    layout.add_argument(
+        "--gyroscope",
+        type=Path,
+        metavar="CSV",
+        help="text file of times and rates, rad/s; columns by their names, else time, x, y, z",
     )
-    video_file.add_argument(
+    layout.add_argument(
+        "--frames",
+        type=Path,
+        metavar="CSV",
+        help="a row per frame, columns by their names: time, file, exposure, fx, fy, readout time",
+    )
+    layout.add_argument("--time-unit", choices=TIME_UNITS, default="s", help="in these files (default: s)")
+    layout.add_argument(
+        "--offset",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="gyroscope's time at the first frame, or, with stamps of frames, how far its clock is ahead (default: 0)",
+    )
+
+
+def _add_axes(layout: argparse.ArgumentParser) -> None:
+    layout.add_argument(
         "--axes",
-        default="x,y,z",
         metavar="X,Y,Z",
-        help="the camera's x (right), y (down), z (forward) in the gyroscope's axes; phones: --axes=-y,-x,-z",
+        help="the camera's x (right), y (down), z (forward) in the gyroscope's axes; phones: --axes=-y,-x,-z "
+        "(default: of phones' loggers that, else the same)",
     )
 
 

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from image_as_imu_ros.demo import LONGEST, SHORTEST, DemoConfig, play, set_ros_environment
 from image_as_imu_ros.demo.child import DemoError
 from image_as_imu_ros.demo.recording import EXPOSURE, RATE, frame_count
+from image_as_imu_ros.demo.sample import record
 from image_as_imu_ros.estimation.config import EstimatorConfig, MotionModel
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 
 
+@dataclass(frozen=True)
+class Command:
+    """What the command line asks for; `record` is None where the demo is to be played."""
+
+    config: DemoConfig
+    record: Path | None
+
+
 def main(argv: list[str]) -> int:
     """Run the command. Returns 0, or 1 with a reason on stderr if a part of the demo failed."""
-    config = _parse(argv)
+    command = _parse(argv)
+    config = command.config
+    if command.record is not None:
+        frames = record(command.record, config.seconds)
+        print(f"{frames} frames → {command.record}")
+        print(f"python -m image_as_imu_ros {shlex.join(['evaluate', str(command.record)])}")
+        return 0
     set_ros_environment()
     # Being terminated ends the children as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -32,7 +49,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parse(argv: list[str]) -> DemoConfig:
+def _parse(argv: list[str]) -> Command:
     parser = argparse.ArgumentParser(
         prog="demo",
         description="Renders a shaken camera with true motion blur, plays it over DDS into blur_imu_node and compares "
@@ -44,6 +61,12 @@ def _parse(argv: list[str]) -> DemoConfig:
     parser.add_argument(
         "--seconds", type=float, default=LONGEST, help=f"to play, {SHORTEST:g} to {LONGEST:g} (default: %(default)g)"
     )
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="play nothing: write the frames and their ground truth as a new recording (rosbag2), without ROS",
+    )
     parser.add_argument("--model", type=Path, help="ONNX model file instead of the shipped one")
     parser.add_argument(
         "--motion-model",
@@ -53,4 +76,5 @@ def _parse(argv: list[str]) -> DemoConfig:
         help="ω and v, or ω only (default: %(default)s)",
     )
     args = parser.parse_args(argv)
-    return DemoConfig(args.output, args.seconds, args.model or resource(DEFAULT_MODEL), args.motion_model)
+    config = DemoConfig(args.output, args.seconds, args.model or resource(DEFAULT_MODEL), args.motion_model)
+    return Command(config, args.record)

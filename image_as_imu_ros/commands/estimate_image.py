@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.estimation.config import EstimatorConfig, MotionModel
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.evaluation.overlay import draw_overlay
-from image_as_imu_ros.evaluation.single_image import ImageConfig, estimate_image, write_image
+from image_as_imu_ros.evaluation.photo import settle
+from image_as_imu_ros.evaluation.single_image import ImageConfig, check_image_file, estimate_image, write_image
 from image_as_imu_ros.geometry.camera import Intrinsics
 
 _NEED_OTHER_FRAMES = {"measurement", "sign_resolution", "rate_hint_std"}
@@ -22,17 +24,20 @@ _NEED_OTHER_FRAMES = {"measurement", "sign_resolution", "rate_hint_std"}
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line asks for; `output` is None where no overlay is wanted."""
+    """What the command line asks for; `output` is None where no overlay is wanted. `notes` say what EXIF had to say."""
 
     image: Path
     config: ImageConfig
     json: bool
     output: Path | None
+    notes: tuple[str, ...]
 
 
 def main(argv: list[str]) -> int:
     """Run the command. Raises InputError: file, camera or exposure cannot be used."""
     command = _parse(argv)
+    for note in command.notes:
+        print(note, file=sys.stderr)
     image, estimate = estimate_image(command.image, command.config)
     if command.output:
         write_image(command.output, draw_overlay(image, estimate))
@@ -73,13 +78,15 @@ def _with_sigma(values: np.ndarray, sigma: np.ndarray) -> str:
 
 def _parse(argv: list[str]) -> Command:
     args = _parser().parse_args(argv)
+    check_image_file(args.image)
+    settled = settle(args.image, args.fx, args.exposure)
     config = ImageConfig(
-        intrinsics=Intrinsics(args.fx, args.fy, args.cx, args.cy),
-        exposure=args.exposure,
+        intrinsics=Intrinsics(settled.fx, args.fy, args.cx, args.cy),
+        exposure=settled.exposure,
         estimator=settings_from(args, EstimatorConfig),
         engine=settings_from(args, EngineConfig),
     )
-    return Command(args.image, config, args.json, args.output)
+    return Command(args.image, config, args.json, args.output, settled.notes)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,11 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="estimate_image", description="Velocity of the camera, up to sign, from the motion blur of one image."
     )
     parser.add_argument("image", type=Path, metavar="FILE", help="JPEG, PNG, …")
-    parser.add_argument("--fx", type=float, required=True, metavar="PX", help="focal length, px of this image")
+    parser.add_argument("--fx", type=float, metavar="PX", help="focal length, px of this image (default: EXIF's)")
     parser.add_argument("--fy", type=float, metavar="PX", help="(default: fx)")
     parser.add_argument("--cx", type=float, metavar="PX", help="principal point (default: the middle)")
     parser.add_argument("--cy", type=float, metavar="PX", help="principal point (default: the middle)")
-    parser.add_argument("--exposure", type=float, required=True, metavar="S", help="exposure time, s")
+    parser.add_argument("--exposure", type=float, metavar="S", help="exposure time, s (default: EXIF's)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="write the image with its streaks and the fitted field"

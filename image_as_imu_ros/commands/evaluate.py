@@ -19,7 +19,7 @@ from image_as_imu_ros.evaluation.config import (
     sign_resolutions,
 )
 from image_as_imu_ros.evaluation.evaluate import evaluate
-from image_as_imu_ros.evaluation.results import make_folder, write_results
+from image_as_imu_ros.evaluation.results import fresh_folder, write_results
 from image_as_imu_ros.evaluation.run import published
 from image_as_imu_ros.evaluation.tables import print_summary
 from image_as_imu_ros.recordings.bag_writer import check_new, write_bag
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     command = parse(argv)
     if command.bag:
         check_new(command.bag)
-    make_folder(command.output)
+    fresh_folder(command.output)
     evaluation = evaluate(command.recording, command.config)
     write_results(evaluation, command.output)
     if command.bag:

@@ -54,7 +54,7 @@ class CapturedFrame:
 
     Attributes:
         stamp: ns, in the time of the capture.
-        image: (H, W) luminance or (H, W, 3) BGR, uint8.
+        image: (H, W) luminance, uint8 or uint16, or (H, W, 3) BGR, uint8.
         camera: its intrinsics.
         exposure: time that one row integrates light, s; None if the capture does not say.
         depth_image: registered to the image, perhaps coarser; None without.
@@ -154,6 +154,8 @@ class Capture:
         frames: in the order of time, read one by one. count: how many there are.
         lossless: its images were not compressed with loss, and should not be.
         gyroscope, poses: None where the capture has none.
+        stamp_reference: what the frames' stamps are, "start", "middle" or "end" of the exposure; None if nothing says.
+        readout_time: from the first row's start to the last row's, s; 0 for a global shutter, or if it is not said.
     """
 
     frames: Iterable[CapturedFrame]
@@ -161,6 +163,8 @@ class Capture:
     lossless: bool
     gyroscope: Gyroscope | None = None
     poses: Poses | None = None
+    stamp_reference: str | None = None
+    readout_time: float = 0.0
 
     def twist(self) -> GroundTruth | None:
         """Differentiate the poses; take the angular part from the gyroscope, which is surer, if there is one.

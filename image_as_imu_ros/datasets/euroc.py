@@ -1,5 +1,8 @@
 """EuRoC MAV data sets and all that are written in their layout (ASL): mav0/cam0, imu0, state_groundtruth_estimate0.
 
+TUM-VI among them: its ground truth is mocap0, its cameras are described in dso/camchain.yaml (Kalibr), and
+dso/cam0/times.txt says each frame's exposure. Its images have 16 bits.
+
 Each sensor's `sensor.yaml` says with T_BS where it sits in the body; ground truth is the pose of the body. The
 gyroscope's bias, which the ground truth holds too, is taken off: on these vehicles it is up to 0.1 rad/s.
 """
@@ -7,6 +10,7 @@ gyroscope's bias, which the ground truth holds too, is taken off: on these vehic
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,13 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.so3 import rotation_matrices
 
-_DISTORTION_MODELS = {"radial-tangential": "plumb_bob", "equidistant": "equidistant"}
+_DISTORTION_MODELS = {
+    "radial-tangential": "plumb_bob",
+    "radtan": "plumb_bob",
+    "equidistant": "equidistant",
+    "none": "plumb_bob",
+}
+_GROUND_TRUTHS = ("state_groundtruth_estimate0", "mocap0", "vicon0")
 
 
 def open_capture(folder: Path, camera: str = "cam0") -> Capture:
@@ -28,9 +38,13 @@ def open_capture(folder: Path, camera: str = "cam0") -> Capture:
         InputError: files are missing or damaged.
     """
     root = folder / "mav0" if (folder / "mav0").is_dir() else folder
-    intrinsics, camera_to_body = _read_camera(root / camera / "sensor.yaml")
-    ground_truth = root / "state_groundtruth_estimate0" / "data.csv"
-    states = _read_numbers(ground_truth, 8) if ground_truth.exists() else None
+    extras = root.parent / "dso"
+    if (root / camera / "sensor.yaml").exists() or not (extras / "camchain.yaml").exists():
+        intrinsics, camera_to_body = _read_camera(root / camera / "sensor.yaml")
+    else:
+        intrinsics, camera_to_body = _read_kalibr(extras / "camchain.yaml", camera)
+    ground_truth = next((path for name in _GROUND_TRUTHS if (path := root / name / "data.csv").exists()), None)
+    states = _read_numbers(ground_truth, 8) if ground_truth is not None else None
     poses = None
     if states is not None:
         stamps, states = states
@@ -38,24 +52,49 @@ def open_capture(folder: Path, camera: str = "cam0") -> Capture:
         poses = Poses(stamps, body @ camera_to_body[:3, :3], states[:, :3] + body @ camera_to_body[:3, 3])
     gyroscope = None
     if (root / "imu0").is_dir():
-        imu_to_body = _transform(_read_yaml(root / "imu0" / "sensor.yaml"), root / "imu0" / "sensor.yaml")
+        described = root / "imu0" / "sensor.yaml"
+        imu_to_body = _transform(_read_yaml(described), described) if described.exists() else np.eye(4)
         times, rates = _read_numbers(root / "imu0" / "data.csv", 4)
         rates = rates[:, :3]
         if states is not None and states.shape[1] >= 13:
             rates = rates - np.column_stack([np.interp(times, stamps, states[:, column]) for column in (10, 11, 12)])
         gyroscope = Gyroscope(times, rates @ (camera_to_body[:3, :3].T @ imu_to_body[:3, :3]).T)
-    frames = _open_frames(root / camera, intrinsics)
+    frames = _open_frames(root / camera, intrinsics, extras / camera / "times.txt")
     return Capture(frames, len(frames), lossless=True, gyroscope=gyroscope, poses=poses)
 
 
-def _open_frames(folder: Path, camera: Camera) -> Frames:
+def _open_frames(folder: Path, camera: Camera, times: Path) -> Frames:
+    """List a camera's images. `times`: lines of name, s and exposure in ms, where they are there."""
     files = _read_list(folder / "data.csv")
+    exposures = _read_exposures(times) if times.exists() else {}
 
     def read(i: int) -> CapturedFrame:
         stamp, name = files[i]
-        return CapturedFrame(stamp, read_image(folder / "data" / name), camera)
+        return CapturedFrame(stamp, read_image(folder / "data" / name), camera, exposures.get(Path(name).stem))
 
     return Frames(np.array([stamp for stamp, _ in files], np.int64), np.zeros(len(files), bool), read)
+
+
+def _read_exposures(path: Path) -> dict[str, float]:
+    """Read s by name."""
+    rows = [line.replace(",", " ").split() for line in path.read_text().splitlines() if not line.startswith("#")]
+    try:
+        return {Path(row[0]).stem: 1e-3 * float(row[2]) for row in rows if len(row) >= 3 and float(row[2]) > 0}
+    except ValueError as error:
+        raise InputError(f"{path} is not a list of names, times and exposures: {error}") from None
+
+
+def _read_kalibr(path: Path, camera: str) -> tuple[Camera, np.ndarray]:
+    """Read a camera of a camchain: its intrinsics, and the transform (4, 4) camera → IMU, which is the body."""
+    try:
+        found = _read_yaml(path)[camera]
+        (width, height), (fx, fy, cx, cy) = found["resolution"], map(float, found["intrinsics"])
+        distortion = tuple(map(float, found["distortion_coeffs"]))
+        model = _DISTORTION_MODELS[found["distortion_model"]]
+        imu_to_camera = np.array(found["T_cam_imu"], np.float64).reshape(4, 4)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} does not describe {camera} as Kalibr does: {error!r}") from None
+    return Camera(int(width), int(height), fx, fy, cx, cy, model, distortion), np.linalg.inv(imu_to_camera)
 
 
 def _read_camera(path: Path) -> tuple[Camera, np.ndarray]:
@@ -63,8 +102,8 @@ def _read_camera(path: Path) -> tuple[Camera, np.ndarray]:
     sensor = _read_yaml(path)
     try:
         (width, height), (fx, fy, cx, cy) = sensor["resolution"], map(float, sensor["intrinsics"])
-        distortion = tuple(map(float, sensor["distortion_coefficients"]))
-        model = _DISTORTION_MODELS[sensor["distortion_model"]]
+        distortion = tuple(map(float, sensor.get("distortion_coefficients") or ()))
+        model = _DISTORTION_MODELS[str(sensor.get("distortion_model") or "none")]
         return Camera(int(width), int(height), fx, fy, cx, cy, model, distortion), _transform(sensor, path)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} does not describe a camera as EuRoC's do: {error!r}") from None
@@ -72,7 +111,10 @@ def _read_camera(path: Path) -> tuple[Camera, np.ndarray]:
 
 def _read_yaml(path: Path) -> dict:
     try:
-        return yaml.safe_load(path.read_text())
+        # OpenCV writes a first line and tags that YAML 1.1 does not know, and people write tabs.
+        lines = path.read_text().expandtabs(4).splitlines()
+        text = "\n".join(line for line in lines if not line.startswith("%YAML"))
+        return yaml.safe_load(re.sub(r"!!opencv-\w+", "", text))
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
 

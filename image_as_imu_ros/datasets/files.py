@@ -51,10 +51,16 @@ def ascending(stamps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an image as stored: (H, W) or (H, W, 3) BGR uint8. Raises InputError: it is missing or not such an image."""
+    """Read an image as stored: (H, W) uint8 or uint16, or (H, W, 3) BGR uint8.
+
+    Raises:
+        InputError: it is missing or not such an image.
+    """
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.dtype != np.uint8:
-        raise InputError(f"{path} is missing or not a readable 8-bit image")
+    if image is not None and image.ndim == 3 and image.shape[2] == 4:
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
+    if image is None or (image.dtype != np.uint8 and (image.dtype != np.uint16 or image.ndim != 2)):
+        raise InputError(f"{path} is missing or not a readable image of 8 bits, or of 16 without colour")
     return image
 
 

@@ -35,6 +35,12 @@ def frame_count(path: Path) -> int:
     raise InputError(f"{path} has no frames")
 
 
+def duration(path: Path) -> float:
+    """Compute how long a video of constant rate is, s."""
+    rate = open_video(path).get(cv2.CAP_PROP_FPS)
+    return frame_count(path) / rate if rate > 0 else 0.0
+
+
 def video_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
     """Yield (time since the video's start in s, (H, W, 3) uint8 BGR) of each frame."""
     video = open_video(path)

@@ -22,6 +22,7 @@ from image_as_imu_ros.demo.sensor import photograph
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+from image_as_imu_ros.resources import cache_path
 
 CAMERA = Camera(width=640, height=480, fx=480.0, fy=480.0, cx=319.5, cy=239.5)
 RATE = 30.0  # Hz
@@ -78,7 +79,7 @@ def rendered(seconds: float) -> Path:
         InputError: the cache folder cannot be written to.
     """
     frames = frame_count(seconds)
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "image_as_imu_ros"
+    folder = cache_path("demo")
     path = folder / f"demo-{_version()}.npy"
     if path.exists() and len(np.load(path, mmap_mode="r")) >= frames:
         return path

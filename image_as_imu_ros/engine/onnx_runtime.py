@@ -169,7 +169,7 @@ def _session(
     """Load a model file; `unsigned` rewrites it as a CPU runs INT8 fastest.
 
     Raises:
-        InputError: it is not an ONNX file, or the package onnx is missing to rewrite it.
+        InputError: it is not an ONNX file.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -177,10 +177,8 @@ def _session(
         options.add_session_config_entry(name, value)
     options.log_severity_level = 3
     try:
-        content = load_unsigned(model) if unsigned else model
+        content = load_unsigned(model) if unsigned else str(model)  # before 1.14 it knows no Path
         return onnxruntime.InferenceSession(content, options, providers=providers)
-    except InputError:
-        raise
     except Exception as error:  # ONNX Runtime's exception classes share no public base
         first_line = str(error).strip().splitlines()[0]
         raise InputError(f"model file {str(model)!r} cannot be loaded as ONNX: {first_line}") from None

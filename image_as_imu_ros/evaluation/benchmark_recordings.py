@@ -18,7 +18,7 @@ from image_as_imu_ros.evaluation.comparison import COMPARED
 from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, config_from_settings, setting_names
 from image_as_imu_ros.evaluation.evaluate import evaluate
 from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.results import make_folder, write_results
+from image_as_imu_ros.evaluation.results import fresh_folder, write_results
 
 _NONE = np.full(3, np.nan)
 
@@ -43,8 +43,9 @@ def benchmark_recordings(
     for one in listed:
         yield one, None
         try:
+            folder = fresh_folder(output / _folder_name(one.name))
             evaluation = evaluate(one.path, one.config)
-            write_results(evaluation, make_folder(output / _folder_name(one.name)))
+            write_results(evaluation, folder)
             sequence = Sequence(one.name, _rows(evaluation))
         except InputError as error:
             sequence = Sequence(one.name, [], failure=str(error))

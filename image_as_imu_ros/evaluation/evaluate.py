@@ -21,6 +21,7 @@ from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, Exposur
 from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.exposure import Shutters
+from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth
 from image_as_imu_ros.evaluation.metrics import metrics
 from image_as_imu_ros.evaluation.run import Run, fitted_exposure, run_recording, samples_of, settled_exposure
 from image_as_imu_ros.evaluation.samples import Samples, with_true_sign
@@ -172,6 +173,10 @@ def _summed_up(
     exposure, options = settled_exposure(run), {"oracle": config.oracle, "ground_truth_std": config.ground_truth_std}
     figures = metrics(decided, exposure, **options)
     figures["measurements"] = {name: metrics(samples, exposure, **options) for name, samples in by_measurement.items()}
+    fit = None
+    if ground_truth is not None:
+        fit = fit_ground_truth(decided, ground_truth, np.array([result.span for result in run.results]))
+    figures["ground_truth_fit"] = None if fit is None else fit.figures()
     if compared is not None:
         figures["baselines"] = comparison.figures(compared)
     if config.oracle:
@@ -186,6 +191,7 @@ def _summed_up(
         by_measurement=by_measurement,
         comparison=compared,
         figures=figures,
+        ground_truth_complaint=fit.complaint if fit else "",
         exposure_origin=_exposure_origin(config, run, settings),
         settings=settings,
     )
@@ -214,7 +220,7 @@ def _settings(recording: str | Path, config: EvaluationConfig, topics: Topics, e
         "images": topics.image,
         "camera_info": topics.camera_info,
         **({"exposures": topics.exposure} if topics.exposure else {}),
-        "ground truth": topics.ground_truth or "none",
+        **({"ground truth": topics.ground_truth} if topics.ground_truth else {}),
         "depth": depth if estimator.motion_model == MotionModel.FULL else "not used",
         "frames": "all" if config.every == 1 else f"every {config.every}th",
         "measurement": estimator.measurement,
@@ -225,7 +231,7 @@ def _settings(recording: str | Path, config: EvaluationConfig, topics: Topics, e
         "linear velocity std": f"{estimator.linear_velocity_std:g} m/s",
         "lever arm": f"{estimator.lever_arm:g} m",
         "exposure's relative error": f"{estimator.exposure_relative_error:g}",
-        "ground truth's own noise": f"{config.ground_truth_std:g} rad/s",
+        **({"ground truth's own noise": f"{config.ground_truth_std:g} rad/s"} if topics.ground_truth else {}),
     }
 
 

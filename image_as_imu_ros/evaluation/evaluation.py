@@ -25,6 +25,7 @@ class Evaluation:
         by_measurement: like `samples`, of "single" and "aligned", whichever there are.
         comparison: with other systems; None if there are none.
         figures: content of metrics.json.
+        ground_truth_complaint: what does not fit about it, for people; empty if nothing.
         exposure_origin: where the exposure came from, for people.
         settings: name → value, for people: all that it takes to do it again.
     """
@@ -38,5 +39,6 @@ class Evaluation:
     by_measurement: dict[str, Samples]
     comparison: Comparison | None
     figures: dict
+    ground_truth_complaint: str
     exposure_origin: str
     settings: dict[str, str]

@@ -27,6 +27,7 @@ def metrics(samples: Samples, exposure: float | None, *, oracle: bool = False, g
 
     - `rmse_angular`, `rmse_linear`, `bias_angular`, `bias_linear`: root mean square and mean of the error per axis,
       without the frames whose sign is open, which the node does not publish.
+    - `error_angular`, `error_linear`: median and largest length of the error over these.
     - `axis_error_deg`: angle between the estimated and the true rotation axis as lines, 0 to 90°, whatever the sign:
       `direction_correct` is about signs. Only frames that truly rotate, by 0.1 rad/s or more.
     - `magnitude_ratio`: |ω̂| / |ω| over the same frames.
@@ -148,6 +149,8 @@ def _group(samples: Samples, agrees: np.ndarray) -> dict:
         "rmse_linear": rmse(published.linear_error),
         "bias_angular": _bias(published.angular_error),
         "bias_linear": _bias(published.linear_error),
+        "error_angular": _quantiles(np.linalg.norm(published.angular_error, axis=1), median=0.5, max=1.0),
+        "error_linear": _quantiles(np.linalg.norm(published.linear_error, axis=1), median=0.5, max=1.0),
         "axis_error_deg": _quantiles(axis_error_deg(samples), median=0.5, p90=0.9),
         "magnitude_ratio": _quantiles(magnitude_ratio(samples), median=0.5, p10=0.1, p90=0.9),
         "linear_direction_error_deg": _quantiles(angles, median=0.5, p90=0.9),

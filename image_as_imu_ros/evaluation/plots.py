@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from image_as_imu_ros.evaluation.samples import BLURRED_PX, Samples, sign_agrees
 _ESTIMATE = "#d1495b"
 _GROUND_TRUTH = "#222222"
 _RIGHT, _WRONG, _OPEN, _NOT_JUDGED = "#30638e", "#d1495b", "#edae49", "#b8b8b8"
+# One colour per method, in every plot.
+_BY_METHOD = {"single": "#30638e", "aligned": "#edae49", "auto": _ESTIMATE}
 _AXES = "xyz"
 _MARKERS = {AT_THE_FRAME: ".", SINCE_LAST: "+", PUBLISHED: "x"}
 _LONGEST_STEP = 4.0  # median frame intervals after which a line is interrupted
@@ -46,7 +50,7 @@ def plot_time_series(samples: Samples, path: str | Path, title: str = "") -> Non
             panel.set_ylabel(f"{symbol}{_AXES[axis]} [{unit}]")
             panel.grid(alpha=0.25)
         grid[-1, column].set_xlabel("time [s]")
-    grid[0, 0].legend(loc="upper right", ncols=4, fontsize="small")
+    grid[0, 0].legend(loc="upper right", ncol=4, fontsize="small")
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
 
@@ -60,7 +64,9 @@ def _plot_band(panel: Axes, seconds: np.ndarray, value: np.ndarray, band: np.nda
 
 
 def _plot_line(panel: Axes, seconds: np.ndarray, ground_truth: np.ndarray) -> None:
-    """Plot the ground truth, interrupted where nothing was seen for long."""
+    """Plot the ground truth, if there is one, interrupted where nothing was seen for long."""
+    if not np.isfinite(ground_truth).any():
+        return
     breaks = _breaks(seconds)
     panel.plot(
         np.insert(seconds, breaks, np.nan),
@@ -119,7 +125,9 @@ def plot_measurements(by_measurement: dict[str, Samples], path: str | Path, titl
         for axis in range(3):
             panel = grid[axis, column]
             _plot_line(panel, seconds, samples.true_angular[:, axis])
-            panel.scatter(seconds, samples.angular[:, axis], s=5, color=_ESTIMATE, linewidths=0, label=name, zorder=3)
+            panel.scatter(
+                seconds, samples.angular[:, axis], s=5, color=_BY_METHOD[name], linewidths=0, label=name, zorder=3
+            )
             panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
             panel.grid(alpha=0.25)
         grid[0, column].set_title(name)
@@ -147,9 +155,8 @@ def plot_reliability(
             claimed = np.sort(of_one[number][np.isfinite(of_one[number])])
             if len(claimed):
                 held = np.arange(1, len(claimed) + 1) / len(claimed)
-                panel.step(
-                    np.r_[0, claimed, 1], np.r_[0, held, 1], where="post", label=f"{name}, {len(claimed)} frames"
-                )
+                label = f"{name}, {len(claimed)} frames"
+                panel.step(np.r_[0, claimed, 1], np.r_[0, held, 1], where="post", color=_BY_METHOD[name], label=label)
         panel.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=symbol)
         panel.set_xlabel("ellipsoids that should hold the ground truth (χ²)")
         panel.set_ylabel("ellipsoids that hold it")
@@ -171,12 +178,16 @@ def plot_signs(samples: Samples, path: str | Path, title: str = "") -> None:
     agrees = sign_agrees(samples)
     figure = Figure(figsize=(9, 4), layout="constrained")
     panel = figure.subplots()
+    compared = bool(samples.has_ground_truth.any())
+    not_judged = "known, ground truth does not tell" if compared else "known"
     for chosen, colour, name in (
-        (samples.resolved & np.isnan(agrees), _NOT_JUDGED, "known, ground truth does not tell"),
+        (samples.resolved & np.isnan(agrees), _NOT_JUDGED, not_judged),
         (samples.resolved & (agrees == 1), _RIGHT, "known, right"),
         (~samples.resolved, _OPEN, "open"),
         (samples.resolved & (agrees == 0), _WRONG, "known, wrong"),
     ):
+        if not (compared or colour in (_NOT_JUDGED, _OPEN)):
+            continue
         panel.scatter(seconds[chosen], samples.mean_flow[chosen], s=14, color=colour, label=f"{name}: {chosen.sum()}")
     panel.set_ylim(bottom=0)
     panel.set_xlabel("time [s]")
@@ -229,17 +240,29 @@ def plot_exposure(
 def plot_comparison(comparison: Comparison, path: str | Path, title: str = "") -> None:
     """Write ω by ours, causal, and by every baseline: over time against the ground truth; its error over true blur."""
     chosen = [answers for answers in comparison.answers if not answers.method.endswith(("centered", "oracle"))]
-    colours = {method: f"C{number}" for number, method in enumerate(dict.fromkeys(one.method for one in chosen))}
+    colours = _colours(one.method for one in chosen)
     figure = Figure(figsize=(15, 7.5), layout="constrained")
-    grid = figure.add_gridspec(3, 2, width_ratios=(1.6, 1))
+    grid = figure.add_gridspec(4, 2, width_ratios=(1.6, 1), height_ratios=(1, 1, 1, 0.3))
     panels = [figure.add_subplot(grid[axis, 0]) for axis in range(3)]
     for axis, panel in enumerate(panels):
         _plot_answers(panel, comparison, chosen, axis, colours)
     panels[-1].set_xlabel("time [s]")
-    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
-    _plot_errors(figure.add_subplot(grid[:, 1]), comparison, chosen, colours)
+    below = figure.add_subplot(grid[3, :])  # Matplotlib before 3.7 has no legends outside
+    below.axis("off")
+    below.legend(*panels[-1].get_legend_handles_labels(), loc="center", ncol=4, fontsize="small")
+    _plot_errors(figure.add_subplot(grid[:3, 1]), comparison, chosen, colours)
     figure.suptitle(title)
     figure.savefig(path, dpi=130)
+
+
+def _colours(methods: Iterable[str]) -> dict[str, str]:
+    """Give ours their own colours, and each other method one of Matplotlib's that looks like none of ours."""
+    others = cycle(("C2", "C4", "C5", "C8", "C9", "C6"))
+    ours = {f"ours, {name}": colour for name, colour in _BY_METHOD.items()}
+    return {
+        method: next((colour for start, colour in ours.items() if method.startswith(start)), None) or next(others)
+        for method in dict.fromkeys(methods)
+    }
 
 
 def _plot_answers(
@@ -260,7 +283,7 @@ def _plot_answers(
             zorder=3,
         )
     # A baseline that got lost must not flatten everything else.
-    extent = 1.5 * np.nanmax(np.abs(ground_truth), initial=0.1)
+    extent = 1.5 * np.abs(ground_truth[np.isfinite(ground_truth)]).max(initial=0.1)
     panel.set_ylim(-extent, extent)
     panel.set_ylabel(f"ω{_AXES[axis]} [rad/s]")
     panel.grid(alpha=0.25)

@@ -23,6 +23,13 @@ from image_as_imu_ros.evaluation.report import write_report
 from image_as_imu_ros.evaluation.run import exposures_of
 from image_as_imu_ros.evaluation.tables import write_frames
 
+# All that is written here.
+_WRITTEN = (
+    *("metrics.json", "frames.csv", "comparison.md", "report.html"),
+    *("time_series.png", "measurements.png", "exposure.png", "signs.png"),
+    *("error_by_blur.png", "reliability.png", "comparison.png", "frame_[0-9]*.png"),
+)
+
 
 def write_results(evaluation: Evaluation, folder: Path) -> None:
     """Write all that docs/evaluate.md names, but the bag."""
@@ -50,6 +57,19 @@ def make_folder(path: str | Path) -> Path:
     except OSError as error:
         raise InputError(f"output folder {str(path)!r} cannot be made: {error.strerror}") from None
     return Path(path)
+
+
+def fresh_folder(path: str | Path) -> Path:
+    """Make a folder for the results of one evaluation, and remove those of an earlier one, and nothing else, from it.
+
+    Raises:
+        InputError: as `make_folder`.
+    """
+    folder = make_folder(path)
+    for pattern in _WRITTEN:
+        for file in folder.glob(pattern):
+            file.unlink()
+    return folder
 
 
 def _draw(evaluation: Evaluation, folder: Path) -> None:

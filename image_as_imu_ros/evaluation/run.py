@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections import Counter
@@ -33,6 +34,8 @@ from image_as_imu_ros.recordings.topics import Topics
 
 _FIT_FROM = 0.02  # s, the guess that a fit starts from
 _SETTLED_LOG_STD = 0.2  # of an estimated exposure
+
+_log = logging.getLogger(__name__)
 _NO_CELLS = NetworkOutput(np.empty((2, 0, 0)), np.empty((2, 0, 0)), None, None, 1)
 
 
@@ -197,6 +200,13 @@ def _estimates(
         except InputError as error:
             # The same complaint about other numbers is the same reason.
             run.refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
+            continue
+        except Exception as error:  # whatever one frame does, the next one gets its chance, as in the node
+            _log.debug("frame stamped %d ns", message.stamp, exc_info=True)
+            reason = f"internal error, {type(error).__name__}: {error}"
+            run.refused[reasons.setdefault(re.sub(r"\d+", "#", reason), reason)] += 1
+            estimator.reset()  # may have been left half-way
+            before = None
             continue
         run.frames += 1
         run.camera = frame.camera

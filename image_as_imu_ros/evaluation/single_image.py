@@ -57,14 +57,19 @@ def estimate_image(path: str | Path, config: ImageConfig) -> tuple[np.ndarray, M
     return image, estimate
 
 
+def check_image_file(path: str | Path) -> None:
+    """Raise InputError where there is no such file."""
+    if not Path(path).is_file():
+        raise InputError(f"image file {str(path)!r} does not exist")
+
+
 def read_image(path: str | Path, colour: str) -> np.ndarray:
     """Read an image upright: (H, W) uint8 for "gray", (H, W, 3) RGB for "rgb".
 
     Raises:
         InputError: there is no such file, or OpenCV cannot read it.
     """
-    if not Path(path).is_file():
-        raise InputError(f"image file {str(path)!r} does not exist")
+    check_image_file(path)
     try:
         image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR)
     except cv2.error as error:  # more pixels than OpenCV takes

@@ -32,6 +32,8 @@ _PER_AXIS = (
     ("bias v", "m/s", "bias_linear"),
 )
 _DISTRIBUTIONS = (
+    ("error of ω [rad/s]", "error_angular", ".3f"),
+    ("error of v [m/s]", "error_linear", ".3f"),
     ("rotation axis [°]", "axis_error_deg", ".1f"),
     ("|ω| estimate / ground truth", "magnitude_ratio", ".2f"),
     ("direction of v [°]", "linear_direction_error_deg", ".1f"),
@@ -83,7 +85,7 @@ def print_summary(evaluation: Evaluation, output: Path) -> None:
     for rejection, count in rejections(run).items():
         print(f"{count} frames not aligned: {rejection}")
     if evaluation.ground_truth is None:
-        print("no ground truth in the recording: nothing to compare with")
+        print("the recording holds nothing to compare with")
     else:
         _print_errors(evaluation, evaluation.ground_truth.frame_id)
     if "baselines" in figures:
@@ -96,6 +98,8 @@ def print_summary(evaluation: Evaluation, output: Path) -> None:
 
 def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
     figures = evaluation.figures
+    if evaluation.ground_truth_complaint:
+        print(f"WARNING: the ground truth does not fit: {evaluation.ground_truth_complaint}")
     for name, *values in summary(evaluation):
         print(f"{name:<34}" + "".join(f"{value:>26}" for value in values))
     for name, of_one in (("published", figures), *figures["measurements"].items()):

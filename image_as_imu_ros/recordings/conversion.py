@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from image_as_imu_ros.datasets import euroc, stray_scanner, tum, video
+from image_as_imu_ros.datasets import euroc, gopro, image_folder, phone, stray_scanner, tum, video
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, mean_blur
+from image_as_imu_ros.datasets.frame_table import FrameTable, read_frame_table
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
-from image_as_imu_ros.datasets.video_file import open_video
+from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples, read_gyroscope
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
@@ -20,7 +21,7 @@ from image_as_imu_ros.geometry.camera import Intrinsics
 from image_as_imu_ros.recordings.recording_writer import write_recording
 from image_as_imu_ros.settings import TextEnum
 
-DEFAULT_EXPOSURE = 0.01  # s, what phones and web cameras often take indoors
+ASSUMED_EXPOSURE = 0.01  # s, what phones and web cameras often take indoors; only to choose blurred frames by
 _TUM_SIZE = 640, 480  # px
 
 
@@ -29,8 +30,13 @@ class Layout(TextEnum):
 
     STRAY = "stray"
     VIDEO = "video"
+    IMAGES = "images"
+    GOPRO = "gopro"
+    MARS = "mars"
+    OPENCAMERA = "opencamera"
     EUROC = "euroc"
     TUM = "tum"
+    EVENTS = "events"
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,14 @@ class Conversion:
 
     Attributes:
         source: file or folder. output: folder of the new recording.
-        exposure: s; None for what the capture says, else `DEFAULT_EXPOSURE`.
+        exposure: s; None for what the capture says of each frame, if anything.
         resize, crop: (width, height) px of the whole image, and of the middle of it that is kept.
         min_blur: px at 320 px image width; frames that the measured rotation smeared by less are left out.
         camera: of an EuRoC sequence.
-        gyroscope, time_unit, offset, axes: CSV beside a video, and how it is read; see `video.open_capture`.
-        intrinsics: of a video or a TUM sequence; None for what the sequence's name says.
+        gyroscope, time_unit, offset: text file beside a video or images, and how it is read; see `video.open_capture`.
+        axes: the camera's in the gyroscope's; None for what the layout's own are, else the same.
+        frames: table of a video's or a folder's frames.
+        intrinsics: of a video, images or a TUM sequence; None for what the capture says.
 
     Raises:
         InputError: an exposure is out of range.
@@ -61,7 +69,8 @@ class Conversion:
     gyroscope: Path | None = None
     time_unit: str = "s"
     offset: float = 0.0
-    axes: str = "x,y,z"
+    axes: str | None = None
+    frames: Path | None = None
     intrinsics: Intrinsics | None = None
 
     def __post_init__(self) -> None:
@@ -75,14 +84,17 @@ class Converted:
 
     Attributes:
         kept: number of frames, of `count` in the capture.
-        assumed_exposure: s, of frames whose exposure nobody said; None if there are none.
+        unknown_exposures: number of frames whose exposure nobody said; the recording does not say it either.
         ground_truth: names of what else was found.
+        stamp_reference, readout_time: what the capture says of its frames; None where it does not.
     """
 
     kept: int
     count: int
-    assumed_exposure: float | None
+    unknown_exposures: int
     ground_truth: tuple[str, ...]
+    stamp_reference: str | None
+    readout_time: float | None
 
 
 def convert(conversion: Conversion) -> Converted:
@@ -93,13 +105,15 @@ def convert(conversion: Conversion) -> Converted:
     """
     capture = _open(conversion)
     frames = _Wanted(capture, conversion)
-    write_recording(conversion.output, capture, frames, frames.default_exposure)
+    write_recording(conversion.output, capture, frames)
     found = (("gyroscope", capture.gyroscope), ("poses", capture.poses))
     return Converted(
         kept=frames.kept,
         count=capture.count,
-        assumed_exposure=frames.default_exposure if frames.assumed else None,
+        unknown_exposures=frames.unknown,
         ground_truth=tuple(name for name, part in found if part is not None),
+        stamp_reference=capture.stamp_reference,
+        readout_time=capture.readout_time or None,
     )
 
 
@@ -107,32 +121,49 @@ def _open(conversion: Conversion) -> Capture:
     source, intrinsics = conversion.source, conversion.intrinsics
     if not source.exists():
         raise InputError(f"{str(source)!r} does not exist")
-    if conversion.layout == Layout.STRAY:
-        return stray_scanner.open_capture(source)
-    if conversion.layout == Layout.EUROC:
-        return euroc.open_capture(source, conversion.camera)
-    if conversion.layout == Layout.TUM:
-        return tum.open_capture(source, intrinsics.camera(*_TUM_SIZE) if intrinsics else None)
-    if intrinsics is None:
-        raise InputError("a video says nothing about its camera: give its intrinsics")
-    width, height = (int(open_video(source).get(property_)) for property_ in video.SIZE)
-    return video.open_capture(
+    rotation = rotation_of_axes(conversion.axes) if conversion.axes is not None else None
+    own_axes = {} if rotation is None else {"rotation": rotation}
+    match conversion.layout:
+        case Layout.STRAY:
+            return stray_scanner.open_capture(source)
+        case Layout.EUROC:
+            return euroc.open_capture(source, conversion.camera)
+        case Layout.TUM:
+            return tum.open_capture(source, intrinsics.camera(*_TUM_SIZE) if intrinsics else None)
+        case Layout.EVENTS:
+            return image_folder.open_events(source)
+        case Layout.MARS:
+            return phone.open_mars(source, intrinsics, **own_axes)
+        case Layout.OPENCAMERA:
+            return phone.open_opencamera(source, intrinsics, **own_axes)
+        case Layout.GOPRO:
+            return gopro.open_capture(source, intrinsics, np.eye(3) if rotation is None else rotation)
+    open_capture = video.open_capture if conversion.layout == Layout.VIDEO else image_folder.open_capture
+    return open_capture(
         source,
-        intrinsics.camera(width, height),
-        conversion.gyroscope,
-        rotation=rotation_of_axes(conversion.axes),
-        time_unit=conversion.time_unit,
+        intrinsics,
+        _read_gyroscope(conversion),
+        rotation=rotation,
         offset=conversion.offset,
+        frames=_read_frames(conversion),
     )
+
+
+def _read_gyroscope(conversion: Conversion) -> tuple[GyroscopeSamples, Path] | None:
+    file = conversion.gyroscope
+    return None if file is None else (read_gyroscope(file, conversion.time_unit), file)
+
+
+def _read_frames(conversion: Conversion) -> FrameTable | None:
+    return None if conversion.frames is None else read_frame_table(conversion.frames, conversion.time_unit)
 
 
 class _Wanted:
     """The frames of a capture that are asked for, resized and cropped.
 
     Attributes:
-        default_exposure: of frames that do not say theirs, s.
         kept: how many there were so far.
-        assumed: whether nobody said what the exposure was.
+        unknown: how many of them have an exposure that nobody said.
     """
 
     def __init__(self, capture: Capture, conversion: Conversion) -> None:
@@ -140,9 +171,8 @@ class _Wanted:
         self._rotation = capture.angular_velocity() if conversion.min_blur else None
         if conversion.min_blur and self._rotation is None:
             raise InputError("--min-blur needs a gyroscope or poses in the capture")
-        self.default_exposure = conversion.exposure or DEFAULT_EXPOSURE
         self.kept = 0
-        self.assumed = False
+        self.unknown = 0
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         conversion = self._conversion
@@ -153,10 +183,11 @@ class _Wanted:
                     f"an image is {frame.image.shape[1]}×{frame.image.shape[0]} px, "
                     f"but its camera takes {camera.width}×{camera.height}"
                 )
-            exposure = conversion.exposure or frame.exposure or DEFAULT_EXPOSURE
+            frame = replace(frame, exposure=conversion.exposure or frame.exposure)
+            exposure = frame.exposure or ASSUMED_EXPOSURE
             if self._rotation is not None and not self._is_blurred(frame, self._rotation, exposure):
                 continue
-            self.assumed |= conversion.exposure is None and frame.exposure is None
+            self.unknown += frame.exposure is None
             self.kept += 1
             frame = frame.resized(*conversion.resize) if conversion.resize else frame
             yield frame.cropped(*conversion.crop) if conversion.crop else frame

@@ -1,17 +1,16 @@
-"""Recordings: a rosbag2 (sqlite3 or MCAP), read message after message without a ROS installation."""
+"""Recordings: a rosbag2 (sqlite3 or MCAP) or ROS 1 bag, read message after message without a ROS installation."""
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
@@ -19,6 +18,7 @@ from image_as_imu_ros.messages.camera_info import camera_from_info
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
+from image_as_imu_ros.recordings.storage import Storage
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -33,6 +33,8 @@ GROUND_TRUTH_KINDS = (
 GROUND_TRUTH_TYPES = tuple(name for kind in GROUND_TRUTH_KINDS for name in kind)
 
 _DEPTH_TOLERANCE = 20_000_000  # ns between an image and its depth
+_MOST_HELD = 2  # images by which one may be recorded too late
+_LONGEST_DISORDER = 1_000_000_000  # ns by which stamps jump back where a recording starts again
 _MOST_WAITING = 10  # images held back for a depth image that was recorded later
 
 
@@ -102,20 +104,15 @@ class Recording(AbstractContextManager):
         self.path = Path(path)
         if not self.path.exists():
             raise InputError(f"recording {str(path)!r} does not exist")
-        try:
-            # Bags of older distributions carry no message definitions; those of Jazzy have not changed since.
-            self._reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
-            self._reader.open()
-        except Exception as error:  # rosbags lets the errors of its YAML, SQLite and MCAP readers through
-            raise InputError(f"recording {str(path)!r} cannot be read as a rosbag2: {_first_line(error)}") from None
-        self.topics = {connection.topic: connection.msgtype for connection in self._reader.connections}
+        self._storage = Storage(self.path)
+        self.topics = {connection.topic: connection.msgtype for connection in self._storage.connections}
 
     def __exit__(self, *_) -> None:
-        self._reader.close()
+        self._storage.close()
 
     def count(self, topic: str) -> int:
         """Count the messages of a topic."""
-        return sum(connection.msgcount for connection in self._reader.connections if connection.topic == topic)
+        return sum(connection.msgcount for connection in self._storage.connections if connection.topic == topic)
 
     def messages(self, *topics: str) -> Iterator[tuple[str, Any]]:
         """Yield (topic, message) in the order of recording.
@@ -123,14 +120,15 @@ class Recording(AbstractContextManager):
         Raises:
             InputError: a message cannot be read.
         """
-        connections = [connection for connection in self._reader.connections if connection.topic in topics]
+        connections = [connection for connection in self._storage.connections if connection.topic in topics]
         try:
-            for connection, _, data in self._reader.messages(connections) if connections else ():
-                yield connection.topic, self._reader.deserialize(data, connection.msgtype)
-        except GeneratorExit:
+            for connection, message in self._storage.messages(connections):
+                yield connection.topic, message
+        except (GeneratorExit, InputError):
             raise
-        except Exception as error:  # as in __init__, and a damaged message may fail anywhere in its decoding
-            raise InputError(f"recording {str(self.path)!r} is damaged: {_first_line(error)}") from None
+        except Exception as error:  # rosbags lets its readers' errors through, and decoding may fail anywhere
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"recording {str(self.path)!r} is damaged: {reason}") from None
 
     def image_topic(self, name: str | None = None) -> str:
         """Choose the topic of images: `name`, or the only one there is.
@@ -193,9 +191,10 @@ class Recording(AbstractContextManager):
         return self._only(found, "exposure", "--exposure-topic") if found else None
 
     def frames(self, image_topic: str, info_topic: str, depth_topic: str | None = None) -> Iterator[CameraMessages]:
-        """Yield images in the order of recording, each with the latest camera_info and the depth image nearest in time.
+        """Yield images, each with the latest camera_info and the depth image nearest in time.
 
-        The first frames, recorded before any camera_info, get the first one.
+        They come in the order of recording, but that a few which were recorded out of order are put right. The first
+        frames, recorded before any camera_info, get the first one.
 
         Raises:
             InputError: the recording is damaged or holds no camera_info.
@@ -203,6 +202,12 @@ class Recording(AbstractContextManager):
         camera_info = next((message for _, message in self.messages(info_topic)), None)
         if camera_info is None:
             raise InputError(f"topic {info_topic!r} has no messages, so the camera's intrinsics are not known")
+        yield from _in_order(self._matched(camera_info, image_topic, info_topic, depth_topic))
+
+    def _matched(
+        self, camera_info: Any, image_topic: str, info_topic: str, depth_topic: str | None
+    ) -> Iterator[CameraMessages]:
+        """As `frames`, in the order of recording."""
         waiting: deque[tuple[Any, Any]] = deque()
         depths: deque[Any] = deque(maxlen=2 * _MOST_WAITING)
         for topic, message in self.messages(image_topic, info_topic, *([depth_topic] if depth_topic else [])):
@@ -247,6 +252,19 @@ def _stream(topic: str) -> str:
     return topic
 
 
+def _in_order(frames: Iterable[CameraMessages]) -> Iterator[CameraMessages]:
+    """Sort frames by stamp, a few of them at a time; where stamps jump back for good, a new sequence begins."""
+    held: list[CameraMessages] = []
+    for frame in frames:
+        if held and frame.stamp < held[-1].stamp - _LONGEST_DISORDER:
+            yield from held
+            held = []
+        insort(held, frame, key=lambda one: one.stamp)
+        if len(held) > _MOST_HELD:
+            yield held.pop(0)
+    yield from held
+
+
 def _passed(depths: deque, image: Any) -> bool:
     """Whether no later depth image can be nearer to `image`."""
     return bool(depths) and stamp_to_nanoseconds(depths[-1].header.stamp) >= stamp_to_nanoseconds(image.header.stamp)
@@ -261,7 +279,3 @@ def _nearest(depths: deque, image: Any) -> Any | None:
 
 def _listed(topics: list[str]) -> str:
     return ", ".join(topics) or "none of its topics"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

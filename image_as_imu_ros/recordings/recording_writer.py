@@ -37,19 +37,18 @@ _STORE = get_typestore(Stores.ROS2_JAZZY)
 _T = _STORE.types
 
 
-def write_recording(path: str | Path, capture: Capture, frames: Iterable[CapturedFrame], exposure: float) -> None:
+def write_recording(path: str | Path, capture: Capture, frames: Iterable[CapturedFrame]) -> None:
     """Write a new MCAP bag, in the order of stamps.
 
     Args:
         path: of a folder that does not exist yet.
-        frames: those of the capture that are wanted, as they are wanted.
-        exposure: of frames that do not say their own, s.
+        frames: those of the capture that are wanted, as they are wanted. Exposures that they do not say are left out.
 
     Raises:
         InputError: the folder exists or cannot be made, or the capture is found to be unusable. Nothing is left then.
     """
     check_new(path)
-    streams = [_camera_messages(frames, exposure, "png" if capture.lossless else "jpeg")]
+    streams = [_camera_messages(frames, "png" if capture.lossless else "jpeg")]
     if capture.gyroscope is not None:
         streams.append(_imu_messages(capture.gyroscope))
     if capture.poses is not None:
@@ -70,14 +69,13 @@ def write_recording(path: str | Path, capture: Capture, frames: Iterable[Capture
         raise
 
 
-def _camera_messages(
-    frames: Iterable[CapturedFrame], exposure: float, image_format: str
-) -> Iterator[tuple[int, str, Any]]:
+def _camera_messages(frames: Iterable[CapturedFrame], image_format: str) -> Iterator[tuple[int, str, Any]]:
     for frame in frames:
         header = _header(frame.stamp, FRAME_ID)
-        point = _T["geometry_msgs/msg/Point"](exposure if frame.exposure is None else frame.exposure, 0.0, 0.0)
         yield frame.stamp, CAMERA_INFO_TOPIC, _camera_info(header, frame.camera)
-        yield frame.stamp, EXPOSURE_TOPIC, _T["geometry_msgs/msg/PointStamped"](header, point)
+        if frame.exposure is not None:
+            point = _T["geometry_msgs/msg/Point"](frame.exposure, 0.0, 0.0)
+            yield frame.stamp, EXPOSURE_TOPIC, _T["geometry_msgs/msg/PointStamped"](header, point)
         if frame.depth is not None:
             yield frame.stamp, DEPTH_TOPIC, _compressed(header, frame.depth, "png")
         yield frame.stamp, IMAGE_TOPIC, _compressed(header, frame.image, image_format)

@@ -129,18 +129,21 @@ def test_frames_keep_stamps_intrinsics_and_the_depth_that_the_lidar_is_sure_of(c
     assert depth[24, 10] == 0  # confidence 0
 
 
-def test_an_unknown_exposure_is_taken_for_10_ms_and_said_aloud(stray, tmp_path, capsys):
+def test_an_unknown_exposure_is_not_made_up(stray, tmp_path, capsys):
     assert convert(["stray", str(stray), str(tmp_path / "recording")]) == 0
     said = capsys.readouterr().out
-    assert "10 ms is assumed" in said
-    assert "give --exposure" in said
+    assert "does not say the exposure time" in said
+    assert said.endswith(f"evaluate {tmp_path}/recording --exposure estimate\n")
+    with Recording(tmp_path / "recording") as recording:
+        assert "/camera/exposure" not in recording.topics
 
 
 def test_an_exposure_column_is_used_and_nothing_is_assumed(tmp_path, capsys):
     capture = captures.write_stray_capture(tmp_path / "capture", exposure=True)
     assert convert(["stray", str(capture), str(tmp_path / "recording")]) == 0
     said = capsys.readouterr().out
-    assert "assumed" not in said
+    assert "does not say" not in said
+    assert said.endswith(f"evaluate {tmp_path}/recording\n")
     with Recording(tmp_path / "recording") as recording:
         values = [message.point.x for _, message in recording.messages("/camera/exposure")]
     assert values == pytest.approx([EXPOSURE] * FRAMES)
@@ -206,7 +209,7 @@ def test_a_gyroscope_that_ran_long_before_the_video_is_cut_and_one_that_ended_be
     with Recording(tmp_path / "recording") as recording:
         assert recording.count("/imu/data_raw") == len(rows) - 1
     late = ["--fx", "192", "--gyroscope", str(gyroscope), "--offset", "100"]
-    with pytest.raises(InputError, match="ends before the video begins"):
+    with pytest.raises(InputError, match="tells nothing of the frames"):
         convert(["video", str(video), str(tmp_path / "other"), *late])
 
 

@@ -73,6 +73,8 @@ def lay_out(folder: Path, words: list[str]) -> None:
         "photo.jpg": lambda path: cv2.imwrite(str(path), np.full((480, 640), 90, np.uint8)),
         "CAPTURE": captures.write_stray_capture,
         "clip.mp4": lambda path: captures.write_video_and_gyroscope(path, path.parent / "gyro.csv"),
+        "IMAGES": captures.write_images_and_table,
+        "MARS": captures.write_mars_capture,
         "V1_03_difficult": captures.write_euroc_sequence,
         "rgbd_dataset_freiburg1_rpy": captures.write_tum_sequence,
     }

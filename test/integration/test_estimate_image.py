@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import TINY_MODEL_CAMERA as CAMERA
 from conftest import TINY_MODEL_RATE
+from PIL import Image
 
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.estimation.config import EstimatorConfig
@@ -96,3 +97,36 @@ def test_bad_files_are_one_line_and_code_2(tmp_path, tiny_model, capfd, content)
         path.write_bytes(content)
     assert run(path, tiny_model) == 2
     assert ("does not exist" if content is None else "cannot be read") in capfd.readouterr().err
+
+
+class TestExif:
+    @pytest.fixture
+    def phone_photo(self, photo, tmp_path):
+        """A photo that says what it was taken with: 18.4 ms, and 27 mm as of a 35 mm camera, 499 px here."""
+        path = tmp_path / "phone.jpg"
+        exif = Image.Exif()
+        exif.get_ifd(0x8769).update({0x829A: 0.0184, 0xA405: 27})
+        Image.open(photo).save(path, exif=exif)
+        return path
+
+    def run(self, photo, model, capsys, *options) -> tuple[dict, str]:
+        assert command_line.run("estimate_image", [str(photo), "--model", str(model), "--json", *options]) == 0
+        printed = capsys.readouterr()
+        return json.loads(printed.out), printed.err
+
+    def test_what_is_not_given_comes_from_the_photo(self, phone_photo, tiny_model, capsys):
+        found, said = self.run(phone_photo, tiny_model, capsys)
+        assert np.abs(found["angular_velocity"][1]) == pytest.approx(TINY_MODEL_RATE * 0.01 / 0.0184, rel=0.01)
+        assert "focal length 499 px from EXIF" in said
+        assert "exposure 18.4 ms from EXIF" in said
+
+    def test_what_contradicts_the_photo_is_warned_of(self, phone_photo, tiny_model, capsys):
+        _, said = self.run(phone_photo, tiny_model, capsys, "--fx", "900", "--exposure", "0.002")
+        assert "--fx is 900 px, but EXIF's 35 mm equivalent means 499 px" in said
+        assert "--exposure is 2 ms, but EXIF says 18.4 ms" in said
+        _, said = self.run(phone_photo, tiny_model, capsys, "--fx", "510", "--exposure", "0.018")
+        assert not said
+
+    def test_a_photo_that_says_nothing_is_asked_about(self, photo, tiny_model, capsys):
+        assert command_line.run("estimate_image", [str(photo), "--fx", "500", "--model", str(tiny_model)]) == 2
+        assert "EXIF does not say it: give --exposure" in capsys.readouterr().err

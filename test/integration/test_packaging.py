@@ -122,3 +122,28 @@ def test_a_command_is_run_with_the_arguments_behind_its_name(monkeypatch, capsys
     )
     assert main() == 2
     assert "no_such.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("missing", "program", "said"),
+    [
+        (
+            "rclpy",
+            "image_as_imu_ros blur_imu_node",
+            "blur_imu_node: ROS 2 is missing (no Python package rclpy)",
+        ),
+        ("geometry_msgs", "image_as_imu_ros demo", "demo: ROS 2 is missing"),
+        ("hydra", "image_as_imu_training train", "training needs the Python package hydra: pip install '.[train]'"),
+        ("torch", "image_as_imu_training train", "training needs the Python package torch: pip install '.[train]'"),
+    ],
+)
+def test_a_missing_package_is_one_sentence(missing, program, said, tmp_path):
+    module, argument = program.split()
+    hidden = f"import sys, runpy; sys.modules['{missing}'] = None; sys.argv = ['{module}', '{argument}']"
+    # None in sys.modules raises ModuleNotFoundError with the package's name, as a package that is not there does.
+    command = [sys.executable, "-c", f"{hidden}; runpy.run_module('{module}', run_name='__main__')"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
+    result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode in (1, 2)
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.renderer import render_blurred
@@ -67,7 +68,8 @@ def write_video(path: Path, images: list[np.ndarray]) -> None:
     """Without loss, so that what is compared is not a codec."""
     height, width = images[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"FFV1"), RATE, (width, height))
-    assert writer.isOpened()
+    if not writer.isOpened():
+        pytest.skip("this OpenCV writes no video without loss")
     for image in images:
         writer.write(image)
     writer.release()
@@ -172,4 +174,55 @@ def write_tum_sequence(folder: Path) -> Path:
         lists["groundtruth.txt"].append(f"{1305031200 + 0.01 * step:.6f} 0 0 0 " + " ".join(map(str, rotation)))
     for name, lines in lists.items():
         (folder / name).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def booted(times: np.ndarray) -> np.ndarray:
+    """Stamps (N,) ns on the phone's clock of times, s into the motion."""
+    return nanoseconds(BOOT + np.asarray(times))
+
+
+def phone_rates(times: np.ndarray) -> np.ndarray:
+    """(N, 3) rad/s in the phone's axes."""
+    return motion.angular_velocity(times) @ OPTICAL_TO_PHONE.T
+
+
+def write_rows(path: Path, head: str, rows: list, separator: str = ",") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [head] if head else []
+    path.write_text("\n".join([*lines, *(separator.join(map(str, row)) for row in rows)]) + "\n")
+
+
+def write_mars_capture(folder: Path) -> Path:
+    """As MARS logger for Android writes it; of the camera's frames, the first two did not get into the video."""
+    folder.mkdir()
+    write_video(folder / "movie.mp4", pictures())
+    times = frame_times()[1:]
+    stamps = booted(np.r_[times[0] - 2 / RATE, times[0] - 1 / RATE, times]).tolist()
+    head = "Timestamp[nanosec],fx[px],fy[px],Frame No.,Exposure time[nanosec],Sensor frame duration[nanosec],"
+    head += "Frame readout time[nanosec],ISO,Focal length,Focus distance,AF mode,Unix time[nanosec]"
+    rows = [
+        [s, 192 + 0.1 * i, 193, i, 16_000_000 + 1000 * i, 33333333, 21_700_000, 100, 4.38, 0.1, 1, 1_600 * s]
+        for i, s in enumerate(stamps)
+    ]
+    write_rows(folder / "movie_metadata.csv", head, rows)
+    write_rows(folder / "frame_timestamps.txt", "", [[stamp] for stamp in stamps[2:]])
+    head = "Timestamp[nanosec],gx[rad/s],gy[rad/s],gz[rad/s],ax[m/s^2],ay[m/s^2],az[m/s^2],Unix time[nanosec]"
+    times = gyroscope_times()
+    rows = [
+        [stamp, *rates, 0, 0, 9.8, 1_600 * stamp]
+        for stamp, rates in zip(booted(times).tolist(), phone_rates(times).tolist(), strict=True)
+    ]
+    write_rows(folder / "gyro_accel.csv", head, rows)
+    return folder
+
+
+def write_images_and_table(folder: Path) -> Path:
+    """A folder of images, and frames.csv beside it."""
+    folder.mkdir()
+    for number, image in enumerate(pictures()):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    stamps = booted(frame_times()[1:]).tolist()
+    rows = [[stamp, f"{number}.png", EXPOSURE] for number, stamp in enumerate(stamps)]
+    write_rows(folder.parent / "frames.csv", "timestamp_ns,file,exposure", rows)
     return folder

@@ -6,11 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from image_as_imu_ros.demo import motion, recording
+from image_as_imu_ros.demo import motion, recording, sample
 from image_as_imu_ros.demo.recording import CAMERA, EXPOSURE
 from image_as_imu_ros.demo.renderer import Face, Solid, render, render_blurred
 from image_as_imu_ros.demo.room import HALF_SIZE, boxes, room
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+from image_as_imu_ros.recordings.exposures import read_exposures
+from image_as_imu_ros.recordings.ground_truth import read_ground_truth
+from image_as_imu_ros.recordings.recording import Recording as BagRecording
 
 NOTHING = Solid(())
 FAST = [1.1, 2.75, 4.3, 6.0, 7.1, 8.6]  # s, in the middle of a swing each
@@ -176,3 +179,19 @@ def test_a_rendered_recording_is_kept_and_rendered_again_only_when_it_is_too_sho
     longer = recording.open_recording(recording.rendered(0.2), 6)
     np.testing.assert_array_equal(longer.frames[:3], first.frames)
     assert [file.name for file in Path(path.parent).iterdir()] == [path.name]
+
+
+def test_the_demo_can_be_recorded_with_its_exact_ground_truth(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert sample.record(tmp_path / "recording", 0.4) == 12
+    with BagRecording(tmp_path / "recording") as bag:
+        topic = bag.image_topic()
+        frames = list(bag.frames(topic, bag.camera_info_topic(topic)))
+        ground_truth = read_ground_truth(bag, "/ground_truth/twist")
+        exposures = read_exposures(bag, "/camera/exposure", "topic", "s")
+    assert len(frames) == 12
+    assert exposures.seconds == pytest.approx([EXPOSURE] * 12)
+    linear, angular = ground_truth.at(np.array([frame.stamp for frame in frames[1:-1]]), 1e-3)
+    times = np.arange(1, 11) / 30 + EXPOSURE / 2
+    np.testing.assert_allclose(angular, motion.angular_velocity(times), atol=0.01)
+    np.testing.assert_allclose(linear, motion.linear_velocity(times), atol=0.01)

@@ -57,14 +57,15 @@ def test_an_output_is_not_overwritten_by_the_next_frame(conv_model):
     engine.close()
 
 
-def test_an_fp32_model_runs_without_the_package_onnx():
-    program = """
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_models_run_without_the_package_onnx(precision):
+    program = f"""
 import sys
 sys.modules["onnx"] = None  # importing it raises ImportError
 import numpy as np
 from image_as_imu_ros.engine import load_engine
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
-engine = load_engine(resource(DEFAULT_MODEL), "onnxruntime")
+engine = load_engine(resource(DEFAULT_MODEL), "onnxruntime", precision="{precision}")
 image = np.zeros((engine.info.height, engine.info.width), np.uint8)
 print(np.isfinite(engine.infer(image).axial_flow).all())
 """

@@ -41,6 +41,8 @@ def test_a_perfect_run():
                 "rmse_linear": [0, 0, 0],
                 "bias_angular": [0, 0, 0],
                 "bias_linear": [0, 0, 0],
+                "error_angular": {"median": 0, "max": 0},
+                "error_linear": {"median": 0, "max": 0},
                 "axis_error_deg": {"median": 0, "p90": 0},
                 "magnitude_ratio": {"median": 1, "p10": 1, "p90": 1},
                 "linear_direction_error_deg": {"median": 0, "p90": 0},
@@ -59,6 +61,7 @@ def test_known_errors():
     run = samples([[0, 0, 1], [0, 0, 1]], angular=[[0, 0, 2], [0, 1, 0]])
     found = metrics(run, None)["all"]
     assert found["rmse_angular"] == pytest.approx([0, np.sqrt(0.5), 1])
+    assert found["error_angular"] == pytest.approx({"median": (1 + np.sqrt(2)) / 2, "max": np.sqrt(2)})
     assert found["axis_error_deg"]["median"] == pytest.approx(45)
     assert found["magnitude_ratio"]["median"] == pytest.approx(1.5)
 
@@ -202,7 +205,7 @@ def test_plots_are_drawn_whatever_is_missing(tmp_path):
     for name, run in {"rotating": rotating, "moving": moving}.items():
         plot_time_series(run, tmp_path / f"{name}.png", name)
         plot_error_against_blur(run, tmp_path / f"{name}_error.png", name)
-        plot_reliability({"single": run, "none": run.select([])}, tmp_path / f"{name}_reliability.png", name)
+        plot_reliability({"single": run, "aligned": run.select([])}, tmp_path / f"{name}_reliability.png", name)
         plot_signs(run, tmp_path / f"{name}_signs.png", name)
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
         for plot in ("error", "reliability", "signs"):

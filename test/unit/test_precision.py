@@ -1,13 +1,21 @@
 """Which file serves a precision, and how each TensorRT is brought to it."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from image_as_imu_ros.engine.model_files.half import halved
-from image_as_imu_ros.engine.model_files.precision import Recipe, choose_weights, is_half, is_quantised, recipe
+from image_as_imu_ros.engine.model_files.onnx_file import OnnxFile
+from image_as_imu_ros.engine.model_files.precision import Recipe, choose_weights, recipe
 from image_as_imu_ros.errors import InputError
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
 @pytest.mark.parametrize(
@@ -84,9 +92,8 @@ def test_a_file_that_contradicts_the_precision_is_refused(precision, quantised, 
 def test_a_halved_model_takes_and_gives_float32_and_agrees(conv_model):
     full = onnx.load(conv_model)
     half = halved(onnx.load(conv_model))
-    assert is_half(half)
-    assert not is_half(full)
-    assert not is_quantised(full)
+    assert OnnxFile.read(half.SerializeToString()).half
+    assert not OnnxFile.read(full.SerializeToString()).half
     assert half.metadata_props == full.metadata_props
     image = np.random.default_rng(1).normal(size=(1, 1, 48, 64)).astype(np.float32)
     answers = []
@@ -99,7 +106,17 @@ def test_a_halved_model_takes_and_gives_float32_and_agrees(conv_model):
         assert (theirs != ours).any()
 
 
-def test_a_quantised_model_is_recognised(conv_model):
-    model = onnx.load(conv_model)
-    model.graph.node[0].op_type = "QuantizeLinear"
-    assert is_quantised(model)
+def test_the_shipped_files_say_what_they_are_without_the_package_onnx():
+    """Held against the package onnx, which reads the whole file."""
+    for path in sorted(MODELS.glob("*.onnx")):
+        found, model = OnnxFile.read(path.read_bytes()), onnx.load(path)
+        assert found.metadata == {entry.key: entry.value for entry in model.metadata_props}
+        assert found.half == any(weights.data_type == weights.FLOAT16 for weights in model.graph.initializer)
+        assert found.quantised == any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+        assert (found.half, found.quantised) == (path.stem.endswith("_fp16"), path.stem.endswith("_int8"))
+
+
+@given(content=st.binary(max_size=64))
+def test_what_is_no_onnx_file_is_refused(content):
+    with suppress(InputError):
+        OnnxFile.read(content)

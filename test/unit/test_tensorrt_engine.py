@@ -19,7 +19,8 @@ from tqdm import tqdm
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.engine import cuda, load_engine, nvidia
 from image_as_imu_ros.engine.model_files.build import progress_monitor
-from image_as_imu_ros.engine.model_files.precision import is_half
+from image_as_imu_ros.engine.model_files.half import halved
+from image_as_imu_ros.engine.model_files.onnx_file import OnnxFile
 from image_as_imu_ros.engine.model_files.target import what_is_missing
 from image_as_imu_ros.errors import InputError
 
@@ -227,9 +228,26 @@ def test_fp16_on_each_tensorrt(machine, conv_model, version, strongly_typed, fla
     engine = load_engine(conv_model, "tensorrt")
     [built] = gpu.builds
     assert (built.strongly_typed, built.flags) == (strongly_typed, flags)
-    assert is_half(built.model) == strongly_typed
+    assert OnnxFile.read(built.model.SerializeToString()).half == strongly_typed
     assert_same(engine.infer(images(1)[0]), load_engine(conv_model, "onnxruntime").infer(images(1)[0]), 0.05)
     engine.close()
+
+
+def test_building_needs_the_package_onnx_only_where_nobody_has_made_the_fp16_file(
+    machine, conv_model, tmp_path, monkeypatch
+):
+    (tmp_path / "conv.onnx").write_bytes(conv_model.read_bytes())
+    half = halved(onnx.load(conv_model))
+    machine("10.13.3.9.post1")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "onnx", None)
+        with pytest.raises(InputError, match=r"put conv_fp16\.onnx beside conv\.onnx, or install onnx"):
+            load_engine(tmp_path / "conv.onnx", "tensorrt")
+    onnx.save(half, tmp_path / "conv_fp16.onnx")
+    machine("10.13.3.9.post1")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "onnx", None)
+        load_engine(tmp_path / "conv.onnx", "tensorrt").close()
 
 
 def quantised_copy(model_file, folder):

@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from image_as_imu_ros.engine.model_files import plans, precision
 from image_as_imu_ros.engine.model_files.half import halved
+from image_as_imu_ros.engine.model_files.onnx_file import OnnxFile
 from image_as_imu_ros.engine.model_files.plans import Plan
 from image_as_imu_ros.engine.model_files.target import Target
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.nvidia import first_line, tensorrt, tensorrt_logger
 from image_as_imu_ros.errors import InputError
-
-if TYPE_CHECKING:
-    import onnx
 
 
 def build(target: Target, workspace: int | None = None) -> Plan:
@@ -34,10 +32,8 @@ def build(target: Target, workspace: int | None = None) -> Plan:
     started = time.monotonic()
     trt, logger = tensorrt(), tensorrt_logger()
     model, info = _read_model(target)
-    recipe = precision.recipe(
-        target.tensorrt, target.precision, quantised=precision.is_quantised(model), half=precision.is_half(model)
-    )
-    content = halved(model).SerializeToString() if recipe.halve else target.content
+    recipe = precision.recipe(target.tensorrt, target.precision, quantised=model.quantised, half=model.half)
+    content = _halved(target) if recipe.halve else target.content
     logger.lines.clear()
     builder = trt.Builder(logger)
     network = builder.create_network(_network_flags(trt, recipe.strongly_typed))
@@ -59,20 +55,27 @@ def build(target: Target, workspace: int | None = None) -> Plan:
     return Plan(bytes(plan), info, log)
 
 
-def _read_model(target: Target) -> tuple[onnx.ModelProto, ModelInfo]:
-    """Parse the ONNX file and its metadata."""
+def _read_model(target: Target) -> tuple[OnnxFile, ModelInfo]:
+    """Read what the ONNX file says about itself."""
+    try:
+        model = OnnxFile.read(target.content)
+    except InputError as error:
+        raise InputError(f"model file {str(target.model)!r} cannot be loaded as ONNX: {error}") from None
+    if METADATA_KEY not in model.metadata:
+        raise InputError(f"model file {str(target.model)!r} is ONNX but has no {METADATA_KEY!r} metadata")
+    return model, ModelInfo.from_json(model.metadata[METADATA_KEY])
+
+
+def _halved(target: Target) -> bytes:
+    """Make a model's weights FP16."""
     try:
         import onnx
     except ImportError:
-        raise InputError("building a TensorRT plan needs the Python package onnx: pip install onnx") from None
-    try:
-        model = onnx.load_from_string(target.content)
-    except Exception as error:  # protobuf's exception classes differ between its versions
-        raise InputError(f"model file {str(target.model)!r} cannot be loaded as ONNX: {first_line(error)}") from None
-    for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
-            return model, ModelInfo.from_json(entry.value)
-    raise InputError(f"model file {str(target.model)!r} is ONNX but has no {METADATA_KEY!r} metadata")
+        raise InputError(
+            f"TensorRT {target.tensorrt} takes FP16 from the model file only: put {target.model.stem}_fp16.onnx beside "
+            f"{target.model.name}, or install onnx, which makes it (in an environment of its own: it brings NumPy 2)"
+        ) from None
+    return halved(onnx.load_from_string(target.content)).SerializeToString()
 
 
 def _network_flags(trt: Any, strongly_typed: bool) -> int:

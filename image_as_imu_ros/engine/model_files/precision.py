@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.settings import TextEnum
-
-if TYPE_CHECKING:
-    import onnx
 
 
 class Precision(TextEnum):
@@ -98,13 +94,3 @@ def recipe(tensorrt_version: str, precision: Precision, *, quantised: bool, half
     if (major, minor) >= (10, 12) or (half and major >= 10):
         return Recipe(strongly_typed=True, halve=precision == Precision.FP16 and not half)
     return Recipe(strongly_typed=False, flags=_FLAGS[precision])
-
-
-def is_quantised(model: onnx.ModelProto) -> bool:
-    """Tell whether an ONNX model has quantised weights (QDQ)."""
-    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-
-
-def is_half(model: onnx.ModelProto) -> bool:
-    """Tell whether an ONNX model has FP16 weights."""
-    return any(weights.data_type == weights.FLOAT16 for weights in model.graph.initializer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,28 +11,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from image_as_imu_ros.errors import InputError
-
 if TYPE_CHECKING:
     import onnx
 
+_log = logging.getLogger(__name__)
 
-def load_unsigned(model: Path) -> Path | bytes:
+
+def load_unsigned(model: Path) -> str | bytes:
     """Read a model file and rewrite it, see `unsigned`.
 
     Returns:
-        The rewritten file's content, or the file itself where nothing can be gained.
-
-    Raises:
-        InputError: the Python package onnx is missing.
+        The rewritten file's content, or the file's path where nothing can be gained, or nothing rewritten for lack of
+        the package onnx: slower, and as right.
     """
     try:
         import onnx
     except ImportError:
-        raise InputError("precision int8 on a CPU needs the Python package onnx: pip install onnx") from None
+        _log.info("precision int8: %s runs as it is; with the Python package onnx it would run faster", model.name)
+        return str(model)
     original = onnx.load_from_string(model.read_bytes())
     rewritten = unsigned(original)
-    return model if rewritten == original else rewritten.SerializeToString()
+    return str(model) if rewritten == original else rewritten.SerializeToString()
 
 
 def unsigned(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,0 +1,1 @@
+"""Camera and gyroscope that were recorded together: axes, clock offset, readout time and focal length."""

@@ -1,0 +1,165 @@
+"""Files of recordings: rosbag2 (sqlite3, MCAP) and ROS 1 bags, whole or damaged, and the types of their messages."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag1 import Reader as Reader1
+from rosbags.rosbag2 import Reader as Reader2
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.recordings.salvage import MCAP_MAGIC, SQLITE_MAGIC, SalvageReader
+
+_ROS1_MAGIC = b"#ROSBAG V2.0"
+_SUFFIXES = (".mcap", ".db3")
+_READ = ("cdr", "")  # serialisations: of ROS 2, and nothing said
+
+_log = logging.getLogger(__name__)
+
+
+class Storage:
+    """An open recording: raw messages, and what decodes them. Only types of topics that are read must be known.
+
+    Attributes:
+        path: as given.
+        connections: those of ROS messages; channels of other kinds (JSON, protobuf, …) are left out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a folder or file. What is lost of a damaged one is logged.
+
+        Raises:
+            InputError: nothing of it can be read. The message says why and names a cure.
+        """
+        self.path = path
+        self._ros1 = path.is_file() and _begins(path, _ROS1_MAGIC)
+        self._reader = _open_ros1(path) if self._ros1 else _open_ros2(path)
+        # Definitions of Jazzy and Noetic: standard types have not changed for long.
+        self._standard = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.ROS2_JAZZY)
+        self._types: dict[str, Typestore] = {}
+        self.connections = [
+            one for one in self._reader.connections if getattr(one.ext, "serialization_format", "") in _READ
+        ]
+
+    def close(self) -> None:
+        """Close the files."""
+        self._reader.close()
+
+    def messages(self, connections: list[Connection]) -> Iterator[tuple[Connection, Any]]:
+        """Yield (connection, decoded message) in the order of recording.
+
+        Raises:
+            InputError: a type is not known. Others: as rosbags and the database raise them, where a file is damaged.
+        """
+        if not connections:
+            return
+        for connection, _, data in self._reader.messages(connections):
+            if connection.msgtype not in self._types:
+                self._types[connection.msgtype] = self._typestore(connection)
+            store = self._types[connection.msgtype]
+            decode = store.deserialize_ros1 if self._ros1 else store.deserialize_cdr
+            yield connection, decode(data, connection.msgtype)
+
+    def _typestore(self, connection: Connection) -> Typestore:
+        """Make the types of a topic: of the recording's definition or, where that is of no use, the standard one."""
+        name = connection.msgtype
+        try:
+            own = get_typestore(Stores.EMPTY)
+            own.register(_definitions(connection))
+            own.generate_msgdef(name)  # raises where a part is missing
+            return own
+        except Exception as error:  # what its parser meets in a foreign text may fail anywhere
+            if name in self._standard.fielddefs:
+                return self._standard
+            reason = _first_line(error)
+        raise InputError(
+            f"topic {connection.topic!r} has type {name}, whose definition the recording does not hold ({reason})"
+        )
+
+
+def _definitions(connection: Connection) -> dict:
+    definition = connection.msgdef
+    if definition.format == MessageDefinitionFormat.MSG:
+        return get_types_from_msg(definition.data, connection.msgtype)
+    if definition.format != MessageDefinitionFormat.IDL:
+        raise ValueError("none was recorded")
+    # Several files, each after a line that names it: "IDL: package/msg/Name".
+    texts = re.split(r"^=+\nIDL: .*\n", definition.data, flags=re.MULTILINE)
+    types: dict = {}
+    for text in filter(str.strip, texts):
+        types |= get_types_from_idl(text)
+    return types
+
+
+def _open_ros1(path: Path) -> Reader1:
+    try:
+        reader = Reader1(path)
+        reader.open()
+    except Exception as error:  # as below
+        cure = f"rosbag reindex {path.name}" + (f", then rename it to {path.stem}" if path.suffix == ".active" else "")
+        raise InputError(
+            f"recording {str(path)!r} is a ROS 1 bag that was not closed or is damaged ({_first_line(error)}); cure: "
+            f"{cure}"
+        ) from None
+    return reader
+
+
+def _open_ros2(path: Path) -> Reader2 | SalvageReader:
+    try:
+        reader = Reader2(path)
+        reader.open()
+        return reader
+    except Exception as error:  # rosbags lets the errors of its YAML, SQLite and MCAP readers through
+        reason = _first_line(error)
+    try:
+        salvaged = SalvageReader(_files(path))
+    except (InputError, OSError) as error:
+        raise InputError(
+            f"recording {str(path)!r} cannot be read as a rosbag2 ({reason}; {_first_line(error)}){_cure(path)}"
+        ) from None
+    complaint = reason if "missing" in reason and path.is_dir() else salvaged.complaint
+    if complaint:
+        _log.warning("recording %s is not whole: %s", path, complaint)
+    return salvaged
+
+
+def _cure(path: Path) -> str:
+    """Name what may help."""
+    if path.is_dir():
+        return f"; ros2 bag reindex {path} may mend it"
+    if _begins(path, MCAP_MAGIC):
+        return f"; mcap recover {path.name} -o recovered.mcap may rescue something"
+    if _begins(path, SQLITE_MAGIC):
+        return f"; sqlite3 {path.name} .recover may rescue something"
+    return ""
+
+
+def _files(path: Path) -> list[Path]:
+    """List the files of a recording in the order in which they were written."""
+    if path.is_file():
+        return [path] if _begins(path, MCAP_MAGIC) or _begins(path, SQLITE_MAGIC) else []
+    found = (file for file in path.iterdir() if file.suffix in _SUFFIXES)
+    return sorted(found, key=lambda file: [int(part) if part.isdecimal() else part for part in _parts(file)])
+
+
+def _parts(file: Path) -> list[str]:
+    return re.split(r"(\d+)", file.name)
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError:
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,54 @@
+"""The evaluate command where something is wrong: one frame, an earlier run's files, ground truth that does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import replay_bags as bags
+
+from image_as_imu_ros import commands as command_line
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+
+pytestmark = pytest.mark.usefixtures("exact_engine")
+
+
+@pytest.fixture
+def exact_engine(monkeypatch):
+    bags.let_evaluate_see_exactly(monkeypatch)
+
+
+def run(recording: Path, output: Path, *options: str) -> dict:
+    arguments = [str(recording), "--output", str(output), "--exposure", "0.01", *options]
+    assert command_line.run("evaluate", arguments) == 0
+    return json.loads((output / "metrics.json").read_text())
+
+
+def test_a_frame_on_which_something_unforeseen_happens_is_counted_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    recording = bags.moving_camera(tmp_path / "bag")
+    update, broken = MotionEstimator.update, bags.frame_stamps(bags.COUNT)[5]
+
+    def fails_once(self, frame):
+        if frame.stamp == broken:
+            raise ZeroDivisionError("by nothing")
+        return update(self, frame)
+
+    monkeypatch.setattr(MotionEstimator, "update", fails_once)
+    figures = run(recording, tmp_path / "out", "--sign-resolution", "oracle")
+    assert figures["frames"] == bags.COUNT - 1
+    assert "1 frames were not used: internal error, ZeroDivisionError: by nothing" in capsys.readouterr().err
+
+
+def test_an_output_folder_used_again_holds_nothing_of_the_earlier_run(tmp_path):
+    recording, output = bags.moving_camera(tmp_path / "bag"), tmp_path / "out"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    for name in ("frame_17.png", "comparison.md", "error_by_blur.png"):
+        (output / name).write_text("of an earlier run")
+    run(recording, output)
+    assert (output / "notes.txt").read_text() == "mine"
+    assert not (output / "frame_17.png").exists()
+    assert not (output / "comparison.md").exists()
+    assert command_line.run("evaluate", [str(recording), "--output", str(output), "--image-topic", "/nothing"]) == 2
+    assert [path.name for path in output.iterdir()] == ["notes.txt"]

@@ -1,0 +1,105 @@
+"""Gyroscope files of phones and loggers: columns by their names, separators, units, Gyroflow's own format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from image_as_imu_ros.datasets.gyroscope_file import read_gyroscope
+from image_as_imu_ros.errors import InputError
+
+TIMES = np.array([0.0, 0.01, 0.02])
+RATES = np.array([[0.1, -2.0, 0.3], [0.2, -2.1, 0.4], [0.3, -2.2, 0.5]])  # x, y, z
+
+
+def read(tmp_path: Path, text: str, **options):
+    path = tmp_path / "gyro.csv"
+    path.write_text(text)
+    return read_gyroscope(path, **options)
+
+
+def table(names: str, order: str, separator: str = ",", factor: float = 1.0) -> str:
+    """Write rows of t, x, y, z and 7 for anything else, in the order of letters, under a line of names."""
+    lines = [names] if names else []
+    for time, rates in zip(TIMES, RATES * factor, strict=True):
+        values = {"t": time, "n": 1e9 * (1.7e9 + time), **dict(zip("xyz", rates, strict=True))}
+        lines.append(separator.join(f"{values.get(letter, 7):.9g}" for letter in order))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("names", "order", "separator"),
+    [
+        pytest.param("", "txyz", ",", id="no names"),
+        pytest.param("time,x,y,z", "txyz", ",", id="plain"),
+        pytest.param("time,seconds_elapsed,z,y,x", "ntzyx", ",", id="Sensor Logger"),
+        pytest.param("timestamp, alpha_x, alpha_y, alpha_z", "txyz", ",", id="Stray Scanner"),
+        pytest.param("t,ax,ay,az,gx,gy,gz", "taaaxyz", ",", id="accelerometer first"),
+        pytest.param("Timestamp[sec]\tgyro_z\tgyro_y\tgyro_x", "tzyx", "\t", id="tabs"),
+        pytest.param(
+            '"Time (s)";"Gyroscope x (rad/s)";"Gyroscope y (rad/s)";"Gyroscope z (rad/s)";"Absolute (rad/s)"',
+            "txyza",
+            ";",
+            id="phyphox",
+        ),
+        pytest.param("loggingTime,motionRotationRateX(rad/s),motionRotationRateY,motionRotationRateZ", "txyz", ","),
+    ],
+)
+def test_columns_are_found_by_their_names(tmp_path, names, order, separator):
+    samples = read(tmp_path, table(names, order, separator))
+    np.testing.assert_allclose(samples.times, TIMES)
+    np.testing.assert_allclose(samples.angular, RATES)
+
+
+def test_sensor_loggers_time_in_ns_is_taken_where_ns_are_asked_for(tmp_path):
+    samples = read(tmp_path, table("time,seconds_elapsed,z,y,x", "ntzyx"), time_unit="ns")
+    assert samples.times[0] == pytest.approx(1.7e9)
+
+
+def test_behind_semicolons_a_comma_is_the_decimal_point(tmp_path):
+    samples = read(tmp_path, table("Time;x;y;z", "txyz", ";").replace(".", ","))
+    np.testing.assert_allclose(samples.angular, RATES)
+
+
+def test_gyroflows_log_says_its_own_scales(tmp_path):
+    head = "GYROFLOW IMU LOG\nversion,1.3\nid,logger\norientation,XYZ\ntscale,0.001\ngscale,0.01\n"
+    rows = "".join(f"{1e3 * t:.0f},{x},{y},{z}\n" for t, (x, y, z) in zip(TIMES, np.rint(100 * RATES), strict=True))
+    samples = read(tmp_path, head + "t,gx,gy,gz\n" + rows)
+    np.testing.assert_allclose(samples.times, TIMES)
+    np.testing.assert_allclose(samples.angular, RATES)
+
+
+def test_rates_that_are_called_degrees_are_converted(tmp_path):
+    samples = read(tmp_path, table("time,x (°/s),y (°/s),z (°/s)", "txyz", factor=180 / np.pi))
+    np.testing.assert_allclose(samples.angular, RATES)
+
+
+def test_rates_that_look_like_degrees_are_warned_of(tmp_path, caplog):
+    read(tmp_path, table("time,x,y,z", "txyz", factor=180 / np.pi))
+    assert "are they °/s?" in caplog.text
+    caplog.clear()
+    read(tmp_path, table("time,x,y,z", "txyz"))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        (table("time,x,y", "txy"), "one each x, y and z"),
+        (table("time,gx,gy,gz,gyro_x,gyro_x,gyro_y,gyro_z", "txyzxxyz"), "one each x, y and z"),
+        (table("when,ax,ay,az", "taaa"), None),
+        ("time,x,y,z\n1,2,3,4\n", "has 1 rows"),
+        ("GYROFLOW IMU LOG\nversion,1.3\n", "without a line t,gx,gy,gz"),
+    ],
+)
+def test_what_cannot_be_told_is_said_in_one_line(tmp_path, caplog, text, reason):
+    if reason is None:
+        read(tmp_path, text)
+        assert "are taken for time, x, y, z" in caplog.text
+        return
+    with pytest.raises(InputError, match=reason) as error:
+        read(tmp_path, text)
+    assert "\n" not in str(error.value)

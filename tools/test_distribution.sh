@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Runs the runtime's tests with the packages that ROS machines have, each set in an environment of its own under .venv-*:
+#
+#   debian   Debian's or Ubuntu's own python3-numpy, -opencv, -matplotlib, -yaml, -tqdm, -jinja2 (apt)
+#   humble   ROS 2 Humble's versions, Python 3.10
+#   jazzy    ROS 2 Jazzy's versions, Python 3.12; Matplotlib's first release for that Python
+#   floor    the lowest versions that pyproject.toml names, Python 3.10
+#
+# None has the package onnx or NumPy 2. A set whose Python or packages are not on this machine is skipped, and said so.
+# Arguments name the sets to run; without any, all.
+set -eu
+cd "$(dirname "$0")/.."
+
+# What needs onnx, torch, a linter or a type checker is tested by `make test`.
+TESTS=(
+    test/unit/test_{arguments,bag_writer,camera,exposure,ground_truth,ground_truth_fit,gyroscope_file,images,metrics}.py
+    test/unit/test_{motion_field,overlay,recording,report,sign,so3,storage,tracking,velocity,view}.py
+    test/integration/test_{convert,convert_captures,estimate_image,field_cases,real_recording}.py
+)
+COMMON=(onnxruntime rosbags pytest hypothesis)
+skipped=()
+ran=()
+
+skip() {
+    echo "SKIPPED: $1: $2"
+    skipped+=("$1 ($2)")
+}
+
+# Of a Python with its version, the interpreter: of PATH, else one that pyenv has installed.
+interpreter() {
+    local candidate
+    for candidate in "python$1" "$HOME"/.pyenv/versions/"$1".*/bin/python; do
+        if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+}
+
+# Name, interpreter, option of venv, requirements.
+run() {
+    local name=$1 python=$2 option=$3 folder=.venv-$1 existing=()
+    shift 3
+    echo "== $name: $*"
+    [ -e "$folder/bin/python" ] || "$python" -m venv ${option:+"$option"} "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" "${COMMON[@]}"
+    "$folder/bin/python" -c '
+import sys
+from importlib.util import find_spec
+import cv2, matplotlib, numpy, onnxruntime, rosbags
+from importlib.metadata import version
+assert int(numpy.__version__.split(".")[0]) < 2, "something brought NumPy 2"
+assert find_spec("onnx") is None, "something brought onnx"
+print("versions:", sys.version.split()[0], "numpy", numpy.__version__, "opencv", cv2.__version__, "matplotlib",
+      matplotlib.__version__, "onnxruntime", onnxruntime.__version__, "rosbags", version("rosbags"))'
+    for test in "${TESTS[@]}"; do [ -e "$test" ] && existing+=("$test"); done
+    PYTHONPATH=. "$folder/bin/python" -m pytest -q -p no:cacheprovider --durations=3 "${existing[@]}"
+    ran+=("$name")
+}
+
+run_debian() {
+    local have='import cv2, jinja2, matplotlib, numpy, tqdm, yaml, venv, ensurepip'
+    local packages=(python3-numpy python3-opencv python3-matplotlib python3-yaml python3-tqdm python3-jinja2 python3-venv)
+    if [ ! -x /usr/bin/python3 ] || [ ! -x /usr/bin/apt-get ]; then
+        skip debian "no Debian or Ubuntu"
+        return
+    fi
+    # Only a machine of continuous integration is nobody's: there the packages are installed.
+    if ! /usr/bin/python3 -c "$have" 2>/dev/null && [ -n "${CI:-}" ] && [ "$(id -u)" = 0 ]; then
+        (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            "${packages[@]}") >/dev/null 2>&1 || true
+    fi
+    if ! /usr/bin/python3 -c "$have" 2>/dev/null; then
+        skip debian "apt install ${packages[*]}"
+        return
+    fi
+    local numpy
+    numpy=$(/usr/bin/python3 -c 'import numpy; print(numpy.__version__)')
+    run debian /usr/bin/python3 --system-site-packages "numpy==$numpy" "scipy<1.14"
+}
+
+run_pinned() {
+    local name=$1 version=$2 python
+    shift 2
+    python=$(interpreter "$version")
+    if [ -z "$python" ]; then
+        skip "$name" "no Python $version"
+        return
+    fi
+    run "$name" "$python" "" "$@" pyyaml tqdm jinja2
+}
+
+sets=("$@")
+[ ${#sets[@]} -gt 0 ] || sets=(debian humble jazzy floor)
+for set in "${sets[@]}"; do
+    case $set in
+    debian) run_debian ;;
+    humble) run_pinned humble 3.10 numpy==1.21.5 opencv-python-headless==4.5.4.60 matplotlib==3.5.1 scipy==1.8.0 ;;
+    jazzy) run_pinned jazzy 3.12 numpy==1.26.4 opencv-python-headless==4.6.0.66 matplotlib==3.8.0 scipy==1.11.4 ;;
+    floor)
+        run_pinned floor 3.10 numpy==1.21.2 opencv-python-headless==4.5.4.60 matplotlib==3.5.0 scipy==1.8.0 \
+            onnxruntime==1.12.0 rosbags==0.10.9
+        ;;
+    *)
+        echo "no set of packages $set: debian, humble, jazzy, floor" >&2
+        exit 2
+        ;;
+    esac
+done
+echo "distributions tested: ${ran[*]:-none}"
+[ ${#skipped[@]} -eq 0 ] || printf 'SKIPPED: %s\n' "${skipped[@]}"
