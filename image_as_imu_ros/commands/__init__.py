@@ -24,6 +24,7 @@ COMMANDS = {
             "convert": "phone captures, videos and data sets → a recording",
             "estimate_image": "one image → velocity and an image of its streaks",
             "benchmark": "time and memory per stage on this machine",
+            "benchmark_envelope": "rendered motions, one property at a time → where estimates hold",
         }.items()
     },
 }
