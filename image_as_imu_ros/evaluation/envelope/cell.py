@@ -63,13 +63,13 @@ class Cell:
     speed: float = 0.0
     rotation: float = 0.0
     blur: float = 8.0
-    frames: int = 40
+    frames: int = 30
     rate: float = 30.0
     exposure: float = 0.015
     exposures: tuple[float, ...] = ()
     exposure_known: bool = True
     readout: float = 0.0
-    width: int = 640
+    width: int = 480
     focal: float = 0.85
     material: Material | None = None
     electrons: float = 6000.0

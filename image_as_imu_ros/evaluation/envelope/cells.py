@@ -128,7 +128,7 @@ def _of_cameras() -> list[Cell]:
     return [
         *_sweep(HAND, "focal", "hand-held: focal length [widths]", focal=(0.5, 0.65, 1.3, 2.0)),
         *_sweep(TRAVEL, "travel_focal", "corridor at 1.5 m/s: focal length [widths]", focal=(0.5, 1.3)),
-        *_sweep(HAND, "width", "hand-held: width [px]", width=(320, 1280)),
+        *_sweep(HAND, "width", "hand-held: width [px]", width=(320, 640, 1280)),
         *_sweep(HAND, "electrons", "hand-held: electrons at white", electrons=(1000.0, 200.0, 30.0)),
         replace(
             TRAVEL, name="travel_electrons_200", sweep="hand-held: electrons at white", value="corridor, 200",
@@ -167,7 +167,7 @@ def _of_streams() -> list[Cell]:
     return [
         *_sweep(HAND, "jitter", "hand-held: jitter of the stamps [s]", jitter=(0.001, 0.003, 0.005)),
         *_sweep(HAND, "repeats", "hand-held: repeated images, every", repeats=(2, 3)),
-        *_sweep(HAND, "frozen", "hand-held: frozen from frame", frozen_from=(20,)),
+        *_sweep(HAND, "frozen", "hand-held: frozen from frame", frozen_from=(15,)),
         *_sweep(HAND, "drops", "hand-held: share of frames dropped", drops=(0.3,)),
         *_sweep(HAND, "focal_jitter", "hand-held: change of K per frame", focal_jitter=(1e-5,)),
         replace(

@@ -24,7 +24,7 @@ _NEAR = 0.05  # m; what is closer to the camera's plane is cut away
 _SUBPIXEL_BITS = 6  # of polygon corners
 _SKY = 45000  # of 65535, where no face is
 _FEWEST, _MOST = 8, 640  # images per exposure
-_VISIBLE_TIMES = 5  # at which faces are searched for that can be seen at all during an exposure
+_VISIBLE_TIMES = 3  # at which faces are searched for that can be seen at all during an exposure
 _PATH_TIMES = 33  # at which motion within an exposure is looked at: 200 Hz for 33 ms has 6.6 periods
 _PATH_CELLS = 12  # points across and down by which it is measured
 _DEPTH_BANDS = 60  # of rows with a time of their own
@@ -245,15 +245,15 @@ def _cover(
         return None
     left, top = (max(int(np.floor(edge)), 0) for edge in outline.min(0))
     right, bottom = (int(np.ceil(edge)) + 1 for edge in outline.max(0))
-    window = slice(top, min(bottom, camera.height)), slice(left, min(right, camera.width))
-    buffer = inverse_depth[window]
-    if not buffer.size:
+    bottom, right = min(bottom, camera.height), min(right, camera.width)
+    if left >= right or top >= bottom:
         return None
+    buffer = inverse_depth[top:bottom, left:right]
     mask = np.zeros(buffer.shape, np.uint8)
     corners = np.round((outline - (left, top)) * 2**_SUBPIXEL_BITS).astype(np.int32)
     # The mask also keeps out what is behind the camera.
     cv2.fillConvexPoly(mask, corners, 255, cv2.LINE_8, _SUBPIXEL_BITS)
-    plane = _inverse_depth(quad, camera, window)
+    plane = _inverse_depth(quad, camera, (slice(top, bottom), slice(left, right)))
     cv2.bitwise_and(mask, cv2.compare(plane, buffer, cv2.CMP_GT), mask)
     cv2.copyTo(plane, mask, buffer)
     x, y, width, height = cv2.boundingRect(mask)
