@@ -93,7 +93,7 @@ def test_depth_is_where_rays_meet_the_nearest_plane(place):
 )
 def test_points_move_from_image_to_image_as_the_motion_field_says(cell):
     world, trajectory, camera = world_of(cell), trajectory_of(cell), cell.camera
-    step, middle = (4e-3 if cell is HAND else 6e-3), 0.3
+    step, middle = (4e-3 if cell is HAND else 8e-3), 0.3
     images, depths = [], []
     for time in (middle - step / 2, middle, middle + step / 2):
         (rotation,), (position,) = trajectory.poses(np.array([time]))
@@ -107,7 +107,7 @@ def test_points_move_from_image_to_image_as_the_motion_field_says(cell):
     depth = depths[1][halfway[:, 1].round().astype(int) % 360, halfway[:, 0].round().astype(int) % 480]
     flow = MotionFieldMatrix.at(camera, halfway).flow(trajectory.velocity(np.array([middle]))[0], depth) * step
     assert np.median(np.linalg.norm(flow, axis=1)) > 0.5
-    assert np.median(np.linalg.norm(after - before - flow, axis=1)) < 0.06
+    assert np.median(np.linalg.norm(after - before - flow, axis=1)) < 0.1
 
 
 def test_sub_frames_are_half_a_pixel_apart_and_more_of_them_change_nothing(monkeypatch):
