@@ -12,7 +12,7 @@ from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.evaluation.config import UNUSED
 from image_as_imu_ros.evaluation.envelope.cell import Cell
 from image_as_imu_ros.evaluation.envelope.cells import chosen_cells
-from image_as_imu_ros.evaluation.envelope.plots import plot_sweeps
+from image_as_imu_ros.evaluation.envelope.plots import plot_envelope
 from image_as_imu_ros.evaluation.envelope.sweep import DEPTHS, SweepConfig, run_cells
 from image_as_imu_ros.evaluation.envelope.table import markdown, summary, write_csv
 from image_as_imu_ros.evaluation.results import make_folder
@@ -39,12 +39,13 @@ def main(argv: list[str]) -> int:
     found = {}
     for answers in run_cells(command.cells, command.config):
         found[answers[0].cell.name] = answers
-        print(f"{len(found)}/{len(command.cells)} {markdown(answers).splitlines()[2]}", flush=True)
+        rows = "\n".join(markdown(answers).splitlines()[2:])
+        print(f"{rows} {len(found)}/{len(command.cells)}", flush=True)
         # Written again and again, so that nothing is lost when somebody stops it.
         ordered = [one for cell in command.cells if cell.name in found for one in found[cell.name]]
         write_csv(output / "envelope.csv", ordered)
         (output / "envelope.md").write_text(f"{markdown(ordered)}\n{summary(ordered)}")
-    plot_sweeps(ordered, output / "plots")
+    plot_envelope(ordered, output / "plots")
     print(f"\n{markdown(ordered)}\n{summary(ordered)}\nenvelope.md, envelope.csv and plots in {output}")
     return 0
 

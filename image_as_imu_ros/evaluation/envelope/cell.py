@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from image_as_imu_ros.evaluation.envelope.scenes import Place
 from image_as_imu_ros.evaluation.envelope.textures import Material
 from image_as_imu_ros.geometry.camera import Camera
@@ -98,6 +100,13 @@ class Cell:
     def travels(self) -> bool:
         """Whether the camera goes somewhere."""
         return self.motion in (Motion.FORWARD, Motion.SIDEWAYS, Motion.WINDING, Motion.WALKING)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) uint8, 255 where the view shows the scene and 0 where it is fixed to the camera."""
+        mask = np.full((self.camera.height, self.width), 255, np.uint8)
+        mask[round((1 - self.fixed_share) * len(mask)) :] = 0
+        return mask
 
     def exposure_of(self, number: int) -> float:
         """Return the exposure time of a frame, s."""

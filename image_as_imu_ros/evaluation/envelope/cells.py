@@ -138,7 +138,8 @@ def _of_cameras() -> list[Cell]:
         *_sweep(HAND, "jpeg", "hand-held: JPEG quality", jpeg=(80, 30, 8)),
         *_sweep(HAND, "readout", "rolling shutter: readout [s]", readout=(0.010, 0.020, 0.030)),
         replace(
-            TRAVEL, name="travel_readout_0.03", sweep="rolling shutter: readout [s]", value="corridor, 0.03", readout=0.030
+            TRAVEL, name="travel_readout_0.03", sweep="rolling shutter: readout [s]", value="corridor, 0.03",
+            readout=0.030,
         ),
         replace(nodding, name="nod_down", value="nod, −3 rad/s", motion=walls[0], rotation=-_NOD),
         replace(nodding, name="nod_up", value="nod, +3 rad/s", motion=walls[0], rotation=_NOD),

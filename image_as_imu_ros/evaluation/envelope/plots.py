@@ -28,14 +28,38 @@ _PANELS = (
     ("nees_linear", "NEES of v"),
     ("sign_right", "sign right"),
 )
+_OVERVIEW = (("nees_angular", "NEES of ω"), ("nees_linear", "NEES of v"))
 _SHARES = ("published", "sign_right")
 
 
-def plot_sweeps(answers: Sequence[Answers], folder: Path) -> None:
-    """Write a PNG for each sweep."""
+def plot_envelope(answers: Sequence[Answers], folder: Path) -> None:
+    """Write a PNG for each sweep, and overview.png."""
     folder.mkdir(parents=True, exist_ok=True)
+    _plot_overview(answers, folder / "overview.png")
     for sweep in dict.fromkeys(one.cell.sweep for one in answers):
         _plot(sweep, [one for one in answers if one.cell.sweep == sweep], folder / f"{_file_name(sweep)}.png")
+
+
+def _plot_overview(answers: Sequence[Answers], path: Path) -> None:
+    """Normalised errors squared of what is published in all cells, one below the other."""
+    names = list(dict.fromkeys(one.cell.name for one in answers))
+    figure = Figure(figsize=(11, 1.2 + 0.16 * len(names)), layout="constrained")
+    for panel, (name, label) in zip(figure.subplots(1, 2, sharey=True), _OVERVIEW, strict=True):
+        panel.axvspan(*HONEST, color="#2e8b57", alpha=0.12)
+        panel.axvline(OVERCONFIDENT, color="#d1495b", linewidth=0.8)
+        for (method, depth), style in _LINES.items():
+            of_line = [one for one in answers if (one.method, one.depth) == (method, depth)]
+            known = [(getattr(one, name), names.index(one.cell.name)) for one in of_line if getattr(one, name)]
+            if method == "auto" and known:
+                colour, marker = style["color"], style["marker"]
+                panel.scatter(*zip(*known, strict=True), s=16, color=colour, marker=marker, label=f"{depth} depth")
+        panel.set_xscale("log")
+        panel.set_yticks(range(len(names)), names, fontsize=7)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_title(label, fontsize="medium")
+        panel.grid(alpha=0.25)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize="small")
+    figure.savefig(path, dpi=90)
 
 
 def _plot(sweep: str, answers: Sequence[Answers], path: Path) -> None:

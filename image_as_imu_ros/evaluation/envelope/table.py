@@ -62,7 +62,13 @@ def summary(answers: Sequence[Answers]) -> str:
         f"NEES of ω and v between {low:g} and {high:g} in {honest} of {len(published)} cells in which anything is "
         f"published ({honest / max(len(published), 1):.0%}), above {OVERCONFIDENT:g} in {far}."
     ]
-    lines += [f"- {name_of(one)}: NEES ω {_number(one.nees_angular)}, v {_number(one.nees_linear)}" for one in failing]
+    too_sure = [one for one in failing if max(_nees(one)) > high]
+    for title, group in (("Too sure:", too_sure), ("Too cautious:", [one for one in failing if one not in too_sure])):
+        if group:
+            lines += ["", title, ""]
+        lines += [
+            f"- {name_of(one)}: NEES ω {_number(one.nees_angular)}, v {_number(one.nees_linear)}" for one in group
+        ]
     return "\n".join(lines) + "\n"
 
 
