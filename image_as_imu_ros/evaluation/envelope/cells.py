@@ -35,7 +35,7 @@ _NOD = 3.0  # rad/s
 
 def all_cells() -> tuple[Cell, ...]:
     """List all cells."""
-    return (HAND, TRAVEL, *_of_hands(), *_of_travel(), *_of_cameras(), *_of_streams())
+    return (HAND, TRAVEL, *_of_travel(), *_of_cameras(), *_of_streams(), *_of_hands())
 
 
 def chosen_cells(patterns: Sequence[str]) -> tuple[Cell, ...]:
