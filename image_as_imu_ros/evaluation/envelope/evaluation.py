@@ -33,11 +33,11 @@ _EXPOSURE_SETTLES = 5  # frames after a change of the exposure, from which its e
 
 @dataclass(frozen=True)
 class Answers:
-    """What a method came to on a cell.
+    """What a method came to on a cell, over all frames but the first.
 
     Attributes:
         cell: see there. method: "auto", "single" or KLT. depth: "measured" or "network"; "" for KLT.
-        published: share of the new frames after the first.
+        published: share of the frames whose image is new.
         sign_right: share of the published ones that visibly moved.
         rmse_angular, rmse_linear: root mean square length of the error, rad/s and m/s, at the stamps.
         true_angular, true_linear: that of the ground truth.
@@ -123,14 +123,14 @@ def _answers(
     choose: Callable[[MotionEstimate], MotionEstimate | None],
 ) -> Answers:
     answered = [(frame, chosen) for frame, estimate in run.estimates if (chosen := choose(estimate)) is not None]
-    kept = [(frame, one) for frame, one in answered if not one.ambiguous]
-    first = rendered.frames[0]
+    # A stream has one first frame, not one in thirty.
+    kept = [(frame, one) for frame, one in answered if frame is not rendered.frames[0] and not one.ambiguous]
     new = sum(not frame.repeated for frame in rendered.frames) - 1
     result = Answers(
         rendered.cell,
         method,
         depth,
-        published=sum(frame is not first and not frame.repeated for frame, _ in kept) / max(new, 1),
+        published=sum(not frame.repeated for frame, _ in kept) / max(new, 1),
         repeats_published=sum(frame.repeated for frame, _ in kept),
         exposure_error=_exposure_error(rendered, run),
         reasons=dict(run.reasons.most_common()),
