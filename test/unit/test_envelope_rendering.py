@@ -202,14 +202,19 @@ def test_a_cell_is_rendered_once(tmp_path, monkeypatch):
         render_cell(replace(cell, blur=4.0), tmp_path)
 
 
-@pytest.mark.parametrize("cell", all_cells(), ids=lambda cell: cell.name)
-def test_no_camera_of_any_cell_leaves_its_place_or_runs_into_something(cell: Cell):
+def different_paths() -> list[Cell]:
+    """One cell of each place and path in it."""
+    names = ("motion", "place", "distance", "speed", "rotation", "blur", "frames", "rate")
+    return list({tuple(getattr(cell, name) for name in names): cell for cell in all_cells()}.values())
+
+
+@pytest.mark.parametrize("cell", different_paths(), ids=lambda cell: cell.name)
+def test_no_camera_leaves_its_place_or_runs_into_something(cell: Cell):
     """What stands in the way would fill the view, and is never nearer than a quarter of what the cell is about."""
-    if cell.frames > 2 and (cell.fixed_share or cell.moving_share):
-        pytest.skip("covered by the cell without")
+    cell = replace(cell, fixed_share=0.0, moving_share=0.0)
     world, trajectory = world_of(cell), trajectory_of(cell)
     camera = cell.camera.resize(40, 30)
-    for time in np.linspace(1 / cell.rate, (cell.frames + 1) / cell.rate, 12):
+    for time in np.linspace(1 / cell.rate, (cell.frames + 1) / cell.rate, 8):
         (rotation,), (position,) = trajectory.poses(np.array([time]))
         _, inverse = render_sharp(world, camera, rotation, position, float(time))
         assert inverse.max() < 4.5 / min(cell.distance, 2.5)

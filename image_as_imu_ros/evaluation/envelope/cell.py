@@ -97,11 +97,6 @@ class Cell:
         return Camera(self.width, height, focal, focal, (self.width - 1) / 2, (height - 1) / 2)
 
     @property
-    def travels(self) -> bool:
-        """Whether the camera goes somewhere."""
-        return self.motion in (Motion.FORWARD, Motion.SIDEWAYS, Motion.WINDING, Motion.WALKING)
-
-    @property
     def mask(self) -> np.ndarray:
         """(H, W) uint8, 255 where the view shows the scene and 0 where it is fixed to the camera."""
         mask = np.full((self.camera.height, self.width), 255, np.uint8)

@@ -58,7 +58,7 @@ def _plot_overview(answers: Sequence[Answers], path: Path) -> None:
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_title(label, fontsize="medium")
         panel.grid(alpha=0.25)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize="small")
+    figure.axes[0].legend(fontsize="small")
     figure.savefig(path, dpi=90)
 
 
@@ -74,7 +74,7 @@ def _plot(sweep: str, answers: Sequence[Answers], path: Path) -> None:
             if np.isfinite(heights).any():
                 panel.plot(heights, label=f"{method}, {depth} depth" if depth else method, **style)
         _finish(panel, name, label, values)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize="small")
+    figure.axes[0].legend(fontsize="x-small")
     figure.suptitle(sweep)
     figure.savefig(path, dpi=110)
 
