@@ -190,6 +190,15 @@ def test_exposures_follow_one_another_and_dropped_frames_are_missing():
     assert 5 < len(render_cell(replace(SMALL, frames=20, drops=0.4, width=64)).frames) < 18
 
 
+def test_depth_can_be_taken_away_from_the_estimator():
+    rendered = render_cell(replace(SMALL, depth_share=0.03, width=64))
+    for frame, given in zip(rendered.frames, rendered.inputs(measured_depth=True), strict=True):
+        assert given.depth is not None
+        assert (frame.depth > 0).all()
+        assert (given.depth > 0).mean() == pytest.approx(0.03, abs=0.01)
+        assert set(np.unique(given.depth)) <= {0, *np.unique(frame.depth)}
+
+
 def test_a_cell_is_rendered_once(tmp_path, monkeypatch):
     cell = replace(SMALL, width=64)
     first = render_cell(cell, tmp_path)
@@ -197,6 +206,10 @@ def test_a_cell_is_rendered_once(tmp_path, monkeypatch):
     again = render_cell(cell, tmp_path)
     assert all(
         (a.image == b.image).all() and a.stamp == b.stamp for a, b in zip(first.frames, again.frames, strict=True)
+    )
+    assert (
+        render_cell(replace(cell, value="same frames", depth_share=0.5), tmp_path).frames[0].stamp
+        == first.frames[0].stamp
     )
     with pytest.raises(TypeError):
         render_cell(replace(cell, blur=4.0), tmp_path)

@@ -53,6 +53,7 @@ class Cell:
         frozen_from: number of the first frame from which the stream repeats one image; 0 for none.
         drops: share of the frames that are missing.
         focal_jitter: relative change of the focal length from frame to frame.
+        depth_share: of the pixels of the depth image that are known; not rendered, but taken away from the estimator.
         seed: of scene, noise, jitter and drops.
     """
 
@@ -87,6 +88,7 @@ class Cell:
     frozen_from: int = 0
     drops: float = 0.0
     focal_jitter: float = 0.0
+    depth_share: float = 1.0
     seed: int = 1
 
     @property

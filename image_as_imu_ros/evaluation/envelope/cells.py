@@ -171,6 +171,13 @@ def _of_streams() -> list[Cell]:
         *_sweep(HAND, "jitter", "hand-held: jitter of the stamps [s]", jitter=(0.001, 0.003, 0.005)),
         *_sweep(HAND, "repeats", "hand-held: repeated images, every", repeats=(2, 3)),
         *_sweep(HAND, "frozen", "hand-held: frozen from frame", frozen_from=(15,)),
+        *_sweep(HAND, "depth", "share of the depth image that is known", depth_share=(0.3, 0.03, 0.0)),
+        *[
+            replace(cell, value=f"corridor, {cell.value}")
+            for cell in _sweep(
+                TRAVEL, "travel_depth", "share of the depth image that is known", depth_share=(0.03, 0.0)
+            )
+        ],
         *_sweep(HAND, "drops", "hand-held: share of frames dropped", drops=(0.3,)),
         *_sweep(HAND, "focal_jitter", "hand-held: change of K per frame", focal_jitter=(1e-5,)),
         replace(

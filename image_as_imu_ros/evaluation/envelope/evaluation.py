@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from image_as_imu_ros.engine import Engine
+from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.estimate import MotionEstimate
@@ -78,11 +79,31 @@ def evaluate_cell(
     """Run the estimator with each kind of depth, "measured" or "network", and KLT."""
     answers = []
     config = replace(config, estimate_exposure=not rendered.cell.exposure_known)
+    engine = _Remembering(engine)
     for depth in depths:
         run = _run(rendered, MotionEstimator(engine, config), depth == "measured")
         for method, choose in (("auto", _published), ("single", MotionEstimate.as_single)):
             answers.append(_answers(rendered, method, depth, run, choose))
     return [*answers, _klt(rendered)]
+
+
+class _Remembering:
+    """An engine that runs its network once for each image, however often it is asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.info, self.name = engine.info, engine.name
+        self._engine = engine
+        self._outputs: dict[bytes, NetworkOutput] = {}
+
+    def infer(self, image: np.ndarray) -> NetworkOutput:
+        """Run the network, or return what it answered before."""
+        key = image.tobytes()
+        if key not in self._outputs:
+            self._outputs[key] = self._engine.infer(image)
+        return self._outputs[key]
+
+    def close(self) -> None:
+        """Do nothing: the engine belongs to somebody else."""
 
 
 @dataclass

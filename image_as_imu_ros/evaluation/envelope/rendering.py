@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from image_as_imu_ros.geometry.camera import Camera
 
 EPOCH = 1_000_000_000_000  # ns, stamp of time 0
 
+_NOT_RENDERED = ("name", "sweep", "value", "exposure_known", "depth_share")
 _LEAST_WIDTH = 480  # px; images of smaller cameras are rendered twice as large, and averaged over pixels
 _DEPTH_WIDTH = 160  # px of depth images
 _FIXED_DISTANCE = 0.35  # m, of the part of the view that goes with the camera
@@ -81,10 +82,12 @@ class RenderedCell:
 
     def inputs(self, *, measured_depth: bool) -> Iterator[Frame]:
         """Yield the frames as an estimator takes them."""
+        rng = np.random.default_rng([self.cell.seed, 3])
         for frame in self.frames:
             exposure = frame.exposure if self.cell.exposure_known else None
             shutter = Shutter(exposure, readout_time=self.cell.readout)
-            depth = frame.depth if measured_depth else None
+            known = rng.random(frame.depth.shape) < self.cell.depth_share
+            depth = frame.depth * known if measured_depth else None
             yield Frame(frame.image, frame.stamp, frame.camera, shutter, depth)
 
 
@@ -97,7 +100,7 @@ def render_cell(cell: Cell, folder: Path | None = None) -> RenderedCell:
     """
     if folder is None:
         return _with_ground_truth(cell, _render(cell))
-    path = folder / f"{cell.name}-{_digest(cell)}.npz"
+    path = folder / f"{_digest(cell)}.npz"
     with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as stored:
         return _with_ground_truth(cell, {name: stored[name] for name in stored.files})
     arrays = _render(cell)
@@ -204,7 +207,10 @@ def _with_ground_truth(cell: Cell, arrays: dict[str, np.ndarray]) -> RenderedCel
 
 
 def _digest(cell: Cell) -> str:
-    return hashlib.sha256(f"{cell!r} {_source_digest()}".encode()).hexdigest()[:16]
+    """Name what decides about the frames; a new property of cells changes nothing of those that lack it."""
+    rendered = [one for one in fields(cell) if one.name not in _NOT_RENDERED]
+    changed = {one.name: getattr(cell, one.name) for one in rendered if getattr(cell, one.name) != one.default}
+    return hashlib.sha256(f"{changed} {_source_digest()}".encode()).hexdigest()[:16]
 
 
 @cache

@@ -118,10 +118,10 @@ def _corridor(setting: Setting, painter: Painter) -> list[Face]:
 
 def _street(setting: Setting, painter: Painter) -> list[Face]:
     """Build houses about `distance` to either side, with alleys between them, a pavement, and parked cars and posts."""
-    side, start, end = setting.distance, -_BEHIND - 8.0, setting.length + 2 * _AHEAD
+    side, start, end = setting.distance, -_BEHIND - 8.0, setting.length + 1.5 * _AHEAD
     below, density = 1.5, setting.focal / side
     ground = setting.material or Material.ASPHALT
-    faces = painter.panels((-side - 3, below, start), (2 * side + 6, 0, 0), (0, 0, end - start), ground, density, 4.0)
+    faces = painter.panels((-side - 3, below, start), (2 * side + 6, 0, 0), (0, 0, end - start), ground, density, 8.0)
     for sign in (-1, 1):
         z = start
         while z < end:
@@ -129,10 +129,10 @@ def _street(setting: Setting, painter: Painter) -> list[Face]:
             x = sign * (side + painter.uniform(0, 1.2))
             material = setting.material or (Material.BRICKS if painter.uniform(0, 1) < 0.6 else Material.POSTERS)
             front = ((x, below - tall, z), (0, 0, house), (0, tall, 0))
-            faces += painter.panels(*front, material, density, 4.0)
+            faces += painter.panels(*front, material, density, 10.0)
             for edge in (z, z + house):  # gables
                 faces += painter.panels(
-                    (x, below - tall, edge), (sign * 5.0, 0, 0), (0, tall, 0), material, density, 5.0
+                    (x, below - tall, edge), (sign * 5.0, 0, 0), (0, tall, 0), material, density, 10.0
                 )
             z += house + painter.uniform(0.5, 2.0)
         z = start
