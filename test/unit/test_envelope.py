@@ -19,7 +19,7 @@ from image_as_imu_ros.evaluation.envelope.sweep import SweepConfig, run_cell
 from image_as_imu_ros.evaluation.envelope.table import markdown, summary, write_csv
 
 GOOD = Answers(HAND, "auto", "measured", 1.0, nees_angular=3.0, nees_linear=2.0, rmse_angular=0.04, true_angular=2.0)
-SHORT = replace(HAND, frames=4, width=320)
+SHORT = replace(HAND, frames=4)
 
 
 @pytest.fixture(scope="module")

@@ -72,11 +72,11 @@ class Cell:
     exposures: tuple[float, ...] = ()
     exposure_known: bool = True
     readout: float = 0.0
-    width: int = 480
+    width: int = 320
     focal: float = 0.85
     material: Material | None = None
-    electrons: float = 6000.0
-    read_noise: float = 12.0
+    electrons: float = 10000.0
+    read_noise: float = 15.0
     brightness: float = 0.2
     jpeg: int = 0
     vibration: float = 0.0

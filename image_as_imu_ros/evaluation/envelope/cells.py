@@ -128,7 +128,7 @@ def _of_cameras() -> list[Cell]:
     return [
         *_sweep(HAND, "focal", "hand-held: focal length [widths]", focal=(0.5, 0.65, 1.3, 2.0)),
         *_sweep(TRAVEL, "travel_focal", "corridor at 1.5 m/s: focal length [widths]", focal=(0.5, 1.3)),
-        *_sweep(HAND, "width", "hand-held: width [px]", width=(320, 640, 1280)),
+        *_sweep(HAND, "width", "hand-held: width [px]", width=(480, 640, 1280)),
         *_sweep(HAND, "electrons", "hand-held: electrons at white", electrons=(1000.0, 200.0, 30.0)),
         replace(
             TRAVEL, name="travel_electrons_200", sweep="hand-held: electrons at white", value="corridor, 200",

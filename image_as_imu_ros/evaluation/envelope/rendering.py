@@ -36,7 +36,7 @@ from image_as_imu_ros.geometry.camera import Camera
 EPOCH = 1_000_000_000_000  # ns, stamp of time 0
 
 _NOT_RENDERED = ("name", "sweep", "value", "exposure_known", "depth_share")
-_LEAST_WIDTH = 480  # px; images of smaller cameras are rendered twice as large, and averaged over pixels
+_LEAST_WIDTH = 240  # px; images of smaller cameras are rendered twice as large, and averaged over pixels
 _DEPTH_WIDTH = 160  # px of depth images
 _FIXED_DISTANCE = 0.35  # m, of the part of the view that goes with the camera
 _MOVING_DISTANCE = 0.6  # m, of what moves by itself

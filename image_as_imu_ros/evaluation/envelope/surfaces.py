@@ -11,6 +11,7 @@ import numpy as np
 from image_as_imu_ros.evaluation.envelope.textures import SIDE, Material, atlas
 from image_as_imu_ros.geometry.camera import Camera
 
+_ALIASING = 0.2  # octaves, by which textures may be finer than the image
 _SMALLEST_LEVEL = 8  # px, side of a reduced texture below which it is reduced no further
 
 
@@ -57,7 +58,7 @@ class Face:
         denominator = matrix[2] @ (texel / texel[2])
         # Columns of the homography's Jacobian: image pixels per texture pixel.
         jacobian = (matrix[:2, :2] - np.outer(pixel, matrix[2, :2])) / denominator
-        levels = np.round(-np.log2(np.maximum(np.linalg.norm(jacobian, axis=0), 1e-9)))
+        levels = np.ceil(-np.log2(np.maximum(np.linalg.norm(jacobian, axis=0), 1e-9)) - _ALIASING)
         most = [max(int(np.log2(side / _SMALLEST_LEVEL)), 0) for side in self.texture.shape[::-1]]
         return int(np.clip(levels[0], 0, most[0])), int(np.clip(levels[1], 0, most[1]))
 
