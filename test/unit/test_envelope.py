@@ -47,7 +47,7 @@ def test_cells_are_chosen_by_pattern_and_unknown_ones_are_refused():
 
 
 def test_the_estimator_and_klt_run_over_rendered_frames(engine, tmp_path):
-    config = SweepConfig(tmp_path, engine=EngineConfig(threads=1))
+    config = SweepConfig(tmp_path)
     answers = run_cell(SHORT, config)
     assert [(one.method, one.depth) for one in answers] == [
         ("auto", "measured"), ("single", "measured"), ("auto", "network"), ("single", "network"), (KLT, ""),
@@ -165,6 +165,6 @@ def test_the_command_writes_table_and_plots(tmp_path, monkeypatch, capsys):
 
 
 def test_cells_run_in_processes_and_come_as_they_are_done(tmp_path, monkeypatch):
-    config = SweepConfig(tmp_path, engine=EngineConfig(threads=1), depths=("network",))
+    config = SweepConfig(tmp_path, engine=EngineConfig(), depths=("network",))
     (answers,) = sweep.run_cells((replace(SHORT, frames=2),), config)
     assert [one.method for one in answers] == ["auto", "single", KLT]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -52,4 +52,5 @@ def run_cell(cell: Cell, config: SweepConfig) -> list[Answers]:
 
 @cache
 def _engine(config: EngineConfig) -> Engine:
-    return open_engine(config)
+    # Cells run beside each other: threads of the networks would only wait for each other.
+    return open_engine(replace(config, threads=config.threads or 1))
