@@ -91,6 +91,7 @@ def _of_hands() -> list[Cell]:
             value="in a dark room",
             motion=Motion.REST,
             electrons=200.0,
+            read_noise=3.0,
             brightness=0.1,
         ),
     ]
@@ -129,10 +130,13 @@ def _of_cameras() -> list[Cell]:
         *_sweep(HAND, "focal", "hand-held: focal length [widths]", focal=(0.5, 0.65, 1.3, 2.0)),
         *_sweep(TRAVEL, "travel_focal", "corridor at 1.5 m/s: focal length [widths]", focal=(0.5, 1.3)),
         *_sweep(HAND, "width", "hand-held: width [px]", width=(480, 640, 1280)),
-        *_sweep(HAND, "electrons", "hand-held: electrons at white", electrons=(1000.0, 200.0, 30.0)),
+        *_sweep(
+            replace(HAND, read_noise=3.0), "electrons", "hand-held: electrons at white",
+            electrons=(1000.0, 200.0, 30.0),
+        ),
         replace(
             TRAVEL, name="travel_electrons_200", sweep="hand-held: electrons at white", value="corridor, 200",
-            electrons=200.0,
+            electrons=200.0, read_noise=3.0,
         ),
         *_sweep(HAND, "brightness", "hand-held: mean brightness", brightness=(0.02, 1.6)),
         *_sweep(HAND, "jpeg", "hand-held: JPEG quality", jpeg=(80, 30, 8)),
