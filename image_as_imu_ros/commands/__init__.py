@@ -27,6 +27,7 @@ COMMANDS = {
             "calibrate": "camera and gyroscope, recorded together → axes, clock offset, readout time, focal length",
             "estimate_image": "one image → velocity and an image of its streaks",
             "benchmark": "time and memory per stage on this machine",
+            "benchmark_envelope": "rendered motions, one property at a time → where estimates hold",
         }.items()
     },
 }

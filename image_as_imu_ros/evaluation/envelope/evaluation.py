@@ -1,0 +1,283 @@
+"""The estimator and KLT over rendered cells, in the figures of the table."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+
+from image_as_imu_ros.engine import Engine
+from image_as_imu_ros.engine.network_output import NetworkOutput
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.evaluation.baselines import klt
+from image_as_imu_ros.evaluation.envelope.cell import Cell
+from image_as_imu_ros.evaluation.envelope.rendering import EPOCH, RenderedCell, RenderedFrame
+from image_as_imu_ros.evaluation.metrics import metrics
+from image_as_imu_ros.evaluation.samples import Samples
+from image_as_imu_ros.geometry import so3
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
+
+KLT = "KLT"
+HONEST = (0.5, 6.0)  # mean normalised errors squared between which a covariance is honest; 3 is perfect
+OVERCONFIDENT = 20.0  # mean normalised error squared above which a filter would be led astray
+
+_VISIBLE_BLUR = 0.25  # px at 320 px width during the exposure, from which the sign of a motion is judged
+_EXPOSURE_SETTLES = 5  # frames after a change of the exposure, from which its estimate is judged
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a method came to on a cell, over all frames but the first.
+
+    Attributes:
+        cell: see there. method: "auto", "single" or KLT. depth: "measured" or "network"; "" for KLT.
+        published: share of the frames whose image is new.
+        sign_right: share of the published ones that visibly moved.
+        rmse_angular, rmse_linear: root mean square length of the error, rad/s and m/s, at the stamps.
+        true_angular, true_linear: that of the ground truth.
+        mean_rmse_angular: against the mean over the time that an answer is about.
+        nees_angular, nees_linear: mean of eᵀC⁻¹e, 3 is honest. mean_nees_angular: as `mean_rmse_angular`.
+        angular_ratio, linear_ratio: median |ω̂|/|ω| and |v̂|/|v|.
+        bias: |mean error of ω|, °/s: how fast the integrated rotation drifts.
+        aligned: share of the published ones that were aligned. repeats_published: how many repeated images were.
+        exposure_error: median relative error of the estimated exposure; None where it was given.
+        reasons: why frames could not be used, or not be aligned, and how often.
+    """
+
+    cell: Cell
+    method: str
+    depth: str
+    published: float
+    sign_right: float | None = None
+    rmse_angular: float | None = None
+    rmse_linear: float | None = None
+    true_angular: float | None = None
+    true_linear: float | None = None
+    mean_rmse_angular: float | None = None
+    nees_angular: float | None = None
+    nees_linear: float | None = None
+    mean_nees_angular: float | None = None
+    angular_ratio: float | None = None
+    linear_ratio: float | None = None
+    bias: float | None = None
+    aligned: float | None = None
+    repeats_published: int = 0
+    exposure_error: float | None = None
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def evaluate_cell(
+    rendered: RenderedCell, engine: Engine, config: EstimatorConfig, depths: tuple[str, ...]
+) -> list[Answers]:
+    """Run the estimator with each kind of depth, "measured" or "network", and KLT."""
+    answers = []
+    config = replace(config, estimate_exposure=not rendered.cell.exposure_known)
+    engine = _Remembering(engine)
+    for depth in depths:
+        run = _run(rendered, MotionEstimator(engine, config), depth == "measured")
+        for method, choose in (("auto", _published), ("single", MotionEstimate.as_single)):
+            answers.append(_answers(rendered, method, depth, run, choose))
+    return [*answers, _klt(rendered)]
+
+
+class _Remembering:
+    """An engine that runs its network once for each image, however often it is asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.info, self.name = engine.info, engine.name
+        self._engine = engine
+        self._outputs: dict[bytes, NetworkOutput] = {}
+
+    def infer(self, image: np.ndarray) -> NetworkOutput:
+        """Run the network, or return what it answered before."""
+        key = image.tobytes()
+        if key not in self._outputs:
+            self._outputs[key] = self._engine.infer(image)
+        return self._outputs[key]
+
+    def close(self) -> None:
+        """Do nothing: the engine belongs to somebody else."""
+
+
+@dataclass
+class _Run:
+    """Estimates with their frames, and what went wrong."""
+
+    estimates: list[tuple[RenderedFrame, MotionEstimate]] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+def _run(rendered: RenderedCell, estimator: MotionEstimator, measured_depth: bool) -> _Run:
+    run = _Run()
+    for frame, given in zip(rendered.frames, rendered.inputs(measured_depth=measured_depth), strict=True):
+        try:
+            estimate = estimator.update(given)
+        except (InputError, ArithmeticError, np.linalg.LinAlgError) as error:
+            run.reasons[f"{type(error).__name__}: {error}"] += 1
+            continue
+        if estimate is None:
+            run.reasons["no answer"] += 1
+            continue
+        if estimate.alignment is not None and estimate.alignment.rejection is not None:
+            run.reasons[estimate.alignment.rejection.message] += 1
+        run.estimates.append((frame, estimate))
+    return run
+
+
+def _published(estimate: MotionEstimate) -> MotionEstimate:
+    """Return what the node would publish; with `measurement: auto` the estimator has already chosen."""
+    return estimate
+
+
+def _answers(
+    rendered: RenderedCell,
+    method: str,
+    depth: str,
+    run: _Run,
+    choose: Callable[[MotionEstimate], MotionEstimate | None],
+) -> Answers:
+    answered = [(frame, chosen) for frame, estimate in run.estimates if (chosen := choose(estimate)) is not None]
+    # A stream has one first frame, not one in thirty.
+    kept = [(frame, one) for frame, one in answered if frame is not rendered.frames[0] and not one.ambiguous]
+    new = sum(not frame.repeated for frame in rendered.frames) - 1
+    result = Answers(
+        rendered.cell,
+        method,
+        depth,
+        published=sum(not frame.repeated for frame, _ in kept) / max(new, 1),
+        repeats_published=sum(frame.repeated for frame, _ in kept),
+        exposure_error=_exposure_error(rendered, run),
+        reasons=dict(run.reasons.most_common()),
+    )
+    if not kept:
+        return result
+    frames, estimates = zip(*kept, strict=True)
+    at_stamp, mean = ground_truth(rendered, estimates)
+    samples = _samples(estimates, at_stamp)
+    return replace(
+        result,
+        sign_right=_sign_right(rendered, frames, samples),
+        aligned=float(np.mean([one.measurement == "aligned" for one in estimates])),
+        **_figures(samples),
+        **{f"mean_{name}": _figures(_samples(estimates, mean))[name] for name in ("rmse_angular", "nees_angular")},
+    )
+
+
+def ground_truth(rendered: RenderedCell, estimates: tuple[MotionEstimate, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Compute what was true of each estimate, (N, 6) each: at its stamp, and on average over the time it is about.
+
+    A vibration counts with its mean over that time in both: nobody can know its phase.
+    """
+    stamps = np.array([(one.stamp - EPOCH) * 1e-9 for one in estimates])
+    readout = rendered.cell.readout
+    spans = np.array([one.exposure + readout if one.measurement == "single" else one.dt for one in estimates])
+    trajectory = rendered.trajectory
+    carrier = replace(trajectory, vibration=None)
+    window = stamps - spans / 2, stamps + spans / 2
+    mean = trajectory.mean_velocity(*window)
+    return carrier.velocity(stamps) + mean - carrier.mean_velocity(*window), mean
+
+
+def _samples(estimates: tuple[MotionEstimate, ...], true: np.ndarray) -> Samples:
+    return Samples(
+        stamps=np.array([one.stamp for one in estimates], np.int64),
+        linear=np.array([one.velocity.linear for one in estimates]),
+        angular=np.array([one.velocity.angular for one in estimates]),
+        covariance=np.array([one.velocity.covariance for one in estimates]),
+        true_linear=true[:, :3],
+        true_angular=true[:, 3:],
+        mean_flow=np.array([one.mean_flow for one in estimates]),
+        resolved=np.ones(len(estimates), bool),
+        seconds=np.zeros(len(estimates)),
+    )
+
+
+def _figures(samples: Samples) -> dict[str, float | None]:
+    figures = metrics(samples, None)
+    group, covariance = figures["all"], figures["covariance"]
+    bias = group["bias_angular"]
+    return {
+        "rmse_angular": _root_mean_square(samples.angular_error),
+        "rmse_linear": _root_mean_square(samples.linear_error),
+        "true_angular": _root_mean_square(samples.true_angular),
+        "true_linear": _root_mean_square(samples.true_linear),
+        "nees_angular": covariance["nees_angular"],
+        "nees_linear": covariance["nees_linear"],
+        "angular_ratio": group["magnitude_ratio"]["median"],
+        "linear_ratio": group["linear_magnitude_ratio"]["median"],
+        "bias": None if bias is None else math.degrees(float(np.linalg.norm(bias))),
+    }
+
+
+def _sign_right(rendered: RenderedCell, frames: tuple[RenderedFrame, ...], samples: Samples) -> float | None:
+    """Tell in what share of the frames the flow that was answered is less than 90° from the true one.
+
+    Both with the true depth; over the frames that visibly moved.
+    """
+    judged = []
+    for i, frame in enumerate(frames):
+        height, width = frame.depth.shape
+        pixels = cell_centres(height // 8, width // 8, 8)
+        depth = frame.depth[4::8, 4::8][: height // 8, : width // 8].ravel().astype(np.float64)
+        matrix = MotionFieldMatrix.at(frame.camera.resize(width, height), pixels)
+        answered = matrix.flow(np.r_[samples.linear[i], samples.angular[i]], depth)
+        true = matrix.flow(np.r_[samples.true_linear[i], samples.true_angular[i]], depth)
+        blur = np.linalg.norm(true, axis=1).mean() * frame.exposure * 320 / width
+        if blur >= _VISIBLE_BLUR:
+            judged.append((answered * true).sum() > 0)
+    return float(np.mean(judged)) if judged else None
+
+
+def _exposure_error(rendered: RenderedCell, run: _Run) -> float | None:
+    if rendered.cell.exposure_known:
+        return None
+    true = np.array([frame.exposure for frame in rendered.frames])
+    changed = np.flatnonzero(np.diff(true, prepend=0))
+    since = {id(frame): i - changed[changed <= i][-1] for i, frame in enumerate(rendered.frames)}
+    errors = [
+        abs(estimate.exposure / frame.exposure - 1)
+        for frame, estimate in run.estimates
+        if since[id(frame)] >= _EXPOSURE_SETTLES
+    ]
+    return float(np.median(errors)) if errors else None
+
+
+def _klt(rendered: RenderedCell) -> Answers:
+    """Track corners from each frame to the next, and hold the rotation against the truth in the middle of the two."""
+    frames, settings = rendered.frames, klt.settings()
+    errors, true, kept = [], [], 0
+    for before, now in pairwise(frames):
+        tracks = klt.track(before.image, now.image, settings)
+        enough = len(tracks[0]) >= settings.fewest
+        rotation = klt.fit_rotation(now.camera, *tracks, settings) if enough else None
+        if rotation is None:
+            continue
+        kept += not now.repeated
+        # Points rotate against the camera.
+        angular = so3.log(rotation.T) / ((now.stamp - before.stamp) * 1e-9)
+        middle = ((now.stamp + before.stamp) / 2 - EPOCH) * 1e-9
+        true.append(replace(rendered.trajectory, vibration=None).velocity(np.array([middle]))[0, 3:])
+        errors.append(angular - true[-1])
+    new = sum(not frame.repeated for frame in frames[1:])
+    result = Answers(rendered.cell, KLT, "", published=kept / max(new, 1))
+    if not errors:
+        return result
+    bias = math.degrees(float(np.linalg.norm(np.mean(errors, 0))))
+    return replace(
+        result,
+        rmse_angular=_root_mean_square(np.array(errors)),
+        true_angular=_root_mean_square(np.array(true)),
+        bias=bias,
+    )
+
+
+def _root_mean_square(vectors: np.ndarray) -> float | None:
+    known = vectors[np.isfinite(vectors).all(1)]
+    return float(np.sqrt(np.square(known).sum(1).mean())) if len(known) else None

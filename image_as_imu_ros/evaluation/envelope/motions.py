@@ -1,0 +1,113 @@
+"""The trajectory of a cell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from image_as_imu_ros.evaluation.envelope.cell import Cell, Motion
+from image_as_imu_ros.evaluation.envelope.scenes import Place
+from image_as_imu_ros.evaluation.envelope.trajectory import Trajectory, Vibration, Wave
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
+
+# (amplitude, Hz, phase) of the gestures of a hand, rad and m: to be scaled to the blur that is asked for.
+_HAND_YAW = Wave(parts=((1.0, 0.9, 0.3), (0.30, 2.1, 1.1)))
+_HAND_PITCH = Wave(parts=((0.6, 1.1, 2.0), (0.25, 1.9, 0.4)))
+_HAND_ROLL = Wave(parts=((0.5, 0.8, 1.0),))
+_HAND_X = Wave(parts=((0.05, 0.8, 0.5),))
+_HAND_Y = Wave(parts=((0.04, 1.1, 1.5),))
+_HAND_Z = Wave(parts=((0.04, 0.6, 2.5),))
+_HAND_BLUR = 8.0  # px at 320 px width, at which the hand's translation is as above
+
+# What no vehicle is without: about 0.07 rad/s and 0.05 m/s.
+_TREMOR = {
+    "yaw": (0.005, 2.3, 0.4),
+    "pitch": (0.004, 2.9, 1.2),
+    "roll": (0.004, 2.6, 2.2),
+    "x": (0.006, 1.4, 0.7),
+    "y": (0.004, 1.9, 1.9),
+}
+
+
+def trajectory_of(cell: Cell) -> Trajectory:
+    """Build the trajectory: from time 0 on, in the world of the cell's place."""
+    trajectory = _MAKERS[cell.motion](cell)
+    if cell.place == Place.FLOOR:
+        trajectory = replace(trajectory, pitch=replace(trajectory.pitch, constant=-np.pi / 2))
+    if cell.vibration:
+        axis = np.array([0.8, 0.5, 0.33])
+        unit = axis / np.linalg.norm(axis)
+        vibration = Vibration(np.radians(cell.vibration), cell.vibration_rate, (unit[0], unit[1], unit[2]))
+        trajectory = replace(trajectory, vibration=vibration)
+    return trajectory
+
+
+def _hand_held(cell: Cell) -> Trajectory:
+    times = np.linspace(0, cell.frames / cell.rate, 200)
+    pixels = cell_centres(6, 8, 1) / (8, 6) * (cell.camera.width, cell.camera.height)
+    matrix = MotionFieldMatrix.at(cell.camera, pixels)
+
+    def hand(scale: float) -> Trajectory:
+        return Trajectory(yaw=_HAND_YAW.scaled(scale), pitch=_HAND_PITCH.scaled(scale), roll=_HAND_ROLL.scaled(scale))
+
+    scale = 0.1
+    for _ in range(4):  # nearly linear
+        flow = np.einsum("pij,tj->tpi", matrix.angular, hand(scale).velocity(times)[:, 3:])
+        blur = np.linalg.norm(flow, axis=2).mean() * cell.exposure * 320 / cell.width
+        scale *= cell.blur / blur
+    # A firm hand does not wobble, and the arm is only so long.
+    reach = float(np.clip(cell.blur / _HAND_BLUR, 0.05, 1.5))
+    waves = (wave.scaled(reach * cell.distance / 2.5) for wave in (_HAND_X, _HAND_Y, _HAND_Z))
+    return replace(hand(scale), **dict(zip("xyz", waves, strict=True)))
+
+
+def _forward(cell: Cell) -> Trajectory:
+    yaw, pitch, roll, x, y = (Wave(parts=(_TREMOR[name],)) for name in ("yaw", "pitch", "roll", "x", "y"))
+    return Trajectory(x=x, y=y, z=Wave(rate=cell.speed), yaw=yaw, pitch=pitch, roll=roll)
+
+
+def _sideways(cell: Cell) -> Trajectory:
+    forward = _forward(cell)
+    return replace(forward, yaw=replace(forward.yaw, constant=np.pi / 2))
+
+
+def _winding(cell: Cell) -> Trajectory:
+    yaw = Wave(parts=((0.35, 0.5, 0.6), _TREMOR["yaw"]))
+    return replace(_forward(cell), yaw=yaw, x=Wave(parts=((0.25, 0.4, 0.0),)))
+
+
+def _walking(cell: Cell) -> Trajectory:
+    """Two steps a second: up and down with every step, from side to side with every second."""
+    return Trajectory(
+        x=Wave(parts=((0.03, 1.0, 0.3),)),
+        y=Wave(parts=((0.025, 2.0, 1.0),)),
+        z=Wave(rate=cell.speed, parts=((0.012, 2.0, 0.0),)),
+        yaw=Wave(parts=((0.05, 1.0, 0.9), (0.25, 0.3, 0.5))),
+        pitch=Wave(parts=((0.03, 2.0, 0.2),)),
+        roll=Wave(parts=((0.03, 1.0, 2.1),)),
+    )
+
+
+def _constant_nod(cell: Cell) -> Trajectory:
+    return Trajectory(pitch=Wave(rate=cell.rotation))
+
+
+def _constant_pan(cell: Cell) -> Trajectory:
+    return Trajectory(yaw=Wave(rate=cell.rotation))
+
+
+def _rest(cell: Cell) -> Trajectory:
+    return Trajectory()
+
+
+_MAKERS = {
+    Motion.HAND_HELD: _hand_held,
+    Motion.CONSTANT_NOD: _constant_nod,
+    Motion.CONSTANT_PAN: _constant_pan,
+    Motion.FORWARD: _forward,
+    Motion.SIDEWAYS: _sideways,
+    Motion.WINDING: _winding,
+    Motion.WALKING: _walking,
+    Motion.REST: _rest,
+}

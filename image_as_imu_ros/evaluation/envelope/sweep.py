@@ -1,0 +1,56 @@
+"""All cells, in several processes, and the files that they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+from image_as_imu_ros.engine import Engine
+from image_as_imu_ros.engine.config import EngineConfig
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.evaluation.engines import open_engine
+from image_as_imu_ros.evaluation.envelope.cell import Cell
+from image_as_imu_ros.evaluation.envelope.evaluation import Answers, evaluate_cell
+from image_as_imu_ros.evaluation.envelope.rendering import render_cell
+
+DEPTHS = ("measured", "network")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """How cells are run.
+
+    Attributes:
+        estimator, engine: settings of these. depths: of DEPTHS.
+        frames: folder in which rendered frames are kept.
+        workers: processes.
+    """
+
+    frames: Path
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    depths: tuple[str, ...] = DEPTHS
+    workers: int = 1
+
+
+def run_cells(cells: tuple[Cell, ...], config: SweepConfig) -> Iterator[list[Answers]]:
+    """Render and evaluate cells; yields the answers of each as soon as they are there."""
+    with ProcessPoolExecutor(config.workers, get_context("spawn")) as processes:
+        for done in as_completed([processes.submit(run_cell, cell, config) for cell in cells]):
+            yield done.result()
+
+
+def run_cell(cell: Cell, config: SweepConfig) -> list[Answers]:
+    """Render and evaluate one cell."""
+    rendered = render_cell(cell, config.frames)
+    return evaluate_cell(rendered, _engine(config.engine), config.estimator, config.depths)
+
+
+@cache
+def _engine(config: EngineConfig) -> Engine:
+    # Cells run beside each other: threads of the networks would only wait for each other.
+    return open_engine(replace(config, threads=config.threads or 1))
