@@ -35,6 +35,7 @@ from image_as_imu_ros.estimation.config import Measurement, MotionModel, SignRes
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.repeats import RepeatedImageError
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.nodes.buffers import Slot
 from image_as_imu_ros.nodes.diagnostics import Health, alignment_state, estimate_details, image_topic_state
@@ -314,7 +315,10 @@ class BlurImuNode(LifecycleNode):
         if settings.rate_hint_type != RateHintType.NONE and not self._assembler.rate_hint_found:
             self._health.count("without rate hint")
         with refusing("estimate"):
-            estimate = estimator.update(frame)
+            try:
+                estimate = estimator.update(frame)
+            except RepeatedImageError as error:
+                raise Refused("repeated image", str(error)) from None
         self._processed.append(_Processed(received, frame))
         if estimate is not None:
             processed = next(one for one in self._processed if one.frame.stamp == estimate.header_stamp)

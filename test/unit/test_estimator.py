@@ -58,6 +58,11 @@ def panning_frames(count: int, rate: float = 1.2, seed: int = 0) -> list[Frame]:
     return frames
 
 
+def noisy(image: np.ndarray, seed: int = 0, std: float = 0.5) -> np.ndarray:
+    """Take an image of the same scene again, by a sensor with a little noise."""
+    return np.clip(np.round(image + np.random.default_rng(seed).normal(0, std, image.shape)), 0, 255).astype(np.uint8)
+
+
 def test_the_sigma_of_depth_is_an_error_of_the_size_of_v_unless_depth_is_measured(engine):
     """In half of the frame the network is sure of its depth, in the other half it is not: cells err alike."""
     depth, velocity = rough_depth(np.random.default_rng(0)), np.array([0.4, -0.2, 0.3, 0.2, -0.5, 0.4])
@@ -179,7 +184,7 @@ def test_an_alignment_that_contradicts_the_blur_is_not_trusted(engine):
     estimator = MotionEstimator(engine)
     frame = panning_frames(1)[0]
     estimator.update(frame)
-    estimate = estimator.update(replace(frame, stamp=frame.stamp + PERIOD))
+    estimate = estimator.update(replace(frame, stamp=frame.stamp + PERIOD, image=noisy(frame.image)))
     assert estimate.measurement == "single"
     assert estimate.alignment.rejection.reason == Reason.CONTRADICTS_BLUR
 
@@ -396,7 +401,8 @@ def test_another_sensors_rate_settles_the_sign_of_the_very_first_frame(engine, r
 
 def test_images_without_texture_take_the_sign_that_another_sensor_says(engine):
     engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
-    blank = [replace(frame, image=np.full((224, 320), 90, np.uint8)) for frame in panning_frames(3)]
+    blank = np.full((224, 320), 90, np.uint8)
+    blank = [replace(frame, image=noisy(blank, seed)) for seed, frame in enumerate(panning_frames(3))]
     alone, helped = MotionEstimator(engine), MotionEstimator(engine)
     assert not [alone.update(frame) for frame in blank][-1].sign_resolved
     hint = np.array([0, -1.0, 0])
