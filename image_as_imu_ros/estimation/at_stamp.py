@@ -48,14 +48,22 @@ class Acceleration:
         share = 1 / AT_STAMP.frames
         return Acceleration((1 - share) * self.squared + share * now, velocity, stamp)
 
+    def change(self, seconds: float) -> np.ndarray:
+        """Covariance (6, 6) of the change of the velocity within some time, s."""
+        return seconds**2 * np.diag(self._pooled)
+
+    @property
+    def _pooled(self) -> np.ndarray:
+        shared = np.repeat(self.squared.reshape(2, 3).mean(1), 3)
+        return (1 - AT_STAMP.pooled) * self.squared + AT_STAMP.pooled * shared
+
     def terms(self, dt: float, dt_std: float, stamp_std: float) -> Mapping[Term, np.ndarray]:
         """Covariances (6, 6) that the last mean velocity, over `dt` s, has as one at its stamp.
 
         Args:
             dt_std: s. stamp_std: of the stamp itself, s.
         """
-        shared = np.repeat(self.squared.reshape(2, 3).mean(1), 3)
-        squared = (1 - AT_STAMP.pooled) * self.squared + AT_STAMP.pooled * shared
+        squared = self._pooled
         departure = min(AT_STAMP.departure * dt, AT_STAMP.largest_departure) * dt
         stamps = (dt_std / dt) ** 2 * np.outer(self.velocity, self.velocity) + stamp_std**2 * np.diag(squared)
         return {Term.ACCELERATION: departure**2 * np.diag(squared), Term.STAMPS: stamps}

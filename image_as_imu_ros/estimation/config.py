@@ -92,7 +92,7 @@ _PHYSICS = "physics or definition"
 _COST = "trade of accuracy against time, by `benchmark`; the runs were not kept"
 _RENDERED = "rendered frames with seeds 777 and 778; the script was not kept (tools/README.md)"
 _REPEATED = "scatter of repeated estimates on the demo's rendered recording; the script was not kept"
-_SIMULATED = "simulated stamps and rates, tools/stamp_constants.py"
+_SIMULATED = "simulated stamps, test/unit/test_frame_times.py"
 _SPECTRUM = (
     "power ∝ 1/(1 + (f/4 Hz)⁴), the bandwidth of hands and heads; gyroscopes of phone_drive and aria2_slam_front agree"
 )
@@ -302,6 +302,7 @@ class SignConstants:
     usual_acceleration: float = constant(0.4, "", "of the largest, how hard cameras mostly accelerate", _JUDGEMENT)
     least_overlap: float = constant(0.2, "", "fraction of the cells seen by both", _JUDGEMENT)
     length_factor: float = constant(4.0, "", "by which the blur's velocity may be too short or too long", _JUDGEMENT)
+    disagreement: float = constant(3.0, "", "squared difference over its covariance", "mean of χ² with 3 d.o.f.")
     contradiction: float = constant(16.266, "", "squared error over its covariance", "99.9 % of χ² with 3 d.o.f.")
 
 

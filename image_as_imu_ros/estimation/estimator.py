@@ -202,6 +202,7 @@ class MotionEstimator:
             images=images,
             exposure=exposure.seconds,
             exposure_log_std=exposure.log_std,
+            readout_time=frame.shutter.readout_time,
             network_output=output,
             depth=known_depth,
             depth_log_std=depth_log_std,
@@ -272,6 +273,10 @@ class MotionEstimator:
             )
         except np.linalg.LinAlgError:
             return Alignment(None, 0.0, 0.0, Rejection(Reason.NO_SOLUTION, "the images do not determine the motion"))
+        if alignment.velocity is not None:
+            flow = observation.geometry.flow(alignment.velocity.vector, observation.depth)
+            factor = observation.geometry.readout_factor(float(flow[1].mean()), observation.readout_time)
+            alignment = replace(alignment, velocity=alignment.velocity.scaled(factor))
         accepted = alignment.accepted
         if accepted is not None and contradicts(observation.solution.velocity, accepted, observation.dt / 2):
             return replace(alignment, rejection=Rejection(Reason.CONTRADICTS_BLUR, "it contradicts the blur"))

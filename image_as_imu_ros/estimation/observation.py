@@ -17,7 +17,7 @@ from image_as_imu_ros.estimation.config import ESTIMATOR, Measurement
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame_times import FrameTime
-from image_as_imu_ros.estimation.sign import Grid, small_image
+from image_as_imu_ros.estimation.sign import Grid, contradiction, small_image
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
@@ -49,6 +49,18 @@ class Geometry:
         return camera == self.camera or (
             camera.resembles(self.camera, 1.0) and scale * self.camera.largest_move(camera) < ESTIMATOR.unseen_change
         )
+
+    def readout_factor(self, downward: float, readout_time: float) -> float:
+        """Compute by what factor motion is slower than it looks through a rolling shutter.
+
+        What moves down the image is read later, while the shutter follows it: over H rows that are read in T it is seen
+        for 1/(1 − u̇·T/H) of the time that it would be, at u̇ px/s, and looks faster by as much.
+
+        Args:
+            downward: u̇, apparent, mean over the image, px/s of the network's input. readout_time: T, s.
+        """
+        rows = self.view.source.height * self.view.camera.height / self.view.height
+        return 1 / max(1 + downward * readout_time / rows, 0.5)
 
     def flow(self, velocity: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
         """Predict the image motion (2, h, w), input px/s, of a camera that moves with (6,) (v, ω)."""
@@ -85,7 +97,7 @@ class Observation:
 
     Attributes:
         time: when it was taken. mid_exposure: ns. dt: s, from the frame before; 0 without one. dt_std: of it, s.
-        exposure: s. exposure_log_std: standard deviation of its log.
+        exposure: s. exposure_log_std: standard deviation of its log. readout_time: s.
         depth: (h, w) m, NaN where unknown; None if nothing is known.
         depth_log_std: see `Uncertainty`.
         solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
@@ -101,6 +113,7 @@ class Observation:
     images: Images
     exposure: float
     exposure_log_std: float
+    readout_time: float
     network_output: NetworkOutput
     depth: np.ndarray | None
     depth_log_std: float
@@ -127,7 +140,16 @@ class Observation:
         accepted = self.alignment.accepted if self.alignment else None
         if accepted is None or self.acceleration is None:
             return None
-        return accepted.with_terms(self.acceleration.terms(self.dt, self.dt_std, self.time.std))
+        terms = self.acceleration.terms(self.dt, self.dt_std, self.time.std)
+        return accepted.with_terms({**terms, Term.CONTRADICTION: self.contradiction})
+
+    @cached_property
+    def contradiction(self) -> np.ndarray:
+        """Covariance (6, 6) that blur and alignment add to each other where they differ."""
+        accepted = self.alignment.accepted if self.alignment else None
+        if accepted is None or self.acceleration is None or not self.exposure_log_std < ESTIMATOR.known_log_std:
+            return np.zeros((6, 6))
+        return contradiction(self.solution.velocity, accepted, self.acceleration.change(self.dt / 2))
 
     @property
     def aligned_velocity(self) -> np.ndarray | None:
@@ -154,7 +176,10 @@ class Observation:
         if log_odds < 0 or (log_odds == 0 and largest_rate < 0):
             single, fitted_flow = single.reversed(), -fitted_flow
         probability = 1 / (1 + math.exp(-abs(log_odds)))
-        single = single.with_terms({Term.SIGN: 4 * (1 - probability) * np.outer(single.vector, single.vector)})
+        sign = 4 * (1 - probability) * np.outer(single.vector, single.vector)
+        single = single.with_terms({Term.SIGN: sign, Term.CONTRADICTION: self.contradiction})
+        factor = self.geometry.readout_factor(fitted_flow[1].mean() / self.exposure, self.readout_time)
+        single, fitted_flow = single.scaled(factor), factor * fitted_flow
         return MotionEstimate(
             measurement=Measurement.SINGLE,
             stamp=self.mid_exposure,

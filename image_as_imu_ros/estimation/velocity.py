@@ -38,6 +38,8 @@ class Term(TextEnum):
     """That two frames with blurs of different shape look displaced."""
     ACCELERATION = "acceleration"
     """That a mean over dt is not the velocity at its stamp, halfway."""
+    CONTRADICTION = "contradiction"
+    """That the blur of a frame and its alignment say different things, and either may be wrong."""
     STAMPS = "stamps"
     """That dt and the stamp are wrong."""
 
@@ -78,6 +80,11 @@ class Velocity:
     def with_terms(self, terms: Mapping[Term, np.ndarray]) -> Velocity:
         """Replace or add terms, (6, 6) each."""
         return replace(self, terms={**self.terms, **terms})
+
+    def scaled(self, factor: float) -> Velocity:
+        """Multiply by a factor, the covariance accordingly."""
+        terms = {term: factor**2 * covariance for term, covariance in self.terms.items()}
+        return Velocity(factor * self.linear, factor * self.angular, terms)
 
     def without_term(self, term: Term) -> Velocity:
         """Leave out one term."""

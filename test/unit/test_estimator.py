@@ -15,6 +15,7 @@ from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter, StampReference
 from image_as_imu_ros.estimation.rejection import Reason
+from image_as_imu_ros.estimation.velocity import Term
 from image_as_imu_ros.geometry.camera import Camera
 
 EXPOSURE = 0.015
@@ -420,3 +421,46 @@ def test_a_rate_hint_is_ignored_where_signs_are_left_open(engine):
 def test_a_rate_hint_that_is_not_a_number_is_refused():
     with pytest.raises(InputError, match="rate_hint"):
         replace(panning_frames(1)[0], rate_hint=np.array([0, np.nan, 0]))
+
+
+def test_intrinsics_that_move_a_little_keep_history_and_a_zoom_does_not(engine):
+    """Autofocus and stabilised lenses change K from frame to frame."""
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine)
+    first, second, third, fourth = panning_frames(4)
+    estimator.update(first)
+    moved = replace(CAMERA, fx=CAMERA.fx * (1 + 1e-5), cy=CAMERA.cy - 0.01)
+    assert estimator.update(replace(second, camera=moved)).measurement == "aligned"
+    breathing = replace(CAMERA, fx=CAMERA.fx * 1.002, fy=CAMERA.fy * 1.002)
+    estimate = estimator.update(replace(third, camera=breathing))
+    assert estimate.measurement == "aligned"
+    assert estimate.view.source == breathing, "followed"
+    zoomed = replace(CAMERA, fx=CAMERA.fx * 1.2, fy=CAMERA.fy * 1.2)
+    assert estimator.update(replace(fourth, camera=zoomed)).measurement == "single"
+
+
+def test_two_images_that_determine_no_motion_are_a_rejection(engine, monkeypatch):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine)
+    first, second = panning_frames(2)
+    estimator.update(first)
+
+    def singular(*_, **__):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(type(estimator._last.geometry.aligner), "align", singular)
+    estimate = estimator.update(second)
+    assert estimate.measurement == "single"
+    assert estimate.alignment.rejection.reason == Reason.NO_SOLUTION
+
+
+def test_covariances_are_exactly_symmetric_and_that_of_the_mean_is_smaller(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine)
+    for frame in panning_frames(4):
+        estimate = estimator.update(frame)
+        covariance = estimate.velocity.covariance
+        np.testing.assert_array_equal(covariance, covariance.T)
+    of_mean = estimate.velocity.covariance_without({Term.ACCELERATION})
+    assert np.linalg.eigvalsh(covariance - of_mean).max() > 0
+    np.testing.assert_allclose(of_mean, estimate.alignment.velocity.covariance, atol=1e-9)
