@@ -4,7 +4,7 @@ Where the velocity x changes, its mean over dt is not x(dt/2): a constant accele
 motions whose power falls with f⁻⁴ beyond some hertz, as in those of hands and heads, the difference grows with the mean
 acceleration a from one pair of frames to the next as
 
-    σ(x(dt/2) − mean) = min(c·dt, ½)·dt·|a|,
+    σ(x(dt/2) − mean) = min(c·dt, 0.4)·dt·|a|,
 
 until dt is so long that successive means have little to do with each other. Accelerations are of like size for some
 frames, so a² is a running mean, half of it from all three axes.

@@ -302,7 +302,7 @@ class SignConstants:
     usual_acceleration: float = constant(0.4, "", "of the largest, how hard cameras mostly accelerate", _JUDGEMENT)
     least_overlap: float = constant(0.2, "", "fraction of the cells seen by both", _JUDGEMENT)
     length_factor: float = constant(4.0, "", "by which the blur's velocity may be too short or too long", _JUDGEMENT)
-    disagreement: float = constant(3.0, "", "squared difference over its covariance", "mean of χ² with 3 d.o.f.")
+    disagreement: float = constant(6.251, "", "squared difference over its covariance", "90 % of χ² with 3 d.o.f.")
     contradiction: float = constant(16.266, "", "squared error over its covariance", "99.9 % of χ² with 3 d.o.f.")
 
 
@@ -313,7 +313,7 @@ class ExposureConstants:
     log_range: float = constant(math.log(100), "", "of the exposure, to either side of the nominal one", _JUDGEMENT)
     log_step: float = constant(0.02, "", "of the grid", "finer than any estimate")
     drift_std: float = constant(0.003, "", "of log exposure per frame", "auto-exposure that adapts over seconds")
-    jump: float = constant(0.0005, "", "probability per frame", _JUDGEMENT)
+    jump: float = constant(0.01, "", "probability per frame", "rendered steps of 9, 33, 17 ms")
     least_blur: float = constant(4.0, "px at 320 px width", "shorter blur tells little", _RENDERED)
     length_std: float = constant(0.2, "", "relative error of one frame's blur length", _RENDERED)
     blur_std: float = constant(2.0, "px", "error of any blur length", _RENDERED)
