@@ -177,9 +177,7 @@ class AtStampConstants:
     """From a mean velocity to the velocity at its stamp."""
 
     departure: float = constant(3.0, "1/s", "c: per s of dt, of the change from one dt to the next", _SPECTRUM)
-    largest_departure: float = constant(
-        0.5, "", "of that change: long intervals have little to do with each other", _SPECTRUM
-    )
+    largest_departure: float = constant(0.4, "", "of that change, at most, over long dt", _SPECTRUM)
     frames: float = constant(4.0, "", "over which accelerations are averaged", _SPECTRUM)
     pooled: float = constant(0.5, "", "how much the axes share", _SPECTRUM)
 
