@@ -92,6 +92,10 @@ _PHYSICS = "physics or definition"
 _COST = "trade of accuracy against time, by `benchmark`; the runs were not kept"
 _RENDERED = "rendered frames with seeds 777 and 778; the script was not kept (tools/README.md)"
 _REPEATED = "scatter of repeated estimates on the demo's rendered recording; the script was not kept"
+_SIMULATED = "simulated stamps, test/unit/test_frame_times.py"
+_SPECTRUM = (
+    "power ∝ 1/(1 + (f/4 Hz)⁴), the bandwidth of hands and heads; gyroscopes of phone_drive and aria2_slam_front agree"
+)
 _JUDGEMENT = "judgement; cannot be re-derived"
 _OWN = "share of aligned frames on this project's real recordings; not held out"
 
@@ -123,7 +127,59 @@ class EstimatorConstants:
     given_log_std: float = constant(0.3, "", "of the log of a given exposure that starts an estimate", _JUDGEMENT)
     guessed_log_std: float = constant(1.0, "", "of the log of a guessed exposure", "a factor of e either way")
     known_log_std: float = constant(0.4, "", "of log exposure, up to which velocities are computed", _JUDGEMENT)
+    unseen_change: float = constant(
+        0.1, "px of the network's input", "by which intrinsics may move corners unnoticed", "a thousandth of any motion"
+    )
+    followed_change: float = constant(
+        0.003,
+        "",
+        "of focal lengths, and of the width the centre's, from frame to frame; of more, it is a zoom",
+        _JUDGEMENT,
+    )
     length_reach: float = constant(2.8, "", "factor by which the blur's length may be wrong", _RENDERED)
+
+
+@dataclass(frozen=True)
+class FrameTimesConstants:
+    """The regular period that stamps are noisy samples of."""
+
+    window: int = constant(
+        60, "stamps", "that a line is fitted to", "two seconds: drivers' own rates drift over minutes"
+    )
+    least_stamps: int = constant(6, "stamps", "that a line is fitted to", _JUDGEMENT)
+    sure_from: int = constant(30, "stamps", "fewer do not tell jitter from a rate that wanders", _SIMULATED)
+    largest_jitter: float = constant(0.2, "periods", "σ; of more, frames cannot be counted", "a uniform phase has 0.29")
+    countable: float = constant(
+        0.35, "periods", "a stamp further from the line may be that of another frame", _SIMULATED
+    )
+    dependence: float = constant(
+        0.45, "", "of residuals from 1.15: 1 for jitter, < 0.4 for a rate that wanders", _SIMULATED
+    )
+    largest_late: float = constant(0.05, "", "share of stamps so late that they count as the next one's", _JUDGEMENT)
+    outlier: float = constant(6.0, "", "times the median residual: 4σ of a Gaussian", _JUDGEMENT)
+    largest_outliers: float = constant(0.15, "", "share of stamps that are outliers", _JUDGEMENT)
+    negligible_jitter: float = constant(0.01, "periods", "σ; of less, stamps are as good as the line", _JUDGEMENT)
+    longest_interval: float = constant(1.0, "s", "between frames; after more the period is found anew", _JUDGEMENT)
+
+
+@dataclass(frozen=True)
+class RepeatsConstants:
+    """Images that are no new ones."""
+
+    pixels: int = constant(20_000, "", "about as many are compared", _COST)
+    largest_difference: float = constant(
+        0.02, "intensity levels", "mean, of a repeated image; noise of 0.1 levels makes 0.1", _PHYSICS
+    )
+
+
+@dataclass(frozen=True)
+class AtStampConstants:
+    """From a mean velocity to the velocity at its stamp."""
+
+    departure: float = constant(3.0, "1/s", "c: per s of dt, of the change from one dt to the next", _SPECTRUM)
+    largest_departure: float = constant(0.4, "", "of that change, at most, over long dt", _SPECTRUM)
+    frames: float = constant(4.0, "", "over which accelerations are averaged", _SPECTRUM)
+    pooled: float = constant(0.5, "", "how much the axes share", _SPECTRUM)
 
 
 @dataclass(frozen=True)
@@ -275,6 +331,7 @@ class SignConstants:
     usual_acceleration: float = constant(0.4, "", "of the largest, how hard cameras mostly accelerate", _JUDGEMENT)
     least_overlap: float = constant(0.2, "", "fraction of the cells seen by both", _JUDGEMENT)
     length_factor: float = constant(4.0, "", "by which the blur's velocity may be too short or too long", _JUDGEMENT)
+    disagreement: float = constant(6.251, "", "squared difference over its covariance", "90 % of χ² with 3 d.o.f.")
     contradiction: float = constant(16.266, "", "squared error over its covariance", "99.9 % of χ² with 3 d.o.f.")
 
 
@@ -285,7 +342,7 @@ class ExposureConstants:
     log_range: float = constant(math.log(100), "", "of the exposure, to either side of the nominal one", _JUDGEMENT)
     log_step: float = constant(0.02, "", "of the grid", "finer than any estimate")
     drift_std: float = constant(0.003, "", "of log exposure per frame", "auto-exposure that adapts over seconds")
-    jump: float = constant(0.0005, "", "probability per frame", _JUDGEMENT)
+    jump: float = constant(0.01, "", "probability per frame", "rendered steps of 9, 33, 17 ms")
     least_blur: float = constant(4.0, "px at 320 px width", "shorter blur tells little", _RENDERED)
     length_std: float = constant(0.2, "", "relative error of one frame's blur length", _RENDERED)
     blur_std: float = constant(2.0, "px", "error of any blur length", _RENDERED)
@@ -297,6 +354,9 @@ class ExposureConstants:
 
 SHARED = SharedConstants()
 ESTIMATOR = EstimatorConstants()
+FRAME_TIMES = FrameTimesConstants()
+REPEATS = RepeatsConstants()
+AT_STAMP = AtStampConstants()
 BLUR_SOLVER = BlurSolverConstants()
 SPECTRUM = SpectrumConstants()
 ALIGNMENT = AlignmentConstants()

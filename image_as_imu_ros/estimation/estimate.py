@@ -26,6 +26,8 @@ class MotionEstimate:
         header_stamp: of the frame, ns. mid_exposure: of the frame, ns.
         single: velocity at mid-exposure from blur; its covariance has a term for the sign.
         sign_probability: that the sign of `single` is right, 0.5 to 1.
+        aligned: velocity halfway between the two mid-exposures, from their alignment; None where that is rejected.
+            Without `Term.ACCELERATION` its covariance is that of the mean over `dt`.
         alignment: with the previous frame; None if there is none, or if signs are left open.
         dt: from the previous mid-exposure to this one, s; 0 if there is no previous frame.
         mean_flow: mean predicted blur length, px at 320 px image width.
@@ -48,6 +50,7 @@ class MotionEstimate:
     mid_exposure: int
     single: Velocity
     sign_probability: float
+    aligned: Velocity | None
     alignment: Alignment | None
     dt: float
     mean_flow: float
@@ -84,13 +87,13 @@ class MotionEstimate:
 
     def as_aligned(self) -> MotionEstimate | None:
         """Return what alignment with the previous frame says; None where it is rejected."""
-        if self.alignment is None or self.alignment.accepted is None:
+        if self.aligned is None:
             return None
         return replace(
             self,
             measurement=Measurement.ALIGNED,
             stamp=self.mid_exposure - round(self.dt * 1e9) // 2,
-            velocity=self.alignment.accepted,
+            velocity=self.aligned,
             sign_resolved=True,
         )
 

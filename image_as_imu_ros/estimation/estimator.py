@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -15,6 +12,7 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.alignment import Alignment, Travel, starts_along, track, tracked_rotations
+from image_as_imu_ros.estimation.at_stamp import Acceleration
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.config import (
     ESTIMATOR,
@@ -28,8 +26,10 @@ from image_as_imu_ros.estimation.config import (
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import ExposureEstimator, MeasuredExposure, blur_along
 from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
 from image_as_imu_ros.estimation.observation import Geometry, Images, Observation
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
+from image_as_imu_ros.estimation.repeats import RepeatedImageError, repeats, some_pixels
 from image_as_imu_ros.estimation.sign import (
     alignment_log_odds,
     continuity_log_odds,
@@ -37,19 +37,18 @@ from image_as_imu_ros.estimation.sign import (
     photometric_log_odds,
     rate_log_odds,
 )
+from image_as_imu_ros.estimation.stopwatch import Stopwatch
 from image_as_imu_ros.geometry.camera import Camera
 
 # Alignments that another start may save.
 _WORTH_TRACKING = (Reason.NO_MATCH, Reason.AMBIGUOUS, Reason.CONTRADICTS_BLUR)
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 
 class MotionEstimator:
     """Turns a sequence of frames of one camera into velocities. Not thread-safe.
 
-    The camera may change between frames. A stamp that jumps back starts a new sequence.
+    The camera may change between frames: small changes of its intrinsics are followed; another size, lens or zoom
+    starts a new sequence. So does a stamp that jumps back.
 
     Attributes:
         alignment: of the last two frames, also where it was rejected; None before.
@@ -87,6 +86,7 @@ class MotionEstimator:
         self.alignment: Alignment | None = None
         self._last: Observation | None = None
         self._travel = Travel.unknown(self.config.linear_velocity_std, self.config.lever_arm)
+        self._times = FrameTimes()
         self._exposure: ExposureEstimator | None = None
         self._first_exposure = ESTIMATOR.first_exposure
 
@@ -99,15 +99,22 @@ class MotionEstimator:
             where a velocity from blur is wanted but the exposure time is still to be estimated.
 
         Raises:
-            InputError: the frame cannot be used. Earlier frames are not forgotten.
+            InputError: the frame cannot be used; RepeatedImageError: it shows nothing new. Earlier frames are not
+                forgotten.
         """
         self._check_order(frame)
-        steps = _Steps()
+        steps = Stopwatch()
         geometry = self._geometry_for(frame.camera)
+        time_taken = self._times.take(frame.stamp)
         last = self._last
         images, depth = steps.time("prepare", self._prepare, frame, geometry)
+        if last is not None and repeats(images.some_pixels, last.images.some_pixels):
+            raise RepeatedImageError(
+                f"the image equals the one {(frame.stamp - last.time.header_stamp) * 1e-9:.2f} s before it and is "
+                "skipped: is the stream frozen, or faster than its camera?"
+            )
         output = steps.time("network", self.engine.infer, images.image)
-        observation = steps.time("solve", self._solve, frame, images, output, depth)
+        observation = steps.time("solve", self._solve, frame, time_taken, images, output, depth)
         observation = steps.time("align", self._align, observation, last)
         observation = steps.time("sign", self._resolve_sign, observation, last, frame)
         self._last = observation = replace(observation, seconds=steps.seconds)
@@ -132,29 +139,36 @@ class MotionEstimator:
             raise InputError("exposure time is not known: give it with the frame, or let it be estimated")
         if self._last is None:
             return
-        if frame.stamp == self._last.header_stamp:
+        last = self._last.time.header_stamp
+        if frame.stamp == last:
             raise InputError(f"image stamp {frame.stamp} ns repeats: the frame is skipped")
-        if frame.stamp < self._last.header_stamp or self._mid_exposure(frame) <= self._last.mid_exposure:
+        if frame.stamp < last or self._mid_exposure(frame, frame.stamp) <= self._last.mid_exposure:
             self.reset()
 
     def _geometry_for(self, camera: Camera) -> Geometry:
-        if self._geometry is None or self._geometry.camera != camera:
+        known = self._geometry
+        if known is None or not known.holds_for(camera):
             info = self.engine.info
             self._geometry = Geometry.of(camera, info.width, info.height, info.stride)
-            self.reset()
+            if known is None or not known.camera.resembles(camera, ESTIMATOR.followed_change):
+                self.reset()
+        assert self._geometry is not None
         return self._geometry
 
     def _prepare(self, frame: Frame, geometry: Geometry) -> tuple[Images, np.ndarray | None]:
         """Make image and measured depth what the network and the grid see."""
-        image = Images(geometry.view.prepare(frame.image, self.engine.info.colour), geometry)
+        image = Images(geometry.view.prepare(frame.image, self.engine.info.colour), geometry, some_pixels(frame.image))
         depth = None if frame.depth is None else geometry.view.sample_depth(frame.depth, self.engine.info.stride)
         return image, depth
 
-    def _solve(self, frame: Frame, images: Images, output: NetworkOutput, depth: np.ndarray | None) -> Observation:
+    def _solve(
+        self, frame: Frame, time_taken: FrameTime, images: Images, output: NetworkOutput, depth: np.ndarray | None
+    ) -> Observation:
         """Turn blur into a velocity up to sign."""
         info, config, last, geometry = self.engine.info, self.config, self._last, images.geometry
         exposure = self._exposure_of(frame)
-        mid_exposure = self._mid_exposure(frame)
+        mid_exposure = self._mid_exposure(frame, frame.stamp + time_taken.correction)
+        dt, dt_std = self._dt(time_taken, mid_exposure)
         depth_log_std = output.depth_log_std if depth is None else 0.0
         known_depth = output.depth if depth is None else depth
         spectra_depth = known_depth if config.motion_model == MotionModel.FULL else None
@@ -177,32 +191,40 @@ class MotionEstimator:
             ),
         )
         return Observation(
-            header_stamp=frame.stamp,
+            time=time_taken,
             mid_exposure=mid_exposure,
-            dt=self._dt(frame.stamp, mid_exposure),
+            dt=dt,
+            dt_std=dt_std,
             geometry=geometry,
             images=images,
             exposure=exposure.seconds,
             exposure_log_std=exposure.log_std,
+            readout_time=frame.shutter.readout_time,
             network_output=output,
             depth=known_depth,
             depth_log_std=depth_log_std,
             solution=solution,
         )
 
-    def _dt(self, header_stamp: int, mid_exposure: int) -> float:
-        """Time since the previous mid-exposure, s; 0 without a previous frame.
+    def _dt(self, time_taken: FrameTime, mid_exposure: int) -> tuple[float, float]:
+        """Time since the previous mid-exposure and its standard deviation, s; 0 without a previous frame.
 
         While the exposure is estimated, header stamps tell it: it must not change because the estimate does.
         """
-        if self._last is None:
-            return 0.0
-        if self.config.estimate_exposure:
-            return (header_stamp - self._last.header_stamp) * 1e-9
-        return (mid_exposure - self._last.mid_exposure) * 1e-9
+        last = self._last
+        if last is None:
+            return 0.0, 0.0
+        dt, dt_std = time_taken.since(last.time)
+        if not self.config.estimate_exposure:
+            earlier, later = (
+                mid - one.header_stamp - one.correction
+                for mid, one in ((last.mid_exposure, last.time), (mid_exposure, time_taken))
+            )
+            dt += (later - earlier) * 1e-9
+        return dt, dt_std
 
-    def _mid_exposure(self, frame: Frame) -> int:
-        return frame.shutter.mid_exposure(frame.stamp, self._exposure_of(frame).seconds)
+    def _mid_exposure(self, frame: Frame, stamp: int) -> int:
+        return frame.shutter.mid_exposure(stamp, self._exposure_of(frame).seconds)
 
     def _exposure_of(self, frame: Frame) -> MeasuredExposure:
         """Exposure time that this frame is computed with."""
@@ -224,7 +246,9 @@ class MotionEstimator:
         self.alignment = self._aligned(observation, last, starts)
         if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
             self.alignment = self._track(observation, last, self.alignment)
-        return replace(observation, alignment=self.alignment)
+        return replace(
+            observation, alignment=self.alignment, acceleration=_acceleration(observation, last, self.alignment)
+        )
 
     def _track(self, observation: Observation, last: Observation, alignment: Alignment) -> Alignment:
         """Track corners where there is little blur: they may save an alignment, and tell the shape of the scene."""
@@ -238,26 +262,36 @@ class MotionEstimator:
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
         log_std = observation.depth_log_std
-        alignment, self._travel = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel)
-        return self._checked(alignment, observation)
+        try:
+            tracked, self._travel = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel)
+        except np.linalg.LinAlgError:
+            return alignment
+        return alignment if tracked is alignment else self._checked(tracked, observation)
 
     def _aligned(self, observation: Observation, last: Observation, starts: np.ndarray) -> Alignment:
         """Align from velocities (S, 6)."""
-        alignment = observation.geometry.aligner.align(
-            observation.images.pyramid,
-            last.images.pyramid,
-            observation.dt,
-            starts,
-            observation.depth,
-            motion_model=self.config.motion_model,
-            travel=self._travel,
-            depth_log_std=observation.depth_log_std,
-        )
+        try:
+            alignment = observation.geometry.aligner.align(
+                observation.images.pyramid,
+                last.images.pyramid,
+                observation.dt,
+                starts,
+                observation.depth,
+                motion_model=self.config.motion_model,
+                travel=self._travel,
+                depth_log_std=observation.depth_log_std,
+            )
+        except np.linalg.LinAlgError:
+            return Alignment(None, 0.0, 0.0, Rejection(Reason.NO_SOLUTION, "the images do not determine the motion"))
         return self._checked(alignment, observation)
 
     @staticmethod
     def _checked(alignment: Alignment, observation: Observation) -> Alignment:
-        """Reject an alignment that contradicts the blur."""
+        """Correct an alignment for the readout, and reject one that contradicts the blur."""
+        if alignment.velocity is not None:
+            flow = observation.geometry.flow(alignment.velocity.vector, observation.depth)
+            factor = observation.geometry.readout_factor(float(flow[1].mean()), observation.readout_time)
+            alignment = replace(alignment, velocity=alignment.velocity.scaled(factor))
         accepted = alignment.accepted
         if accepted is not None and contradicts(observation.solution.velocity, accepted, observation.dt / 2):
             return replace(alignment, rejection=Rejection(Reason.CONTRADICTS_BLUR, "it contradicts the blur"))
@@ -311,6 +345,16 @@ class MotionEstimator:
         }[self.config.measurement]
 
 
+def _acceleration(observation: Observation, last: Observation, alignment: Alignment) -> Acceleration | None:
+    """How hard the camera has accelerated until this frame; None as long as nothing was aligned."""
+    if alignment.accepted is None:
+        return last.acceleration
+    velocity, stamp = alignment.accepted.vector, observation.halfway
+    if last.acceleration is None:
+        return Acceleration.first(velocity, stamp, observation.dt)
+    return last.acceleration.followed_by(velocity, stamp)
+
+
 def _log_odds(observation: Observation, last: Observation) -> float:
     """Log-odds for the sign of the solution, from the previous frame."""
     velocity, seconds = observation.solution.velocity, observation.dt
@@ -332,7 +376,7 @@ def _log_odds(observation: Observation, last: Observation) -> float:
 
 def _with_next_frame(observation: Observation, following: Observation) -> MotionEstimate:
     """Estimate a frame whose sign is judged by the next frame too."""
-    if observation.geometry is not following.geometry:
+    if not following.dt:
         return observation.estimate()
     velocity, seconds = observation.solution.velocity, following.dt
     aligned = following.alignment.accepted if following.alignment else None
@@ -348,16 +392,3 @@ def _with_next_frame(observation: Observation, following: Observation) -> Motion
             -seconds,
         )
     )
-
-
-class _Steps:
-    """Runs steps and keeps the time, s, that each took."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def time(self, name: str, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        started = time.perf_counter()
-        result = step(*args, **kwargs)
-        self.seconds[name] = time.perf_counter() - started
-        return result

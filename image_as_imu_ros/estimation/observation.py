@@ -10,13 +10,15 @@ import numpy as np
 
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.alignment import Aligner, Alignment
+from image_as_imu_ros.estimation.at_stamp import Acceleration
 from image_as_imu_ros.estimation.blur_solver import Solution
 from image_as_imu_ros.estimation.blur_spectrum import Windows
 from image_as_imu_ros.estimation.config import ESTIMATOR, Measurement
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
-from image_as_imu_ros.estimation.sign import Grid, small_image
-from image_as_imu_ros.estimation.velocity import Term
+from image_as_imu_ros.estimation.frame_times import FrameTime
+from image_as_imu_ros.estimation.sign import Grid, contradiction, small_image
+from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 from image_as_imu_ros.geometry.view import View
@@ -41,6 +43,25 @@ class Geometry:
         matrix = MotionFieldMatrix.at(view.camera, grid.pixels.T)
         return cls(camera, view, matrix, grid, Aligner.of(view.camera, stride), Windows.of(view.camera, stride))
 
+    def holds_for(self, camera: Camera) -> bool:
+        """Tell whether a camera is this one, but for changes that nobody can see."""
+        scale = self.view.camera.width / self.view.width
+        return camera == self.camera or (
+            camera.resembles(self.camera, 1.0) and scale * self.camera.largest_move(camera) < ESTIMATOR.unseen_change
+        )
+
+    def readout_factor(self, downward: float, readout_time: float) -> float:
+        """Compute by what factor motion is slower than it looks through a rolling shutter.
+
+        What moves down the image is read later, while the shutter follows it: over H rows that are read in T it is seen
+        for 1/(1 − u̇·T/H) of the time that it would be, at u̇ px/s, and looks faster by as much.
+
+        Args:
+            downward: u̇, apparent, mean over the image, px/s of the network's input. readout_time: T, s.
+        """
+        rows = self.view.source.height * self.view.camera.height / self.view.height
+        return 1 / max(1 + downward * readout_time / rows, 0.5)
+
     def flow(self, velocity: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
         """Predict the image motion (2, h, w), input px/s, of a camera that moves with (6,) (v, ω)."""
         flow = self.matrix.flow(velocity, None if depth is None else depth.ravel())
@@ -49,10 +70,15 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Images:
-    """A network input, and smaller ones made of it when they are needed."""
+    """A network input, and smaller ones made of it when they are needed.
+
+    Attributes:
+        some_pixels: of the camera's own image, see `repeats`.
+    """
 
     image: np.ndarray
     geometry: Geometry
+    some_pixels: np.ndarray
 
     @cached_property
     def small(self) -> np.ndarray:
@@ -70,26 +96,30 @@ class Observation:
     """A frame and what has been found out about it so far.
 
     Attributes:
-        header_stamp, mid_exposure: ns. dt: s, from the frame before; 0 without one.
-        exposure: s. exposure_log_std: standard deviation of its log.
+        time: when it was taken. mid_exposure: ns. dt: s, from the frame before; 0 without one. dt_std: of it, s.
+        exposure: s. exposure_log_std: standard deviation of its log. readout_time: s.
         depth: (h, w) m, NaN where unknown; None if nothing is known.
         depth_log_std: see `Uncertainty`.
         solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
         alignment, measured_exposure, seconds: see `MotionEstimate`.
+        acceleration: of late; None as long as nothing was aligned.
     """
 
-    header_stamp: int
+    time: FrameTime
     mid_exposure: int
     dt: float
+    dt_std: float
     geometry: Geometry
     images: Images
     exposure: float
     exposure_log_std: float
+    readout_time: float
     network_output: NetworkOutput
     depth: np.ndarray | None
     depth_log_std: float
     solution: Solution
     alignment: Alignment | None = None
+    acceleration: Acceleration | None = None
     log_odds: float = 0.0
     measured_exposure: MeasuredExposure | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -98,6 +128,28 @@ class Observation:
     def blur(self) -> float:
         """Mean predicted blur length, px at 320 px image width."""
         return self.network_output.mean_flow * self.geometry.view.px_at_320
+
+    @property
+    def halfway(self) -> int:
+        """Time halfway between the previous mid-exposure and this one, ns."""
+        return self.mid_exposure - round(self.dt * 1e9) // 2
+
+    @property
+    def aligned(self) -> Velocity | None:
+        """What alignment says about the velocity at its stamp, halfway; None where it is rejected."""
+        accepted = self.alignment.accepted if self.alignment else None
+        if accepted is None or self.acceleration is None:
+            return None
+        terms = self.acceleration.terms(self.dt, self.dt_std, self.time.std)
+        return accepted.with_terms({**terms, Term.CONTRADICTION: self.contradiction})
+
+    @cached_property
+    def contradiction(self) -> np.ndarray:
+        """Covariance (6, 6) that blur and alignment add to each other where they differ."""
+        accepted = self.alignment.accepted if self.alignment else None
+        if accepted is None or self.acceleration is None or not self.exposure_log_std < ESTIMATOR.known_log_std:
+            return np.zeros((6, 6))
+        return contradiction(self.solution.velocity, accepted, self.acceleration.change(self.dt / 2))
 
     @property
     def aligned_velocity(self) -> np.ndarray | None:
@@ -124,17 +176,21 @@ class Observation:
         if log_odds < 0 or (log_odds == 0 and largest_rate < 0):
             single, fitted_flow = single.reversed(), -fitted_flow
         probability = 1 / (1 + math.exp(-abs(log_odds)))
-        single = single.with_term(Term.SIGN, 4 * (1 - probability) * np.outer(single.vector, single.vector))
+        sign = 4 * (1 - probability) * np.outer(single.vector, single.vector)
+        single = single.with_terms({Term.SIGN: sign, Term.CONTRADICTION: self.contradiction})
+        factor = self.geometry.readout_factor(fitted_flow[1].mean() / self.exposure, self.readout_time)
+        single, fitted_flow = single.scaled(factor), factor * fitted_flow
         return MotionEstimate(
             measurement=Measurement.SINGLE,
             stamp=self.mid_exposure,
             velocity=single,
             sign_resolved=probability >= ESTIMATOR.resolved_probability,
-            header_stamp=self.header_stamp,
+            header_stamp=self.time.header_stamp,
             mid_exposure=self.mid_exposure,
             single=single,
             sign_probability=probability,
             alignment=self.alignment,
+            aligned=self.aligned,
             dt=self.dt,
             mean_flow=self.blur,
             residual=self.solution.residual,

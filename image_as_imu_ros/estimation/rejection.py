@@ -13,6 +13,7 @@ class Reason(TextEnum):
     OLD_FRAME = "old frame"
     NO_TEXTURE = "no texture"
     UNKNOWN_DEPTH = "unknown depth"
+    NO_SOLUTION = "no solution"
     NO_MATCH = "no match"
     AMBIGUOUS = "ambiguous"
     CONTRADICTS_BLUR = "contradicts blur"

@@ -36,6 +36,12 @@ class Term(TextEnum):
     """Relative error of all of an aligned motion: focal length, stamps."""
     BLUR_SHAPE = "blur shape"
     """That two frames with blurs of different shape look displaced."""
+    ACCELERATION = "acceleration"
+    """That a mean over dt is not the velocity at its stamp, halfway."""
+    CONTRADICTION = "contradiction"
+    """That the blur of a frame and its alignment say different things, and either may be wrong."""
+    STAMPS = "stamps"
+    """That dt and the stamp are wrong."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,18 @@ class Velocity:
         return self.covariance_without(())
 
     def covariance_without(self, terms: Collection[Term]) -> np.ndarray:
-        """Sum all terms but these, (6, 6)."""
-        return sum((c for term, c in self.terms.items() if term not in terms), start=np.zeros((6, 6)))
+        """Sum all terms but these, (6, 6), exactly symmetric."""
+        total = sum((c for term, c in self.terms.items() if term not in terms), start=np.zeros((6, 6)))
+        return (total + total.T) / 2  # inverses are symmetric up to rounding only
 
-    def with_term(self, term: Term, covariance: np.ndarray) -> Velocity:
-        """Replace or add one term, (6, 6)."""
-        return replace(self, terms={**self.terms, term: covariance})
+    def with_terms(self, terms: Mapping[Term, np.ndarray]) -> Velocity:
+        """Replace or add terms, (6, 6) each."""
+        return replace(self, terms={**self.terms, **terms})
+
+    def scaled(self, factor: float) -> Velocity:
+        """Multiply by a factor, the covariance accordingly."""
+        terms = {term: factor**2 * covariance for term, covariance in self.terms.items()}
+        return Velocity(factor * self.linear, factor * self.angular, terms)
 
     def without_term(self, term: Term) -> Velocity:
         """Leave out one term."""

@@ -167,7 +167,7 @@ def _ours(
         for sign_resolution in (*COMPARED, ORACLE):
             run = runs[SignResolution.CAUSAL if sign_resolution == ORACLE else SignResolution(sign_resolution)]
             answered, rows = _answered(frames, run.single if name == "single" else run.results)
-            samples = samples_of(answered, ground_truth, motion_model)
+            samples = samples_of(answered, ground_truth, motion_model, mean=True)
             signed = samples.signed
             if sign_resolution == ORACLE:
                 samples, signed = with_true_sign(samples), np.ones(len(samples), bool)

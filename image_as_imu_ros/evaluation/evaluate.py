@@ -23,7 +23,7 @@ from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.exposure import Shutters
 from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth
 from image_as_imu_ros.evaluation.metrics import metrics
-from image_as_imu_ros.evaluation.run import Run, fitted_exposure, run_recording, samples_of, settled_exposure
+from image_as_imu_ros.evaluation.run import Result, Run, fitted_exposure, run_recording, samples_of, settled_exposure
 from image_as_imu_ros.evaluation.samples import Samples, with_true_sign
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.recordings.exposures import read_exposures
@@ -165,14 +165,23 @@ def _summed_up(
     compared: Comparison | None,
     settings: dict[str, str],
 ) -> Evaluation:
+    motion_model = config.estimator.motion_model
     by_measurement = {
-        name: samples_of(results, ground_truth, config.estimator.motion_model)
+        name: samples_of(results, ground_truth, motion_model)
         for name, results in (("single", run.single), ("aligned", run.aligned))
         if results
     }
-    exposure, options = settled_exposure(run), {"oracle": config.oracle, "ground_truth_std": config.ground_truth_std}
-    figures = metrics(decided, exposure, **options)
-    figures["measurements"] = {name: metrics(samples, exposure, **options) for name, samples in by_measurement.items()}
+    exposure = settled_exposure(run)
+
+    def figures_of(samples: Samples, results: list[Result]) -> dict:
+        over_dt = samples_of(results, ground_truth, motion_model, mean=True)
+        options = {"oracle": config.oracle, "ground_truth_std": config.ground_truth_std}
+        return metrics(samples, exposure, over_dt=over_dt, **options)
+
+    figures = figures_of(decided, run.results)
+    figures["measurements"] = {
+        name: figures_of(samples, getattr(run, name)) for name, samples in by_measurement.items()
+    }
     fit = None
     if ground_truth is not None:
         fit = fit_ground_truth(decided, ground_truth, np.array([result.span for result in run.results]))

@@ -20,8 +20,18 @@ _DRIFT_TIME = 10.0  # s
 _LONGEST_STEP = 0.5  # s between two answers; across more, rotation is not integrated
 
 
-def metrics(samples: Samples, exposure: float | None, *, oracle: bool = False, ground_truth_std: float = 0.0) -> dict:
+def metrics(
+    samples: Samples,
+    exposure: float | None,
+    *,
+    over_dt: Samples | None = None,
+    oracle: bool = False,
+    ground_truth_std: float = 0.0,
+) -> dict:
     """Compute the content of metrics.json. Figures that cannot be computed are None; there are no NaN.
+
+    A message is taken as the velocity at its stamp, and is held against the ground truth there. In "mean_over_dt" it is
+    held against the mean that was measured, with the covariance of that.
 
     Groups "all" and "blurred" count frames with ground truth. In each:
 
@@ -44,27 +54,28 @@ def metrics(samples: Samples, exposure: float | None, *, oracle: bool = False, g
     Args:
         samples: with the published signs.
         exposure: s, or None if it varied.
+        over_dt: the same beside means of the ground truth; None if they are.
         oracle: take the sign of each estimate from the ground truth.
         ground_truth_std: standard deviation of each component of the true ω, rad/s, added to the covariances.
     """
+    over_dt = over_dt or samples
     agrees = sign_agrees(samples)
     agrees[~samples.resolved] = np.nan
     if oracle:
-        samples = with_true_sign(samples)
+        samples, over_dt = with_true_sign(samples), with_true_sign(over_dt)
     known = samples.has_ground_truth
-    angular_nees, linear_nees = (nees[np.isfinite(nees)] for nees in _normalised_errors(samples, ground_truth_std))
     return {
         "frames": len(samples),
         "exposure_s": exposure,
         "all": _group(samples.select(known), agrees[known]),
         "blurred": _group(samples.select(known & samples.blurred), agrees[known & samples.blurred]),
-        "covariance": {
-            "nees_angular": _mean(angular_nees),
-            "nees_linear": _mean(linear_nees),
-            "coverage95_angular": _mean(angular_nees <= _CHI2_95_3),
-            "coverage95_linear": _mean(linear_nees <= _CHI2_95_3),
+        "covariance": _honesty(samples, ground_truth_std),
+        "mean_over_dt": {
+            "rmse_angular": rmse(over_dt.select(over_dt.signed).angular_error),
+            "rmse_linear": rmse(over_dt.select(over_dt.signed).linear_error),
+            **_honesty(over_dt, ground_truth_std),
         },
-        "rotation_drift_deg_10s": rotation_drift_deg(samples.select(samples.signed)),
+        "rotation_drift_deg_10s": rotation_drift_deg(over_dt.select(over_dt.signed)),
         "time_ms": _quantiles(1e3 * samples.seconds, p50=0.5, p95=0.95),
     }
 
@@ -115,8 +126,8 @@ def ellipsoid_levels(samples: Samples, ground_truth_std: float = 0.0) -> tuple[n
 def rotation_drift_deg(samples: VelocityPairs) -> float | None:
     """Compute the error of the integrated rotation after 10 s, °: median over all starts; None in shorter runs.
 
-    Estimated and true ω are integrated alike, by the trapezoidal rule between the samples' stamps, so that what the
-    rule itself is off by cancels. Not across more than half a second without an answer or ground truth.
+    Estimated and true means of ω are integrated alike, by the trapezoidal rule between the samples' stamps, so that
+    what the rule itself is off by cancels. Not across more than half a second without an answer or ground truth.
     """
     samples = samples.select(np.isfinite(samples.angular_error).all(1))
     times = (samples.stamps - samples.stamps[0]) * 1e-9 if len(samples) else np.empty(0)
@@ -138,6 +149,17 @@ def _integrated(times: np.ndarray, angular: np.ndarray) -> np.ndarray:
     for step in steps:
         orientations.append(orientations[-1] @ step)
     return np.array(orientations)
+
+
+def _honesty(samples: Samples, ground_truth_std: float) -> dict[str, float | None]:
+    """Compare errors with the covariances that they should have."""
+    angular, linear = (nees[np.isfinite(nees)] for nees in _normalised_errors(samples, ground_truth_std))
+    return {
+        "nees_angular": _mean(angular),
+        "nees_linear": _mean(linear),
+        "coverage95_angular": _mean(angular <= _CHI2_95_3),
+        "coverage95_linear": _mean(linear <= _CHI2_95_3),
+    }
 
 
 def _group(samples: Samples, agrees: np.ndarray) -> dict:

@@ -23,7 +23,7 @@ from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame import Frame
-from image_as_imu_ros.estimation.velocity import Velocity
+from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.evaluation.exposure import Shutters, fit_exposure
 from image_as_imu_ros.evaluation.gallery import Gallery
 from image_as_imu_ros.evaluation.overlay import draw_overlay
@@ -34,9 +34,10 @@ from image_as_imu_ros.recordings.topics import Topics
 
 _FIT_FROM = 0.02  # s, the guess that a fit starts from
 _SETTLED_LOG_STD = 0.2  # of an estimated exposure
+_INSTANT = 1e-3  # s, over which ground truth at a stamp is averaged
+_NO_CELLS = NetworkOutput(np.empty((2, 0, 0)), np.empty((2, 0, 0)), None, None, 1)
 
 _log = logging.getLogger(__name__)
-_NO_CELLS = NetworkOutput(np.empty((2, 0, 0)), np.empty((2, 0, 0)), None, None, 1)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def fitted_exposure(
     config = replace(config, measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
     guess = Shutters(replace(shutters.shared, exposure=_FIT_FROM))
     run = run_recording(recording, topics, engine, config, guess, "fitting the exposure")
-    return fit_exposure(samples_of(run.results, ground_truth, config.motion_model), _FIT_FROM)
+    return fit_exposure(samples_of(run.results, ground_truth, config.motion_model, mean=True), _FIT_FROM)
 
 
 def _result(
@@ -226,7 +227,7 @@ def _offer_overlays(run: Run, frame: Frame, estimate: MotionEstimate, ground_tru
     run.most_blurred.offer(estimate.mean_flow, estimate.stamp, draw)
     if ground_truth is None or last.ambiguous:
         return
-    (true_angular,) = ground_truth.at(np.array([estimate.stamp]), last.span)[1]
+    (true_angular,) = ground_truth.at(np.array([estimate.stamp]), _INSTANT)[1]
     signs = (1, -1) if last.known_sign else (1,)
     error = min(float(np.linalg.norm(sign * last.velocity.angular - true_angular)) for sign in signs)
     run.worst.offer(error, estimate.stamp, draw)
@@ -234,19 +235,27 @@ def _offer_overlays(run: Run, frame: Frame, estimate: MotionEstimate, ground_tru
         run.best.offer(-error, estimate.stamp, draw)
 
 
-def samples_of(results: list[Result], ground_truth: GroundTruth | None, motion_model: MotionModel) -> Samples:
-    """Put results beside the ground truth, which is averaged over the time that each of them is about."""
+def samples_of(
+    results: list[Result], ground_truth: GroundTruth | None, motion_model: MotionModel, *, mean: bool = False
+) -> Samples:
+    """Put results beside the ground truth at their stamps.
+
+    Args:
+        mean: take the ground truth's mean over the time that each result was found over, and covariances of that.
+    """
+    apart = {Term.ACCELERATION} if mean else set()
     stamps = np.array([result.estimate.stamp for result in results], np.int64)
     unknown = np.full((len(results), 3), np.nan)
     true_linear, true_angular = unknown, unknown
     if ground_truth is not None:
-        true_linear, true_angular = ground_truth.at(stamps, np.array([result.span for result in results]))
+        spans = np.array([result.span if mean else _INSTANT for result in results])
+        true_linear, true_angular = ground_truth.at(stamps, spans)
     linear = np.array([result.velocity.linear for result in results]).reshape(-1, 3)
     return Samples(
         stamps=stamps,
         linear=linear if motion_model == MotionModel.FULL else unknown,
         angular=np.array([result.velocity.angular for result in results]).reshape(-1, 3),
-        covariance=np.array([result.velocity.covariance for result in results]).reshape(-1, 6, 6),
+        covariance=np.array([result.velocity.covariance_without(apart) for result in results]).reshape(-1, 6, 6),
         true_linear=true_linear,
         true_angular=true_angular,
         mean_flow=np.array([result.estimate.mean_flow for result in results]),

@@ -111,6 +111,11 @@ def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
             f"inside their 95 % ellipsoid: ω {number(covariance['coverage95_angular'], '.1%')}, "
             f"v {number(covariance['coverage95_linear'], '.1%')}"
         )
+        mean = of_one["mean_over_dt"]
+        print(
+            f"{name}, against the mean over dt: RMSE ω {vector(mean['rmse_angular'])} rad/s; mean normalised error "
+            f"squared ω {number(mean['nees_angular'], '.2f')}, v {number(mean['nees_linear'], '.2f')}"
+        )
     frame_ids = {result.frame_id for result in evaluation.run.results}
     if ground_truth_frame and frame_ids != {ground_truth_frame}:
         print(

@@ -85,6 +85,30 @@ class Camera:
         object.__setattr__(self, "distortion_model", model)
         object.__setattr__(self, "distortion", (*self.distortion, *(0.0,) * count)[:count])
 
+    def resembles(self, other: Camera, log_change: float) -> bool:
+        """Tell whether another camera is of this size and lens model, and its focal lengths and centre are near.
+
+        Args:
+            log_change: relative change of the focal lengths, and of the image's size the centre may move by.
+        """
+        if (self.width, self.height, self.distortion_model) != (other.width, other.height, other.distortion_model):
+            return False
+        changes = (
+            math.log(other.fx / self.fx),
+            math.log(other.fy / self.fy),
+            (other.cx - self.cx) / self.width,
+            (other.cy - self.cy) / self.height,
+        )
+        return max(map(abs, changes)) < log_change
+
+    def largest_move(self, other: Camera) -> float:
+        """Measure how far another camera of this size sees the rays through corners and edges of the image, px."""
+        x, y = np.meshgrid([0, (self.width - 1) / 2, self.width - 1], [0, (self.height - 1) / 2, self.height - 1])
+        pixels = np.stack([x.ravel(), y.ravel()], axis=1)
+        rays = self.rays(pixels)
+        seen = np.isfinite(rays).all(1)
+        return float(np.abs(other.project(rays[seen]) - pixels[seen]).max(initial=0.0))
+
     @cached_property
     def matrix(self) -> np.ndarray:
         """(3, 3) float64 intrinsic matrix K."""

@@ -28,6 +28,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import Measurement, MotionModel, SignResolution
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.repeats import RepeatedImageError
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.nodes.buffers import Processed, Received, Slot
 from image_as_imu_ros.nodes.diagnostics import Health, LastEstimate, alignment_state, estimate_details
@@ -349,7 +350,10 @@ class BlurImuNode(LifecycleNode):
             self._health.count("without rate hint")
         self._order.check(frame.stamp)
         with refusing("estimate"):
-            estimate = estimator.update(frame)
+            try:
+                estimate = estimator.update(frame)
+            except RepeatedImageError as error:
+                raise Refused("repeated image", str(error)) from None
         self._processed.append(Processed(received, frame))
         if estimate is not None:
             processed = next(one for one in self._processed if one.frame.stamp == estimate.header_stamp)

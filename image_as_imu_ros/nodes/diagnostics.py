@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -11,6 +12,7 @@ import numpy as np
 
 from image_as_imu_ros.estimation.alignment import Alignment
 from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.estimation.velocity import Term
 
 _LOG_INTERVAL = 5.0  # s between two log lines about the same reason
 _RECENT = 5.0  # s for which an estimate says something about now
@@ -158,6 +160,10 @@ def estimate_details(estimate: MotionEstimate | None) -> dict[str, str]:
         "inliers": f"{estimate.inliers:.2f}",
         "log-likelihood ratio of spectra": f"{estimate.log_likelihood_ratio:.0f}",
     }
+    contradiction = estimate.velocity.terms.get(Term.CONTRADICTION)
+    if contradiction is not None and contradiction.any():
+        difference = math.sqrt(np.trace(contradiction[3:, 3:]) / 2)
+        details["blur contradicts alignment (rad/s)"] = f"{difference:.2f} (vibration? part of the view on the camera?)"
     if (measured := estimate.measured_exposure) is not None:
         details["exposure by blur (s)"] = f"{measured.seconds:.4g} ± {measured.log_std:.0%}"
     return details

@@ -37,8 +37,9 @@ def warm_up(estimator: MotionEstimator) -> None:
     info = estimator.engine.info
     camera = Camera(info.width, info.height, info.width, info.width, info.width / 2, info.height / 2)
     shape = (info.height, info.width) if info.colour == "gray" else (info.height, info.width, 3)
-    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    noise = np.random.default_rng(0)
     for stamp in (1, 2):
+        image = noise.integers(0, 256, shape, dtype=np.uint8)
         estimator.update(Frame(image, stamp * 10_000_000, camera, Shutter(exposure=0.01)))
     estimator.reset()
     serialise_once()

@@ -104,7 +104,7 @@ class ValidationRecording:
             config = EstimatorConfig(measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
             shutters = Shutters(shutter)
             run = run_recording(recording, self._topics, engine, config, shutters, self.name, known_sign=True)
-        samples = samples_of(run.results, self._ground_truth, config.motion_model)
+        samples = samples_of(run.results, self._ground_truth, config.motion_model, mean=True)
         found = metrics(samples, shutter.exposure, oracle=True)
         values = {}
         for group in ("all", "blurred"):

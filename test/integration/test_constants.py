@@ -34,6 +34,27 @@ HARMLESS = {
     ("SPECTRUM", "iterations"): "a limit: the descent has converged before",
     ("SPECTRUM", "shorter_starts"): "more starts find the same",
     ("SPECTRUM", "longer_starts"): "more starts find the same",
+    **{
+        ("FRAME_TIMES", name): "test/unit/test_frame_times.py"
+        for name in (
+            "window",
+            "least_stamps",
+            "sure_from",
+            "largest_jitter",
+            "countable",
+            "dependence",
+            "largest_late",
+            "outlier",
+            "largest_outliers",
+            "negligible_jitter",
+            "longest_interval",
+        )
+    },
+    ("AT_STAMP", "largest_departure"): "test/unit/test_at_stamp.py",
+    ("REPEATS", "pixels"): "how many pixels compare two images, a matter of time",
+    ("REPEATS", "largest_difference"): "test/unit/test_repeats.py",
+    ("ESTIMATOR", "unseen_change"): "a matter of time: geometry is computed anew",
+    ("ESTIMATOR", "followed_change"): "test/unit/test_estimator.py",
     ("ALIGNMENT", "width"): "a limit: networks' inputs are narrower",
     ("ALIGNMENT", "sparsity"): "how many points compare two hypotheses, a matter of time",
     ("ALIGNMENT", "kept_misfit"): ELSEWHERE,

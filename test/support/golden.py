@@ -89,8 +89,7 @@ def _numbers(estimator: MotionEstimator, frames: list[Frame], measured_depth: bo
 def _of(estimate: MotionEstimate | None) -> list[float]:
     if estimate is None:
         return []
-    alignment, measured = estimate.alignment, estimate.measured_exposure
-    aligned = alignment.accepted if alignment else None
+    alignment, measured, aligned = estimate.alignment, estimate.measured_exposure, estimate.aligned
     return [
         float(value)
         for value in (

@@ -15,6 +15,7 @@ from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter, StampReference
 from image_as_imu_ros.estimation.rejection import Reason
+from image_as_imu_ros.estimation.velocity import Term
 from image_as_imu_ros.geometry.camera import Camera
 
 EXPOSURE = 0.015
@@ -56,6 +57,11 @@ def panning_frames(count: int, rate: float = 1.2, seed: int = 0) -> list[Frame]:
         image = cv2.warpPerspective(scene, to_scene, (320, 224), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         frames.append(Frame(image, (i + 1) * PERIOD, CAMERA, Shutter(EXPOSURE)))
     return frames
+
+
+def noisy(image: np.ndarray, seed: int = 0, std: float = 0.5) -> np.ndarray:
+    """Take an image of the same scene again, by a sensor with a little noise."""
+    return np.clip(np.round(image + np.random.default_rng(seed).normal(0, std, image.shape)), 0, 255).astype(np.uint8)
 
 
 def test_the_sigma_of_depth_is_an_error_of_the_size_of_v_unless_depth_is_measured(engine):
@@ -179,7 +185,7 @@ def test_an_alignment_that_contradicts_the_blur_is_not_trusted(engine):
     estimator = MotionEstimator(engine)
     frame = panning_frames(1)[0]
     estimator.update(frame)
-    estimate = estimator.update(replace(frame, stamp=frame.stamp + PERIOD))
+    estimate = estimator.update(replace(frame, stamp=frame.stamp + PERIOD, image=noisy(frame.image)))
     assert estimate.measurement == "single"
     assert estimate.alignment.rejection.reason == Reason.CONTRADICTS_BLUR
 
@@ -245,6 +251,23 @@ def test_a_camera_that_rotates_and_translates_behind_a_rolling_shutter_gives_the
         if number:
             assert estimate.dt == pytest.approx(PERIOD * 1e-9)
     assert estimate.measured_exposure.seconds == pytest.approx(exposure, rel=0.05)
+
+
+@pytest.mark.parametrize("rate", [3.0, -3.0])
+def test_a_nod_behind_a_rolling_shutter_is_as_fast_either_way(rate):
+    """What moves down the image is read later: 30 ms of readout are 10 % at 3 rad/s."""
+    readout, velocity = 0.030, np.array([0, 0, 0, rate, 0, 0])
+    factor = 1 / (1 - rate * CAMERA.fy * readout / CAMERA.height)  # as streaks look longer or shorter
+    engine = KnownMotion()
+    engine.velocity = factor * velocity
+    estimator = MotionEstimator(engine, EstimatorConfig(motion_model="rotation"))
+    for number, image in enumerate(swept_images(4, velocity, 5.0, readout)):
+        shutter = Shutter(EXPOSURE, readout_time=readout)
+        estimate = estimator.update(Frame(image, (number + 1) * PERIOD, CAMERA, shutter))
+    assert estimate.measurement == "aligned"
+    np.testing.assert_allclose(estimate.velocity.angular, [rate, 0, 0], atol=0.02 * abs(rate))
+    np.testing.assert_allclose(estimate.single.angular, [rate, 0, 0], atol=0.03 * abs(rate))
+    assert abs(factor - 1) > 0.08
 
 
 def test_a_wrong_exposure_is_noticed(engine):
@@ -396,7 +419,8 @@ def test_another_sensors_rate_settles_the_sign_of_the_very_first_frame(engine, r
 
 def test_images_without_texture_take_the_sign_that_another_sensor_says(engine):
     engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
-    blank = [replace(frame, image=np.full((224, 320), 90, np.uint8)) for frame in panning_frames(3)]
+    blank = np.full((224, 320), 90, np.uint8)
+    blank = [replace(frame, image=noisy(blank, seed)) for seed, frame in enumerate(panning_frames(3))]
     alone, helped = MotionEstimator(engine), MotionEstimator(engine)
     assert not [alone.update(frame) for frame in blank][-1].sign_resolved
     hint = np.array([0, -1.0, 0])
@@ -414,3 +438,46 @@ def test_a_rate_hint_is_ignored_where_signs_are_left_open(engine):
 def test_a_rate_hint_that_is_not_a_number_is_refused():
     with pytest.raises(InputError, match="rate_hint"):
         replace(panning_frames(1)[0], rate_hint=np.array([0, np.nan, 0]))
+
+
+def test_intrinsics_that_move_a_little_keep_history_and_a_zoom_does_not(engine):
+    """Autofocus and stabilised lenses change K from frame to frame."""
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine)
+    first, second, third, fourth = panning_frames(4)
+    estimator.update(first)
+    moved = replace(CAMERA, fx=CAMERA.fx * (1 + 1e-5), cy=CAMERA.cy - 0.01)
+    assert estimator.update(replace(second, camera=moved)).measurement == "aligned"
+    breathing = replace(CAMERA, fx=CAMERA.fx * 1.002, fy=CAMERA.fy * 1.002)
+    estimate = estimator.update(replace(third, camera=breathing))
+    assert estimate.measurement == "aligned"
+    assert estimate.view.source == breathing, "followed"
+    zoomed = replace(CAMERA, fx=CAMERA.fx * 1.2, fy=CAMERA.fy * 1.2)
+    assert estimator.update(replace(fourth, camera=zoomed)).measurement == "single"
+
+
+def test_two_images_that_determine_no_motion_are_a_rejection(engine, monkeypatch):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine)
+    first, second = panning_frames(2)
+    estimator.update(first)
+
+    def singular(*_, **__):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(type(estimator._last.geometry.aligner), "align", singular)
+    estimate = estimator.update(second)
+    assert estimate.measurement == "single"
+    assert estimate.alignment.rejection.reason == Reason.NO_SOLUTION
+
+
+def test_covariances_are_exactly_symmetric_and_that_of_the_mean_is_smaller(engine):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator = MotionEstimator(engine)
+    for frame in panning_frames(4):
+        estimate = estimator.update(frame)
+        covariance = estimate.velocity.covariance
+        np.testing.assert_array_equal(covariance, covariance.T)
+    of_mean = estimate.velocity.covariance_without({Term.ACCELERATION})
+    assert np.linalg.eigvalsh(covariance - of_mean).max() > 0
+    np.testing.assert_allclose(of_mean, estimate.alignment.velocity.covariance, atol=1e-9)

@@ -52,9 +52,24 @@ def test_a_perfect_run():
         ),
         "blurred": group,
         "covariance": {"nees_angular": 0, "nees_linear": 0, "coverage95_angular": 1.0, "coverage95_linear": 1.0},
+        "mean_over_dt": {
+            "rmse_angular": [0, 0, 0],
+            "rmse_linear": [0, 0, 0],
+            **{"nees_angular": 0, "nees_linear": 0, "coverage95_angular": 1.0, "coverage95_linear": 1.0},
+        },
         "rotation_drift_deg_10s": None,
         "time_ms": {"p50": 20.0, "p95": 20.0},
     }
+
+
+def test_a_mean_over_dt_is_held_against_the_mean_of_the_ground_truth():
+    at_stamp = samples([[0, 0, 1], [0, 0, 3]], angular=[[0, 0, 1.5], [0, 0, 2.5]])
+    over_dt = samples([[0, 0, 1.5], [0, 0, 2.5]], covariance=np.tile(0.01 * np.eye(6), (2, 1, 1)))
+    found = metrics(at_stamp, 0.01, over_dt=over_dt)
+    assert found["all"]["rmse_angular"] == pytest.approx([0, 0, 0.5])
+    assert found["covariance"]["nees_angular"] == pytest.approx(0.25)
+    assert found["mean_over_dt"]["rmse_angular"] == pytest.approx([0, 0, 0])
+    assert found["mean_over_dt"]["nees_angular"] == pytest.approx(0)
 
 
 def test_known_errors():

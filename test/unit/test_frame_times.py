@@ -1,0 +1,89 @@
+"""A regular period is followed through jitter, drops and late stamps, and nothing is followed where there is none."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
+
+PERIOD = 1 / 30  # s
+
+
+def followed(times: np.ndarray, jitter: float = 0.0, seed: int = 0) -> list[FrameTime]:
+    """Stamp frames that were taken at `times`, s, with noise, and follow the stamps."""
+    noise = np.random.default_rng(seed).normal(0, jitter, len(times))
+    stamps = np.maximum.accumulate(np.round(1e9 * (10 + times + noise)).astype(np.int64) + np.arange(len(times)))
+    frame_times = FrameTimes()
+    return [frame_times.take(int(stamp)) for stamp in stamps]
+
+
+def errors(taken: list[FrameTime], times: np.ndarray) -> Iterator[tuple[float, float]]:
+    """Yield the error of each dt, s, and its standard deviation."""
+    for (earlier, now), true in zip(pairwise(taken), np.diff(times), strict=True):
+        dt, std = now.since(earlier)
+        yield dt - true, std
+
+
+@pytest.mark.parametrize("jitter", [0.001, 0.003])
+@pytest.mark.parametrize("dropped", [0.0, 0.2])
+def test_a_period_is_known_far_better_than_the_stamps(jitter, dropped):
+    times = PERIOD * np.cumsum(1 + (np.random.default_rng(1).random(240) < dropped))
+    found = np.array(list(errors(followed(times, jitter), times)))[60:]
+    assert np.sqrt(np.square(found[:, 0]).mean()) < 0.05 * jitter
+    assert np.abs(found[:, 0] / found[:, 1]).max() < 5
+    offsets = np.array([taken.header_stamp * 1e-9 + taken.offset for taken in followed(times, jitter)]) - 10 - times
+    assert np.std(offsets[60:]) < 0.5 * jitter
+
+
+def test_the_first_stamps_are_no_surer_than_their_jitter():
+    times = PERIOD * np.arange(30)
+    found = np.array([list(errors(followed(times, 0.003, seed), times)) for seed in range(40)])[:, 3:]
+    assert np.square(found[..., 0]).mean() < 1.5 * np.square(found[..., 1]).mean()
+
+
+def test_regular_stamps_stay_as_they_are():
+    times = PERIOD * np.arange(90)
+    for earlier, now in pairwise(followed(times)):
+        assert now.correction == 0
+        assert now.since(earlier)[0] == (now.header_stamp - earlier.header_stamp) * 1e-9
+
+
+@pytest.mark.parametrize(
+    "intervals",
+    [
+        pytest.param(PERIOD * np.random.default_rng(0).uniform(0.7, 1.3, 240), id="any rate"),
+        pytest.param(PERIOD * (1 + 0.3 * np.sin(np.arange(240) / 30)), id="follows the exposure"),
+        pytest.param(0.01 + np.random.default_rng(0).exponential(0.05, 240), id="triggers"),
+    ],
+)
+def test_a_rate_that_varies_is_not_followed(intervals):
+    times = np.cumsum(intervals)
+    settled = followed(times)[60:]
+    assert sum(taken.period > 0 for taken in settled) < 0.1 * len(settled)
+
+
+def test_another_rate_is_taken_over():
+    times = np.cumsum(np.repeat([PERIOD, 2 * PERIOD, PERIOD], 80))
+    found = np.array(list(errors(followed(times, 0.001), times)))
+    assert np.abs(found[:, 0]).max() < 0.006
+    assert np.abs(found[-10:, 0]).max() < 0.0005
+
+
+def test_a_stamp_that_may_be_another_frames_is_not_sure():
+    times = PERIOD * np.arange(100)
+    late = times.copy()
+    late[80] += 0.45 * PERIOD
+    taken = followed(late, 0.001)
+    assert taken[80].since(taken[79])[1] > 0.3 * PERIOD
+    assert taken[81].since(taken[80])[1] > 0.3 * PERIOD
+    assert taken[82].since(taken[81])[1] < 0.02 * PERIOD
+
+
+def test_after_a_second_without_frames_everything_starts_anew():
+    times = np.r_[PERIOD * np.arange(60), 5 + PERIOD * np.arange(3)]
+    taken = followed(times, 0.001)
+    assert taken[59].period > 0
+    assert taken[60].period == 0
+    assert taken[60].since(taken[59])[0] == pytest.approx(5 - 59 * PERIOD, abs=0.01)
