@@ -292,7 +292,11 @@ class TrackingConstants:
 class StructureConstants:
     """Tracked corners → motion and shape of the scene."""
 
-    longest_blur: float = constant(6.0, "px at 320 px width", "corners of more blurred frames are not tracked", _OWN)
+    longest_blur: float = constant(12.0, "px at 320 px width", "corners of more blurred frames are not tracked", _OWN)
+    little_blur: float = constant(
+        6.0, "px at 320 px width", "with more, tracks only replace an alignment that they contradict", _OWN
+    )
+    contradiction: float = constant(16.81, "", "squared error over its covariance", "99 % of χ² with 6 d.o.f.")
     least_tracks: int = constant(25, "", "with known depth", "three for each of eight unknowns")
     least_share: float = constant(0.5, "", "of the tracks that must fit", "more than half, or the median tells nothing")
     iterations: int = constant(8, "", "with the residuals' own scale", _COST)

@@ -263,9 +263,9 @@ class MotionEstimator:
         depth = observation.depth
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
-        log_std = observation.depth_log_std
+        log_std, blurred = observation.depth_log_std, observation.blur > STRUCTURE.little_blur
         try:
-            tracked = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel)
+            tracked = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel, blurred)
         except np.linalg.LinAlgError:
             return alignment
         return alignment if tracked is alignment else self._checked(tracked, observation)

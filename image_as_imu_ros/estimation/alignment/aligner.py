@@ -155,6 +155,8 @@ class Aligner:
             motion, covariance = learnt.lean(motion, covariance, seconds, ALIGNMENT.measured_depth_std)
             information = np.linalg.inv(covariance)
         terms = _terms(information, motion, motion_model, prior.std, self.levels[0].camera.fx)
+        if full and not measured:
+            terms[Term.DEPTH_SHAPE] = np.diag(np.repeat([prior.std**2, 0.0], 3))
         velocity = Velocity.of(motion, terms, seconds)
         return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings), learnt)
 
@@ -166,12 +168,14 @@ class Aligner:
         depth: np.ndarray,
         depth_log_std: float,
         travel: Travel,
+        blurred: bool = False,
     ) -> Alignment:
         """Measure the motion from tracked corners, whatever the shape of a network's depth is worth.
 
         Args:
             alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
             tracks: on the finest level. depth, depth_log_std: as in `align`. travel: what is expected of v.
+            blurred: corners are smeared, so an alignment that they do not contradict is the better answer.
         """
         if len(tracks) < STRUCTURE.least_tracks:
             return alignment
@@ -200,6 +204,8 @@ class Aligner:
         by_scale = np.concatenate([motion[:3], np.zeros(3)])
         terms[Term.DEPTH_SCALE] = math.expm1(scale_std**2) * math.exp(scale_std**2) * np.outer(by_scale, by_scale)
         velocity = Velocity.of(motion, terms, seconds)
+        if blurred and alignment.accepted is not None and _agree(velocity, alignment.accepted):
+            return alignment
         return replace(alignment, velocity=velocity, rejection=None, travel=learnt)
 
     def _inverse_depth_at(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
@@ -250,6 +256,12 @@ def _terms(
         terms[Term.CONSIDERED] = considered_translation(sensitivity, prior_std)
     terms[Term.BLUR_SHAPE] = np.diag(np.repeat([0.0, (ALIGNMENT.rotation_std / focal_length) ** 2], 3))
     return terms
+
+
+def _agree(one: Velocity, other: Velocity) -> bool:
+    """Tell whether two velocities are the same up to their errors."""
+    error = one.vector - other.vector
+    return bool(error @ np.linalg.solve(one.covariance + other.covariance, error) < STRUCTURE.contradiction)
 
 
 def _rejected(reason: Reason, message: str) -> Alignment:

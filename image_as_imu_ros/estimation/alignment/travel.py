@@ -74,5 +74,5 @@ class Travel:
         return mean, np.tensordot(self.probability, covariances, 1) + (apart * self.probability[:, None]).T @ apart
 
     def _scaled(self, log_std: float) -> np.ndarray:
-        """Tell the expected v (K,) as a depth map of the wrong scale shows it: e^ε·v with ε ~ N(0, σ²) has std e^(σ²)·s."""
+        """Tell the expected v (K,) that a map of the wrong scale shows: e^ε·v with ε ~ N(0, σ²) has std e^(σ²)·s."""
         return self.stds * np.exp(log_std**2)
