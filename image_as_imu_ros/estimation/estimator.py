@@ -246,6 +246,8 @@ class MotionEstimator:
         self.alignment = self._aligned(observation, last, starts)
         if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
             self.alignment = self._track(observation, last, self.alignment)
+        if self.alignment.accepted is not None:
+            self._travel = self.alignment.travel or self._travel
         return replace(
             observation, alignment=self.alignment, acceleration=_acceleration(observation, last, self.alignment)
         )
@@ -261,9 +263,9 @@ class MotionEstimator:
         depth = observation.depth
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
-        log_std = observation.depth_log_std
+        log_std, blurred = observation.depth_log_std, observation.blur > STRUCTURE.little_blur
         try:
-            tracked, self._travel = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel)
+            tracked = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel, blurred)
         except np.linalg.LinAlgError:
             return alignment
         return alignment if tracked is alignment else self._checked(tracked, observation)

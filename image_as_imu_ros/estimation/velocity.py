@@ -28,6 +28,8 @@ class Term(TextEnum):
     """Relative error of the exposure time."""
     DEPTH_SCALE = "depth scale"
     """Relative error of all depths."""
+    DEPTH_SHAPE = "depth shape"
+    """That a network's relief is not the scene's, so that v is no better than a guess."""
     CONSIDERED = "considered"
     """What a translation that was not solved for does to the rotation."""
     SIGN = "sign"

@@ -110,7 +110,7 @@ def test_the_translation_of_a_camera_that_rotates_about_a_point_behind_it_is_not
     about_the_point = aligned(*pair, velocity, lever_arm=0.3, **options).velocity
     about_itself = aligned(*pair, velocity, **options).velocity
     np.testing.assert_allclose(about_the_point.vector, velocity, atol=0.03)
-    assert about_itself.angular[1] > 0.9
+    assert about_itself.angular[1] > 0.85
 
 
 def rolled_image(start: float, rate: np.ndarray, change: np.ndarray, readout: float) -> np.ndarray:

@@ -101,7 +101,7 @@ def test_a_handful_of_tracks_is_no_measurement(count, measured):
     tracks, _ = scene(WALKING, count=count)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
     travel = Travel.unknown(0.3, 0.0)
-    alignment, _ = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full((ROWS, COLUMNS), 2.0), 0.5, travel)
+    alignment = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full((ROWS, COLUMNS), 2.0), 0.5, travel)
     assert (alignment.accepted is not None) == measured
 
 
@@ -111,7 +111,7 @@ class TestTravel:
     def after(self, velocity, covariance=SURE, frames=20) -> Travel:
         travel = Travel.unknown(0.3, 0.0)
         for _ in range(frames):
-            travel = travel.after(np.asarray(velocity) * SECONDS, covariance * SECONDS**2, SECONDS)
+            travel = travel.after(np.asarray(velocity) * SECONDS, covariance * SECONDS**2, SECONDS, 0.0)
         return travel
 
     def test_a_camera_that_walks_is_expected_to_walk_on(self):
@@ -131,8 +131,8 @@ class TestTravel:
         likelihood[0, 4] = likelihood[4, 0] = 0.29
         motion = np.array([1.0, 0, 0, 0, 0.3, 0])
         hand, robot = self.after([0.02, 0.02, 0, 0, 0, 0]), self.after([2.0, 0, 1, 0, 0, 0])
-        by_hand, _ = hand.lean(motion, likelihood, 1.0)
-        by_robot, covariance = robot.lean(motion, likelihood, 1.0)
+        by_hand, _ = hand.lean(motion, likelihood, 1.0, 0.0)
+        by_robot, covariance = robot.lean(motion, likelihood, 1.0, 0.0)
         np.testing.assert_allclose(by_hand[:3], motion[:3])
         assert abs(by_hand[4]) < 0.05
         assert by_robot[4] > 0.15
@@ -144,6 +144,6 @@ class TestTravel:
         swing = np.linalg.solve(np.vstack([pivot, np.eye(3, 6, 3)]), [0, 0, 0, 0, 2.0, 0])
         travel = Travel.unknown(0.3, 0.5)
         for _ in range(20):
-            travel = travel.after(swing * SECONDS, self.SURE * SECONDS**2, SECONDS)
+            travel = travel.after(swing * SECONDS, self.SURE * SECONDS**2, SECONDS, 0.0)
         assert travel.std == pytest.approx(0.3)
         assert np.linalg.norm(swing[:3]) > 0.9

@@ -38,12 +38,14 @@ class Alignment:
         similarity: correlation coefficient of the aligned images.
         overlap: fraction of this frame that the previous one saw.
         rejection: why `velocity` must not be used; None if it can be trusted.
+        travel: what is expected of v after this measurement; None if it told nothing.
     """
 
     velocity: Velocity | None
     similarity: float
     overlap: float
     rejection: Rejection | None
+    travel: Travel | None = None
 
     @property
     def accepted(self) -> Velocity | None:
@@ -146,12 +148,17 @@ class Aligner:
         else:
             information = fit.information(ratings.order[0])
         motion = poses.motion()
+        learnt = None
         if measured:
-            motion, covariance = travel.lean(motion, np.linalg.inv(information), seconds)
+            covariance = np.linalg.inv(information)
+            learnt = travel.after(motion, covariance, seconds, ALIGNMENT.measured_depth_std)
+            motion, covariance = learnt.lean(motion, covariance, seconds, ALIGNMENT.measured_depth_std)
             information = np.linalg.inv(covariance)
         terms = _terms(information, motion, motion_model, prior.std, self.levels[0].camera.fx)
+        if full and not measured:
+            terms[Term.DEPTH_SHAPE] = np.diag(np.repeat([prior.std**2, 0.0], 3))
         velocity = Velocity.of(motion, terms, seconds)
-        return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings))
+        return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings), learnt)
 
     def with_tracks(
         self,
@@ -161,42 +168,45 @@ class Aligner:
         depth: np.ndarray,
         depth_log_std: float,
         travel: Travel,
-    ) -> tuple[Alignment, Travel]:
+        blurred: bool = False,
+    ) -> Alignment:
         """Measure the motion from tracked corners, whatever the shape of a network's depth is worth.
 
         Args:
             alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
             tracks: on the finest level. depth, depth_log_std: as in `align`. travel: what is expected of v.
-
-        Returns:
-            The alignment, and what is expected of v from now on.
+            blurred: corners are smeared, so an alignment that they do not contradict is the better answer.
         """
         if len(tracks) < STRUCTURE.least_tracks:
-            return alignment, travel
+            return alignment
         inverse_depth = self._inverse_depth_at(tracks.now, depth)
         known = np.isfinite(inverse_depth)
         if known.sum() < STRUCTURE.least_tracks:
-            return alignment, travel
+            return alignment
         tracks, inverse_depth = tracks.select(known), inverse_depth[known]
         starts = [] if alignment.velocity is None else [Poses.of(alignment.velocity.vector[None] * seconds)]
         if (pose := tracked_pose(tracks, inverse_depth)) is not None:
             starts.append(pose)
         if not starts:
-            return alignment, travel
-        measured = depth_log_std == 0
-        error = ALIGNMENT.measured_depth_std
-        shape = Shape(error, error) if measured else Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std)
+            return alignment
+        scale_std = error = ALIGNMENT.measured_depth_std
+        shape = Shape(error, error)
+        if depth_log_std > 0:
+            scale_std = max(depth_log_std, STRUCTURE.scale_std)
+            shape = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std)
         fit = two_view(tracks, inverse_depth, Poses.concatenated(starts), shape, ALIGNMENT.travel_std * seconds)
         if fit.share < STRUCTURE.least_share:
-            return alignment, travel
-        travel = travel.after(fit.motion, fit.covariance, seconds)
-        motion, covariance = travel.lean(fit.motion, fit.covariance, seconds)
+            return alignment
+        learnt = travel.after(fit.motion, fit.covariance, seconds, scale_std)
+        motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, scale_std)
         terms = _terms(np.linalg.inv(covariance), motion, MotionModel.FULL, 0.0, self.levels[0].camera.fx)
         # Scale is e^s with s ~ N(0, σ²): the variance of a log-normal factor.
-        variance = (error if measured else depth_log_std) ** 2
         by_scale = np.concatenate([motion[:3], np.zeros(3)])
-        terms[Term.DEPTH_SCALE] = math.expm1(variance) * math.exp(variance) * np.outer(by_scale, by_scale)
-        return replace(alignment, velocity=Velocity.of(motion, terms, seconds), rejection=None), travel
+        terms[Term.DEPTH_SCALE] = math.expm1(scale_std**2) * math.exp(scale_std**2) * np.outer(by_scale, by_scale)
+        velocity = Velocity.of(motion, terms, seconds)
+        if blurred and alignment.accepted is not None and _agree(velocity, alignment.accepted):
+            return alignment
+        return replace(alignment, velocity=velocity, rejection=None, travel=learnt)
 
     def _inverse_depth_at(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """Look up (N,) 1/m at (N, 2) px of the finest level, from (h, w) m on the grid; NaN outside."""
@@ -246,6 +256,12 @@ def _terms(
         terms[Term.CONSIDERED] = considered_translation(sensitivity, prior_std)
     terms[Term.BLUR_SHAPE] = np.diag(np.repeat([0.0, (ALIGNMENT.rotation_std / focal_length) ** 2], 3))
     return terms
+
+
+def _agree(one: Velocity, other: Velocity) -> bool:
+    """Tell whether two velocities are the same up to their errors."""
+    error = one.vector - other.vector
+    return bool(error @ np.linalg.solve(one.covariance + other.covariance, error) < STRUCTURE.contradiction)
 
 
 def _rejected(reason: Reason, message: str) -> Alignment:

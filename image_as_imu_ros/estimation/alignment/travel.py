@@ -43,11 +43,15 @@ class Travel:
         configured = self.stds[TRAVEL.speeds.index(1.0)]
         return float(max(np.exp(self.probability @ np.log(self.stds)), configured))
 
-    def after(self, motion: np.ndarray, covariance: np.ndarray, seconds: float) -> Travel:
-        """Learn from a measured motion (6,) (v, ω)·seconds with its covariance (6, 6), which hold no prior on v."""
+    def after(self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float) -> Travel:
+        """Learn from a measured motion (6,) (v, ω)·seconds with its covariance (6, 6), which hold no prior on v.
+
+        Args:
+            scale_log_std: standard deviation of the log of the scale of v, which the covariance leaves out.
+        """
         pivot = Prior(1.0, self.lever_arm).pivot_from_camera / seconds
         velocity, sigma = pivot @ motion, pivot @ covariance @ pivot.T
-        total = sigma + np.square(self.stds)[:, None, None] * np.eye(3)
+        total = sigma + np.square(self._scaled(scale_log_std))[:, None, None] * np.eye(3)
         squared = (
             np.linalg.solve(total, np.broadcast_to(velocity[:, None], (len(total), 3, 1)))[..., 0] * velocity
         ).sum(1)
@@ -56,12 +60,19 @@ class Travel:
         probability = remembered * np.exp(log_likelihood - log_likelihood.max())
         return Travel(self.stds, probability / probability.sum(), self.lever_arm)
 
-    def lean(self, motion: np.ndarray, covariance: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-        """Let the rotation of a motion (6,) with covariance (6, 6) lean on what is expected of v."""
+    def lean(
+        self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Let the rotation of a motion (6,) with covariance (6, 6) lean on what is expected of v; see `after`."""
         leaning = [
-            leaning_rotation(motion, covariance, Prior(std * seconds, self.lever_arm).information) for std in self.stds
+            leaning_rotation(motion, covariance, Prior(std * seconds, self.lever_arm).information)
+            for std in self._scaled(scale_log_std)
         ]
         motions, covariances = (np.array(one) for one in zip(*leaning, strict=True))
         mean = self.probability @ motions
         apart = motions - mean
         return mean, np.tensordot(self.probability, covariances, 1) + (apart * self.probability[:, None]).T @ apart
+
+    def _scaled(self, log_std: float) -> np.ndarray:
+        """Tell the expected v (K,) that a map of the wrong scale shows: e^ε·v with ε ~ N(0, σ²) has std e^(σ²)·s."""
+        return self.stds * np.exp(log_std**2)
