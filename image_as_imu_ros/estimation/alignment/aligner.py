@@ -195,7 +195,7 @@ class Aligner:
             scale_std = max(depth_log_std, STRUCTURE.scale_std)
             shape = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std)
         fit = two_view(tracks, inverse_depth, Poses.concatenated(starts), shape, ALIGNMENT.travel_std * seconds)
-        if fit.share < STRUCTURE.least_share:
+        if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
             return alignment
         learnt = travel.after(fit.motion, fit.covariance, seconds, scale_std)
         motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, scale_std)
