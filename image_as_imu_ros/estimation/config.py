@@ -300,6 +300,7 @@ class StructureConstants:
     least_tracks: int = constant(25, "", "with known depth", "three for each of eight unknowns")
     least_share: float = constant(0.5, "", "of the tracks that must fit", "more than half, or the median tells nothing")
     iterations: int = constant(8, "", "with the residuals' own scale", _COST)
+    converged: float = constant(0.05, "px", "a smaller step is the last one", _COST)
     last_iterations: int = constant(3, "", "with the same scale for all starts", _COST)
     least_std: float = constant(0.15, "px", "of a track", _JUDGEMENT)
     tail: float = constant(4.0, "σ²", "squared residuals of so much count half", "Student's t with 3 d.o.f.")

@@ -97,18 +97,24 @@ def tracked_pose(tracks: Tracks, inverse_depth: np.ndarray) -> Poses | None:
     essential, inliers = cv2.findEssentialMat(now, before, np.eye(3), cv2.USAC_MAGSAC, 0.999, limit)
     if essential is None or essential.shape != (3, 3):
         return None
-    _, rotation, translation, inliers = cv2.recoverPose(essential, now, before, np.eye(3), mask=inliers)
-    rotated = np.column_stack([now, np.ones(len(now))]) @ rotation.T
-    # before × (Z·rotated + translation) = 0
-    normal, offset = (
-        np.cross(np.column_stack([before, np.ones(len(now))]), one) for one in (rotated, translation[:, 0])
-    )
-    relative_depth = -(normal * offset).sum(1) / (np.square(normal).sum(1) + 1e-12)
-    scaled = (inliers.ravel() > 0) & (relative_depth > 0)
-    if scaled.sum() < TRACKING.least_tracks:
+    chosen = inliers.ravel() > 0
+    now, before = (np.column_stack([rays, np.ones(len(rays))])[chosen] for rays in (now, before))
+    # Of the four poses with this essential matrix, points lie before both cameras in one.
+    first, second, translation = cv2.decomposeEssentialMat(essential)
+    poses = [(rotation, sign * translation[:, 0]) for rotation in (first, second) for sign in (1.0, -1.0)]
+    depths = [_relative_depth(now, before, *pose) for pose in poses]
+    best = int(np.argmax([(depth > 0).sum() for depth in depths]))
+    (rotation, heading), depth = poses[best], depths[best]
+    if (depth > 0).sum() < TRACKING.least_tracks:
         return None
-    scale = np.exp(-np.median(np.log(relative_depth[scaled] * inverse_depth[scaled])))
-    return Poses(rotation[None], scale * translation.T, np.zeros((1, 3)))
+    scale = np.exp(-np.median(np.log((depth * inverse_depth[chosen])[depth > 0])))
+    return Poses(rotation[None], scale * heading[None], np.zeros((1, 3)))
+
+
+def _relative_depth(now: np.ndarray, before: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """Depths (N,) along rays of this frame, in units of the translation's length: before × (Z·R·now + t) = 0."""
+    normal, offset = np.cross(before, now @ rotation.T), np.cross(before, translation)
+    return -(normal * offset).sum(1) / (np.square(normal).sum(1) + 1e-12)
 
 
 def _unit_rays(camera: Camera, pixels: np.ndarray) -> np.ndarray:

@@ -66,6 +66,8 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     std = None
     for _ in range(STRUCTURE.iterations):
         state, step = problem.step(state, std)
+        if step.moved < STRUCTURE.converged:
+            break
     # A wrong motion would excuse itself with the large residuals that it leaves: all are rated by the smallest ones.
     std = np.full(len(starts), step.std.min())
     for _ in range(STRUCTURE.last_iterations):
@@ -91,8 +93,13 @@ class _State:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step knew before it was taken: per start, the tracks' standard deviation, px, and so on."""
+    """What a step knew before it was taken: per start, the tracks' standard deviation, px, and so on.
 
+    Attributes:
+        moved: px, by how much the step changed the tracks of any start at most, about.
+    """
+
+    moved: float
     std: np.ndarray
     cost: np.ndarray
     covariance: np.ndarray
@@ -191,7 +198,9 @@ class _Problem:
         smooth = solution[:, 9:]
         delta = smooth @ self.polynomials.T + remaining * length * self.rough**2 / variance_along
         state = _State(poses.moved(small, solution[:, 6:9]), smooth, delta)
-        return state, _Step(std, cost, covariance, fits_across.mean(1))
+        moved = float(np.abs(small[:, 3:]).max() * self.focal[0])
+        moved += float(np.abs(small[:, :3]).max() * self.focal[0] * np.median(self.inverse_depth))
+        return state, _Step(moved, std, cost, covariance, fits_across.mean(1))
 
     def _linearise(self, poses: Poses, nearness: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Errors (S, N, 2) px, how δ moves the pixels, and the projection's Jacobian (S, N, 2, 3), px/m."""
@@ -202,13 +211,19 @@ class _Problem:
         projection[..., 0, 0], projection[..., 1, 1] = np.moveaxis(self.focal / depth, -1, 0)
         projection[..., 2] = -self.focal * seen / depth
         by_depth = (projection @ poses.translation[:, None, :, None])[..., 0] * self.inverse_depth[:, None]
-        by_shear = self.place[:, None, None] / 2 * np.cross(projection, points[..., None, :])
+        by_shear = self.place[:, None, None] / 2 * _cross(projection, points[..., None, :])
         error = (self.matched - seen) * self.focal + (by_shear @ poses.shear[:, None, :, None])[..., 0]
         return error, by_depth, projection
 
     def _rows(self, axis: np.ndarray, projection: np.ndarray, poses: Poses, nearness: np.ndarray) -> np.ndarray:
         """Jacobian (S, N, 9) of the pixels along unit vectors (S, N, 2), by small motion (t, ω) and shear."""
         by_point = (axis[..., None, :] @ projection)[..., 0, :] @ poses.rotation
-        by_rotation = np.cross(by_point, self.rays)
+        by_rotation = _cross(by_point, self.rays)
         parts = -nearness[..., None] * by_point, by_rotation, self.place[:, None] / 2 * by_rotation
         return np.concatenate(parts, axis=-1)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compute a × b along the last axis; np.cross takes several times longer."""
+    (ax, ay, az), (bx, by, bz) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
