@@ -273,11 +273,11 @@ class AlignmentConstants:
 class TrackingConstants:
     """Corners tracked where alignment along the blur fails."""
 
-    corners: int = constant(300, "", "at most", _OWN)
+    corners: int = constant(150, "", "at most", _OWN)
     quality: float = constant(0.01, "", "of the strongest corner's smaller eigenvalue", "OpenCV's example")
     distance: float = constant(8.0, "px", "between corners", _JUDGEMENT)
-    window: int = constant(21, "px", "side of the patch that is tracked", _OWN)
-    levels: int = constant(4, "", "of the tracker's pyramid above the image itself", "OpenCV's default")
+    window: int = constant(15, "px", "side of the patch that is tracked", _OWN)
+    levels: int = constant(3, "", "of the tracker's pyramid above the image itself", "OpenCV's default")
     return_px: float = constant(0.7, "px", "within which a corner tracked there and back must return", _JUDGEMENT)
     inlier_px: float = constant(1.5, "px", "within which a rotation explains a track", _JUDGEMENT)
     epipolar_px: float = constant(1.0, "px", "within which a track follows its epipolar line", _JUDGEMENT)
@@ -301,7 +301,7 @@ class StructureConstants:
     least_share: float = constant(0.5, "", "of the tracks that must fit", "more than half, or the median tells nothing")
     iterations: int = constant(8, "", "with the residuals' own scale", _COST)
     converged: float = constant(0.05, "px", "a smaller step is the last one", _COST)
-    last_iterations: int = constant(3, "", "with the same scale for all starts", _COST)
+    last_iterations: int = constant(2, "", "with the same scale for all starts", _COST)
     least_std: float = constant(0.15, "px", "of a track", _JUDGEMENT)
     tail: float = constant(4.0, "σ²", "squared residuals of so much count half", "Student's t with 3 d.o.f.")
     least_nearness: float = constant(
