@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from dataclasses import replace
@@ -130,13 +129,6 @@ def test_the_parameter_file_holds_every_parameter_at_its_default():
     defaults = {parameter.name: default_of(parameter) for parameter in settings_of(Settings)}
     assert written == defaults
     assert {name: type(value) for name, value in written.items()} == {n: type(d) for n, d in defaults.items()}
-
-
-def test_the_documentation_lists_every_parameter_with_its_default():
-    table = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", (REPOSITORY / "docs/node.md").read_text(), re.MULTILINE))
-    assert table == {
-        p.name: yaml.safe_dump(default_of(p)).splitlines()[0].replace("'", '"') for p in settings_of(Settings)
-    }
 
 
 def image_message(stamp: int = 1_000 * MS) -> SimpleNamespace:
