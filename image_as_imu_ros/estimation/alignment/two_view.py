@@ -82,6 +82,13 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     return TwoView(mean, covariance, float(weight @ step.share))
 
 
+def polynomials(place: np.ndarray) -> np.ndarray:
+    """Evaluate the five φ, (N, 5), at places (N, 2) from −1 to 1 across and down the image."""
+    x, y = place.T
+    # Legendre's of second degree: as large as those of first degree, and of zero mean.
+    return np.stack([x, y, 1.5 * x * x - 0.5, 1.5 * x * y, 1.5 * y * y - 0.5], 1)
+
+
 @dataclass(frozen=True)
 class _State:
     """Estimates: S poses, factors of the polynomials (S, 5), and δ of the tracks (S, N)."""
@@ -128,9 +135,7 @@ class _Problem:
     @classmethod
     def of(cls, tracks: Tracks, inverse_depth: np.ndarray, shape: Shape, translation_std: float) -> _Problem:
         camera = tracks.camera
-        x, y = ((2 * tracks.now + 1) / (camera.width, camera.height) - 1).T
-        # Legendre's of second degree: as large as those of first degree, and of zero mean.
-        polynomials = np.stack([x, y, 1.5 * x * x - 0.5, 1.5 * x * y, 1.5 * y * y - 0.5], 1)
+        place = (2 * tracks.now + 1) / (camera.width, camera.height) - 1
         stds = np.repeat(
             [translation_std, ALIGNMENT.rotation_prior_std, ALIGNMENT.shear_std, shape.smooth], [3, 3, 3, 5]
         )
@@ -138,7 +143,15 @@ class _Problem:
         matched = camera.rays(tracks.before)
         focal = np.array([camera.fx, camera.fy])
         return cls(
-            rays, matched, inverse_depth, y, focal, polynomials, shape.rough, translation_std, np.diag(stds**-2.0)
+            rays=rays,
+            matched=matched,
+            inverse_depth=inverse_depth,
+            place=place[:, 1],
+            focal=focal,
+            polynomials=polynomials(place),
+            rough=shape.rough,
+            translation_std=translation_std,
+            precision=np.diag(stds**-2.0),
         )
 
     def step(self, state: _State, std: np.ndarray | None) -> tuple[_State, _Step]:
