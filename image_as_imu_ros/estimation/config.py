@@ -97,6 +97,7 @@ _SPECTRUM = (
     "power ∝ 1/(1 + (f/4 Hz)⁴), the bandwidth of hands and heads; gyroscopes of phone_drive and aria2_slam_front agree"
 )
 _JUDGEMENT = "judgement; cannot be re-derived"
+_SCENES = "rooms that the network never saw: 0.3, 0.25 and 0.7 (tools/measure_depth_shape.py); streets: scale 1.1"
 _OWN = "share of aligned frames on this project's real recordings; not held out"
 
 
@@ -308,14 +309,9 @@ class StructureConstants:
         0.05, "", "of a map's inverse depth, or of a point's depth: never behind", _JUDGEMENT
     )
     largest_step: float = constant(0.3, "rad or m", "of one iteration", _JUDGEMENT)
-    scale_std: float = constant(
-        0.75,
-        "",
-        "of the log of the scale of a network's depth, at least",
-        "root mean square of log depth on rendered frames of rooms that the network never saw: 0.74 to 0.85",
-    )
-    smooth_std: float = constant(0.4, "", "of the shape of a network's depth, for each polynomial", _OWN)
-    rough_std: float = constant(0.4, "", "of the same, for each point", _OWN)
+    scale_std: float = constant(0.75, "", "of the log of the scale of a network's depth, at least", _SCENES)
+    smooth_std: float = constant(0.3, "", "of the shape of a network's depth, for each polynomial", _SCENES)
+    rough_std: float = constant(0.25, "", "of the same, for each point", _SCENES)
 
 
 @dataclass(frozen=True)
