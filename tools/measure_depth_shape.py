@@ -55,10 +55,10 @@ def errors(engine: Engine, frame: RgbdFrame) -> tuple[float, float, float] | Non
         return None
     ratio = predicted[known] / measured[known]
     place = (2 * cell_centres(*predicted.shape, info.stride) + 1) / (info.width, info.height) - 1
-    design = polynomials(place[known.ravel()])
+    by_place = polynomials(place[known.ravel()])
     delta = ratio / ratio.mean() - 1
-    factors, *_ = np.linalg.lstsq(design, delta, rcond=None)
-    rest = delta - design @ factors
+    factors, *_ = np.linalg.lstsq(by_place, delta, rcond=None)
+    rest = delta - by_place @ factors
     return float(np.sqrt(np.square(factors).mean())), float(rest.std()), float(np.log(ratio.mean()))
 
 

@@ -62,7 +62,7 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
         translation_std: m, of a zero-mean prior on each component of the translation: a bound.
     """
     problem = _Problem.of(tracks, inverse_depth, shape, translation_std)
-    state = _State(starts, np.zeros((len(starts), problem.polynomials.shape[1])), np.zeros((len(starts), len(tracks))))
+    state = _State(starts, np.zeros((len(starts), len(problem.polynomials))), np.zeros((len(starts), len(tracks))))
     std = None
     for _ in range(STRUCTURE.iterations):
         state, step = problem.step(state, std)
@@ -114,12 +114,34 @@ class _Step:
 
 
 @dataclass(frozen=True)
+class _Projection:
+    """Where points are seen, and how that changes with them: arrays (S, …, N), coordinates before tracks.
+
+    Attributes:
+        points: (S, 3, N) m in the previous frame. seen: (S, 2, N), rays of it. by_point: (S, 2, N) px/m, focal / depth.
+    """
+
+    points: np.ndarray
+    seen: np.ndarray
+    by_point: np.ndarray
+
+    def change(self, moved: np.ndarray) -> np.ndarray:
+        """Move the points by (S, 3, N) m, or all alike by (S, 3, 1): (S, 2, N) px."""
+        return self.by_point * (moved[:, :2] - self.seen * moved[:, 2:])
+
+    def gradient(self, axis: np.ndarray) -> np.ndarray:
+        """Differentiate the pixels along unit vectors (S, 2, N) by the points: (S, 3, N) px/m."""
+        along = axis * self.by_point
+        return np.concatenate([along, -(along * self.seen).sum(1, keepdims=True)], axis=1)
+
+
+@dataclass(frozen=True)
 class _Problem:
     """What stays the same from step to step.
 
     Attributes:
-        rays, matched: (N, 3), and (N, 2) rays (z = 1) of the previous frame. place: (N,) −1 to 1 down the image.
-        focal: (2,) px. polynomials: (N, 5). precision: (14, 14) of the priors on small motion, shear and shape.
+        rays, matched: (3, N), and (2, N) rays (z = 1) of the previous frame. place: (N,) −1 to 1 down the image.
+        focal: (2, 1) px. polynomials: (5, N). precision: (14, 14) of the priors on small motion, shear and shape.
     """
 
     rays: np.ndarray
@@ -139,16 +161,13 @@ class _Problem:
         stds = np.repeat(
             [translation_std, ALIGNMENT.rotation_prior_std, ALIGNMENT.shear_std, shape.smooth], [3, 3, 3, 5]
         )
-        rays = np.column_stack([camera.rays(tracks.now), np.ones(len(tracks))])
-        matched = camera.rays(tracks.before)
-        focal = np.array([camera.fx, camera.fy])
         return cls(
-            rays=rays,
-            matched=matched,
+            rays=np.vstack([camera.rays(tracks.now).T, np.ones(len(tracks))]),
+            matched=np.ascontiguousarray(camera.rays(tracks.before).T),
             inverse_depth=inverse_depth,
             place=place[:, 1],
-            focal=focal,
-            polynomials=polynomials(place),
+            focal=np.array([[camera.fx], [camera.fy]]),
+            polynomials=np.ascontiguousarray(polynomials(place).T),
             rough=shape.rough,
             translation_std=translation_std,
             precision=np.diag(stds**-2.0),
@@ -161,82 +180,74 @@ class _Problem:
             std: (S,) px of a track; None to take it from the residuals.
         """
         poses, smooth = state.poses, state.smooth
-        nearness = self.inverse_depth * np.maximum(1 + state.delta, STRUCTURE.least_nearness)
-        of_map = self.inverse_depth * np.maximum(1 + smooth @ self.polynomials.T, STRUCTURE.least_nearness)
-        error, by_depth, projection = self._linearise(poses, nearness)
-        error += by_depth * state.delta[..., None]  # as if the map were right: shape is solved for as a whole
-        length = np.sqrt(np.square(by_depth).sum(-1)) + 1e-9
-        along = np.where((length > 1e-6)[..., None], by_depth / length[..., None], [1.0, 0.0])
-        across = np.stack([-along[..., 1], along[..., 0]], -1)
-        error_across, error_along = (across * error).sum(-1), (along * error).sum(-1)
-        residual = error_along - length * (smooth @ self.polynomials.T)
+        of_map = self._nearness(smooth @ self.polynomials)
+        nearness = self._nearness(state.delta)
+        projection = self._project(poses, nearness)
+        by_depth = projection.change(poses.translation[..., None]) * self.inverse_depth
+        sheared = _cross(projection.points, poses.shear[..., None]) * (self.place / 2)
+        error = (self.matched - projection.seen) * self.focal + projection.change(sheared)
+        error += by_depth * state.delta[:, None]  # as if the map were right: shape is solved for as a whole
+        length = np.hypot(by_depth[:, 0], by_depth[:, 1]) + 1e-9
+        along = np.where((length > 1e-6)[:, None], by_depth / length[:, None], [[1.0], [0.0]])
+        across = np.stack([-along[:, 1], along[:, 0]], 1)
+        error_across, error_along = (across * error).sum(1), (along * error).sum(1)
+        residual = error_along - length * (smooth @ self.polynomials)
         if std is None:
             # A quantile that half of the tracks being wrong leaves alone; 0.6745 is a Gaussian's median.
             std = np.maximum(STRUCTURE.least_std, np.median(np.abs(error_across), axis=1) / 0.6745)
         variance = np.square(std)[:, None]
         variance_along = variance + np.square(self.rough * length)
         squared_across, squared_along = np.square(error_across) / variance, np.square(residual) / variance_along
-        tail = STRUCTURE.tail
+        tail, shared = STRUCTURE.tail, ALIGNMENT.correlated_points
         fits_across = 1 / (1 + squared_across / tail)
-        fits_along = fits_across / (1 + squared_along / tail)
+        weight_along = fits_across / (1 + squared_along / tail) / variance_along / shared
 
-        shared = ALIGNMENT.correlated_points
-        rows_across = self._rows(across, projection, poses, nearness)
+        rows_across = self._rows(projection.gradient(across), poses, nearness)
         # With each track's own depth here, errors of depth would count twice, in the residual and in its derivative,
         # and make the translation too long.
-        rows_along = np.concatenate(
-            [self._rows(along, projection, poses, of_map), length[..., None] * self.polynomials], axis=-1
-        )
-        weighted_across = rows_across * (fits_across / variance / shared)[..., None]
-        weighted_along = rows_along * (fits_along / variance_along / shared)[..., None]
-        normal = weighted_along.transpose(0, 2, 1) @ rows_along + self.precision
-        normal[:, :9, :9] += weighted_across.transpose(0, 2, 1) @ rows_across
-        right = (weighted_along * error_along[..., None]).sum(1)
-        right[:, :9] += (weighted_across * error_across[..., None]).sum(1)
+        by_motion = self._rows(projection.gradient(along), poses, of_map)
+        rows_along = np.concatenate([by_motion, length[:, None] * self.polynomials], axis=1)
+        weighted_across = rows_across * (fits_across / variance / shared)[:, None]
+        weighted_along = rows_along * weight_along[:, None]
+        normal = weighted_along @ rows_along.transpose(0, 2, 1) + self.precision
+        normal[:, :9, :9] += weighted_across @ rows_across.transpose(0, 2, 1)
+        right = (weighted_along @ error_along[..., None])[..., 0]
+        right[:, :9] += (weighted_across @ error_across[..., None])[..., 0]
         # The priors are about the whole translation and shear, not about the step.
-        translation = (poses.translation[:, None] @ poses.rotation)[:, 0]
-        right[:, :3] += translation / self.translation_std**2
+        right[:, :3] += (poses.translation[:, None] @ poses.rotation)[:, 0] / self.translation_std**2
         right[:, 6:9] += poses.shear / ALIGNMENT.shear_std**2
-        solution = np.linalg.solve(normal, right[..., None])[..., 0]
+        covariance = np.linalg.inv(normal)
+        solution = (covariance @ right[..., None])[..., 0]
 
-        limit = STRUCTURE.largest_step
-        small = np.clip(solution[:, :6], -limit, limit)
+        small = np.clip(solution[:, :6], -STRUCTURE.largest_step, STRUCTURE.largest_step)
+        remaining = error_along - (solution[:, None] @ rows_along)[:, 0]
+        delta = solution[:, 9:] @ self.polynomials + remaining * length * self.rough**2 / variance_along
         cost = tail * (np.log1p(squared_across / tail) + np.log1p(squared_along / tail))
         # A shape that explains anything foretells nothing: what it costs to predict so little.
         cost = (cost + np.log(variance_along / variance)).sum(1) / shared
         cost += np.square(poses.translation / self.translation_std).sum(1)
         cost += np.square(smooth).sum(1) * self.precision[-1, -1]
-        covariance = np.linalg.inv(normal)[:, :6, :6]
-        remaining = error_along - (rows_along @ solution[..., None])[..., 0]
-        smooth = solution[:, 9:]
-        delta = smooth @ self.polynomials.T + remaining * length * self.rough**2 / variance_along
-        state = _State(poses.moved(small, solution[:, 6:9]), smooth, delta)
-        moved = float(np.abs(small[:, 3:]).max() * self.focal[0])
-        moved += float(np.abs(small[:, :3]).max() * self.focal[0] * np.median(self.inverse_depth))
-        return state, _Step(moved, std, cost, covariance, fits_across.mean(1))
+        moved = np.abs(small[:, 3:]).max() + np.abs(small[:, :3]).max() * np.median(self.inverse_depth)
+        taken = _Step(float(moved * self.focal[0, 0]), std, cost, covariance[:, :6, :6], fits_across.mean(1))
+        return _State(poses.moved(small, solution[:, 6:9]), solution[:, 9:], delta), taken
 
-    def _linearise(self, poses: Poses, nearness: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Errors (S, N, 2) px, how δ moves the pixels, and the projection's Jacobian (S, N, 2, 3), px/m."""
-        points = self.rays @ poses.rotation.transpose(0, 2, 1) + nearness[..., None] * poses.translation[:, None]
-        depth = np.maximum(points[..., 2:], STRUCTURE.least_nearness)
-        seen = points[..., :2] / depth
-        projection = np.zeros((*seen.shape, 3))
-        projection[..., 0, 0], projection[..., 1, 1] = np.moveaxis(self.focal / depth, -1, 0)
-        projection[..., 2] = -self.focal * seen / depth
-        by_depth = (projection @ poses.translation[:, None, :, None])[..., 0] * self.inverse_depth[:, None]
-        by_shear = self.place[:, None, None] / 2 * _cross(projection, points[..., None, :])
-        error = (self.matched - seen) * self.focal + (by_shear @ poses.shear[:, None, :, None])[..., 0]
-        return error, by_depth, projection
+    def _nearness(self, delta: np.ndarray) -> np.ndarray:
+        """Inverse depth (S, N) 1/m, never behind the camera."""
+        return self.inverse_depth * np.maximum(1 + delta, STRUCTURE.least_nearness)
 
-    def _rows(self, axis: np.ndarray, projection: np.ndarray, poses: Poses, nearness: np.ndarray) -> np.ndarray:
-        """Jacobian (S, N, 9) of the pixels along unit vectors (S, N, 2), by small motion (t, ω) and shear."""
-        by_point = (axis[..., None, :] @ projection)[..., 0, :] @ poses.rotation
-        by_rotation = _cross(by_point, self.rays)
-        parts = -nearness[..., None] * by_point, by_rotation, self.place[:, None] / 2 * by_rotation
-        return np.concatenate(parts, axis=-1)
+    def _project(self, poses: Poses, nearness: np.ndarray) -> _Projection:
+        points = poses.rotation @ self.rays + nearness[:, None] * poses.translation[..., None]
+        depth = np.maximum(points[:, 2:], STRUCTURE.least_nearness)
+        return _Projection(points, points[:, :2] / depth, self.focal / depth)
+
+    def _rows(self, gradient: np.ndarray, poses: Poses, nearness: np.ndarray) -> np.ndarray:
+        """Jacobian (S, 9, N) by small motion (t, ω) and shear, from that by the points (S, 3, N)."""
+        by_point = poses.rotation.transpose(0, 2, 1) @ gradient
+        by_rotation = _cross(by_point, self.rays[None])
+        return np.concatenate([-nearness[:, None] * by_point, by_rotation, self.place / 2 * by_rotation], axis=1)
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compute a × b along the last axis; np.cross takes several times longer."""
-    (ax, ay, az), (bx, by, bz) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
-    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
+    """Compute a × b along the second axis of (S, 3, N); np.cross takes several times longer."""
+    (ax, ay, az), (bx, by, bz) = a.transpose(1, 0, 2), b.transpose(1, 0, 2)
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
