@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation.config import AT_STAMP
-from image_as_imu_ros.estimation.velocity import Term
+from image_as_imu_ros.estimation.velocity import Term, relative_error
 
 
 @dataclass(frozen=True)
@@ -65,5 +65,5 @@ class Acceleration:
         """
         squared = self._pooled
         departure = min(AT_STAMP.departure * dt, AT_STAMP.largest_departure) * dt
-        stamps = (dt_std / dt) ** 2 * np.outer(self.velocity, self.velocity) + stamp_std**2 * np.diag(squared)
+        stamps = relative_error(self.velocity, dt_std / dt) + stamp_std**2 * np.diag(squared)
         return {Term.ACCELERATION: departure**2 * np.diag(squared), Term.STAMPS: stamps}

@@ -10,6 +10,7 @@ from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.alignment import Alignment
 from image_as_imu_ros.estimation.config import ESTIMATOR, SHARED, Measurement
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.frame import halfway
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.view import View
 
@@ -92,7 +93,7 @@ class MotionEstimate:
         return replace(
             self,
             measurement=Measurement.ALIGNED,
-            stamp=self.mid_exposure - round(self.dt * 1e9) // 2,
+            stamp=halfway(self.mid_exposure, self.dt),
             velocity=self.aligned,
             sign_resolved=True,
         )

@@ -25,7 +25,7 @@ from image_as_imu_ros.estimation.config import (
 )
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import ExposureEstimator, MeasuredExposure, blur_along
-from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.frame import Frame, halfway
 from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
 from image_as_imu_ros.estimation.observation import Geometry, Images, Observation
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
@@ -351,7 +351,7 @@ def _acceleration(observation: Observation, last: Observation, alignment: Alignm
     """How hard the camera has accelerated until this frame; None as long as nothing was aligned."""
     if alignment.accepted is None:
         return last.acceleration
-    velocity, stamp = alignment.accepted.vector, observation.halfway
+    velocity, stamp = alignment.accepted.vector, halfway(observation.mid_exposure, observation.dt)
     if last.acceleration is None:
         return Acceleration.first(velocity, stamp, observation.dt)
     return last.acceleration.followed_by(velocity, stamp)

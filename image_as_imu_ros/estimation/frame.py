@@ -107,3 +107,8 @@ def check_exposure(exposure: float) -> None:
         raise InputError(
             f"exposure time is {exposure} s; expected more than 0 and at most {_LONGEST:g} s (check the unit)"
         )
+
+
+def halfway(mid_exposure: int, dt: float) -> int:
+    """Compute the time, ns, halfway from a mid-exposure `dt` s earlier to this one, ns."""
+    return mid_exposure - round(dt * 1e9) // 2

@@ -130,11 +130,6 @@ class Observation:
         return self.network_output.mean_flow * self.geometry.view.px_at_320
 
     @property
-    def halfway(self) -> int:
-        """Time halfway between the previous mid-exposure and this one, ns."""
-        return self.mid_exposure - round(self.dt * 1e9) // 2
-
-    @property
     def aligned(self) -> Velocity | None:
         """What alignment says about the velocity at its stamp, halfway; None where it is rejected."""
         accepted = self.alignment.accepted if self.alignment else None

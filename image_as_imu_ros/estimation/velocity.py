@@ -102,6 +102,17 @@ def relative_error(motion: np.ndarray, log_std: float) -> np.ndarray:
     return log_std**2 * np.outer(motion, motion)
 
 
+def mixture(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute mean (P,) and covariance (P, P) of a mixture of K Gaussians.
+
+    Args:
+        weights: (K,), their sum is 1. means: (K, P). covariances: (K, P, P).
+    """
+    mean = weights @ means
+    apart = means - mean
+    return mean, np.tensordot(weights, covariances, 1) + (apart * weights[:, None]).T @ apart
+
+
 def leaning_rotation(motion: np.ndarray, covariance: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Let the rotation lean on a zero-mean prior on the motion, and keep the translation as measured.
 

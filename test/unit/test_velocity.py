@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from image_as_imu_ros.estimation.velocity import considered_translation, leaning_rotation
+from image_as_imu_ros.estimation.velocity import considered_translation, leaning_rotation, mixture
 
 DRAW = np.random.default_rng(0)
 SIGMA = (lambda a: a @ a.T)(DRAW.normal(size=(6, 6)))
@@ -37,3 +37,18 @@ def test_a_translation_that_is_not_solved_for_errs_by_itself_and_by_what_it_does
     translations = DRAW.normal(0, 0.3, (100_000, 3))
     errors = np.hstack([-translations, translations @ sensitivity.T])
     assert considered_translation(sensitivity, 0.3) == pytest.approx(np.cov(errors.T), abs=0.01)
+
+
+def test_a_mixture_is_as_wide_as_its_parts_and_what_lies_between_them():
+    random = np.random.default_rng(0)
+    means, weights = np.array([[0.0, 1.0], [4.0, -1.0]]), np.array([0.25, 0.75])
+    covariances = np.array([np.diag([1.0, 2.0]), [[2.0, 0.5], [0.5, 1.0]]])
+    samples = np.concatenate(
+        [
+            random.multivariate_normal(m, c, round(200_000 * w))
+            for m, c, w in zip(means, covariances, weights, strict=True)
+        ]
+    )
+    mean, covariance = mixture(weights, means, covariances)
+    np.testing.assert_allclose(mean, samples.mean(0), atol=0.02)
+    np.testing.assert_allclose(covariance, np.cov(samples.T), atol=0.05)

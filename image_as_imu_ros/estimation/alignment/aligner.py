@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.hypotheses import Ratings, best
-from image_as_imu_ros.estimation.alignment.levels import Level
+from image_as_imu_ros.estimation.alignment.levels import Level, cells_of
 from image_as_imu_ros.estimation.alignment.points import Points
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
@@ -18,12 +18,7 @@ from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.alignment.two_view import Shape, two_view
 from image_as_imu_ros.estimation.config import ALIGNMENT, SHARED, STRUCTURE, MotionModel
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
-from image_as_imu_ros.estimation.velocity import (
-    Term,
-    Velocity,
-    considered_translation,
-    relative_error,
-)
+from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, relative_error
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
 
@@ -179,8 +174,9 @@ class Aligner:
         """
         if len(tracks) < STRUCTURE.least_tracks:
             return alignment
-        inverse_depth = self._inverse_depth_at(tracks.now, depth)
-        known = np.isfinite(inverse_depth)
+        cells, seen = cells_of(self.source, self.stride, tracks.camera, tracks.now)
+        inverse_depth = 1 / depth.ravel()[cells]
+        known = seen & np.isfinite(inverse_depth)
         if known.sum() < STRUCTURE.least_tracks:
             return alignment
         tracks, inverse_depth = tracks.select(known), inverse_depth[known]
@@ -200,20 +196,13 @@ class Aligner:
         learnt = travel.after(fit.motion, fit.covariance, seconds, scale_std)
         motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, scale_std)
         terms = _terms(np.linalg.inv(covariance), motion, MotionModel.FULL, 0.0, self.levels[0].camera.fx)
-        # Scale is e^s with s ~ N(0, σ²): the variance of a log-normal factor.
-        by_scale = np.concatenate([motion[:3], np.zeros(3)])
-        terms[Term.DEPTH_SCALE] = math.expm1(scale_std**2) * math.exp(scale_std**2) * np.outer(by_scale, by_scale)
+        # The standard deviation of e^s with s ~ N(0, σ²), a log-normal factor.
+        factor_std = math.sqrt(math.expm1(scale_std**2) * math.exp(scale_std**2))
+        terms[Term.DEPTH_SCALE] = relative_error(motion * np.repeat([1.0, 0.0], 3), factor_std)
         velocity = Velocity.of(motion, terms, seconds)
         if blurred and alignment.accepted is not None and _agree(velocity, alignment.accepted):
             return alignment
         return replace(alignment, velocity=velocity, rejection=None, travel=learnt)
-
-    def _inverse_depth_at(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
-        """Look up (N,) 1/m at (N, 2) px of the finest level, from (h, w) m on the grid; NaN outside."""
-        cells: np.ndarray = ((self.source.project(self.levels[0].camera.rays(pixels)) + 0.5) // self.stride).astype(int)
-        seen = ((cells >= 0) & (cells < depth.shape[::-1])).all(axis=1)
-        columns, rows = (np.where(seen, one, 0) for one in cells.T)
-        return np.where(seen, 1 / depth[rows, columns], np.nan)
 
 
 def _descend(

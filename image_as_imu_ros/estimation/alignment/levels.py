@@ -46,9 +46,7 @@ class Level:
         )
         index = (rows * camera.width + columns).ravel()
         pixels = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)
-        cell = ((source.project(camera.rays(pixels)) + 0.5) // stride).astype(int)
-        grid_columns, grid_rows = source.width // stride, source.height // stride
-        seen = ((cell >= 0) & (cell < (grid_columns, grid_rows))).all(1)
+        cells, seen = cells_of(source, stride, camera, pixels)
         rays = camera.rays(pixels[seen])
         matrix = MotionFieldMatrix.at(camera, pixels[seen])
         place = (2 * pixels[seen] + 1) / (camera.width, camera.height) - 1
@@ -59,5 +57,20 @@ class Level:
             np.ascontiguousarray(matrix.linear.transpose(1, 2, 0), np.float32),
             np.ascontiguousarray(matrix.angular.transpose(1, 2, 0), np.float32),
             np.ascontiguousarray(place.T, np.float32),
-            cell[seen, 1] * grid_columns + cell[seen, 0],
+            cells[seen],
         )
+
+
+def cells_of(source: Camera, stride: int, camera: Camera, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Look up which cells of the grid see the points at pixels (N, 2) of another camera at the same place.
+
+    Args:
+        source: camera of the network's input, whose grid has cells of `stride` px.
+
+    Returns:
+        (N,) numbers of the cells, row by row, and (N,) bool, whether there is one; where there is none, 0.
+    """
+    cell = ((source.project(camera.rays(pixels)) + 0.5) // stride).astype(int)
+    columns, rows = source.width // stride, source.height // stride
+    seen = ((cell >= 0) & (cell < (columns, rows))).all(1)
+    return np.where(seen, cell[:, 1] * columns + cell[:, 0], 0), seen

@@ -16,7 +16,7 @@ import numpy as np
 
 from image_as_imu_ros.estimation.alignment.poses import Prior
 from image_as_imu_ros.estimation.config import TRAVEL
-from image_as_imu_ros.estimation.velocity import leaning_rotation
+from image_as_imu_ros.estimation.velocity import leaning_rotation, mixture
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,7 @@ class Travel:
         pivot = Prior(1.0, self.lever_arm).pivot_from_camera / seconds
         velocity, sigma = pivot @ motion, pivot @ covariance @ pivot.T
         total = sigma + np.square(self._scaled(scale_log_std))[:, None, None] * np.eye(3)
-        squared = (
-            np.linalg.solve(total, np.broadcast_to(velocity[:, None], (len(total), 3, 1)))[..., 0] * velocity
-        ).sum(1)
+        squared = np.linalg.inv(total) @ velocity @ velocity
         log_likelihood = -(squared + np.linalg.slogdet(total)[1]) / 2 / TRAVEL.correlated_frames
         remembered = TRAVEL.memory * self.probability + (1 - TRAVEL.memory) * np.array(TRAVEL.probabilities)
         probability = remembered * np.exp(log_likelihood - log_likelihood.max())
@@ -69,9 +67,7 @@ class Travel:
             for std in self._scaled(scale_log_std)
         ]
         motions, covariances = (np.array(one) for one in zip(*leaning, strict=True))
-        mean = self.probability @ motions
-        apart = motions - mean
-        return mean, np.tensordot(self.probability, covariances, 1) + (apart * self.probability[:, None]).T @ apart
+        return mixture(self.probability, motions, covariances)
 
     def _scaled(self, log_std: float) -> np.ndarray:
         """Tell the expected v (K,) that a map of the wrong scale shows: e^ε·v with ε ~ N(0, σ²) has std e^(σ²)·s."""

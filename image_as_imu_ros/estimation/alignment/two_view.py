@@ -25,6 +25,7 @@ import numpy as np
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.config import ALIGNMENT, STRUCTURE
+from image_as_imu_ros.estimation.velocity import mixture
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,7 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     motions = np.array([state.poses.select([which]).motion() for which in range(len(starts))])
-    mean = weight @ motions
-    apart = motions - mean
-    covariance = np.tensordot(weight, step.covariance, 1) + (apart * weight[:, None]).T @ apart
-    return TwoView(mean, covariance, float(weight @ step.share))
+    return TwoView(*mixture(weight, motions, step.covariance), float(weight @ step.share))
 
 
 def polynomials(place: np.ndarray) -> np.ndarray:
