@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-MARGIN = 6  # px that the optics' point spread and the interpolation need around a crop
+MARGIN = 6  # px that the optics' blur and the interpolation need around a crop
 
 
 def linear_from_srgb(encoded: torch.Tensor) -> torch.Tensor:
