@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("image_as_imu_ros.nodes")
-rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("rclpy")
 
 from camera_process import HEIGHT, PATIENCE, PERIOD, WIDTH, CameraWithEars, node_process
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -33,17 +33,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 import image_as_imu_ros.nodes.blur_imu_node as module
 from image_as_imu_ros.messages.images import _ENCODINGS
 
+pytestmark = pytest.mark.usefixtures("ros")
+
 MS = 1_000_000  # ns
 SMALL = 64, 48  # px; a size at which fuzzed images are often large enough
 FUZZED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NUMBERS = st.floats(width=64) | st.sampled_from([0.0, -1.0, math.nan, math.inf, 1e300])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ros():
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -10,21 +10,16 @@ import numpy as np
 import pytest
 
 pytest.importorskip("image_as_imu_ros.nodes")
-rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("rclpy")
 
 from camera_process import HEIGHT, PERIOD, WIDTH, CameraWithEars, node_process
 from conftest import TINY_MODEL_RATE
 from geometry_msgs.msg import Point, PointStamped
 from sensor_msgs.msg import CompressedImage, Image, Imu
 
+pytestmark = pytest.mark.usefixtures("ros")
+
 MS = 1_000_000  # ns
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ros():
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("image_as_imu_ros.nodes")
-rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("rclpy")
 
 from camera_process import PATIENCE, PERIOD, CameraWithEars
 from geometry_msgs.msg import Point, PointStamped
@@ -23,14 +23,9 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
+pytestmark = pytest.mark.usefixtures("ros")
+
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ros():
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()
 
 
 class Log:
