@@ -28,11 +28,12 @@ def generate_launch_description() -> LaunchDescription:
         cmd=["ros2", "bag", "play", LaunchConfiguration("bag"), "--clock", "--rate", LaunchConfiguration("rate")],
         output="screen",
     )
+    starts = starts_when_active(play)
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="the recording: a rosbag2 folder or MCAP file"),
             DeclareLaunchArgument("rate", default_value="1.0", description="how many times as fast as recorded"),
-            RegisterEventHandler(OnProcessIO(on_stderr=starts_when_active(play), on_stdout=starts_when_active(play))),
+            RegisterEventHandler(OnProcessIO(on_stdout=starts, on_stderr=starts)),
             RegisterEventHandler(OnProcessExit(target_action=play, on_exit=playback_has_ended)),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(resource("launch/blur_imu.launch.py"))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,15 @@ def recorded() -> Callable[[str], Path]:
 def desk_rpy_3s() -> Path:
     """Give the path of the real recording in the repository: 91 frames of a camera rotated by hand over a desk."""
     return Path(__file__).parent / "data" / "desk_rpy_3s"
+
+
+@pytest.fixture(scope="module")
+def ros() -> Iterator[None]:
+    """Initialise rclpy for the tests of one file."""
+    rclpy = pytest.importorskip("rclpy")
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
 
 
 @pytest.fixture(scope="session")

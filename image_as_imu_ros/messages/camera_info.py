@@ -40,9 +40,9 @@ def camera_from_info(message: Any) -> Camera:
             f"camera_info's region of interest, {width}×{height} at ({left}, {top}), "
             f"is not inside its {camera.width}×{camera.height} image"
         )
-    binned_width, binned_height = width // max(1, message.binning_x), height // max(1, message.binning_y)
-    used_width, used_height = binned_width * max(1, message.binning_x), binned_height * max(1, message.binning_y)
-    return camera.crop(left, top, used_width, used_height).resize(binned_width, binned_height)
+    across, down = max(1, message.binning_x), max(1, message.binning_y)
+    used = camera.crop(left, top, width - width % across, height - height % down)
+    return used.resize(used.width // across, used.height // down)
 
 
 def camera_info_problems(message: Any, image_topic: str) -> list[str]:

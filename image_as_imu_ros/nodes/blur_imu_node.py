@@ -38,6 +38,7 @@ from image_as_imu_ros.nodes.exposure_sources import (
     exposure_problems,
     exposure_reader,
     reason_to_hold_back,
+    reporting_camera,
 )
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
 from image_as_imu_ros.nodes.inputs import (
@@ -258,9 +259,7 @@ class BlurImuNode(LifecycleNode):
             self._refuse(Refused("exposure", str(error)))
             return
         if exposure is not None:
-            # All cameras of camera_ros report on one topic.
-            shared = self.settings.exposure_source == ExposureSource.CAMERA_ROS
-            camera = message.header.frame_id if shared else ""
+            camera = reporting_camera(self.settings.exposure_source, message.header)
             self._progress.first("exposure", lambda: f"{exposure:.4g} s")
             self._assembler.exposures.add(stamp_to_nanoseconds(message.header.stamp), exposure, camera)
 

@@ -13,7 +13,7 @@ from image_as_imu_ros.estimation.frame import Frame
 T = TypeVar("T")
 
 _FLOWING = 1.0  # s; a source that was silent for longer is not waited for
-_RESTART = 1_000_000_000  # ns; by more does a stamp go back where a recording starts again, but not between cameras
+RESTART = 1_000_000_000  # ns; a stamp that goes back by more is a recording that starts again, by less disorder
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class StampCache(Generic[T]):
         with self._changed:
             last = next((entry for entry in reversed(self._entries) if entry.camera == camera), None)
             # Two cameras on one topic may share a frame_id: their stamps then alternate, with little between them.
-            if last is not None and stamp < last.stamp - (_RESTART if camera else 0):
+            if last is not None and stamp < last.stamp - (RESTART if camera else 0):
                 self._entries.clear()
             self._entries.append(_Entry(stamp, camera, value))
             self._last_added = time.monotonic()

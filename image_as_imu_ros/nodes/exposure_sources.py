@@ -58,6 +58,14 @@ def exposure_reader(source: str, unit: str) -> tuple[type, Callable[[Any], float
     return message_type, partial(exposure_of_message, source, unit)
 
 
+def reporting_camera(source: str, header: Any) -> str:
+    """Name the camera that an exposure is of: "" where one camera alone has the topic, else its frame_id.
+
+    All cameras of camera_ros report on one topic, with the very headers of their images.
+    """
+    return header.frame_id if source == ExposureSource.CAMERA_ROS else ""
+
+
 def exposure_problems(watch: ExposureWatch, source: str, estimate: MotionEstimate | None) -> list[str]:
     """List what is wrong with the exposures that were given.
 

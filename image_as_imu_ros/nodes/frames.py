@@ -16,7 +16,7 @@ from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_dept
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
 from image_as_imu_ros.messages.intensity import IntensityWindow
 from image_as_imu_ros.nodes.buffers import StampCache
-from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, ExposureWatch
+from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, ExposureWatch, reporting_camera
 from image_as_imu_ros.nodes.parameters import Settings
 
 _EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure
@@ -111,10 +111,9 @@ class FrameAssembler:
             return settings.exposure_time or None
         exposure = None
         if settings.exposure_source in EXPOSURE_TOPICS:
-            # All cameras of camera_ros report on one topic, with the very headers of their images.
-            shared = settings.exposure_source == ExposureSource.CAMERA_ROS
-            camera = message.header.frame_id if shared else ""
-            exposure = self.exposures.find(stamp, _EXPOSURE_WAIT, camera=camera, exact=shared)
+            camera = reporting_camera(settings.exposure_source, message.header)
+            exact = settings.exposure_source == ExposureSource.CAMERA_ROS
+            exposure = self.exposures.find(stamp, _EXPOSURE_WAIT, camera=camera, exact=exact)
         self.exposure_origin = "parameter" if exposure is None else "topic"
         if exposure is None:
             exposure = settings.exposure_time

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-STARTING = (
-    3.0  # s after activation, in which what is missing may still come: discovery takes that long on busy machines
-)
+STARTING = 3.0  # s after activation in which what is missing may still come: on busy machines, discovery takes as long
 _SILENT = 10.0  # s without a velocity, after which the log says ERROR in place of WARN
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from image_as_imu_ros.nodes.buffers import RESTART
 from image_as_imu_ros.nodes.frames import Refused
-
-_RESTART = 1_000_000_000  # ns; a stamp that goes back by more is a recording that starts again, by less disorder
 
 
 class StampOrder:
@@ -21,7 +20,7 @@ class StampOrder:
             Refused: the image is a little older than the one before.
         """
         behind = self._image - stamp
-        if 0 < behind < _RESTART:
+        if 0 < behind < RESTART:
             raise Refused(
                 "order", f"the image is {behind / 1e6:.0f} ms older than the one before it: images come out of order"
             )

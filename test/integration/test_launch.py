@@ -29,7 +29,6 @@ LAUNCH_MODULES = (
     "launch.substitutions",
     "launch_ros",
     "launch_ros.actions",
-    "launch_ros.event_handlers",
     "launch_ros.parameter_descriptions",
 )
 

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("launch_ros", reason="launch_ros comes with ROS only")
 pytest.importorskip("ros2launch", reason="ros2 launch comes with ROS only")
-rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("rclpy")
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 60.0  # s; for loaded machines

@@ -24,14 +24,9 @@ from image_as_imu_ros.engine.cuda import why_no_gpu
 from image_as_imu_ros.engine.model_files.target import what_is_missing
 from image_as_imu_ros.nodes import outputs
 
+pytestmark = pytest.mark.usefixtures("ros")
+
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ros():
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()
 
 
 @pytest.fixture

@@ -10,21 +10,16 @@ import numpy as np
 import pytest
 
 pytest.importorskip("image_as_imu_ros.nodes")
-rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("rclpy")
 
 from camera_process import HEIGHT, PERIOD, WIDTH, CameraWithEars, node_process
 from conftest import TINY_MODEL_RATE
 from geometry_msgs.msg import Point, PointStamped
 from sensor_msgs.msg import CompressedImage, Image, Imu
 
+pytestmark = pytest.mark.usefixtures("ros")
+
 MS = 1_000_000  # ns
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ros():
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +32,8 @@ def plain_node(tiny_model):
         "motion_model:=rotation",
         "measurement:=single",
         "diagnostics_period:=0.2",
-    ) as process:
-        yield process
+    ) as log:
+        yield log
 
 
 @pytest.fixture(scope="module")
@@ -111,19 +106,11 @@ def bad_images(camera: CameraWithEars) -> dict[str, Image]:
     }
 
 
-def count(camera: CameraWithEars, reason: str) -> int:
-    return int(camera.diagnostic(f"refused: {reason}") or 0)
-
-
-def refusals(camera: CameraWithEars) -> int:
-    return sum(int(entry.value) for entry in camera.diagnostics[-1].values if entry.key.startswith("refused: "))
-
-
 def test_bad_images_are_counted_and_the_next_good_one_is_answered(camera):
     for what, image in bad_images(camera).items():
-        before = refusals(camera)
+        before = camera.refusals()
         camera.images.publish(image)
-        camera.wait_until(lambda before=before: refusals(camera) == before + 1, f"the refusal of: {what}")
+        camera.wait_until(lambda before=before: camera.refusals() == before + 1, f"the refusal of: {what}")
     camera.imus.clear()
     camera.play_until(lambda: camera.imus, "an answer")
 
@@ -131,9 +118,9 @@ def test_bad_images_are_counted_and_the_next_good_one_is_answered(camera):
 def test_bad_camera_info_is_named_and_forgiven(camera):
     uncalibrated = camera.info_message()
     uncalibrated.k = np.zeros(9)
-    before = count(camera, "camera_info")
+    before = camera.count("refused: camera_info")
     camera.infos.publish(uncalibrated)
-    camera.play_until(lambda: count(camera, "camera_info") > before, "the refusal")
+    camera.play_until(lambda: camera.count("refused: camera_info") > before, "the refusal")
     assert any("is the camera calibrated" in status.message for status in camera.diagnostics)
     camera.infos.publish(camera.info_message())
     camera.imus.clear()
@@ -141,15 +128,15 @@ def test_bad_camera_info_is_named_and_forgiven(camera):
 
 
 def test_zero_and_repeated_stamps_are_refused_and_time_may_jump_back(camera):
-    before = count(camera, "stamp")
+    before = camera.count("refused: stamp")
     camera.images.publish(camera.stamped(camera.image_message(), stamp=0))
-    camera.wait_until(lambda: count(camera, "stamp") > before, "the refusal of stamp 0")
+    camera.wait_until(lambda: camera.count("refused: stamp") > before, "the refusal of stamp 0")
 
     image = camera.image_message()
     camera.ask(image, camera.stamp + 5 * MS)
-    before = count(camera, "estimate")
+    before = camera.count("refused: estimate")
     camera.images.publish(image)
-    camera.wait_until(lambda: count(camera, "estimate") > before, "the refusal of a repeated stamp")
+    camera.wait_until(lambda: camera.count("refused: estimate") > before, "the refusal of a repeated stamp")
 
     camera.stamp -= 60_000 * MS
     camera.imus.clear()
@@ -159,11 +146,11 @@ def test_zero_and_repeated_stamps_are_refused_and_time_may_jump_back(camera):
 
 def test_nothing_is_published_without_an_exposure_time(camera):
     assert camera.set_parameter("exposure_time", 0.0) == (True, "")
-    before = count(camera, "exposure")
-    camera.play_until(lambda: count(camera, "exposure") > before, "the refusal")
+    before = camera.count("refused: exposure")
+    camera.play_until(lambda: camera.count("refused: exposure") > before, "the refusal")
     camera.imus.clear()
-    before = count(camera, "exposure")
-    camera.play_until(lambda: count(camera, "exposure") > before + 2, "more of them")
+    before = camera.count("refused: exposure")
+    camera.play_until(lambda: camera.count("refused: exposure") > before + 2, "more of them")
     assert not camera.imus
     assert any("exposure_time is not set" in status.message for status in camera.diagnostics)
     # Twice the exposure than true: half the velocity, and a sign that the images do not confirm.
@@ -195,7 +182,7 @@ def test_bad_parameters_are_refused_with_a_reason(camera, name, value, says):
 
 
 def test_the_debug_image_is_there_for_subscribers(camera):
-    camera._hear(Image, "debug/image", camera.debug_images.append)
+    camera.node.create_subscription(Image, "debug/image", camera.debug_images.append, 10)
     camera.play_until(lambda: camera.debug_images, "a debug image")
     image = camera.debug_images[0]
     assert (image.width, image.height, image.encoding, image.step) == (WIDTH, HEIGHT, "bgr8", 3 * WIDTH)
@@ -235,18 +222,20 @@ def test_compressed_images_with_exposure_and_depth_of_their_own(tiny_model):
         assert camera.diagnostic("rate hint") == "used"
         assert camera.diagnostic("exposure (s)") == "0.008"
         assert all((camera.stamp - stamp - 4 * MS) % (33 * MS) == 0 for stamp in camera.imus)
-        assert count(camera, "internal error") == 0
+        assert camera.count("refused: internal error") == 0
 
-        before = count(camera, "image")
+        before = camera.count("refused: image")
         broken = camera.compressed_message()
         broken.data = broken.data[:500]
         camera.exposures.publish(camera.stamped(PointStamped(point=Point(x=8.0))))
         camera.images.publish(broken)
-        camera.wait_until(lambda: count(camera, "image") > before, "the refusal of a cut JPEG")
+        camera.wait_until(lambda: camera.count("refused: image") > before, "the refusal of a cut JPEG")
 
-        before = count(camera, "exposure")
+        before = camera.count("refused: exposure")
         camera.images.publish(camera.compressed_message())
-        camera.wait_until(lambda: count(camera, "exposure") > before, "the refusal of an image without exposure")
+        camera.wait_until(
+            lambda: camera.count("refused: exposure") > before, "the refusal of an image without exposure"
+        )
         camera.close()
 
 

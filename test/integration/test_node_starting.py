@@ -2,76 +2,32 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("image_as_imu_ros.nodes")
-rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("rclpy")
 
-from camera_process import PATIENCE, PERIOD, CameraWithEars
+from camera_process import PERIOD, CameraWithEars, Log, node_process
 from geometry_msgs.msg import Point, PointStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
+pytestmark = pytest.mark.usefixtures("ros")
+
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ros():
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()
-
-
-class Log:
-    """What a node has logged so far."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @property
-    def lines(self) -> list[str]:
-        """Severity and text of each line."""
-        return re.findall(r"^\[(\w+)\] \[[\d.]+\] \[\S+\]: (.*)$", self._path.read_text(), re.MULTILINE)
-
-    def find(self, severity: str, text: str) -> list[str]:
-        return [line for level, line in self.lines if level == severity and text in line]
-
-    def wait_for(self, severity: str, text: str) -> str:
-        deadline = time.monotonic() + PATIENCE
-        while not self.find(severity, text):
-            assert time.monotonic() < deadline, self._path.read_text()
-            time.sleep(0.05)
-        return self.find(severity, text)[0]
-
-
-@contextmanager
-def logging_node(model: Path, *parameters: str, namespace: str) -> Iterator[Log]:
-    """Run the node, active, with its log in a file; it must end cleanly."""
-    parameters = ("autostart:=true", f"model:={model}", "exposure_time:=0.01", "motion_model:=rotation", *parameters)
-    command = [sys.executable, "-m", "image_as_imu_ros", "blur_imu_node", "--ros-args", "-r", f"__ns:={namespace}"]
-    command += [item for parameter in parameters for item in ("-p", parameter)]
-    with tempfile.NamedTemporaryFile("w", suffix=".log") as file:
-        process = subprocess.Popen(command, stderr=file)
-        try:
-            yield Log(Path(file.name))
-            assert process.poll() is None
-            process.send_signal(2)
-            assert process.wait(PATIENCE) == 0
-            assert "Traceback" not in Path(file.name).read_text()
-        finally:
-            process.kill()
-            process.wait()
+def logging_node(model: Path, *parameters: str, namespace: str) -> AbstractContextManager[Log]:
+    """Run the node with a model of the tests and an exposure of 10 ms."""
+    given = (f"model:={model}", "exposure_time:=0.01", "motion_model:=rotation", *parameters)
+    return node_process(*given, namespace=namespace)
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-rclpy = pytest.importorskip("rclpy")
+pytest.importorskip("rclpy")
 
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from image_as_imu_ros.nodes.blur_imu_node import BlurImuNode
+
+pytestmark = pytest.mark.usefixtures("ros")
 
 POLICY = ElementTree.parse(Path(__file__).parents[2] / "config" / "sros2_policy.xml").getroot()
 EVERYTHING = {
@@ -37,13 +39,11 @@ def allowed(element: str, attribute: str) -> set[str]:
 
 @pytest.fixture
 def node(tiny_model):
-    rclpy.init()
     overrides = [Parameter(name, value=value) for name, value in {"model": str(tiny_model), **EVERYTHING}.items()]
     node = BlurImuNode(parameter_overrides=overrides)
     assert node.trigger_configure() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
     yield node
     node.destroy_node()
-    rclpy.try_shutdown()
 
 
 def names(found: list[tuple[str, list[str]]]) -> set[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import conftest
 import cv2
@@ -28,24 +32,54 @@ TEXTURE = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (HEIGHT, 4 
 TEXTURE = cv2.normalize(TEXTURE, None, 0, 255, cv2.NORM_MINMAX)
 
 
-@contextmanager
-def node_process(*parameters: str, namespace: str = "/"):
-    """Run blur_imu_node, active, with `name:=value` parameters. It must run on, and end cleanly when asked to."""
+class Log:
+    """What a node has logged so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def text(self) -> str:
+        return self._path.read_text()
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """Severity and text of each line."""
+        return re.findall(r"^\[(\w+)\] \[[\d.]+\] \[\S+\]: (.*)$", self.text, re.MULTILINE)
+
+    def find(self, severity: str, text: str) -> list[str]:
+        return [line for level, line in self.lines if level == severity and text in line]
+
+    def wait_for(self, severity: str, text: str) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while not self.find(severity, text):
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.05)
+        return self.find(severity, text)[0]
+
+
+def node_command(*parameters: str, namespace: str = "/") -> list[str]:
+    """Say how to run blur_imu_node, active, with `name:=value` parameters."""
     arguments = [item for parameter in ("autostart:=true", *parameters) for item in ("-p", parameter)]
     arguments += ["-r", f"__ns:={namespace}"]
-    command = [sys.executable, "-m", "image_as_imu_ros", "blur_imu_node", "--ros-args", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-        assert process.poll() is None, process.stderr.read()
-        process.send_signal(2)
-        _, log = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, log
-        assert "Traceback" not in log
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+    return [sys.executable, "-m", "image_as_imu_ros", "blur_imu_node", "--ros-args", *arguments]
+
+
+@contextmanager
+def node_process(*parameters: str, namespace: str = "/") -> Iterator[Log]:
+    """Run `node_command`, with its log in a file. The node must run on, and end cleanly when asked to."""
+    with tempfile.NamedTemporaryFile(suffix=".log") as file:
+        process = subprocess.Popen(node_command(*parameters, namespace=namespace), stderr=file)
+        log = Log(Path(file.name))
+        try:
+            yield log
+            assert process.poll() is None, log.text
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) == 0, log.text
+            assert "Traceback" not in log.text
+        finally:
+            process.kill()
+            process.wait()
 
 
 class CameraWithEars:
@@ -164,6 +198,14 @@ class CameraWithEars:
         """Find the latest value of an entry of the node's diagnostics; empty if it is not there."""
         values = {entry.key: entry.value for entry in self.diagnostics[-1].values} if self.diagnostics else {}
         return values.get(key, "")
+
+    def count(self, what: str) -> int:
+        """Read one of the counts in the node's latest diagnostics."""
+        return int(self.diagnostic(what) or 0)
+
+    def refusals(self) -> int:
+        """Count what the node has refused, for any reason."""
+        return sum(int(entry.value) for entry in self.diagnostics[-1].values if entry.key.startswith("refused: "))
 
     def set_parameter(self, name: str, value) -> tuple[bool, str]:
         """Set a parameter; tell whether the node took it, and its reason."""

@@ -59,6 +59,26 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
     return np.roll(so3.quaternion_from_matrix(rotation), -1)
 
 
+def nanoseconds(times: np.ndarray) -> np.ndarray:
+    return np.round(times * 1e9).astype(np.int64)
+
+
+def booted(times: np.ndarray) -> np.ndarray:
+    """Stamps (N,) ns on the phone's clock of times, s into the motion."""
+    return nanoseconds(BOOT + np.asarray(times))
+
+
+def phone_rates(times: np.ndarray) -> np.ndarray:
+    """(N, 3) rad/s in the phone's axes."""
+    return motion.angular_velocity(times) @ OPTICAL_TO_PHONE.T
+
+
+def write_rows(path: Path, head: str, rows: list, separator: str = ",") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [head] if head else []
+    path.write_text("\n".join([*lines, *(separator.join(map(str, row)) for row in rows)]) + "\n")
+
+
 def write_csv(path: Path, names: str, rows: np.ndarray, decimals: int = 9) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savetxt(path, rows, f"%.{decimals}f", ", ", header=names, comments="")
@@ -91,9 +111,8 @@ def write_stray_capture(folder: Path, *, depth: bool = False, exposure: bool = F
         names, rows = names + ", exposure", [[*row, EXPOSURE] for row in rows]
     write_csv(folder / "odometry.csv", names, np.array(rows))
     times = gyroscope_times()
-    rates = motion.angular_velocity(times) @ OPTICAL_TO_PHONE.T
     names = "timestamp, a_x, a_y, a_z, alpha_x, alpha_y, alpha_z"
-    write_csv(folder / "imu.csv", names, np.column_stack([BOOT + times, np.zeros((len(times), 3)), rates]))
+    write_csv(folder / "imu.csv", names, np.column_stack([BOOT + times, np.zeros((len(times), 3)), phone_rates(times)]))
     if depth:
         for name, image in (
             ("depth", np.full((48, 64), 2000, np.uint16)),
@@ -106,16 +125,12 @@ def write_stray_capture(folder: Path, *, depth: bool = False, exposure: bool = F
     return folder
 
 
-def nanoseconds(times: np.ndarray) -> np.ndarray:
-    return np.round(times * 1e9).astype(np.int64)
-
-
 def write_video_and_gyroscope(video: Path, gyroscope: Path, *, offset: float = 0.0, unit: float = 1.0) -> None:
     """A phone's: its own axes, and times in units of so many s, at `offset` s when the video begins."""
     write_video(video, pictures())
     times = gyroscope_times()
-    rates = motion.angular_velocity(times) @ OPTICAL_TO_PHONE.T
-    write_csv(gyroscope, "t,x,y,z", np.column_stack([(times - frame_times()[1] + offset) / unit, rates]))
+    seconds = times - frame_times()[1] + offset
+    write_csv(gyroscope, "t,x,y,z", np.column_stack([seconds / unit, phone_rates(times)]))
 
 
 def write_euroc_sequence(folder: Path) -> Path:
@@ -125,9 +140,9 @@ def write_euroc_sequence(folder: Path) -> Path:
     camera_to_body[:3, :3], camera_to_body[:3, 3] = so3.exp(np.array([0.3, -1.2, 0.5])), (0.1, -0.2, 0.05)
     imu_to_body[:3, :3] = so3.exp(np.array([-0.7, 0.2, 1.1]))
     bias, times = np.array([0.05, -0.03, 0.08]), gyroscope_times()
-    stamps = nanoseconds(BOOT + times)
+    stamps = booted(times)
     (root / "cam0" / "data").mkdir(parents=True)
-    for stamp, picture in zip(nanoseconds(BOOT + frame_times()[1:]).tolist(), pictures(), strict=True):
+    for stamp, picture in zip(booted(frame_times()[1:]).tolist(), pictures(), strict=True):
         cv2.imwrite(str(root / "cam0" / "data" / f"{stamp}.png"), cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
     files = sorted((root / "cam0" / "data").iterdir())
     listing = "\r\n".join(["#timestamp [ns],filename", *(f"{file.stem},{file.name}" for file in files)])
@@ -141,21 +156,20 @@ def write_euroc_sequence(folder: Path) -> Path:
     transform = f"T_BS:\n  cols: 4\n  rows: 4\n  data: {imu_to_body.ravel().tolist()}\n"
     (root / "imu0" / "sensor.yaml").write_text(transform)
     rates = motion.angular_velocity(times) @ (imu_to_body[:3, :3].T @ camera_to_body[:3, :3]).T + bias
-    _write_rows(root / "imu0" / "data.csv", stamps, np.column_stack([rates, np.zeros((len(times), 3))]))
+    _write_states(root / "imu0" / "data.csv", stamps, np.column_stack([rates, np.zeros((len(times), 3))]))
     states = []
     for time in times:
         pose = trajectory().pose(time)
         body = pose.rotation @ camera_to_body[:3, :3].T
         x, y, z, w = quaternion(body)
         states.append([*(pose.position - body @ camera_to_body[:3, 3]), w, x, y, z, 0, 0, 0, *bias, 0, 0, 0])
-    _write_rows(root / "state_groundtruth_estimate0" / "data.csv", stamps, np.array(states))
+    _write_states(root / "state_groundtruth_estimate0" / "data.csv", stamps, np.array(states))
     return folder
 
 
-def _write_rows(path: Path, stamps: np.ndarray, values: np.ndarray) -> None:
-    path.parent.mkdir(exist_ok=True)
-    lines = [",".join([str(stamp), *(f"{v:.12f}" for v in row)]) for stamp, row in zip(stamps, values, strict=True)]
-    path.write_text("\n".join(["#timestamp [ns],...", *lines]) + "\n")
+def _write_states(path: Path, stamps: np.ndarray, values: np.ndarray) -> None:
+    rows = [[stamp, *(f"{v:.12f}" for v in row)] for stamp, row in zip(stamps, values, strict=True)]
+    write_rows(path, "#timestamp [ns],...", rows)
 
 
 def write_tum_sequence(folder: Path) -> Path:
@@ -175,22 +189,6 @@ def write_tum_sequence(folder: Path) -> Path:
     for name, lines in lists.items():
         (folder / name).write_text("\n".join(lines) + "\n")
     return folder
-
-
-def booted(times: np.ndarray) -> np.ndarray:
-    """Stamps (N,) ns on the phone's clock of times, s into the motion."""
-    return nanoseconds(BOOT + np.asarray(times))
-
-
-def phone_rates(times: np.ndarray) -> np.ndarray:
-    """(N, 3) rad/s in the phone's axes."""
-    return motion.angular_velocity(times) @ OPTICAL_TO_PHONE.T
-
-
-def write_rows(path: Path, head: str, rows: list, separator: str = ",") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [head] if head else []
-    path.write_text("\n".join([*lines, *(separator.join(map(str, row)) for row in rows)]) + "\n")
 
 
 def write_mars_capture(folder: Path) -> Path:

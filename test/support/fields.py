@@ -34,7 +34,7 @@ def field_of(
     rng: np.random.Generator | None = None,
     depth_sigma: float = 0.0,
 ) -> NetworkOutput:
-    """The axial field of (6,) velocity (v, ω); with `rng`, Gaussian noise of the given spread is added to q.
+    """The axial field of (6,) velocity (v, ω); with `rng`, Gaussian noise with these sigmas is added to q.
 
     Args:
         sigma: px, along q and across; broadcast to (2, h, w).
@@ -51,5 +51,5 @@ def field_of(
 
 
 def up_to_sign(estimate: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
-    """The estimate or its reverse, whichever is nearer to the truth."""
+    """The estimate or its reverse, whichever is nearer to the ground truth."""
     return estimate if np.linalg.norm(estimate - ground_truth) <= np.linalg.norm(estimate + ground_truth) else -estimate
