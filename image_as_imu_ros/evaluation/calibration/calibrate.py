@@ -119,7 +119,7 @@ def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
             f"the camera rotated about one axis only ({second:.3f} rad/s about others): rotate it about all"
         )
     parameters = np.zeros(COUNT)
-    parameters[part("axes")] = so3.log(best_rotation(rotations.angular[both], true[both])[None])[0]
+    parameters[part("axes")] = so3.log(best_rotation(rotations.angular[both], true[both]))
     parameters[part("offset")] = offset
     parameters[part("readout")] = _START_READOUT
     inside = ((tracks.times + offset > 0) & (tracks.times + offset < rates.times[-1])).all(0)

@@ -100,7 +100,7 @@ def _moved(parameters: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Add a step; a rotation's is one about the camera's axes."""
     moved = parameters + step
     axes = part("axes")
-    moved[axes] = so3.log((so3.exp(step[axes]) @ so3.exp(parameters[axes]))[None])[0]
+    moved[axes] = so3.log(so3.exp(step[axes]) @ so3.exp(parameters[axes]))
     return moved
 
 
