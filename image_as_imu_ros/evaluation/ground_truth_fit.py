@@ -89,7 +89,7 @@ def fit_ground_truth(decided: Samples, ground_truth: GroundTruth, spans: np.ndar
     known = np.isfinite(before).all(1) & np.isfinite(after).all(1)
     if known.sum() < _FEWEST:
         return None
-    rotation = best_rotation(angular[known], after[known])
+    rotation = _best_rotation(angular[known], after[known])
     left = _rms(angular[known] - after[known] @ rotation.T)
     error = _rms(angular[known] - before[known])
     ratio = np.linalg.norm(after[known], axis=1) / np.linalg.norm(angular[known], axis=1)
@@ -126,7 +126,7 @@ def best_offset(
     return float(offsets[best]), float(correlations[best])
 
 
-def best_rotation(estimate: np.ndarray, true: np.ndarray) -> np.ndarray:
+def _best_rotation(estimate: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Find R (3, 3) with estimate ≈ R·true, both (N, 3).
 
     Where all rotation is about one axis, R is the least of the rotations that bring the axes together.

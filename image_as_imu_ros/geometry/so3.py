@@ -62,7 +62,7 @@ def quaternion_from_matrix(rotations: np.ndarray) -> np.ndarray:
 
 
 def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Fit the rotation (…, 3, 3) that carries vectors (…, N, 3) onto others with the least sum of squares (Kabsch 1976)."""
+    """Fit the rotation (…, 3, 3) that carries vectors (…, N, 3) onto others by least squares (Kabsch 1976)."""
     u, _, vt = np.linalg.svd(np.swapaxes(after, -1, -2) @ before)
     u[..., -1] *= np.linalg.det(u @ vt)[..., None]  # no reflection
     return u @ vt
