@@ -1,4 +1,4 @@
-"""The one exception for inputs that people can put right."""
+"""The one exception for inputs that people can put right, and what it says of others."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     Nodes count it and carry on with the next frame; commands print it and exit with code 2.
     """
+
+
+def first_line(text: object) -> str:
+    """Shorten a message, or an error, to its first line; the name of its type where it is empty."""
+    return (str(text).strip() or type(text).__name__).splitlines()[0]

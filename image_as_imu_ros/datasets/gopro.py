@@ -14,6 +14,7 @@ import numpy as np
 
 from image_as_imu_ros.datasets import video
 from image_as_imu_ros.datasets.capture import Capture
+from image_as_imu_ros.datasets.files import nanoseconds
 from image_as_imu_ros.datasets.frame_table import FrameTable
 from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples
 from image_as_imu_ros.datasets.video_file import video_frames
@@ -24,11 +25,11 @@ _PARSER = "telemetry_parser"
 _MS = 1e-3
 
 
-def open_capture(path: Path, intrinsics: Intrinsics | None, rotation: np.ndarray) -> Capture:
+def open_capture(path: Path, intrinsics: Intrinsics | None, rotation: np.ndarray | None) -> Capture:
     """Open a video file. Its stabilisation must have been off, and `intrinsics` be of its lens mode.
 
     Args:
-        rotation: (3, 3) gyroscope → optical frame.
+        rotation: (3, 3) gyroscope → optical frame; None if it is the same.
 
     Raises:
         InputError: telemetry-parser is not installed, or the file holds no gyroscope.
@@ -44,7 +45,7 @@ def open_capture(path: Path, intrinsics: Intrinsics | None, rotation: np.ndarray
     count = len(starts)
     unknown = np.full(count, np.nan)
     frames = FrameTable(
-        stamps=np.round(1e9 * (starts - starts[0])).astype(np.int64),
+        stamps=nanoseconds(starts - starts[0]),
         files=(),
         # As many as frames, but that the last of them may be missing.
         exposure=np.r_[exposure[:count], unknown[len(exposure) :]] if len(exposure) else unknown,

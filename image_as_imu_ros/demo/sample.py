@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Gyroscope, Poses
+from image_as_imu_ros.datasets.files import nanoseconds
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.recording import CAMERA, EXPOSURE, Recording, frame_count, open_recording, rendered
 from image_as_imu_ros.recordings.bag_writer import check_new
@@ -50,4 +51,4 @@ def _captured(recording: Recording) -> Iterator[CapturedFrame]:
 
 
 def _stamps(times: np.ndarray) -> np.ndarray:
-    return _START + np.rint(1e9 * times).astype(np.int64)
+    return _START + nanoseconds(times)

@@ -12,6 +12,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from image_as_imu_ros.errors import first_line
+
 _log = logging.getLogger(__name__)
 
 
@@ -50,8 +52,3 @@ def tensorrt_logger() -> Any:
                 _log.log(logging.INFO if level == severity.WARNING else logging.ERROR, "TensorRT: %s", message)
 
     return Logger()
-
-
-def first_line(text: object) -> str:
-    """Shorten a message, or an error, to its first line; the name of its type where it is empty."""
-    return (str(text).strip() or type(text).__name__).splitlines()[0]

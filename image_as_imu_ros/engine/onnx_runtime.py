@@ -14,7 +14,7 @@ from image_as_imu_ros.engine.model_files.unsigned import load_unsigned
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_ros.resources import cache_folder
 
 _CPU = "CPUExecutionProvider"
@@ -180,8 +180,7 @@ def _session(
         content = load_unsigned(model) if unsigned else str(model)  # before 1.14 it knows no Path
         return onnxruntime.InferenceSession(content, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exception classes share no public base
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(f"model file {str(model)!r} cannot be loaded as ONNX: {first_line}") from None
+        raise InputError(f"model file {str(model)!r} cannot be loaded as ONNX: {first_line(error)}") from None
 
 
 def _model_info(session: onnxruntime.InferenceSession, model: Path) -> ModelInfo:

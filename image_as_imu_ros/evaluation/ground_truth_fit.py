@@ -89,14 +89,14 @@ def fit_ground_truth(decided: Samples, ground_truth: GroundTruth, spans: np.ndar
     known = np.isfinite(before).all(1) & np.isfinite(after).all(1)
     if known.sum() < _FEWEST:
         return None
-    rotation = best_rotation(angular[known], after[known])
+    rotation = _best_rotation(angular[known], after[known])
     left = _rms(angular[known] - after[known] @ rotation.T)
     error = _rms(angular[known] - before[known])
     ratio = np.linalg.norm(after[known], axis=1) / np.linalg.norm(angular[known], axis=1)
     return GroundTruthFit(
         offset_s=offset,
         correlation=correlation,
-        rotation_deg=float(np.degrees(np.linalg.norm(so3.log(rotation[None])[0]))),
+        rotation_deg=_angle_deg(rotation),
         axes=named_axes(rotation)[0],
         scale=float(np.median(ratio)),
         error_left=left / error if error > 0 else 1.0,
@@ -126,7 +126,7 @@ def best_offset(
     return float(offsets[best]), float(correlations[best])
 
 
-def best_rotation(estimate: np.ndarray, true: np.ndarray) -> np.ndarray:
+def _best_rotation(estimate: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Find R (3, 3) with estimate ≈ R·true, both (N, 3).
 
     Where all rotation is about one axis, R is the least of the rotations that bring the axes together.
@@ -135,8 +135,12 @@ def best_rotation(estimate: np.ndarray, true: np.ndarray) -> np.ndarray:
     if strengths[1] < len(estimate) * _LEAST_SECOND_AXIS**2:
         across = np.cross(vt[0], u[:, 0])
         sine, cosine = np.linalg.norm(across), vt[0] @ u[:, 0]
-        return so3.exp((np.arctan2(sine, cosine) / max(sine, 1e-12) * across)[None])[0]
-    return u @ np.diag([1.0, 1.0, np.linalg.det(u) * np.linalg.det(vt)]) @ vt
+        return so3.exp(np.arctan2(sine, cosine) / max(sine, 1e-12) * across)
+    return so3.between(true, estimate)
+
+
+def _angle_deg(rotation: np.ndarray) -> float:
+    return float(np.degrees(np.linalg.norm(so3.log(rotation))))
 
 
 def _rms(error: np.ndarray) -> float:
@@ -153,7 +157,7 @@ def named_axes(rotation: np.ndarray) -> tuple[str, float]:
     exact[range(3), columns] = np.sign(rotation[range(3), columns])
     if np.linalg.det(exact) < 0.5:
         return "", 90.0
-    angle = float(np.degrees(np.linalg.norm(so3.log((exact.T @ rotation)[None])[0])))
+    angle = _angle_deg(exact.T @ rotation)
     if angle > _NEAR_AXES:
         return "", angle
     names = [("-" if exact[i, column] < 0 else "") + "xyz"[column] for i, column in enumerate(columns.tolist())]

@@ -61,6 +61,13 @@ def quaternion_from_matrix(rotations: np.ndarray) -> np.ndarray:
     return np.where(quaternion[..., :1] < 0, -1.0, 1.0) * quaternion
 
 
+def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Fit the rotation (…, 3, 3) that carries vectors (…, N, 3) onto others by least squares (Kabsch 1976)."""
+    u, _, vt = np.linalg.svd(np.swapaxes(after, -1, -2) @ before)
+    u[..., -1] *= np.linalg.det(u @ vt)[..., None]  # no reflection
+    return u @ vt
+
+
 def interpolate(first: np.ndarray, second: np.ndarray, share: float | np.ndarray) -> np.ndarray:
     """Rotate from `first` (…, 3, 3) towards `second` at constant angular velocity, by `share` 0…1 of the angle."""
     return first @ exp(np.asarray(share)[..., None] * log(np.swapaxes(first, -1, -2) @ second))

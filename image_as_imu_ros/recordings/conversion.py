@@ -137,7 +137,7 @@ def _open(conversion: Conversion) -> Capture:
         case Layout.OPENCAMERA:
             return phone.open_opencamera(source, intrinsics, **own_axes)
         case Layout.GOPRO:
-            return gopro.open_capture(source, intrinsics, np.eye(3) if rotation is None else rotation)
+            return gopro.open_capture(source, intrinsics, rotation)
     open_capture = video.open_capture if conversion.layout == Layout.VIDEO else image_folder.open_capture
     return open_capture(
         source,

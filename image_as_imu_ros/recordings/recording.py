@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.camera_info import camera_from_info
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
@@ -127,8 +127,7 @@ class Recording(AbstractContextManager):
         except (GeneratorExit, InputError):
             raise
         except Exception as error:  # rosbags lets its readers' errors through, and decoding may fail anywhere
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"recording {str(self.path)!r} is damaged: {reason}") from None
+            raise InputError(f"recording {str(self.path)!r} is damaged: {first_line(error)}") from None
 
     def image_topic(self, name: str | None = None) -> str:
         """Choose the topic of images: `name`, or the only one there is.

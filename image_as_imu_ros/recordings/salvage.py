@@ -9,7 +9,7 @@ import sqlite3
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -171,16 +171,16 @@ def _decompressor(compression: str) -> Any:
         return LZ4FrameDecompressor()
     if compression != "zstd":
         raise ValueError(f"compression {compression!r} is not known")
-    try:
+    with suppress(ImportError):
         from zstandard import ZstdDecompressor as Zstandard  # type: ignore[import-not-found]  # of older rosbags
 
         return Zstandard().decompressobj()
-    except ImportError:
-        pass
-    try:
-        from backports.zstd import ZstdDecompressor
-    except ImportError:
-        from compression.zstd import ZstdDecompressor  # type: ignore[import-not-found]
+    with suppress(ImportError):
+        from backports.zstd import ZstdDecompressor as Backported
+
+        return Backported()
+    from compression.zstd import ZstdDecompressor  # type: ignore[import-not-found]  # of Python 3.14
+
     return ZstdDecompressor()
 
 

@@ -14,7 +14,7 @@ from rosbags.rosbag2 import Reader as Reader2
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_ros.recordings.salvage import MCAP_MAGIC, SQLITE_MAGIC, SalvageReader
 
 _ROS1_MAGIC = b"#ROSBAG V2.0"
@@ -78,7 +78,7 @@ class Storage:
         except Exception as error:  # what its parser meets in a foreign text may fail anywhere
             if name in self._standard.fielddefs:
                 return self._standard
-            reason = _first_line(error)
+            reason = first_line(error)
         raise InputError(
             f"topic {connection.topic!r} has type {name}, whose definition the recording does not hold ({reason})"
         )
@@ -105,7 +105,7 @@ def _open_ros1(path: Path) -> Reader1:
     except Exception as error:  # as below
         cure = f"rosbag reindex {path.name}" + (f", then rename it to {path.stem}" if path.suffix == ".active" else "")
         raise InputError(
-            f"recording {str(path)!r} is a ROS 1 bag that was not closed or is damaged ({_first_line(error)}); cure: "
+            f"recording {str(path)!r} is a ROS 1 bag that was not closed or is damaged ({first_line(error)}); cure: "
             f"{cure}"
         ) from None
     return reader
@@ -117,12 +117,12 @@ def _open_ros2(path: Path) -> Reader2 | SalvageReader:
         reader.open()
         return reader
     except Exception as error:  # rosbags lets the errors of its YAML, SQLite and MCAP readers through
-        reason = _first_line(error)
+        reason = first_line(error)
     try:
         salvaged = SalvageReader(_files(path))
     except (InputError, OSError) as error:
         raise InputError(
-            f"recording {str(path)!r} cannot be read as a rosbag2 ({reason}; {_first_line(error)}){_cure(path)}"
+            f"recording {str(path)!r} cannot be read as a rosbag2 ({reason}; {first_line(error)}){_cure(path)}"
         ) from None
     complaint = reason if "missing" in reason and path.is_dir() else salvaged.complaint
     if complaint:
@@ -159,7 +159,3 @@ def _begins(path: Path, magic: bytes) -> bool:
             return file.read(len(magic)) == magic
     except OSError:
         return False
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

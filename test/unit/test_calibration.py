@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from image_as_imu_ros.evaluation.calibration import epipolar
 from image_as_imu_ros.evaluation.calibration.calibrate import CalibrationConfig, calibrate
-from image_as_imu_ros.evaluation.calibration.epipolar import COUNT, Rates, Tracks, part, residuals
+from image_as_imu_ros.evaluation.calibration.epipolar import COUNT, Rates, Tracks, residuals
 from image_as_imu_ros.evaluation.calibration.solve import solve
 from image_as_imu_ros.geometry import so3
 
 FOCAL, HEIGHT, WIDTH = 500.0, 480, 640  # px
 OFFSET, READOUT = 0.004, 0.02  # s
-AXES = so3.exp(np.array([[0.02, -0.03, 0.05]]))[0]  # from the gyroscope's to the camera's
+AXES = so3.exp(np.array([0.02, -0.03, 0.05]))  # from the gyroscope's to the camera's
 BIAS = np.array([0.01, -0.02, 0.005])  # rad/s
 NOISE = 0.1  # px
 
@@ -71,18 +72,18 @@ def tracked() -> tuple[Tracks, Rates]:
 
 def start() -> np.ndarray:
     parameters = np.zeros(COUNT)
-    parameters[part("readout")] = 0.01
+    parameters[epipolar.READOUT] = 0.01
     return parameters
 
 
 def test_the_true_parameters_leave_the_noise_of_the_tracks(tracked):
     tracks, rates = tracked
     parameters = np.zeros(COUNT)
-    parameters[part("axes")] = so3.log(AXES[None])[0]
-    parameters[part("bias")] = BIAS
-    parameters[part("offset")] = OFFSET
-    parameters[part("readout")] = READOUT
-    parameters[part("log_focal")] = np.log(1 / 1.05)
+    parameters[epipolar.AXES] = so3.log(AXES)
+    parameters[epipolar.BIAS] = BIAS
+    parameters[epipolar.OFFSET] = OFFSET
+    parameters[epipolar.READOUT] = READOUT
+    parameters[epipolar.LOG_FOCAL] = np.log(1 / 1.05)
     left = residuals(parameters, tracks, rates, np.ones(len(tracks.pair)))
     assert np.sqrt(np.mean(left**2)) == pytest.approx(NOISE, rel=0.1)
     wrong = residuals(start(), tracks, rates, np.ones(len(tracks.pair)))
@@ -98,11 +99,11 @@ def test_all_are_found_and_their_standard_deviations_hold(tracked, moving):
     rays[1, stray] += np.random.default_rng(2).normal(0, 0.004, (int(stray.sum()), 2))
     found = solve(Tracks(tracks.pair, rays, tracks.times, tracks.rows, tracks.focal_length), rates, start())
     error = found.parameters - np.r_[np.zeros(3), BIAS, OFFSET, READOUT, np.log(1 / 1.05)]
-    error[part("axes")] = so3.log((so3.exp(found.parameters[part("axes")]) @ AXES.T)[None])[0]
-    assert np.degrees(np.abs(error[part("axes")])).max() < 0.5
-    assert abs(error[part("offset")]) < 0.3e-3
-    assert abs(error[part("readout")]) < 0.5e-3
-    assert abs(error[part("log_focal")]) < 0.005
+    error[epipolar.AXES] = so3.log(so3.exp(found.parameters[epipolar.AXES]) @ AXES.T)
+    assert np.degrees(np.abs(error[epipolar.AXES])).max() < 0.5
+    assert abs(error[epipolar.OFFSET]) < 0.3e-3
+    assert abs(error[epipolar.READOUT]) < 0.5e-3
+    assert abs(error[epipolar.LOG_FOCAL]) < 0.005
     assert (np.abs(error) < 6 * found.sigma).all()  # moving things add what no standard deviation knows
     assert found.residual == pytest.approx(NOISE, rel=0.6)
 

@@ -103,3 +103,16 @@ def test_many_rotations_at_once_are_those_of_one_by_one():
         )
     assert so3.exp(np.empty((0, 3))).shape == so3.rotation_matrices(np.empty((0, 4))).shape == (0, 3, 3)
     assert so3.log(np.empty((0, 3, 3))).shape == (0, 3)
+
+
+@no_deadline
+@given(vector=rotation_vectors(), seed=st.integers(0, 99))
+def test_between_finds_the_rotation_of_vectors_and_never_a_reflection(vector, seed):
+    before = np.random.default_rng(seed).normal(size=(8, 3))
+    np.testing.assert_allclose(so3.between(before, before @ so3.exp(vector).T), so3.exp(vector), atol=1e-9)
+    flat = before * (1, 1, 0)  # which a reflection carries as well
+    np.testing.assert_allclose(so3.between(flat, flat @ so3.exp(vector).T), so3.exp(vector), atol=1e-9)
+    both = so3.between(np.stack([before, flat]), np.stack([before, -before]))
+    np.testing.assert_allclose(np.linalg.det(both), 1)
+    expected = Rotation.align_vectors(-before, flat)[0].as_matrix()
+    np.testing.assert_allclose(both[1], expected, atol=1e-9)

@@ -15,8 +15,8 @@ from image_as_imu_ros.engine.model_files.onnx_file import OnnxFile
 from image_as_imu_ros.engine.model_files.plans import Plan
 from image_as_imu_ros.engine.model_files.target import Target
 from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
-from image_as_imu_ros.engine.nvidia import first_line, tensorrt, tensorrt_logger
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.engine.nvidia import tensorrt, tensorrt_logger
+from image_as_imu_ros.errors import InputError, first_line
 
 
 def build(target: Target, workspace: int | None = None) -> Plan:
@@ -135,6 +135,6 @@ def progress_monitor(trt: Any, bar: tqdm) -> Any:
             return True
 
         def phase_finish(self, phase_name: str) -> None:
-            pass
+            """Do nothing, for a phase's steps are counted; TensorRT demands the method."""
 
     return Monitor()

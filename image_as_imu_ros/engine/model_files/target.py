@@ -12,8 +12,8 @@ from image_as_imu_ros.engine import cuda
 from image_as_imu_ros.engine.model_files import plans
 from image_as_imu_ros.engine.model_files.plans import PlanKey
 from image_as_imu_ros.engine.model_files.precision import Precision, choose_weights
-from image_as_imu_ros.engine.nvidia import first_line, tensorrt
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.engine.nvidia import tensorrt
+from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_ros.resources import cache_folder
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.config import TRACKING
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.geometry.so3 import log
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def tracked_rotations(tracks: Tracks, seconds: float) -> np.ndarray:
         if support.max() < TRACKING.least_tracks:
             break
         explained = inliers[np.argmax(support)]
-        rotation = _rotation_between(rays_now[explained], rays_before[explained])
-        vectors.append(log(rotation) / seconds)
+        rotation = so3.between(rays_now[explained], rays_before[explained])
+        vectors.append(so3.log(rotation) / seconds)
         left &= _errors(rotation[None], rays_now, rays_before)[0] >= limit
     return np.pad(np.reshape(vectors, (-1, 3)), ((0, 0), (3, 0)))
 
@@ -134,9 +134,3 @@ def _errors(rotations: np.ndarray, now: np.ndarray, before: np.ndarray) -> np.nd
     """Angles (K, N), rad, between unit rays carried back by rotations (K, 3, 3) and those seen there."""
     # |a − b|² = 2 − 2·a·b
     return np.sqrt(np.maximum(2 - 2 * ((rotations @ now.T) * before.T).sum(1), 0))
-
-
-def _rotation_between(now: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Rotation (3, 3) that carries unit rays (M, 3) onto others with the least sum of squares."""
-    u, _, vt = np.linalg.svd(before.T @ now)
-    return u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt

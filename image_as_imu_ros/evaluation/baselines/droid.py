@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.baselines.motion import Motion, Poses, motion_of_poses
 from image_as_imu_ros.evaluation.baselines.optional import optional
@@ -95,7 +95,7 @@ def run(frames: Frames, settings: Settings) -> Motion:
             slam.track(number, image, intrinsics=intrinsics)
         found = np.asarray(slam.terminate(stream()), np.float64)
     except (RuntimeError, IndexError) as error:
-        raise InputError(f"DROID-SLAM failed: {(str(error).splitlines() or [''])[0]}") from None
+        raise InputError(f"DROID-SLAM failed: {first_line(error)}") from None
     numbers = [number for number, _ in undistorted_images(frames)]
     poses = Poses.unknown(len(frames))
     poses.positions[numbers] = found[:, :3]

@@ -122,7 +122,7 @@ def _rotating(before: np.ndarray, now: np.ndarray, settings: Settings, pixel: fl
     for _ in range(5):  # from the plane that MAGSAC found to what fits a rotation
         if inliers.sum() < settings.fewest:
             return None
-        rotation = _rotation_between(before[inliers], now[inliers])
+        rotation = so3.between(_unit_rays(before[inliers]), _unit_rays(now[inliers]))
         rotated = cv2.convertPointsToHomogeneous(before)[:, 0] @ rotation.T
         squared_error = np.square(rotated[:, :2] / rotated[:, 2:] - now).sum(1) / 2
         inliers = (squared_error < (settings.threshold * pixel) ** 2) & (rotated[:, 2] > 0)
@@ -147,12 +147,10 @@ def _moving(before: np.ndarray, now: np.ndarray, settings: Settings, pixel: floa
     return _gric(squared_error / (settings.noise * pixel) ** 2, dimensions=3, parameters=5), rotation
 
 
-def _rotation_between(before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """Fit the rotation (3, 3) that carries rays (M, 2) onto rays with the least sum of squares (Kabsch 1976)."""
-    before, now = (cv2.convertPointsToHomogeneous(rays)[:, 0] for rays in (before, now))
-    before, now = (rays / np.linalg.norm(rays, axis=1, keepdims=True) for rays in (before, now))
-    u, _, vt = np.linalg.svd(now.T @ before)
-    return u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+def _unit_rays(rays: np.ndarray) -> np.ndarray:
+    """(M, 2) normalised image coordinates → (M, 3)."""
+    rays = cv2.convertPointsToHomogeneous(rays)[:, 0]
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
 
 def _gric(squared_error: np.ndarray, *, dimensions: int, parameters: int) -> float:

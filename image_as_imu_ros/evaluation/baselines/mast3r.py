@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_ros.evaluation.baselines.colmap import image_name
 from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.baselines.motion import Motion, Poses, motion_of_poses
@@ -93,7 +93,7 @@ def run(frames: Frames, settings: Settings) -> Motion:
                 matching_conf_thr=settings.matching_conf_thr,
             )
         except (RuntimeError, AssertionError) as error:
-            raise InputError(f"MASt3R failed: {(str(error).splitlines() or [''])[0]}") from None
+            raise InputError(f"MASt3R failed: {first_line(error)}") from None
     found = np.asarray(scene.get_im_poses().detach().cpu(), np.float64)
     poses = Poses.unknown(len(frames))
     poses.rotations[numbers], poses.positions[numbers] = found[:, :3, :3], found[:, :3, 3]

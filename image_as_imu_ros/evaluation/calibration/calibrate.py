@@ -13,10 +13,19 @@ from tqdm import tqdm
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.evaluation.baselines import klt
-from image_as_imu_ros.evaluation.calibration.epipolar import COUNT, Rates, Tracks, part
+from image_as_imu_ros.evaluation.calibration.epipolar import (
+    AXES,
+    BIAS,
+    COUNT,
+    LOG_FOCAL,
+    OFFSET,
+    READOUT,
+    Rates,
+    Tracks,
+)
 from image_as_imu_ros.evaluation.calibration.solve import Solution, solve
 from image_as_imu_ros.evaluation.exposure import Shutters
-from image_as_imu_ros.evaluation.ground_truth_fit import best_offset, best_rotation, named_axes
+from image_as_imu_ros.evaluation.ground_truth_fit import best_offset, named_axes
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.recordings.exposures import read_exposures
@@ -27,6 +36,7 @@ from image_as_imu_ros.settings import check_settings, setting
 _TRACKING = klt.Settings(features=200, distance=12.0)
 _FEWEST_PAIRS = 20
 _LEAST_SECOND = 0.05  # rad/s RMS of ω about its second axis: less tells no axes
+# Of the image's height, from the row that the stamp is about to the middle one: the first row, the middle, the last.
 _ROWS = {StampReference.START: 0.5, StampReference.MIDDLE: 0.0, StampReference.END: -0.5}
 _LEAST_CORRELATION = 0.5  # of |ω| by the images and by the gyroscope
 _START_READOUT = 0.02  # s, a common one
@@ -119,9 +129,9 @@ def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
             f"the camera rotated about one axis only ({second:.3f} rad/s about others): rotate it about all"
         )
     parameters = np.zeros(COUNT)
-    parameters[part("axes")] = so3.log(best_rotation(rotations.angular[both], true[both])[None])[0]
-    parameters[part("offset")] = offset
-    parameters[part("readout")] = _START_READOUT
+    parameters[AXES] = so3.log(so3.between(true[both], rotations.angular[both]))
+    parameters[OFFSET] = offset
+    parameters[READOUT] = _START_READOUT
     inside = ((tracks.times + offset > 0) & (tracks.times + offset < rates.times[-1])).all(0)
     chosen = tracks.select(inside)
     return _calibration(chosen, solve(chosen, rates, parameters), camera, known)
@@ -129,22 +139,22 @@ def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
 
 def _calibration(tracks: Tracks, solution: Solution, camera: Camera, known: bool) -> Calibration:
     parameters, sigma = solution.parameters, solution.sigma
-    rotation = so3.exp(parameters[part("axes")])
+    rotation = so3.exp(parameters[AXES])
     axes, askew = named_axes(rotation)
-    focal_length = tracks.focal_length * float(np.exp(parameters[part("log_focal")]))
+    focal_length = tracks.focal_length * float(np.exp(parameters[LOG_FOCAL]))
     return Calibration(
         rotation=rotation,
-        rotation_sigma=sigma[part("axes")],
+        rotation_sigma=sigma[AXES],
         axes=axes,
         askew_deg=askew,
-        bias=parameters[part("bias")],
-        bias_sigma=sigma[part("bias")],
-        offset=float(parameters[part("offset")]),
-        offset_sigma=float(sigma[part("offset")]),
-        readout=float(parameters[part("readout")]),
-        readout_sigma=float(sigma[part("readout")]),
+        bias=parameters[BIAS],
+        bias_sigma=sigma[BIAS],
+        offset=float(parameters[OFFSET]),
+        offset_sigma=float(sigma[OFFSET]),
+        readout=float(parameters[READOUT]),
+        readout_sigma=float(sigma[READOUT]),
         focal_length=focal_length,
-        focal_sigma=focal_length * float(sigma[part("log_focal")]),
+        focal_sigma=focal_length * float(sigma[LOG_FOCAL]),
         camera=camera,
         residual=solution.residual,
         tracks=len(tracks.pair),

@@ -15,10 +15,10 @@ import numpy as np
 
 from image_as_imu_ros.geometry import so3
 
-_PARTS = {"axes": slice(0, 3), "bias": slice(3, 6), "offset": 6, "readout": 7, "log_focal": 8}
+# Where the parameters stand: rotation vector of A, rad; bias, rad/s; clock offset, s; readout time, s; log of the focal
+# length over the one that the rays were made with.
+AXES, BIAS, OFFSET, READOUT, LOG_FOCAL = slice(0, 3), slice(3, 6), 6, 7, 8
 COUNT = 9
-"""Number of parameters: rotation vector of A, rad; bias, rad/s; clock offset, s; readout time, s; log of the focal
-length over the one that the rays were made with."""
 
 _LEAST_SLOPE = 1e-12
 
@@ -76,11 +76,6 @@ def _products(steps: np.ndarray) -> np.ndarray:
     return products
 
 
-def part(name: str) -> slice | int:
-    """Return where a parameter stands."""
-    return _PARTS[name]
-
-
 def residuals(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarray) -> np.ndarray:
     """Compute the epipolar residuals (M,), px.
 
@@ -88,10 +83,10 @@ def residuals(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.
         parameters: (COUNT,).
         weights: (M,) of the tracks in the fit of their pair's translation.
     """
-    axes = so3.exp(parameters[_PARTS["axes"]])
-    times = tracks.times + parameters[_PARTS["offset"]] + parameters[_PARTS["readout"]] * tracks.rows
-    oriented = rates.orientations(parameters[_PARTS["bias"]], times) @ axes.T
-    scaled = tracks.rays * np.exp(-parameters[_PARTS["log_focal"]])
+    axes = so3.exp(parameters[AXES])
+    times = tracks.times + parameters[OFFSET] + parameters[READOUT] * tracks.rows
+    oriented = rates.orientations(parameters[BIAS], times) @ axes.T
+    scaled = tracks.rays * np.exp(-parameters[LOG_FOCAL])
     rays = np.concatenate([scaled, np.ones_like(scaled[..., :1])], -1)
     first, second = np.einsum("fmij,fmj->fmi", oriented, rays)
     normal = np.cross(first, second)
@@ -102,7 +97,7 @@ def residuals(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.
         by_first = np.einsum("mij,mi->mj", oriented[0], np.cross(second, translation))[:, :2]
         by_second = np.einsum("mij,mi->mj", oriented[1], np.cross(translation, first))[:, :2]
         slope = np.sqrt(np.square(by_first).sum(1) + np.square(by_second).sum(1)) + _LEAST_SLOPE
-    pixels = tracks.focal_length * np.exp(parameters[_PARTS["log_focal"]])
+    pixels = tracks.focal_length * np.exp(parameters[LOG_FOCAL])
     return np.einsum("mi,mi->m", normal, translation) / slope * pixels
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from image_as_imu_ros.evaluation.calibration.epipolar import COUNT, Rates, Tracks, part, residuals
+from image_as_imu_ros.evaluation.calibration.epipolar import AXES, COUNT, Rates, Tracks, residuals
 from image_as_imu_ros.geometry import so3
 
 _STEP = 1e-4  # rad, rad/s, s or 1, of derivatives by differences
@@ -61,8 +61,7 @@ def solve(tracks: Tracks, rates: Rates, start: np.ndarray) -> Solution:
             damping = 1e-3
         if iteration >= _CONVEX and (np.abs(step) < _CONVERGED * scale / np.sqrt(np.diag(hessian))).all():
             break
-    error = residuals(parameters, tracks, rates, weights)
-    return Solution(parameters, _sigma(parameters, tracks, rates, weights), _scale(error))
+    return Solution(parameters, _sigma(parameters, tracks, rates, weights, error), _scale(error))
 
 
 def _robust(error: np.ndarray, tracks: Tracks, *, convex: bool) -> tuple[np.ndarray, float]:
@@ -88,8 +87,7 @@ def _scales_of_pairs(error: np.ndarray, tracks: Tracks, least: float) -> np.ndar
     return np.maximum(scales, least)[tracks.pair]
 
 
-def _sigma(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarray) -> np.ndarray:
-    error = residuals(parameters, tracks, rates, weights)
+def _sigma(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarray, error: np.ndarray) -> np.ndarray:
     jacobian = _jacobian(parameters, tracks, rates, weights, error)
     inverse = np.linalg.inv(jacobian.T @ (weights[:, None] * jacobian))
     by_pair = np.add.reduceat((weights * error)[:, None] * jacobian, tracks.starts)
@@ -99,8 +97,7 @@ def _sigma(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.nda
 def _moved(parameters: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Add a step; a rotation's is one about the camera's axes."""
     moved = parameters + step
-    axes = part("axes")
-    moved[axes] = so3.log((so3.exp(step[axes]) @ so3.exp(parameters[axes]))[None])[0]
+    moved[AXES] = so3.log(so3.exp(step[AXES]) @ so3.exp(parameters[AXES]))
     return moved
 
 
