@@ -9,6 +9,7 @@ import pytest
 from image_as_imu_ros import EstimatorConfig, commands
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.config import SignResolution
 from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.envelope import evaluation, sweep
 from image_as_imu_ros.evaluation.envelope.cells import HAND, TRAVEL, all_cells, chosen_cells
@@ -17,6 +18,7 @@ from image_as_imu_ros.evaluation.envelope.plots import plot_envelope
 from image_as_imu_ros.evaluation.envelope.rendering import EPOCH, RenderedCell, render_cell
 from image_as_imu_ros.evaluation.envelope.sweep import SweepConfig, run_cell
 from image_as_imu_ros.evaluation.envelope.table import markdown, summary, write_csv
+from image_as_imu_ros.evaluation.run import Result
 
 GOOD = Answers(HAND, "auto", "measured", 1.0, nees_angular=3.0, nees_linear=2.0, rmse_angular=0.04, true_angular=2.0)
 SHORT = replace(HAND, frames=4)
@@ -61,15 +63,32 @@ def test_the_estimator_and_klt_run_over_rendered_frames(engine, tmp_path):
     assert answers[0].aligned == 1
 
 
+def test_a_mean_is_judged_by_the_covariance_of_the_mean(engine):
+    auto, *_ = evaluate_cell(render_cell(SHORT), engine, EstimatorConfig(), ("measured",))
+    assert auto.mean_nees_angular is not None
+    assert auto.nees_angular is not None
+    assert auto.mean_rmse_angular is not None
+    assert auto.mean_rmse_angular < 0.3
+    assert auto.mean_nees_angular > auto.nees_angular
+
+
+def test_answers_that_come_a_frame_late_belong_to_their_own_frame(engine):
+    rendered = render_cell(replace(SHORT, frames=5, width=160, repeats=4))
+    centered = EstimatorConfig(sign_resolution=SignResolution.CENTERED)
+    auto, *_ = evaluate_cell(rendered, engine, centered, ("network",))
+    assert auto.published == 1, "the last frame, for which no next one comes, is answered too"
+    assert auto.repeats_published == 0
+
+
 def test_the_ground_truth_is_that_of_the_stamp_and_vibration_counts_with_its_mean():
     class Aligned:
-        measurement, exposure, dt = "aligned", 0.01, 1 / 30
         stamp = EPOCH + 300_000_000
 
+    aligned = Result(Aligned(), "", span=1 / 30, known_sign=False, decoding=0.0)  # type: ignore[arg-type]
     rendered = RenderedCell(replace(HAND, vibration=0.3, vibration_rate=90.0), [])
     steady = RenderedCell(HAND, [])
-    (at_stamp,), (mean,) = ground_truth(rendered, (Aligned(),))  # type: ignore[arg-type]
-    (carrier,), _ = ground_truth(steady, (Aligned(),))  # type: ignore[arg-type]
+    (at_stamp,), (mean,) = ground_truth(rendered, [aligned])
+    (carrier,), _ = ground_truth(steady, [aligned])
     assert carrier == pytest.approx(steady.trajectory.velocity(np.array([0.3]))[0])
     # Three whole periods of 90 Hz lie between two frames.
     assert at_stamp == pytest.approx(carrier, abs=0.02)
@@ -164,7 +183,7 @@ def test_the_command_writes_table_and_plots(tmp_path, monkeypatch, capsys):
     assert (output / "plots" / "baseline.png").exists()
 
 
-def test_cells_run_in_processes_and_come_as_they_are_done(tmp_path, monkeypatch):
+def test_cells_run_in_processes_and_come_as_they_are_done(tmp_path):
     config = SweepConfig(tmp_path, engine=EngineConfig(), depths=("network",))
     (answers,) = sweep.run_cells((replace(SHORT, frames=2),), config)
     assert [one.method for one in answers] == ["auto", "single", KLT]

@@ -124,15 +124,15 @@ def test_sub_frames_are_half_a_pixel_apart_and_more_of_them_change_nothing(monke
     assert np.sqrt(np.square(light - finer).mean()) < 0.05 * light.std()
 
 
-@pytest.mark.parametrize("readout", [0.03, -0.03])
-def test_every_row_of_a_rolling_shutter_has_a_time_of_its_own(readout):
+def test_every_row_of_a_rolling_shutter_has_a_time_of_its_own():
     cell = replace(SMALL, motion=Motion.CONSTANT_PAN, rotation=2.0)
     world, trajectory, camera = world_of(cell), trajectory_of(cell), cell.camera
-    rolling = Exposure(0.3, 0.01, abs(readout))
+    readout = 0.03
+    rolling = Exposure(0.3, 0.01, readout)
     light = render_light(world, camera, trajectory, rolling)
     depth = render_depth(world, camera, trajectory, rolling)
     for row in (10, 59, 110):
-        time = 0.3 + abs(readout) * (row / 119 - 0.5)
+        time = 0.3 + readout * (row / 119 - 0.5)
         own = Exposure(time, 0.01)
         expected = render_light(world, camera, trajectory, own)[row]
         other = render_light(world, camera, trajectory, Exposure(0.6 - time, 0.01))[row]
@@ -148,7 +148,8 @@ def test_what_is_fixed_to_the_camera_does_not_move(share):
     frames = render_cell(cell).frames
     near = frames[0].depth < 0.36
     assert near.mean() == pytest.approx(share, abs=0.01)
-    assert (near == (cell.mask == 0)).mean() > 0.99
+    rows = np.arange(near.shape[0])[:, None] >= (1 - share) * near.shape[0]
+    assert (near == rows).mean() > 0.99, "along the lower edge"
     fixed = cv2.erode(near.astype(np.uint8), np.ones((5, 5))) > 0
     first, last = frames[0].image.astype(int), frames[-1].image.astype(int)
     assert np.abs(first - last)[fixed].max() <= 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from image_as_imu_ros.evaluation.envelope.scenes import Place
 from image_as_imu_ros.evaluation.envelope.textures import Material
 from image_as_imu_ros.geometry.camera import Camera
@@ -97,13 +95,6 @@ class Cell:
         height = self.width * 3 // 4
         focal = self.focal * self.width
         return Camera(self.width, height, focal, focal, (self.width - 1) / 2, (height - 1) / 2)
-
-    @property
-    def mask(self) -> np.ndarray:
-        """(H, W) uint8, 255 where the view shows the scene and 0 where it is fixed to the camera."""
-        mask = np.full((self.camera.height, self.width), 255, np.uint8)
-        mask[round((1 - self.fixed_share) * len(mask)) :] = 0
-        return mask
 
     def exposure_of(self, number: int) -> float:
         """Return the exposure time of a frame, s."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -13,13 +12,14 @@ import numpy as np
 from image_as_imu_ros.engine import Engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.evaluation.baselines import klt
 from image_as_imu_ros.evaluation.envelope.cell import Cell
 from image_as_imu_ros.evaluation.envelope.rendering import EPOCH, RenderedCell, RenderedFrame
-from image_as_imu_ros.evaluation.metrics import metrics
+from image_as_imu_ros.evaluation.metrics import metrics, rmse
+from image_as_imu_ros.evaluation.run import Result, samples_of
 from image_as_imu_ros.evaluation.samples import Samples
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
@@ -42,8 +42,9 @@ class Answers:
         sign_right: share of the published ones that visibly moved.
         rmse_angular, rmse_linear: root mean square length of the error, rad/s and m/s, at the stamps.
         true_angular, true_linear: that of the ground truth.
-        mean_rmse_angular: against the mean over the time that an answer is about.
-        nees_angular, nees_linear: mean of eᵀC⁻¹e, 3 is honest. mean_nees_angular: as `mean_rmse_angular`.
+        mean_rmse_angular, mean_nees_angular: against the mean over the time that an answer is about, whose covariance
+            has no term for the acceleration.
+        nees_angular, nees_linear: mean of eᵀC⁻¹e, 3 is honest.
         angular_ratio, linear_ratio: median |ω̂|/|ω| and |v̂|/|v|.
         bias: |mean error of ω|, °/s: how fast the integrated rotation drifts.
         aligned: share of the published ones that were aligned. repeats_published: how many repeated images were.
@@ -82,8 +83,9 @@ def evaluate_cell(
     engine = _Remembering(engine)
     for depth in depths:
         run = _run(rendered, MotionEstimator(engine, config), depth == "measured")
-        for method, choose in (("auto", _published), ("single", MotionEstimate.as_single)):
-            answers.append(_answers(rendered, method, depth, run, choose))
+        single = [one for estimate in run.estimates if (one := estimate.as_single()) is not None]
+        for method, estimates in (("auto", run.estimates), ("single", single)):
+            answers.append(_answers(rendered, method, depth, run, estimates, config.motion_model))
     return [*answers, _klt(rendered)]
 
 
@@ -108,15 +110,15 @@ class _Remembering:
 
 @dataclass
 class _Run:
-    """Estimates with their frames, and what went wrong."""
+    """Estimates, and what went wrong."""
 
-    estimates: list[tuple[RenderedFrame, MotionEstimate]] = field(default_factory=list)
+    estimates: list[MotionEstimate] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
 
 def _run(rendered: RenderedCell, estimator: MotionEstimator, measured_depth: bool) -> _Run:
     run = _Run()
-    for frame, given in zip(rendered.frames, rendered.inputs(measured_depth=measured_depth), strict=True):
+    for given in rendered.inputs(measured_depth=measured_depth):
         try:
             estimate = estimator.update(given)
         except (InputError, ArithmeticError, np.linalg.LinAlgError) as error:
@@ -125,15 +127,12 @@ def _run(rendered: RenderedCell, estimator: MotionEstimator, measured_depth: boo
         if estimate is None:
             run.reasons["no answer"] += 1
             continue
-        if estimate.alignment is not None and estimate.alignment.rejection is not None:
-            run.reasons[estimate.alignment.rejection.message] += 1
-        run.estimates.append((frame, estimate))
+        run.estimates.append(estimate)
+    if (last := estimator.flush()) is not None:
+        run.estimates.append(last)
+    rejections = (estimate.alignment.rejection for estimate in run.estimates if estimate.alignment is not None)
+    run.reasons.update(rejection.message for rejection in rejections if rejection is not None)
     return run
-
-
-def _published(estimate: MotionEstimate) -> MotionEstimate:
-    """Return what the node would publish; with `measurement: auto` the estimator has already chosen."""
-    return estimate
 
 
 def _answers(
@@ -141,43 +140,52 @@ def _answers(
     method: str,
     depth: str,
     run: _Run,
-    choose: Callable[[MotionEstimate], MotionEstimate | None],
+    estimates: list[MotionEstimate],
+    motion_model: MotionModel,
 ) -> Answers:
-    answered = [(frame, chosen) for frame, estimate in run.estimates if (chosen := choose(estimate)) is not None]
+    frame_of = {frame.stamp: frame for frame in rendered.frames}
     # A stream has one first frame, not one in thirty.
-    kept = [(frame, one) for frame, one in answered if frame is not rendered.frames[0] and not one.ambiguous]
+    first = rendered.frames[0].stamp
+    kept = [one for one in estimates if one.header_stamp != first and not one.ambiguous]
+    frames = [frame_of[one.header_stamp] for one in kept]
     new = sum(not frame.repeated for frame in rendered.frames) - 1
     result = Answers(
         rendered.cell,
         method,
         depth,
-        published=sum(not frame.repeated for frame, _ in kept) / max(new, 1),
-        repeats_published=sum(frame.repeated for frame, _ in kept),
-        exposure_error=_exposure_error(rendered, run),
+        published=sum(not frame.repeated for frame in frames) / max(new, 1),
+        repeats_published=sum(frame.repeated for frame in frames),
+        exposure_error=_exposure_error(rendered, run.estimates),
         reasons=dict(run.reasons.most_common()),
     )
     if not kept:
         return result
-    frames, estimates = zip(*kept, strict=True)
-    at_stamp, mean = ground_truth(rendered, estimates)
-    samples = _samples(estimates, at_stamp)
+    results = [_result(one, rendered.cell.readout) for one in kept]
+    samples, over_dt = (
+        replace(samples_of(results, None, motion_model, mean=mean), true_linear=true[:, :3], true_angular=true[:, 3:])
+        for mean, true in zip((False, True), ground_truth(rendered, results), strict=True)
+    )
     return replace(
         result,
-        sign_right=_sign_right(rendered, frames, samples),
-        aligned=float(np.mean([one.measurement == "aligned" for one in estimates])),
-        **_figures(samples),
-        **{f"mean_{name}": _figures(_samples(estimates, mean))[name] for name in ("rmse_angular", "nees_angular")},
+        sign_right=_sign_right(frames, samples),
+        aligned=float(np.mean([one.measurement == Measurement.ALIGNED for one in kept])),
+        **_figures(samples, over_dt),
     )
 
 
-def ground_truth(rendered: RenderedCell, estimates: tuple[MotionEstimate, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Compute what was true of each estimate, (N, 6) each: at its stamp, and on average over the time it is about.
+def _result(estimate: MotionEstimate, readout: float) -> Result:
+    single = estimate.measurement == Measurement.SINGLE
+    span = estimate.exposure + readout if single else estimate.dt
+    return Result(estimate, frame_id="", span=span, known_sign=False, decoding=0.0)
+
+
+def ground_truth(rendered: RenderedCell, results: list[Result]) -> tuple[np.ndarray, np.ndarray]:
+    """Compute what was true of each result, (N, 6) each: at its stamp, and on average over the time it is about.
 
     A vibration counts with its mean over that time in both: nobody can know its phase.
     """
-    stamps = np.array([(one.stamp - EPOCH) * 1e-9 for one in estimates])
-    readout = rendered.cell.readout
-    spans = np.array([one.exposure + readout if one.measurement == "single" else one.dt for one in estimates])
+    stamps = np.array([(result.estimate.stamp - EPOCH) * 1e-9 for result in results])
+    spans = np.array([result.span for result in results])
     trajectory = rendered.trajectory
     carrier = replace(trajectory, vibration=None)
     window = stamps - spans / 2, stamps + spans / 2
@@ -185,38 +193,26 @@ def ground_truth(rendered: RenderedCell, estimates: tuple[MotionEstimate, ...]) 
     return carrier.velocity(stamps) + mean - carrier.mean_velocity(*window), mean
 
 
-def _samples(estimates: tuple[MotionEstimate, ...], true: np.ndarray) -> Samples:
-    return Samples(
-        stamps=np.array([one.stamp for one in estimates], np.int64),
-        linear=np.array([one.velocity.linear for one in estimates]),
-        angular=np.array([one.velocity.angular for one in estimates]),
-        covariance=np.array([one.velocity.covariance for one in estimates]),
-        true_linear=true[:, :3],
-        true_angular=true[:, 3:],
-        mean_flow=np.array([one.mean_flow for one in estimates]),
-        resolved=np.ones(len(estimates), bool),
-        seconds=np.zeros(len(estimates)),
-    )
-
-
-def _figures(samples: Samples) -> dict[str, float | None]:
-    figures = metrics(samples, None)
-    group, covariance = figures["all"], figures["covariance"]
-    bias = group["bias_angular"]
+def _figures(samples: Samples, over_dt: Samples) -> dict[str, float | None]:
+    figures = metrics(samples, None, over_dt=over_dt)
+    group, covariance, mean = figures["all"], figures["covariance"], figures["mean_over_dt"]
+    bias = _length(group["bias_angular"])
     return {
-        "rmse_angular": _root_mean_square(samples.angular_error),
-        "rmse_linear": _root_mean_square(samples.linear_error),
-        "true_angular": _root_mean_square(samples.true_angular),
-        "true_linear": _root_mean_square(samples.true_linear),
+        "rmse_angular": _length(group["rmse_angular"]),
+        "rmse_linear": _length(group["rmse_linear"]),
+        "true_angular": _length(rmse(samples.true_angular)),
+        "true_linear": _length(rmse(samples.true_linear)),
+        "mean_rmse_angular": _length(mean["rmse_angular"]),
         "nees_angular": covariance["nees_angular"],
         "nees_linear": covariance["nees_linear"],
+        "mean_nees_angular": mean["nees_angular"],
         "angular_ratio": group["magnitude_ratio"]["median"],
         "linear_ratio": group["linear_magnitude_ratio"]["median"],
-        "bias": None if bias is None else math.degrees(float(np.linalg.norm(bias))),
+        "bias": None if bias is None else math.degrees(bias),
     }
 
 
-def _sign_right(rendered: RenderedCell, frames: tuple[RenderedFrame, ...], samples: Samples) -> float | None:
+def _sign_right(frames: list[RenderedFrame], samples: Samples) -> float | None:
     """Tell in what share of the frames the flow that was answered is less than 90° from the true one.
 
     Both with the true depth; over the frames that visibly moved.
@@ -227,7 +223,8 @@ def _sign_right(rendered: RenderedCell, frames: tuple[RenderedFrame, ...], sampl
         pixels = cell_centres(height // 8, width // 8, 8)
         depth = frame.depth[4::8, 4::8][: height // 8, : width // 8].ravel().astype(np.float64)
         matrix = MotionFieldMatrix.at(frame.camera.resize(width, height), pixels)
-        answered = matrix.flow(np.r_[samples.linear[i], samples.angular[i]], depth)
+        # Where only a rotation is asked for, v is not known.
+        answered = matrix.flow(np.r_[np.nan_to_num(samples.linear[i]), samples.angular[i]], depth)
         true = matrix.flow(np.r_[samples.true_linear[i], samples.true_angular[i]], depth)
         blur = np.linalg.norm(true, axis=1).mean() * frame.exposure * 320 / width
         if blur >= _VISIBLE_BLUR:
@@ -235,17 +232,17 @@ def _sign_right(rendered: RenderedCell, frames: tuple[RenderedFrame, ...], sampl
     return float(np.mean(judged)) if judged else None
 
 
-def _exposure_error(rendered: RenderedCell, run: _Run) -> float | None:
+def _exposure_error(rendered: RenderedCell, estimates: list[MotionEstimate]) -> float | None:
     if rendered.cell.exposure_known:
         return None
     true = np.array([frame.exposure for frame in rendered.frames])
     changed = np.flatnonzero(np.diff(true, prepend=0))
-    since = {id(frame): i - changed[changed <= i][-1] for i, frame in enumerate(rendered.frames)}
-    errors = [
-        abs(estimate.exposure / frame.exposure - 1)
-        for frame, estimate in run.estimates
-        if since[id(frame)] >= _EXPOSURE_SETTLES
-    ]
+    settled = {
+        frame.stamp: frame.exposure
+        for i, frame in enumerate(rendered.frames)
+        if i - changed[changed <= i][-1] >= _EXPOSURE_SETTLES
+    }
+    errors = [abs(one.exposure / settled[one.header_stamp] - 1) for one in estimates if one.header_stamp in settled]
     return float(np.median(errors)) if errors else None
 
 
@@ -269,15 +266,14 @@ def _klt(rendered: RenderedCell) -> Answers:
     result = Answers(rendered.cell, KLT, "", published=kept / max(new, 1))
     if not errors:
         return result
-    bias = math.degrees(float(np.linalg.norm(np.mean(errors, 0))))
     return replace(
         result,
-        rmse_angular=_root_mean_square(np.array(errors)),
-        true_angular=_root_mean_square(np.array(true)),
-        bias=bias,
+        rmse_angular=_length(rmse(np.array(errors))),
+        true_angular=_length(rmse(np.array(true))),
+        bias=math.degrees(float(np.linalg.norm(np.mean(errors, 0)))),
     )
 
 
-def _root_mean_square(vectors: np.ndarray) -> float | None:
-    known = vectors[np.isfinite(vectors).all(1)]
-    return float(np.sqrt(np.square(known).sum(1).mean())) if len(known) else None
+def _length(vector: list[float] | None) -> float | None:
+    """Length; of the root mean squares of three components, the root mean square of the length."""
+    return None if vector is None else float(np.linalg.norm(vector))

@@ -42,17 +42,17 @@ def plot_envelope(answers: Sequence[Answers], folder: Path) -> None:
 
 def _plot_overview(answers: Sequence[Answers], path: Path) -> None:
     """Normalised errors squared of what is published in all cells, one below the other."""
-    names = list(dict.fromkeys(one.cell.name for one in answers))
+    published = [one for one in answers if one.method == "auto"]
+    names = list(dict.fromkeys(one.cell.name for one in published))
     figure = Figure(figsize=(11, 1.2 + 0.16 * len(names)), layout="constrained")
     for panel, (name, label) in zip(figure.subplots(1, 2, sharey=True), _OVERVIEW, strict=True):
         panel.axvspan(*HONEST, color="#2e8b57", alpha=0.12)
         panel.axvline(OVERCONFIDENT, color="#d1495b", linewidth=0.8)
-        for (method, depth), style in _LINES.items():
-            of_line = [one for one in answers if (one.method, one.depth) == (method, depth)]
-            known = [(getattr(one, name), names.index(one.cell.name)) for one in of_line if getattr(one, name)]
-            if method == "auto" and known:
-                colour, marker = style["color"], style["marker"]
-                panel.scatter(*zip(*known, strict=True), s=16, color=colour, marker=marker, label=f"{depth} depth")
+        for depth in dict.fromkeys(one.depth for one in published):
+            of_depth = [one for one in published if one.depth == depth and getattr(one, name)]
+            nees, rows = [getattr(one, name) for one in of_depth], [names.index(one.cell.name) for one in of_depth]
+            style = _LINES["auto", depth]
+            panel.scatter(nees, rows, s=16, color=style["color"], marker=style["marker"], label=f"{depth} depth")
         panel.set_xscale("log")
         panel.set_yticks(range(len(names)), names, fontsize=7)
         panel.set_ylim(len(names) - 0.5, -0.5)

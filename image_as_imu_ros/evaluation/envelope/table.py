@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from image_as_imu_ros.evaluation.envelope.cell import Cell
 from image_as_imu_ros.evaluation.envelope.evaluation import HONEST, KLT, OVERCONFIDENT, Answers
+from image_as_imu_ros.evaluation.tables import number
 
 _HEAD = (
     "cell",
@@ -43,7 +43,7 @@ def write_csv(path: Path, answers: Iterable[Answers]) -> None:
 
 
 def markdown(answers: Sequence[Answers]) -> str:
-    """Write a table of what the node publishes, single frames and KLT beside it; too small a covariance is bold."""
+    """Write a table of what the node publishes, single frames and KLT beside it; what is not honest is bold."""
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * 3 + "--:|" * (len(_HEAD) - 3)]
     for one in answers:
         if one.method == "auto":
@@ -54,7 +54,7 @@ def markdown(answers: Sequence[Answers]) -> str:
 def summary(answers: Sequence[Answers]) -> str:
     """Write in how many cells the covariances of what is published are honest, and list the others."""
     published = [one for one in answers if one.method == "auto" and one.published]
-    failing = [one for one in published if not is_honest(one)]
+    failing = [one for one in published if not all(map(_is_honest, _nees(one)))]
     honest = len(published) - len(failing)
     far = sum(max(_nees(one)) > OVERCONFIDENT for one in failing)
     low, high = HONEST
@@ -67,19 +67,11 @@ def summary(answers: Sequence[Answers]) -> str:
         if group:
             lines += ["", title, ""]
         lines += [
-            f"- {name_of(one)}: NEES ω {_number(one.nees_angular)}, v {_number(one.nees_linear)}" for one in group
+            f"- {one.cell.name}, {one.depth} depth: NEES ω {number(one.nees_angular, '.1f')}, "
+            f"v {number(one.nees_linear, '.1f')}"
+            for one in group
         ]
     return "\n".join(lines) + "\n"
-
-
-def is_honest(answers: Answers) -> bool:
-    """Tell whether the mean normalised errors squared of ω and v are within HONEST."""
-    return all(HONEST[0] <= nees <= HONEST[1] for nees in _nees(answers))
-
-
-def name_of(answers: Answers) -> str:
-    """Name a row."""
-    return f"{answers.cell.name}, {answers.depth} depth"
 
 
 def _nees(answers: Answers) -> list[float]:
@@ -87,9 +79,8 @@ def _nees(answers: Answers) -> list[float]:
 
 
 def _find(answers: Sequence[Answers], like: Answers, method: str) -> Answers | None:
-    same: Cell = like.cell
-    found = (one for one in answers if one.cell is same or one.cell == same)
-    return next((one for one in found if one.method == method and one.depth in ("", like.depth)), None)
+    found = (one for one in answers if one.cell == like.cell and one.method == method)
+    return next((one for one in found if one.depth in ("", like.depth)), None)
 
 
 def _row(auto: Answers, single: Answers | None, klt: Answers | None) -> str:
@@ -98,25 +89,25 @@ def _row(auto: Answers, single: Answers | None, klt: Answers | None) -> str:
         f"{auto.cell.sweep}: {auto.cell.value}",
         auto.depth,
         f"{auto.published:.0%}" + (f" (+{auto.repeats_published} repeated)" if auto.repeats_published else ""),
-        "–" if auto.sign_right is None else f"{auto.sign_right:.0%}",
-        _number(auto.rmse_angular, ".3f"),
-        _number(single.rmse_angular if single else None, ".3f"),
-        _number(klt.rmse_angular if klt else None, ".3f"),
-        _number(auto.true_angular, ".2f"),
-        _number(auto.rmse_linear, ".3f"),
-        _number(auto.true_linear, ".2f"),
+        number(auto.sign_right, ".0%"),
+        number(auto.rmse_angular, ".3f"),
+        number(single.rmse_angular if single else None, ".3f"),
+        number(klt.rmse_angular if klt else None, ".3f"),
+        number(auto.true_angular, ".2f"),
+        number(auto.rmse_linear, ".3f"),
+        number(auto.true_linear, ".2f"),
         _marked(auto.nees_angular),
         _marked(auto.nees_linear),
-        _number(single.nees_angular if single else None),
-        _number(single.nees_linear if single else None),
+        number(single.nees_angular if single else None, ".1f"),
+        number(single.nees_linear if single else None, ".1f"),
     ]
     return "| " + " | ".join(cells) + " |"
 
 
 def _marked(nees: float | None) -> str:
-    text = _number(nees)
-    return text if nees is None or HONEST[0] <= nees <= HONEST[1] else f"**{text}**"
+    text = number(nees, ".1f")
+    return text if nees is None or _is_honest(nees) else f"**{text}**"
 
 
-def _number(value: float | None, form: str = ".1f") -> str:
-    return "–" if value is None else format(value, form)
+def _is_honest(nees: float) -> bool:
+    return HONEST[0] <= nees <= HONEST[1]
