@@ -64,11 +64,12 @@ def long_lived_camera(node):
 
 
 @pytest.fixture
-def camera(long_lived_camera):
+def camera(long_lived_camera, node):
     """A camera whose images are answered before and after the test, and nothing unexpected happens meanwhile."""
     answers(long_lived_camera)
     yield long_lived_camera
     answers(long_lived_camera)
+    assert "Traceback" not in node.text, node.text
     assert long_lived_camera.count("refused: internal error") == 0, long_lived_camera.node_says
 
 

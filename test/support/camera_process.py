@@ -59,9 +59,10 @@ class Log:
 
 
 def node_command(*parameters: str, namespace: str = "/") -> list[str]:
-    """Say how to run blur_imu_node, active, with `name:=value` parameters."""
+    """Say how to run blur_imu_node, active, with `name:=value` parameters; its log shows what was unexpected."""
     arguments = [item for parameter in ("autostart:=true", *parameters) for item in ("-p", parameter)]
-    arguments += ["-r", f"__ns:={namespace}"]
+    logger = ".".join([*namespace.strip("/").split("/"), "blur_imu_node"]).strip(".")
+    arguments += ["-r", f"__ns:={namespace}", "--log-level", f"{logger}:=debug"]
     return [sys.executable, "-m", "image_as_imu_ros", "blur_imu_node", "--ros-args", *arguments]
 
 
@@ -76,7 +77,7 @@ def node_process(*parameters: str, namespace: str = "/") -> Iterator[Log]:
             assert process.poll() is None, log.text
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE) == 0, log.text
-            assert "Traceback" not in log.text
+            assert "Traceback" not in log.text, log.text
         finally:
             process.kill()
             process.wait()

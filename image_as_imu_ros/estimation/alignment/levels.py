@@ -72,5 +72,5 @@ def cells_of(source: Camera, stride: int, camera: Camera, pixels: np.ndarray) ->
     """
     cell = ((source.project(camera.rays(pixels)) + 0.5) // stride).astype(int)
     columns, rows = source.width // stride, source.height // stride
-    seen = ((cell >= 0) & (cell < (columns, rows))).all(1)
+    seen = np.all((cell >= 0) & (cell < (columns, rows)), axis=1)
     return np.where(seen, cell[:, 1] * columns + cell[:, 0], 0), seen
