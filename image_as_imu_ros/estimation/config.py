@@ -184,6 +184,16 @@ class AtStampConstants:
 
 
 @dataclass(frozen=True)
+class SceneDepthConstants:
+    """Measured depth or the network's."""
+
+    least_share: float = constant(
+        0.25, "", "of the cells; where fewer are measured, the network's depth is used", _JUDGEMENT
+    )
+    least_cells: int = constant(12, "", "measured ones that give the network's depth its scale", _JUDGEMENT)
+
+
+@dataclass(frozen=True)
 class BlurSolverConstants:
     """Blur → velocity."""
 
@@ -364,6 +374,7 @@ ESTIMATOR = EstimatorConstants()
 FRAME_TIMES = FrameTimesConstants()
 REPEATS = RepeatsConstants()
 AT_STAMP = AtStampConstants()
+SCENE_DEPTH = SceneDepthConstants()
 BLUR_SOLVER = BlurSolverConstants()
 SPECTRUM = SpectrumConstants()
 ALIGNMENT = AlignmentConstants()

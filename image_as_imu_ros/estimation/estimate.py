@@ -8,7 +8,7 @@ import numpy as np
 
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.alignment import Alignment
-from image_as_imu_ros.estimation.config import ESTIMATOR, SHARED, Measurement
+from image_as_imu_ros.estimation.config import ESTIMATOR, SCENE_DEPTH, SHARED, Measurement
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame import halfway
 from image_as_imu_ros.estimation.velocity import Term, Velocity
@@ -38,7 +38,9 @@ class MotionEstimate:
         log_likelihood_ratio: of `single` against any blur, by the image's spectra.
         exposure: s, that `single` was computed with. exposure_log_std: standard deviation of its log.
         measured_exposure: what blur and alignment say about the exposure time so far; None before they have met.
-        network_output: what the network saw. fitted_flow: (2, h, w) the flow that `single` explains, input px.
+        network_output: what the network saw.
+        measured_depth_share: of the grid's cells whose depth was measured; None without a depth image.
+        fitted_flow: (2, h, w) the flow that `single` explains, input px.
         view: which part of the image the network saw.
         seconds: time spent per step: "prepare", "network", "solve", "align", "sign".
     """
@@ -62,6 +64,7 @@ class MotionEstimate:
     exposure_log_std: float
     measured_exposure: MeasuredExposure | None
     network_output: NetworkOutput
+    measured_depth_share: float | None
     fitted_flow: np.ndarray
     view: View
     seconds: dict[str, float]
@@ -70,6 +73,11 @@ class MotionEstimate:
     def ambiguous(self) -> bool:
         """Whether the camera visibly moved but its sign is not known. Without visible blur it does not matter."""
         return not self.sign_resolved and self.mean_flow >= SHARED.visible_blur
+
+    @property
+    def depth_too_sparse(self) -> bool:
+        """Whether a depth image was given, but the network's depth was used."""
+        return self.measured_depth_share is not None and self.measured_depth_share < SCENE_DEPTH.least_share
 
     def as_single(self) -> MotionEstimate | None:
         """Return what the blur of this frame alone says; the previous frame only chose the sign.

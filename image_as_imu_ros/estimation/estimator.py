@@ -30,6 +30,7 @@ from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
 from image_as_imu_ros.estimation.observation import Geometry, Images, Observation
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.repeats import RepeatedImageError, repeats, some_pixels
+from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.sign import (
     alignment_log_odds,
     continuity_log_odds,
@@ -114,7 +115,10 @@ class MotionEstimator:
                 "skipped: is the stream frozen, or faster than its camera?"
             )
         output = steps.time("network", self.engine.infer, images.image)
-        observation = steps.time("solve", self._solve, frame, time_taken, images, output, depth)
+        try:
+            observation = steps.time("solve", self._solve, frame, time_taken, images, output, depth)
+        except np.linalg.LinAlgError as error:
+            raise InputError(f"the blur does not determine the motion: {error}") from error
         observation = steps.time("align", self._align, observation, last)
         observation = steps.time("sign", self._resolve_sign, observation, last, frame)
         self._last = observation = replace(observation, seconds=steps.seconds)
@@ -169,15 +173,14 @@ class MotionEstimator:
         exposure = self._exposure_of(frame)
         mid_exposure = self._mid_exposure(frame, frame.stamp + time_taken.correction)
         dt, dt_std = self._dt(time_taken, mid_exposure)
-        depth_log_std = output.depth_log_std if depth is None else 0.0
-        known_depth = output.depth if depth is None else depth
-        spectra_depth = known_depth if config.motion_model == MotionModel.FULL else None
+        scene = SceneDepth.of(output, depth)
+        spectra_depth = scene.depth if config.motion_model == MotionModel.FULL else None
         solution = solve(
-            output,
+            output if scene.measured else replace(output, depth=scene.depth),
             geometry.matrix,
             exposure.seconds,
             motion_model=config.motion_model,
-            depth=depth,
+            depth=scene.depth if scene.measured else None,
             previous=None if last is None else last.solution.velocity.vector,
             spectra=geometry.windows.spectra(images.image, output.mean_flow, spectra_depth),
             uncertainty=Uncertainty(
@@ -187,7 +190,7 @@ class MotionEstimator:
                 flow_log_std=info.flow_log_std,
                 typical_relative_sigma=info.typical_relative_sigma,
                 exposure_log_std=exposure.log_std,
-                depth_log_std=depth_log_std,
+                depth_log_std=scene.log_std,
             ),
         )
         return Observation(
@@ -201,8 +204,7 @@ class MotionEstimator:
             exposure_log_std=exposure.log_std,
             readout_time=frame.shutter.readout_time,
             network_output=output,
-            depth=known_depth,
-            depth_log_std=depth_log_std,
+            scene=scene,
             solution=solution,
         )
 
@@ -260,10 +262,10 @@ class MotionEstimator:
             starts = tracked_rotations(tracks, seconds)
             again = self._aligned(observation, last, starts) if len(starts) else alignment
             alignment = alignment if again.rejection else again
-        depth = observation.depth
+        depth = observation.scene.depth
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
-        log_std, blurred = observation.depth_log_std, observation.blur > STRUCTURE.little_blur
+        log_std, blurred = observation.scene.log_std, observation.blur > STRUCTURE.little_blur
         try:
             tracked = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel, blurred)
         except np.linalg.LinAlgError:
@@ -278,10 +280,10 @@ class MotionEstimator:
                 last.images.pyramid,
                 observation.dt,
                 starts,
-                observation.depth,
+                observation.scene.depth,
                 motion_model=self.config.motion_model,
                 travel=self._travel,
-                depth_log_std=observation.depth_log_std,
+                depth_log_std=observation.scene.log_std,
             )
         except np.linalg.LinAlgError:
             return Alignment(None, 0.0, 0.0, Rejection(Reason.NO_SOLUTION, "the images do not determine the motion"))
@@ -291,7 +293,7 @@ class MotionEstimator:
     def _checked(alignment: Alignment, observation: Observation) -> Alignment:
         """Correct an alignment for the readout, and reject one that contradicts the blur."""
         if alignment.velocity is not None:
-            flow = observation.geometry.flow(alignment.velocity.vector, observation.depth)
+            flow = observation.geometry.flow(alignment.velocity.vector, observation.scene.depth)
             factor = observation.geometry.readout_factor(float(flow[1].mean()), observation.readout_time)
             alignment = replace(alignment, velocity=alignment.velocity.scaled(factor))
         accepted = alignment.accepted
@@ -323,7 +325,7 @@ class MotionEstimator:
             share = last.dt / (last.dt + observation.dt)
             velocity = (1 - share) * last.aligned_velocity + share * observation.aligned_velocity
             change = observation.aligned_velocity - last.aligned_velocity
-            depth = last.depth if self.config.motion_model == MotionModel.FULL else None
+            depth = last.scene.depth if self.config.motion_model == MotionModel.FULL else None
             rate, blur = blur_along(last.solution.flow, last.geometry.flow(velocity, depth))
             rate_change, _ = blur_along(last.solution.flow, last.geometry.flow(change, depth))
             scale = last.geometry.view.px_at_320
@@ -366,7 +368,7 @@ def _log_odds(observation: Observation, last: Observation) -> float:
     log_odds = photometric_log_odds(
         observation.geometry.grid,
         velocity.vector,
-        observation.depth,
+        observation.scene.depth,
         observation.images.small,
         last.images.small,
         seconds,
@@ -388,7 +390,7 @@ def _with_next_frame(observation: Observation, following: Observation) -> Motion
         photometric_log_odds(
             observation.geometry.grid,
             velocity.vector,
-            observation.depth,
+            observation.scene.depth,
             observation.images.small,
             following.images.small,
             -seconds,

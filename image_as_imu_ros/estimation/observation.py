@@ -17,6 +17,7 @@ from image_as_imu_ros.estimation.config import ESTIMATOR, Measurement
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame_times import FrameTime
+from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.sign import Grid, contradiction, small_image
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
@@ -98,8 +99,6 @@ class Observation:
     Attributes:
         time: when it was taken. mid_exposure: ns. dt: s, from the frame before; 0 without one. dt_std: of it, s.
         exposure: s. exposure_log_std: standard deviation of its log. readout_time: s.
-        depth: (h, w) m, NaN where unknown; None if nothing is known.
-        depth_log_std: see `Uncertainty`.
         solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
         alignment, measured_exposure, seconds: see `MotionEstimate`.
         acceleration: of late; None as long as nothing was aligned.
@@ -115,8 +114,7 @@ class Observation:
     exposure_log_std: float
     readout_time: float
     network_output: NetworkOutput
-    depth: np.ndarray | None
-    depth_log_std: float
+    scene: SceneDepth
     solution: Solution
     alignment: Alignment | None = None
     acceleration: Acceleration | None = None
@@ -195,6 +193,7 @@ class Observation:
             exposure_log_std=self.exposure_log_std,
             measured_exposure=self.measured_exposure,
             network_output=self.network_output,
+            measured_depth_share=self.scene.share,
             fitted_flow=fitted_flow,
             view=self.geometry.view,
             seconds=self.seconds,

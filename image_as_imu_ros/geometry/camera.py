@@ -20,6 +20,8 @@ from image_as_imu_ros.errors import InputError
 _COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
 _OTHER_NAMES = {"fisheye": "equidistant", "equi": "equidistant", "radtan": "plumb_bob"}  # drivers', Kalibr's
 _SHORTEST_FOCAL_LENGTH = 0.05  # of the shorter side: 169° of view without distortion; no lens has less
+_LONGEST_FOCAL_LENGTH = 1000.0  # of the longer side: 0.06° of view; telescopes have more
+_LARGEST_TANGENT = 10.0  # of the angle off the axis: 84°, where a centre beside a cropped image can still lie
 MAX_SIDE = 16384  # px; no camera has more, and a damaged message may claim any size
 
 
@@ -36,8 +38,8 @@ class Camera:
             the end do no harm.
 
     Raises:
-        InputError: a value is not finite, a size or focal length is not positive or not in px, or the distortion is
-            unknown.
+        InputError: a value is not finite, a size or focal length is not positive or not in px, the principal point is
+            far away, or the distortion is unknown.
     """
 
     width: int
@@ -63,6 +65,17 @@ class Camera:
             raise InputError(
                 f"focal lengths are fx={self.fx:g}, fy={self.fy:g}, which cannot be px of a {self.width}×{self.height} "
                 "image (normalised? mm?): give them in px"
+            )
+        if max(self.fx, self.fy) > _LONGEST_FOCAL_LENGTH * max(self.width, self.height):
+            raise InputError(
+                f"focal lengths are fx={self.fx:g}, fy={self.fy:g}: a {self.width}×{self.height} image would see less "
+                "than a twentieth of a degree"
+            )
+        beside = max(-self.cx, self.cx - self.width) / self.fx, max(-self.cy, self.cy - self.height) / self.fy
+        if max(beside) > _LARGEST_TANGENT:
+            raise InputError(
+                f"principal point ({self.cx:g}, {self.cy:g}) is so far from the {self.width}×{self.height} image that "
+                "all of it would be more than 84° off the axis"
             )
         self._settle_distortion()
 

@@ -74,7 +74,9 @@ class View:
         return (pixels + 0.5) * scale - 0.5 + (self.left, self.top)
 
     def sample_depth(self, depth: np.ndarray, stride: int) -> np.ndarray:
-        """Sample a measured depth image at the grid's cell centres.
+        """Sample a measured depth image at the grid's cell centres; of a cell whose centre is unknown, take the median.
+
+        Sparse depth, such as a lidar's, is seldom known at a centre.
 
         Args:
             depth: (H, W) m, registered to the full image, of any size with its aspect ratio; 0, NaN or inf = unknown.
@@ -95,4 +97,21 @@ class View:
         i = np.clip(((pixels[:, 1] + 0.5) * height / self.source.height).astype(int), 0, height - 1)
         sampled = depth[i, j].astype(np.float64)
         sampled[~(np.isfinite(sampled) & (sampled > 0))] = np.nan
-        return sampled.reshape(rows, columns)
+        sampled = sampled.reshape(rows, columns)
+        if np.isnan(sampled).any():
+            self._fill_with_medians(sampled, depth, stride)
+        return sampled
+
+    def _fill_with_medians(self, sampled: np.ndarray, depth: np.ndarray, stride: int) -> None:
+        """Give cells that are NaN the median of the depths known anywhere in them."""
+        (rows, columns), (height, width) = sampled.shape, depth.shape
+        x = ((np.arange(width) + 0.5) * self.source.width / width - self.left) * self.camera.width / self.width
+        y = ((np.arange(height) + 0.5) * self.source.height / height - self.top) * self.camera.height / self.height
+        column, row = (x // stride).astype(int), (y // stride).astype(int)
+        inside = (slice(*np.searchsorted(row, (0, rows))), slice(*np.searchsorted(column, (0, columns))))
+        row, column, depth = row[inside[0]], column[inside[1]], depth[inside]
+        i, j = np.nonzero(np.isnan(sampled)[row[:, None], column] & np.isfinite(depth) & (depth > 0))
+        cell, found = row[i] * columns + column[j], depth[i, j]
+        order = np.lexsort((found, cell))
+        cells, first, count = np.unique(cell[order], return_index=True, return_counts=True)
+        sampled.flat[cells] = found[order][first + count // 2]

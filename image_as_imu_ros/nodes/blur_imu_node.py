@@ -355,6 +355,8 @@ class BlurImuNode(LifecycleNode):
                 raise Refused("repeated image", str(error)) from None
         self._processed.append(Processed(received, frame))
         if estimate is not None:
+            if estimate.depth_too_sparse:
+                self._health.count("depth too sparse")
             processed = next(one for one in self._processed if one.frame.stamp == estimate.header_stamp)
             self._publish(estimate, processed, settings)
         elif settings.measurement == Measurement.ALIGNED:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment import Alignment
+from image_as_imu_ros.estimation.config import SCENE_DEPTH
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.velocity import Term
 
@@ -64,7 +65,7 @@ class Health:
         """Count one more event.
 
         Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
-        "exposure being measured", "waiting for …" what is beside the image, and the measurements.
+        "depth too sparse", "exposure being measured", "waiting for …" what is beside the image, and the measurements.
         """
         with self._lock:
             self._totals[what] += 1
@@ -139,6 +140,11 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
     if recent["exposure fallback"]:
         problems.append(
             f"{recent['exposure fallback']} images without a value on the topic exposure: exposure_time used"
+        )
+    if recent["depth too sparse"]:
+        problems.append(
+            f"{recent['depth too sparse']} depth images with a depth for less than {SCENE_DEPTH.least_share:.0%} of the "
+            "view: the network's depth is used"
         )
     if recent["without rate hint"]:
         problems.append(f"{recent['without rate hint']} images without a message on the topic rate_hint within 0.1 s")

@@ -50,6 +50,8 @@ HARMLESS = {
             "longest_interval",
         )
     },
+    ("SCENE_DEPTH", "least_share"): "test/unit/test_estimator.py",
+    ("SCENE_DEPTH", "least_cells"): "a limit: a hole leaves no cells, a sensor's range or a lidar many",
     ("AT_STAMP", "largest_departure"): "test/unit/test_at_stamp.py",
     ("REPEATS", "pixels"): "how many pixels compare two images, a matter of time",
     ("REPEATS", "largest_difference"): "test/unit/test_repeats.py",

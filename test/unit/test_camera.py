@@ -81,3 +81,17 @@ def test_impossible_intrinsics_are_refused_with_the_value(changes, message):
     good = {"width": 640, "height": 480, "fx": 500.0, "fy": 500.0, "cx": 320.0, "cy": 240.0}
     with pytest.raises(InputError, match=message):
         Camera(**(good | changes))
+
+
+@pytest.mark.parametrize(
+    ("intrinsics", "reason"),
+    [
+        ((5e6, 500, 320, 240), "less than a twentieth of a degree"),
+        ((500, 500, -6.7e16, 240), "off the axis"),
+        ((500, 500, 320, 9000), "off the axis"),
+    ],
+)
+def test_intrinsics_that_no_camera_has_are_refused(intrinsics, reason):
+    with pytest.raises(InputError, match=reason):
+        Camera(640, 480, *intrinsics)
+    Camera(640, 480, 500, 500, -2000, 3000)  # of a region far from the middle of a large sensor

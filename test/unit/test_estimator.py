@@ -83,6 +83,36 @@ def test_the_sigma_of_depth_is_an_error_of_the_size_of_v_unless_depth_is_measure
     np.testing.assert_allclose(measured(0.5, image).covariance, measured(0.0, image).covariance)
 
 
+@pytest.mark.parametrize("known", [0.0, 0.1])
+def test_a_depth_image_with_little_depth_leaves_the_networks_in_its_place(engine, known):
+    """It stops nothing, and what it knows is the scale of the network's."""
+    depth, velocity = np.full((ROWS, COLUMNS), 2.0), np.array([0.4, -0.2, 0.3, 0.2, -0.5, 0.4])
+    engine.infer = lambda _: field_of(matrix_of(CAMERA), velocity, EXPOSURE, depth, 0.1)
+
+    def measured(image: np.ndarray | None):
+        frame = Frame(np.zeros((224, 320), np.uint8), 1, CAMERA, Shutter(EXPOSURE), image)
+        return MotionEstimator(engine, EstimatorConfig(sign_resolution="axial", linear_velocity_std=30)).update(frame)
+
+    image = np.zeros((224, 320), np.float32)
+    image[: round(224 * known)] = 3.0
+    sparse, without, whole = measured(image), measured(None), measured(np.full((224, 320), 3.0, np.float32))
+    assert sparse.depth_too_sparse
+    assert not without.depth_too_sparse
+    assert not whole.depth_too_sparse
+    np.testing.assert_allclose(sparse.single.angular, without.single.angular, atol=1e-3)
+    expected = whole if known else without
+    np.testing.assert_allclose(sparse.single.linear, expected.single.linear, rtol=1e-2)
+
+
+def test_what_the_blur_does_not_determine_is_refused(engine, monkeypatch):
+    def singular(*args, **kwargs):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr("image_as_imu_ros.estimation.estimator.solve", singular)
+    with pytest.raises(InputError, match="the blur does not determine the motion: Singular matrix"):
+        MotionEstimator(engine).update(panning_frames(1)[0])
+
+
 def test_streaks_that_the_network_reads_too_long_are_put_right_by_the_image(engine):
     angular = np.array([0.0, 2.0, 0.3])
     engine.info, engine.velocity = replace(engine.info, flow_log_std=0.25), 1.3 * np.r_[0, 0, 0, angular]

@@ -79,6 +79,28 @@ def test_unknown_depth_is_nan_and_another_shape_is_refused():
         view.sample_depth(np.ones((480, 480), np.float32), 4)
 
 
+@pytest.mark.parametrize("scale", [1, 2, 0.5])
+def test_sparse_depth_is_the_median_of_what_is_known_in_each_cell(scale):
+    view, rng = view_of(640, 480), np.random.default_rng(1)
+    height, width = int(480 * scale), int(640 * scale)
+    depth = np.zeros((height, width), np.float32)
+    seen = rng.random(depth.shape) < 0.03
+    depth[seen] = rng.uniform(1, 5, seen.sum())
+    sampled = view.sample_depth(depth, 8)
+    known: dict[tuple[int, int], list[float]] = {}
+    for i, j in np.argwhere(seen):
+        x, y = (j + 0.5) / scale - view.left, (i + 0.5) / scale - view.top
+        cell = int(y * 224 / view.height // 8), int(x * 320 / view.width // 8)
+        known.setdefault(cell, []).append(depth[i, j])
+    own_centre = 0
+    for cell, value in np.ndenumerate(sampled):
+        assert np.isnan(value) == (cell not in known)
+        if cell in known:
+            own_centre += value != np.sort(known[cell])[len(known[cell]) // 2]
+            assert value in known[cell]
+    assert own_centre < 0.1 * sampled.size
+
+
 def test_an_already_fitting_image_passes_untouched():
     image = np.random.default_rng(0).integers(0, 256, (224, 320), dtype=np.uint8)
     np.testing.assert_array_equal(View.of(camera(), 320, 224).prepare(image, "gray"), image)

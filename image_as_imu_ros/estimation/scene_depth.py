@@ -1,0 +1,44 @@
+"""Depth of the scene on the grid: as measured where enough of it is, else the network's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from image_as_imu_ros.engine.network_output import NetworkOutput
+from image_as_imu_ros.estimation.config import SCENE_DEPTH
+
+
+@dataclass(frozen=True)
+class SceneDepth:
+    """Which depth a frame is computed with.
+
+    Attributes:
+        depth: (h, w) m, NaN where unknown; None if nothing is known.
+        measured: whether it was measured.
+        log_std: standard deviation of the log of the errors of a network's depth; 0 if it was measured.
+        share: of the cells whose depth was measured; None without a depth image.
+    """
+
+    depth: np.ndarray | None
+    measured: bool
+    log_std: float
+    share: float | None
+
+    @classmethod
+    def of(cls, output: NetworkOutput, measured: np.ndarray | None) -> SceneDepth:
+        """Choose between the network's depth and a measured one (h, w), m, NaN where unknown.
+
+        Where too little was measured, what there is gives the network's depth its scale.
+        """
+        if measured is None:
+            return cls(output.depth, False, output.depth_log_std, None)
+        known = np.isfinite(measured)
+        share = float(known.mean())
+        if share >= SCENE_DEPTH.least_share or output.depth is None:
+            return cls(measured, True, 0.0, share)
+        scale = 1.0
+        if known.sum() >= SCENE_DEPTH.least_cells:
+            scale = float(np.nanmedian(measured[known] / output.depth[known]))
+        return cls(scale * output.depth, False, output.depth_log_std, share)
