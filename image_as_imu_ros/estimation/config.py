@@ -262,12 +262,12 @@ class AlignmentConstants:
     robust: float = constant(1.5, "", "residuals of so many times their mean size count a quarter", "near 2σ")
     quantisation: float = constant(0.25, "", "variance of an intensity that is always there", "rounding three times")
     mean_size_to_std: float = constant(1.25, "", "σ of a Gaussian over its mean size", "√(π/2)")
-    correlated_points: float = constant(24.0, "", "points that share an error: depth, blur and parallax", _REPEATED)
+    correlated_points: float = constant(12.0, "", "points that share an error: depth, blur and parallax", _REPEATED)
     travel_std: float = constant(
         10.0, "m/s", "prior on v where it is measured: a bound on speed", "robots and vehicles"
     )
     measured_depth_std: float = constant(0.02, "", "of the log of a measured depth map's errors", _JUDGEMENT)
-    scale_std: float = constant(0.04, "", "relative error of all of the motion: focal length, stamps", _JUDGEMENT)
+    scale_std: float = constant(0.02, "", "relative error of all of the motion: focal length", _JUDGEMENT)
     rotation_std: float = constant(0.1, "px of the finest level", "of any rotation: blurs differ in shape", _JUDGEMENT)
     shear_std: float = constant(0.02, "rad", "change of the rate by 1 rad/s over a readout of 20 ms", _PHYSICS)
     rotation_prior_std: float = constant(1.0, "rad", "keeps images without texture finite", "as good as unknown")
@@ -312,8 +312,10 @@ class StructureConstants:
     least_share: float = constant(0.5, "", "of the tracks that must fit", "more than half, or the median tells nothing")
     iterations: int = constant(8, "", "with the residuals' own scale", _COST)
     converged: float = constant(0.05, "px", "a smaller step is the last one", _COST)
+    reweighted: int = constant(12, "", "times, from least squares towards least absolute residuals", _COST)
     last_iterations: int = constant(2, "", "with the same scale for all starts", _COST)
-    least_std: float = constant(0.15, "px", "of a track", _JUDGEMENT)
+    least_std: float = constant(0.05, "px", "of a track", "what sharp frames, rendered without error, leave")
+    correlated_tracks: float = constant(12.0, "", "that share an error: depth, blur and readout", _JUDGEMENT)
     tail: float = constant(4.0, "σ²", "squared residuals of so much count half", "Student's t with 3 d.o.f.")
     least_nearness: float = constant(
         0.05, "", "of a map's inverse depth, or of a point's depth: never behind", _JUDGEMENT
@@ -322,6 +324,12 @@ class StructureConstants:
     scale_std: float = constant(0.75, "", "of the log of the scale of a network's depth, at least", _SCENES)
     smooth_std: float = constant(0.3, "", "of the shape of a network's depth, for each polynomial", _SCENES)
     rough_std: float = constant(0.25, "", "of the same, for each point", _SCENES)
+    slide_across: float = constant(
+        0.03, "of the flow", "across a slide's epipolar lines, by tracking's errors", _JUDGEMENT
+    )
+    slide_probability: float = constant(
+        0.5, "", "that a flow along such lines is a slide", "either: nothing tells that the fit is right"
+    )
 
 
 @dataclass(frozen=True)
@@ -348,6 +356,7 @@ class SignConstants:
     usual_acceleration: float = constant(0.4, "", "of the largest, how hard cameras mostly accelerate", _JUDGEMENT)
     least_overlap: float = constant(0.2, "", "fraction of the cells seen by both", _JUDGEMENT)
     length_factor: float = constant(4.0, "", "by which the blur's velocity may be too short or too long", _JUDGEMENT)
+    usual_frames: float = constant(8.0, "", "over which disagreement of blur and alignment is averaged", _JUDGEMENT)
     disagreement: float = constant(6.251, "", "squared difference over its covariance", "90 % of χ² with 3 d.o.f.")
     contradiction: float = constant(16.266, "", "squared error over its covariance", "99.9 % of χ² with 3 d.o.f.")
 

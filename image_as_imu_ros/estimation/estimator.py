@@ -12,7 +12,6 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.alignment import Alignment, Travel, starts_along, track, tracked_rotations
-from image_as_imu_ros.estimation.at_stamp import Acceleration
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.config import (
     ESTIMATOR,
@@ -25,7 +24,7 @@ from image_as_imu_ros.estimation.config import (
 )
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import ExposureEstimator, MeasuredExposure, blur_along
-from image_as_imu_ros.estimation.frame import Frame, halfway
+from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
 from image_as_imu_ros.estimation.observation import Geometry, Images, Observation
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
@@ -250,9 +249,7 @@ class MotionEstimator:
             self.alignment = self._track(observation, last, self.alignment)
         if self.alignment.accepted is not None:
             self._travel = self.alignment.travel or self._travel
-        return replace(
-            observation, alignment=self.alignment, acceleration=_acceleration(observation, last, self.alignment)
-        )
+        return observation.aligned_with(last, self.alignment)
 
     def _track(self, observation: Observation, last: Observation, alignment: Alignment) -> Alignment:
         """Track corners where there is little blur: they may save an alignment, and tell the shape of the scene."""
@@ -347,16 +344,6 @@ class MotionEstimator:
             Measurement.ALIGNED: aligned,
             Measurement.AUTO: aligned or single,
         }[self.config.measurement]
-
-
-def _acceleration(observation: Observation, last: Observation, alignment: Alignment) -> Acceleration | None:
-    """How hard the camera has accelerated until this frame; None as long as nothing was aligned."""
-    if alignment.accepted is None:
-        return last.acceleration
-    velocity, stamp = alignment.accepted.vector, halfway(observation.mid_exposure, observation.dt)
-    if last.acceleration is None:
-        return Acceleration.first(velocity, stamp, observation.dt)
-    return last.acceleration.followed_by(velocity, stamp)
 
 
 def _log_odds(observation: Observation, last: Observation) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,12 +13,13 @@ from image_as_imu_ros.estimation.alignment import Aligner, Alignment
 from image_as_imu_ros.estimation.at_stamp import Acceleration
 from image_as_imu_ros.estimation.blur_solver import Solution
 from image_as_imu_ros.estimation.blur_spectrum import Windows
-from image_as_imu_ros.estimation.config import ESTIMATOR, Measurement
+from image_as_imu_ros.estimation.config import ESTIMATOR, SIGN, Measurement
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.frame import halfway
 from image_as_imu_ros.estimation.frame_times import FrameTime
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
-from image_as_imu_ros.estimation.sign import Grid, contradiction, small_image
+from image_as_imu_ros.estimation.sign import Grid, contradiction, disagreement, small_image
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
@@ -102,6 +103,7 @@ class Observation:
         solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
         alignment, measured_exposure, seconds: see `MotionEstimate`.
         acceleration: of late; None as long as nothing was aligned.
+        earlier_disagreement: `usual_disagreement` of the frame before.
     """
 
     time: FrameTime
@@ -118,9 +120,23 @@ class Observation:
     solution: Solution
     alignment: Alignment | None = None
     acceleration: Acceleration | None = None
+    earlier_disagreement: float = 3.0
     log_odds: float = 0.0
     measured_exposure: MeasuredExposure | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def aligned_with(self, last: Observation, alignment: Alignment) -> Observation:
+        """Add what an alignment with the previous frame says."""
+        acceleration, accepted = last.acceleration, alignment.accepted
+        if accepted is not None:
+            stamp = halfway(self.mid_exposure, self.dt)
+            if acceleration is None:
+                acceleration = Acceleration.first(accepted.vector, stamp, self.dt)
+            else:
+                acceleration = acceleration.followed_by(accepted.vector, stamp)
+        return replace(
+            self, alignment=alignment, acceleration=acceleration, earlier_disagreement=last.usual_disagreement
+        )
 
     @property
     def blur(self) -> float:
@@ -137,12 +153,25 @@ class Observation:
         return accepted.with_terms({**terms, Term.CONTRADICTION: self.contradiction})
 
     @cached_property
-    def contradiction(self) -> np.ndarray:
-        """Covariance (6, 6) that blur and alignment add to each other where they differ."""
+    def disagreement(self) -> tuple[np.ndarray, float] | None:
+        """How the blur differs from the alignment, see `sign.disagreement`; None where there are not both."""
         accepted = self.alignment.accepted if self.alignment else None
         if accepted is None or self.acceleration is None or not self.exposure_log_std < ESTIMATOR.known_log_std:
-            return np.zeros((6, 6))
-        return contradiction(self.solution.velocity, accepted, self.acceleration.change(self.dt / 2))
+            return None
+        return disagreement(self.solution.velocity, accepted, self.acceleration.change(self.dt / 2))
+
+    @property
+    def contradiction(self) -> np.ndarray:
+        """Covariance (6, 6) that blur and alignment add to each other where they differ."""
+        return np.zeros((6, 6)) if self.disagreement is None else contradiction(*self.disagreement)
+
+    @property
+    def usual_disagreement(self) -> float:
+        """Running mean of χ² of late, this frame included: 3 where blurs are as wrong as they say."""
+        if self.disagreement is None:
+            return self.earlier_disagreement
+        squared = min(self.disagreement[1], SIGN.contradiction)
+        return self.earlier_disagreement + (squared - self.earlier_disagreement) / SIGN.usual_frames
 
     @property
     def aligned_velocity(self) -> np.ndarray | None:
@@ -170,7 +199,9 @@ class Observation:
             single, fitted_flow = single.reversed(), -fitted_flow
         probability = 1 / (1 + math.exp(-abs(log_odds)))
         sign = 4 * (1 - probability) * np.outer(single.vector, single.vector)
-        single = single.with_terms({Term.SIGN: sign, Term.CONTRADICTION: self.contradiction})
+        # What blurs were wrong by in the frames before, for example where the camera vibrates, this one may be, too.
+        usual = max(0.0, self.earlier_disagreement / 3 - 1) * single.covariance
+        single = single.with_terms({Term.SIGN: sign, Term.CONTRADICTION: self.contradiction + usual})
         factor = self.geometry.readout_factor(fitted_flow[1].mean() / self.exposure, self.readout_time)
         single, fitted_flow = single.scaled(factor), factor * fitted_flow
         return MotionEstimate(

@@ -184,23 +184,31 @@ def contradicts(blur: Velocity, aligned: Velocity, seconds: float) -> bool:
     return bool(error @ np.linalg.solve(covariance, error) > SIGN.contradiction)
 
 
-def contradiction(blur: Velocity, aligned: Velocity, change: np.ndarray) -> np.ndarray:
-    """Compute what it adds to the covariances (6, 6) of both that a blur and an alignment contradict each other.
-
-    Something that goes with the camera holds alignments back, a vibration makes streaks of its own: where the two
-    differ by more than their covariances say, their whole difference d is an error that either may have, and where one
-    axis is wrong, the others are not sure: a third of |d|² is added to each. With χ² = dᵀ·(C + D + A)⁻¹·d of the
-    rotations and its 90 % quantile c, all of that counts by 1 − c/χ².
+def disagreement(blur: Velocity, aligned: Velocity, change: np.ndarray) -> tuple[np.ndarray, float]:
+    """Compute how a blur differs from an alignment: d (6,), and χ² = dᵀ·(C + D + A)⁻¹·d of the rotations.
 
     Args:
-        blur: with the sign that is nearer.
-        change: (6, 6) covariance of the change between the times that the two are about.
+        blur: it counts with the sign that is nearer.
+        change: A (6, 6), covariance of the change between the times that the two are about.
     """
     if blur.angular @ aligned.angular < 0:
         blur = blur.reversed()
     difference = blur.vector - aligned.vector
     covariance = (blur.covariance + aligned.covariance + change)[3:, 3:]
-    squared = float(difference[3:] @ np.linalg.solve(covariance, difference[3:]))
+    return difference, float(difference[3:] @ np.linalg.solve(covariance, difference[3:]))
+
+
+def contradiction(difference: np.ndarray, squared: float) -> np.ndarray:
+    """Compute what it adds to the covariances (6, 6) of both that a blur and an alignment contradict each other.
+
+    Something that goes with the camera holds alignments back, a vibration makes streaks of its own: where the two
+    differ by more than their covariances say, their whole difference d is an error that either may have, and where one
+    axis is wrong, the others are not sure: a third of |d|² is added to each. With the 90 % quantile c of χ², all of
+    that counts by 1 − c/χ².
+
+    Args:
+        difference, squared: d and χ², see `disagreement`.
+    """
     every_axis = np.repeat(np.square(difference).reshape(2, 3).mean(1), 3)
     share = max(0.0, 1 - SIGN.disagreement / max(squared, 1e-9))
     return share * (np.outer(difference, difference) + np.diag(every_axis))

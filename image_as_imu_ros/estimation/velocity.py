@@ -29,7 +29,7 @@ class Term(TextEnum):
     DEPTH_SCALE = "depth scale"
     """Relative error of all depths."""
     DEPTH_SHAPE = "depth shape"
-    """That a network's relief is not the scene's, so that v is no better than a guess."""
+    """That a network's relief is not the scene's: v may be no better than a guess, or a slide taken for a rotation."""
     CONSIDERED = "considered"
     """What a translation that was not solved for does to the rotation."""
     SIGN = "sign"

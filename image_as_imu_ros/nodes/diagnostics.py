@@ -143,8 +143,8 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
         )
     if recent["depth too sparse"]:
         problems.append(
-            f"{recent['depth too sparse']} depth images with a depth for less than {SCENE_DEPTH.least_share:.0%} of the "
-            "view: the network's depth is used"
+            f"{recent['depth too sparse']} depth images show less than {SCENE_DEPTH.least_share:.0%} of the view: the "
+            "network's depth is used"
         )
     if recent["without rate hint"]:
         problems.append(f"{recent['without rate hint']} images without a message on the topic rate_hint within 0.1 s")

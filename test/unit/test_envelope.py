@@ -9,7 +9,7 @@ import pytest
 from image_as_imu_ros import EstimatorConfig, commands
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.config import SignResolution
+from image_as_imu_ros.estimation.config import Measurement, SignResolution
 from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.envelope import evaluation, sweep
 from image_as_imu_ros.evaluation.envelope.cells import HAND, TRAVEL, all_cells, chosen_cells
@@ -82,6 +82,7 @@ def test_answers_that_come_a_frame_late_belong_to_their_own_frame(engine):
 
 def test_the_ground_truth_is_that_of_the_stamp_and_vibration_counts_with_its_mean():
     class Aligned:
+        measurement, exposure = Measurement.ALIGNED, 0.01
         stamp = EPOCH + 300_000_000
 
     aligned = Result(Aligned(), "", span=1 / 30, known_sign=False, decoding=0.0)  # type: ignore[arg-type]
@@ -90,8 +91,10 @@ def test_the_ground_truth_is_that_of_the_stamp_and_vibration_counts_with_its_mea
     (at_stamp,), (mean,) = ground_truth(rendered, [aligned])
     (carrier,), _ = ground_truth(steady, [aligned])
     assert carrier == pytest.approx(steady.trajectory.velocity(np.array([0.3]))[0])
-    # Three whole periods of 90 Hz lie between two frames.
+    # Three whole periods of 90 Hz lie between two frames, and one of 100 Hz in an exposure, but a third of one over.
     assert at_stamp == pytest.approx(carrier, abs=0.02)
+    (faster,), _ = ground_truth(RenderedCell(replace(HAND, vibration=0.3, vibration_rate=100.0), []), [aligned])
+    assert faster == pytest.approx(carrier, abs=0.02)
     assert np.linalg.norm(rendered.trajectory.velocity(np.array([0.3]))[0] - carrier) > 0.5
     assert mean == pytest.approx(
         steady.trajectory.mean_velocity(*(np.array([0.3 + s / 60]) for s in (-1, 1)))[0], abs=0.02

@@ -13,6 +13,7 @@ from image_as_imu_ros.estimation.sign import (
     continuity_log_odds,
     contradiction,
     contradicts,
+    disagreement,
     photometric_log_odds,
     rate_log_odds,
     small_image,
@@ -158,16 +159,17 @@ def measured(angular, std: float) -> Velocity:
 def test_a_blur_and_an_alignment_that_agree_add_nothing_to_each_other():
     nothing = np.zeros((6, 6))
     for blur in ([0, 2.1, 0], [0, -2.1, 0]):  # whatever its sign
-        assert not contradiction(measured(blur, 0.2), measured([0, 2.0, 0], 0.05), nothing).any()
+        agreeing = disagreement(measured(blur, 0.2), measured([0, 2.0, 0], 0.05), nothing)
+        assert not contradiction(*agreeing).any()
     apart = measured([0, 3.0, 0], 0.2), measured([0, 2.0, 0], 0.05)
-    assert contradiction(*apart, nothing)[4, 4] > 0.8
-    assert not contradiction(*apart, np.eye(6)).any(), "the camera may have accelerated"
+    assert contradiction(*disagreement(*apart, nothing))[4, 4] > 0.8
+    assert not contradiction(*disagreement(*apart, np.eye(6))).any(), "the camera may have accelerated"
 
 
 def test_a_part_of_the_view_that_goes_with_the_camera_leaves_both_unsure():
     """It holds the alignment back: at rest by the images, 2 rad/s by the blur. Neither is surely right."""
     blur, aligned, true = measured([0, 2.0, 0], 0.2), measured([0, 0.05, 0], 0.05), np.array([0.2, 2.1, -0.1])
-    added = contradiction(blur, aligned, np.zeros((6, 6)))
+    added = contradiction(*disagreement(blur, aligned, np.zeros((6, 6))))
     for found in (blur, aligned):
         error = found.angular - true
         assert error @ np.linalg.solve((found.covariance + added)[3:, 3:], error) < 3

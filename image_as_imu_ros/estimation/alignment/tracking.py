@@ -99,9 +99,11 @@ def tracked_pose(tracks: Tracks, inverse_depth: np.ndarray) -> Poses | None:
         return None
     chosen = inliers.ravel() > 0
     now, before = (np.column_stack([rays, np.ones(len(rays))])[chosen] for rays in (now, before))
-    # Of the four poses with this essential matrix, points lie before both cameras in one.
-    first, second, translation = cv2.decomposeEssentialMat(essential)
-    poses = [(rotation, sign * translation[:, 0]) for rotation in (first, second) for sign in (1.0, -1.0)]
+    # Of the four poses with this essential matrix, two are rotated by half a turn more; of the others, points lie
+    # before both cameras in one.
+    *rotations, translation = cv2.decomposeEssentialMat(essential)
+    rotation = min(rotations, key=lambda one: np.linalg.norm(so3.log(one)))
+    poses = [(rotation, sign * translation[:, 0]) for sign in (1.0, -1.0)]
     depths = [_relative_depth(now, before, *pose) for pose in poses]
     best = int(np.argmax([(depth > 0).sum() for depth in depths]))
     (rotation, heading), depth = poses[best], depths[best]

@@ -196,7 +196,7 @@ class _Problem:
         variance = np.square(std)[:, None]
         variance_along = variance + np.square(self.rough * length)
         squared_across, squared_along = np.square(error_across) / variance, np.square(residual) / variance_along
-        tail, shared = STRUCTURE.tail, ALIGNMENT.correlated_points
+        tail, shared = STRUCTURE.tail, STRUCTURE.correlated_tracks
         fits_across = 1 / (1 + squared_across / tail)
         weight_along = fits_across / (1 + squared_along / tail) / variance_along / shared
 

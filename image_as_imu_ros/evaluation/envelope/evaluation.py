@@ -29,6 +29,7 @@ HONEST = (0.5, 6.0)  # mean normalised errors squared between which a covariance
 OVERCONFIDENT = 20.0  # mean normalised error squared above which a filter would be led astray
 
 _VISIBLE_BLUR = 0.25  # px at 320 px width during the exposure, from which the sign of a motion is judged
+_SUB_FRAMES = 16  # of an exposure, over which a vibration is averaged: eight a period, up to 200 Hz and 10 ms
 _EXPOSURE_SETTLES = 5  # frames after a change of the exposure, from which its estimate is judged
 
 
@@ -182,15 +183,20 @@ def _result(estimate: MotionEstimate, readout: float) -> Result:
 def ground_truth(rendered: RenderedCell, results: list[Result]) -> tuple[np.ndarray, np.ndarray]:
     """Compute what was true of each result, (N, 6) each: at its stamp, and on average over the time it is about.
 
-    A vibration counts with its mean over that time in both: nobody can know its phase.
+    A vibration counts with its mean over that time in both, as far as images show it, each averaged over its exposure:
+    nobody can know its phase.
     """
     stamps = np.array([(result.estimate.stamp - EPOCH) * 1e-9 for result in results])
-    spans = np.array([result.span for result in results])
+    spans, estimates = np.array([result.span for result in results]), [result.estimate for result in results]
     trajectory = rendered.trajectory
     carrier = replace(trajectory, vibration=None)
-    window = stamps - spans / 2, stamps + spans / 2
-    mean = trajectory.mean_velocity(*window)
-    return carrier.velocity(stamps) + mean - carrier.mean_velocity(*window), mean
+    blurs = np.array([one.exposure if one.measurement == Measurement.ALIGNED else 0.0 for one in estimates])
+    centres = stamps + blurs * (np.arange(_SUB_FRAMES)[:, None] + 0.5 - _SUB_FRAMES / 2) / _SUB_FRAMES
+    mean, of_carrier = (
+        np.mean([one.mean_velocity(at - spans / 2, at + spans / 2) for at in centres], axis=0)
+        for one in (trajectory, carrier)
+    )
+    return carrier.velocity(stamps) + mean - of_carrier, mean
 
 
 def _figures(samples: Samples, over_dt: Samples) -> dict[str, float | None]:
