@@ -12,9 +12,11 @@ import numpy as np
 
 # What may be reordered in sums; not-a-number and infinity keep their meaning.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
+# Divisions by zero give infinity, as in NumPy: to raise, loops would have to go step by step.
+OPTIONS = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def combined(factors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Sum rows (P, N) times factors (P,): (N,)."""
     total = np.zeros(rows.shape[1])
@@ -24,7 +26,7 @@ def combined(factors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return total
 
 
-@numba.njit(nogil=True)
+@numba.njit(**OPTIONS)
 def factor(matrix: np.ndarray) -> bool:
     """Replace the lower triangle of a symmetric (P, P) by its Cholesky factor; False if it is not positive definite."""
     for j in range(len(matrix)):
@@ -43,7 +45,7 @@ def factor(matrix: np.ndarray) -> bool:
     return True
 
 
-@numba.njit(nogil=True)
+@numba.njit(**OPTIONS)
 def solve_factored(lower: np.ndarray, right: np.ndarray) -> None:
     """Replace the right side (P,) of an equation by its solution, given what `factor` made of the matrix."""
     size = len(lower)
@@ -59,7 +61,7 @@ def solve_factored(lower: np.ndarray, right: np.ndarray) -> None:
         right[i] = total / lower[i, i]
 
 
-@numba.njit(nogil=True)
+@numba.njit(**OPTIONS)
 def invert(lower: np.ndarray) -> np.ndarray:
     """Invert a matrix (P, P), given what `factor` made of it."""
     inverse = np.zeros(lower.shape)
@@ -69,7 +71,7 @@ def invert(lower: np.ndarray) -> np.ndarray:
     return inverse
 
 
-@numba.njit(nogil=True)
+@numba.njit(**OPTIONS)
 def rotation_of(x: float, y: float, z: float) -> np.ndarray:
     """Convert a rotation vector, rad, to a matrix (3, 3), as `so3.exp`."""
     squared = x * x + y * y + z * z
@@ -85,7 +87,7 @@ def rotation_of(x: float, y: float, z: float) -> np.ndarray:
     return matrix
 
 
-@numba.njit(nogil=True)
+@numba.njit(**OPTIONS)
 def move_pose(rotation: np.ndarray, translation: np.ndarray, motion: np.ndarray) -> None:
     """Move a pose (3, 3), (3,) back by a small motion (t, ω) (6,), in place, as `Poses.moved`."""
     back = rotation_of(-motion[3], -motion[4], -motion[5])
@@ -96,7 +98,7 @@ def move_pose(rotation: np.ndarray, translation: np.ndarray, motion: np.ndarray)
             rotation[i, j] = a * back[0, j] + b * back[1, j] + c * back[2, j]
 
 
-@numba.njit(nogil=True)
+@numba.njit(**OPTIONS)
 def median_size(values: np.ndarray) -> float:
     """Find the median of the sizes of (N,) values (Shell's sort; np.median takes seconds to compile)."""
     sizes = np.empty(len(values))

@@ -10,7 +10,7 @@ import math
 import numba
 import numpy as np
 
-from image_as_imu_ros.estimation.small_matrices import FAST, factor, move_pose, solve_factored
+from image_as_imu_ros.estimation.small_matrices import OPTIONS, factor, move_pose, solve_factored
 
 _NUISANCES = 5  # see `refinement`
 _F, _ROWS, _MANY = "f4[::1]", "f4[:,::1]", "f4[:,:,::1]"
@@ -20,7 +20,7 @@ _NEAREST = np.float32(0.01)
 _ONE, _STEPS, _LIMIT = np.float32(1), np.float32(32), np.float32(1e6)
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def _sample(image, matrix, rays, inverse_depth, by_shear, rotation, translation, shear, positions, sampled, seen):
     """Fill in where a pose puts the points (2, N), the intensities (N,) there, and which are inside (N,).
 
@@ -59,13 +59,13 @@ def _sample(image, matrix, rays, inverse_depth, by_shear, rotation, translation,
         seen[n] = _ONE
 
 
-@numba.njit(nogil=True)
+@numba.njit(**OPTIONS)
 def sum_of_three(a, b):
     """Multiply two vectors (3,)."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def _moments(now, before, seen):
     """Means, variances and covariance of the intensities that are seen, and how many these are."""
     count, of_now, of_before = 1e-6, 0.0, 0.0
@@ -83,7 +83,7 @@ def _moments(now, before, seen):
     return count, mean_now, mean_before, variance_now / count, variance_before / count, covariance / count
 
 
-@numba.njit(f"void({_POINTS}, {_POSES}, f8, {_MANY}, f8[::1], f8[::1])", cache=True, nogil=True, fastmath=FAST)
+@numba.njit(f"void({_POINTS}, {_POSES}, f8, {_MANY}, f8[::1], f8[::1])", cache=True, **OPTIONS)
 def rate(
     image, matrix, rays, inverse_depth, by_shear, now, rotation, translation, shear, quantisation,
     positions, similarity, overlap,
@@ -100,7 +100,7 @@ def rate(
         overlap[s] = (count - 1e-6) / len(now)
 
 
-@numba.njit(f"i8[::1](f8[::1], {_MANY}, f8, f8, f8, i8, i8)", cache=True, nogil=True)
+@numba.njit(f"i8[::1](f8[::1], {_MANY}, f8, f8, f8, i8, i8)", cache=True, **OPTIONS)
 def choose(similarity, positions, worse, apart, alike, most, sparsity):
     """Choose the best poses that differ, by their positions (S, 2, N); see `best`. Best first."""
     kept, found, left = np.empty(most, np.int64), 0, np.ones(len(similarity), np.bool_)
@@ -128,7 +128,7 @@ def choose(similarity, positions, worse, apart, alike, most, sparsity):
     return kept[:found]
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def _weigh(now, sampled, gain, offset, robust, quantisation, weights):
     """Turn `weights`, 1 where a point is seen, into robust ones; the scale of the errors."""
     total, count = np.float32(0), np.float32(1e-6)
@@ -144,7 +144,7 @@ def _weigh(now, sampled, gain, offset, robust, quantisation, weights):
     return scale
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def _normal_equations(jacobian, weights, sampled, normal, right):
     """Fill in Σ w·JᵀJ (Q, Q) and Σ w·Jᵀ·I' (Q,)."""
     weighted = np.empty_like(weights)
@@ -161,11 +161,11 @@ def _normal_equations(jacobian, weights, sampled, normal, right):
             normal[i, j] = normal[j, i] = total
 
 
-@numba.njit(nogil=True)
-def _solve(normal, right, first):
-    """Solve for the unknowns from `first` on: (Q,) with zeros before them; not a number where there is no solution."""
+@numba.njit(**OPTIONS)
+def _solve(normal, right, first, step):
+    """Fill in the step (Q,): zeros, and from `first` on what is solved for; not a number where there is no solution."""
     size = len(right) - first
-    lower, solution, step = np.empty((size, size)), np.empty(size), np.zeros(len(right))
+    lower, solution = np.empty((size, size)), np.empty(size)
     for i in range(size):
         solution[i] = right[first + i]
         for j in range(size):
@@ -174,12 +174,11 @@ def _solve(normal, right, first):
         solve_factored(lower, solution)
     else:
         solution[0] = np.nan
-    for i in range(size):
-        step[first + i] = solution[i]
-    return step
+    for i in range(len(step)):
+        step[i] = solution[i - first] if i >= first else 0.0
 
 
-@numba.njit(nogil=True)
+@numba.njit(**OPTIONS)
 def _add_priors(
     normal, right, precision, by_motion, variance, gain, constants, first, rotation, translation, shear
 ):  # fmt: skip
@@ -202,7 +201,7 @@ def _add_priors(
                 right[i] += stiffness / prior_std**2 * displaced * by_motion[k, i]
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def _subtract(sampled, jacobian, steps, gain):
     """Subtract from intensities (S, N) what the steps (S, Q) explain, and divide by the gains (S,)."""
     for s in range(len(sampled)):
@@ -216,7 +215,7 @@ def _subtract(sampled, jacobian, steps, gain):
 
 @numba.njit(
     f"f4[::1]({_POINTS}, {_ROWS}, {_POSES}, f8[:,::1], f8[:,::1], f8[::1], i8, i8, f8[:,:,::1], {_ROWS}, {_ROWS}, f8[::1])",
-    cache=True, nogil=True,
+    cache=True, **OPTIONS,
 )  # fmt: skip
 def refine(
     image, matrix, rays, inverse_depth, by_shear, now, jacobian, rotation, translation, shear, precision, by_motion,
@@ -255,7 +254,7 @@ def refine(
                 normal[s], right, precision, by_motion, variance[s], gain[s], constants, first, rotation[s],
                 translation[s], shear[s],
             )  # fmt: skip
-            steps[s] = _solve(normal[s], right, first)
+            _solve(normal[s], right, first, steps[s])
             gain[s] = min(max(steps[s, size - 2], constants[7]), constants[8])
             offset[s] = steps[s, size - 1]
             moved[s] = 0.0

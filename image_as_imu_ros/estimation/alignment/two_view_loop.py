@@ -10,7 +10,7 @@ import math
 import numba
 import numpy as np
 
-from image_as_imu_ros.estimation.small_matrices import FAST, combined, factor, invert, median_size, move_pose
+from image_as_imu_ros.estimation.small_matrices import OPTIONS, combined, factor, invert, median_size, move_pose
 
 _SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors of the five polynomials
 _ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1]"
@@ -18,7 +18,7 @@ _STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
 _STEP = f"f8[:,:,::1]({_ARRAYS}, {_STATE}, f8[::1], b1, f8[:,::1], f8[::1])"
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def _linearise(
     rays, matched, inverse_depth, place, focal, polynomials, bend, delta, rotation, translation, shear, least,
     across, along, errors,
@@ -59,7 +59,7 @@ def _linearise(
             along[_SHEARED + k, n] = length * polynomials[k, n]
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def _fill(rows, n, gradient_x, gradient_y, seen_x, seen_y, rotation, rays, nearness, half):
     """Fill column n with derivatives by small motion and shear, from those by the point in the previous frame."""
     gradient_z = -(gradient_x * seen_x + gradient_y * seen_y)
@@ -73,7 +73,7 @@ def _fill(rows, n, gradient_x, gradient_y, seen_x, seen_y, rotation, rays, nearn
         rows[6 + i, n] = half * rows[3 + i, n]
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def _weights(errors, bend, variance, rough, tail, shared):
     """Weigh the tracks (2, N), across and along; with the cost of what they are wrong by, and the share that fits."""
     size = errors.shape[1]
@@ -92,7 +92,7 @@ def _weights(errors, bend, variance, rough, tail, shared):
     return weights, cost / shared, fits / size
 
 
-@numba.njit(nogil=True, fastmath=FAST)
+@numba.njit(**OPTIONS)
 def _add(normal, right, rows, weights, errors):
     """Add Σ w·rowᵀ·row to the lower triangle of the first unknowns, and Σ w·rowᵀ·error to the right side."""
     weighted = np.empty_like(weights)
@@ -109,7 +109,7 @@ def _add(normal, right, rows, weights, errors):
             normal[i, j] += total
 
 
-@numba.njit(_STEP, cache=True, nogil=True, fastmath=FAST)
+@numba.njit(_STEP, cache=True, **OPTIONS)
 def step(
     rays, matched, inverse_depth, place, focal, polynomials, precision,
     rotation, translation, shear, smooth, delta, std, find_std, figures, constants,
