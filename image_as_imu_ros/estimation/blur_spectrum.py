@@ -139,17 +139,15 @@ class BlurSpectra:
         """Of a luminance image (H, W) uint8. Unknowns are (v, ω), given the depth (h, w) m of the cells, else ω."""
         if grid.shrink > 1:
             image = cv2.resize(image, None, fx=1 / grid.shrink, fy=1 / grid.shrink, interpolation=cv2.INTER_AREA)
-        windows = np.lib.stride_tricks.sliding_window_view(image, (SPECTRUM.window, SPECTRUM.window))[
-            tuple(grid.corners.T)
-        ]
-        taper, frequencies = _taper(), _frequencies()
-        folded, folded_taper = _folded(windows * taper), _folded(taper[None])
-        folded -= (folded.sum((1, 2), keepdims=True) / taper.sum()) * folded_taper
-        spectra = np.fft.rfft2(folded).reshape(len(windows), -1)[:, frequencies.index]
+        frequencies = _frequencies()
+        folded = _folded(image, grid.corners)
+        spectra = np.fft.rfft2(folded).reshape(len(folded), -1)[:, frequencies.index]
         power = np.square(spectra.real) + np.square(spectra.imag)
         mean = power.mean(1)
-        weights = (mean > SPECTRUM.faint * np.median(mean)).astype(np.float32)
-        log_power = np.log(power + np.float32(SPECTRUM.rounding * np.square(taper).sum()))
+        rounding = np.float32(SPECTRUM.rounding * np.square(_taper()).sum())
+        # Of a uniform window, single precision leaves far less than rounding to 8 bits would.
+        weights = (mean > max(SPECTRUM.faint * np.median(mean), 1e-3 * rounding)).astype(np.float32)
+        log_power = np.log(power + rounding)
         matrix = grid.matrix.angular
         if depth is not None:
             inverse = 1 / depth.reshape(-1)[grid.cells]
@@ -358,11 +356,22 @@ def _frequencies() -> _Frequencies:
     return _Frequencies(np.flatnonzero(chosen), value, products, smooth, smooth_by_value)
 
 
-def _folded(windows: np.ndarray) -> np.ndarray:
-    """(W, 64, 64) → (W, 32, 32), whose transform is every other frequency of the windows' own.
+def _folded(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Cut out windows, taper them, subtract their mean, and fold them: (W, 32, 32).
 
-    That is enough, for the taper makes neighbouring frequencies repeat each other.
+    The transform of folded windows is every other frequency of the windows' own. That is enough, for the taper makes
+    neighbouring frequencies repeat each other.
     """
+    taper = _taper()
+    if (loops := compiled.loops("blur_spectrum")) is not None:
+        return loops.folded(np.ascontiguousarray(image), np.ascontiguousarray(corners, np.int64), taper)
+    windows = np.lib.stride_tricks.sliding_window_view(image, taper.shape)[tuple(corners.T)]
+    folded, folded_taper = (_halves_added(one) for one in (windows * taper, taper[None]))
+    return folded - (folded.sum((1, 2), keepdims=True) / taper.sum()) * folded_taper
+
+
+def _halves_added(windows: np.ndarray) -> np.ndarray:
+    """(W, 64, 64) → (W, 32, 32)."""
     rows = windows[:, :_FOLDED] + windows[:, _FOLDED:]
     return rows[:, :, :_FOLDED] + rows[:, :, _FOLDED:]
 

@@ -211,3 +211,30 @@ def descend(motion, prior_motion, prior, matrix, log_power, weights, value, smoo
         if gained < constants[6]:
             break
     return best_ratio
+
+
+@numba.njit("f4[:,:,::1](u1[:,::1], i8[:,::1], f4[:,::1])", cache=True, **OPTIONS)
+def folded(image, corners, taper):
+    """Cut windows (W, n, n) out of an image, taper them, subtract their mean, and fold them to (W, n/2, n/2)."""
+    size, half = len(taper), len(taper) // 2
+    windows, folded_taper, taper_sum = np.zeros((len(corners), half, half), _F), np.zeros((half, half), _F), _F(0)
+    for row in range(size):
+        for column in range(half):
+            pair = taper[row, column] + taper[row, column + half]
+            folded_taper[row % half, column] += pair
+            taper_sum += pair
+    for w in range(len(corners)):
+        top, left = corners[w, 0], corners[w, 1]
+        window, total = windows[w], _F(0)
+        for row in range(size):
+            pixels, factors, sums = image[top + row], taper[row], window[row % half]
+            for column in range(half):
+                first = _F(pixels[left + column]) * factors[column]
+                sums[column] += first + _F(pixels[left + column + half]) * factors[column + half]
+        for row in range(half):
+            for column in range(half):
+                total += window[row, column]
+        for row in range(half):
+            for column in range(half):
+                window[row, column] -= total / taper_sum * folded_taper[row, column]
+    return windows

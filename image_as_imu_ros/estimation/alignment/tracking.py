@@ -101,20 +101,27 @@ def tracked_pose(tracks: Tracks, inverse_depth: np.ndarray) -> Poses | None:
     now, before = (np.column_stack([rays, np.ones(len(rays))])[chosen] for rays in (now, before))
     # Of the four poses with this essential matrix, points lie before both cameras in one.
     first, second, translation = cv2.decomposeEssentialMat(essential)
-    poses = [(rotation, sign * translation[:, 0]) for rotation in (first, second) for sign in (1.0, -1.0)]
-    depths = [_relative_depth(now, before, *pose) for pose in poses]
-    best = int(np.argmax([(depth > 0).sum() for depth in depths]))
-    (rotation, heading), depth = poses[best], depths[best]
-    if (depth > 0).sum() < TRACKING.least_tracks:
+    rotations, heading = np.stack([first, second]), translation[:, 0]
+    depths = _relative_depths(now.T, before.T, rotations, heading)
+    in_front = np.stack([(depths > 0).sum(1), (depths < 0).sum(1)], 1)  # with the translation, and with its reverse
+    if in_front.max() < TRACKING.least_tracks:
         return None
+    which, reverse = divmod(int(np.argmax(in_front)), 2)
+    rotation, sign = rotations[which], -1.0 if reverse else 1.0
+    heading, depth = sign * heading, sign * depths[which]
     scale = np.exp(-np.median(np.log((depth * inverse_depth[chosen])[depth > 0])))
     return Poses(rotation[None], scale * heading[None], np.zeros((1, 3)))
 
 
-def _relative_depth(now: np.ndarray, before: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-    """Depths (N,) along rays of this frame, in units of the translation's length: before × (Z·R·now + t) = 0."""
-    normal, offset = np.cross(before, now @ rotation.T), np.cross(before, translation)
-    return -(normal * offset).sum(1) / (np.square(normal).sum(1) + 1e-12)
+def _relative_depths(now: np.ndarray, before: np.ndarray, rotations: np.ndarray, heading: np.ndarray) -> np.ndarray:
+    """Depths (K, N) along rays (3, N) of this frame, in units of the translation: before × (Z·R·now + t) = 0."""
+    normal, offset = _cross(before, (rotations @ now).transpose(1, 0, 2)), _cross(before, heading[:, None])
+    return -(normal * offset[:, None]).sum(0) / (np.square(normal).sum(0) + 1e-12)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compute a × b of arrays whose first axis has three elements; np.cross takes several times longer."""
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def _unit_rays(camera: Camera, pixels: np.ndarray) -> np.ndarray:

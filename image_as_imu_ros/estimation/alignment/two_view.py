@@ -243,15 +243,14 @@ class _Problem:
             [STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, ALIGNMENT.correlated_points]
             + [STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, self.rough]
         )
-        figures = np.empty((count, 4))
+        figures = np.empty((count, 3))
         fixed = (self.rays, self.matched, self.inverse_depth, self.place, self.focal, self.polynomials, self.precision)
         changing = (poses.rotation, poses.translation, poses.shear, state.smooth, state.delta)
-        covariance = loop(*compiled.doubles(*fixed), *changing, std, find_std, figures, constants)
-        if np.isnan(covariance).any():
+        covariance, determined = loop(*compiled.doubles(*fixed), *changing, std, find_std, figures, constants)
+        if not determined:
             raise np.linalg.LinAlgError("the tracks determine no motion")
-        cost, share, by_rotation, by_translation = figures.T
-        moved = by_rotation.max() + by_translation.max() * np.median(self.inverse_depth)
-        return state, _Step(float(moved * self.focal[0, 0]), std, cost, covariance, share)
+        cost, share, moved = figures.T
+        return state, _Step(float(moved.max() * self.focal[0, 0]), std, cost, covariance, share)
 
     def _nearness(self, delta: np.ndarray) -> np.ndarray:
         """Inverse depth (S, N) 1/m, never behind the camera."""

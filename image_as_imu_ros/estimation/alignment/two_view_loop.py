@@ -10,12 +10,12 @@ import math
 import numba
 import numpy as np
 
-from image_as_imu_ros.estimation.small_matrices import OPTIONS, combined, factor, invert, median_size, move_pose
+from image_as_imu_ros.estimation.small_matrices import OPTIONS, combined, factor, invert, median_size, move_pose, solve_factored
 
 _SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors of the five polynomials
 _ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1]"
 _STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
-_STEP = f"f8[:,:,::1]({_ARRAYS}, {_STATE}, f8[::1], b1, f8[:,::1], f8[::1])"
+_STEP = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, f8[:,::1], f8[::1])"
 
 
 @numba.njit(**OPTIONS)
@@ -74,22 +74,27 @@ def _fill(rows, n, gradient_x, gradient_y, seen_x, seen_y, rotation, rays, nearn
 
 
 @numba.njit(**OPTIONS)
-def _weights(errors, bend, variance, rough, tail, shared):
-    """Weigh the tracks (2, N), across and along; with the cost of what they are wrong by, and the share that fits."""
-    size = errors.shape[1]
-    weights, cost, fits = np.empty((2, size)), 0.0, 0.0
-    for n in range(size):
-        length = errors[2, n]
-        residual = errors[1, n] - length * bend[n]
-        variance_along = variance + (rough * length) ** 2
-        squared_across, squared_along = errors[0, n] ** 2 / variance, residual**2 / variance_along
-        fit = 1 / (1 + squared_across / tail)
-        fits += fit
+def _weigh(errors, bend, variance, rough, tail, shared, weights):
+    """Fill in the weights of the tracks (2, N), across and along."""
+    for n in range(errors.shape[1]):
+        variance_along = variance + (rough * errors[2, n]) ** 2
+        fit = 1 / (1 + errors[0, n] ** 2 / variance / tail)
+        residual = errors[1, n] - errors[2, n] * bend[n]
         weights[0, n] = fit / variance / shared
-        weights[1, n] = fit / (1 + squared_along / tail) / variance_along / shared
-        cost += tail * (math.log1p(squared_across / tail) + math.log1p(squared_along / tail))
+        weights[1, n] = fit / (1 + residual**2 / variance_along / tail) / variance_along / shared
+
+
+@numba.njit(**OPTIONS)
+def _cost(errors, bend, variance, rough, tail):
+    """Sum over the tracks the cost of what they are wrong by, and of predicting little."""
+    cost = 0.0
+    for n in range(errors.shape[1]):
+        variance_along = variance + (rough * errors[2, n]) ** 2
+        residual = errors[1, n] - errors[2, n] * bend[n]
+        across = math.log1p(errors[0, n] ** 2 / variance / tail)
+        cost += tail * (across + math.log1p(residual**2 / variance_along / tail))
         cost += math.log(variance_along / variance)
-    return weights, cost / shared, fits / size
+    return cost
 
 
 @numba.njit(**OPTIONS)
@@ -119,19 +124,19 @@ def step(
     Args:
         rotation, translation, shear: of the poses. smooth, delta: see `_State`.
         std: (S,) px of a track; found from the residuals and filled in if `find_std`.
-        figures: (S, 4) is filled with the cost, the share of the tracks that fit, and the largest components of the
-            step's rotation and translation.
+        figures: (S, 3) is filled with the cost, the share of the tracks that fit, and by how much the step moves them at
+            most, about, rad. Cost and covariance are left out if `find_std`: nobody asks for them.
         constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, rough.
 
     Returns:
-        (S, 6, 6) covariance of the motion; not a number where the tracks determine none.
+        (S, 6, 6) covariance of the motion, and whether there is one.
     """
     least_std, tail, shared = constants[1], constants[2], constants[3]
     largest, shear_std, translation_std, rough = constants[4], constants[5], constants[6], constants[7]
     count, size = len(rotation), len(place)
-    covariances = np.full((count, 6, 6), np.nan)
+    covariances = np.zeros((count, 6, 6))
     across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
-    small = np.empty(6)
+    weights, small, typical = np.empty((2, size)), np.empty(6), median_size(inverse_depth)
     for s in range(count):
         bend = combined(smooth[s], polynomials)
         _linearise(
@@ -141,8 +146,8 @@ def step(
         if find_std:
             std[s] = max(least_std, median_size(errors[0]) / 0.6745)
         variance = std[s] ** 2
-        weights, cost, fits = _weights(errors, bend, variance, rough, tail, shared)
-        normal, right = precision.copy(), np.zeros(_ALL)
+        _weigh(errors, bend, variance, rough, tail, shared, weights)
+        normal, right, cost = precision.copy(), np.zeros(_ALL), 0.0
         _add(normal, right, along, weights[1], errors[1])
         _add(normal, right, across, weights[0], errors[0])
         for i in range(3):
@@ -152,27 +157,35 @@ def step(
             cost += (translation[s, i] / translation_std) ** 2
         for k in range(_ALL - _SHEARED):
             cost += smooth[s, k] ** 2 * precision[_ALL - 1, _ALL - 1]
-        figures[s, 0], figures[s, 1], figures[s, 2], figures[s, 3] = cost, fits, 0.0, 0.0
+        by_rotation, by_translation, figures[s, 1] = 0.0, 0.0, 0.0
+        for n in range(size):
+            figures[s, 1] += weights[0, n] * variance * shared / size
         if not factor(normal):
-            continue
-        covariance = invert(normal)
-        for i in range(6):
-            for j in range(6):
-                covariances[s, i, j] = covariance[i, j]
-        solution = combined(right, covariance)  # it is symmetric
+            return covariances, False
+        if not find_std:
+            figures[s, 0] = _cost(errors, bend, variance, rough, tail) / shared + cost
+            covariance = invert(normal)
+            for i in range(36):
+                covariances[s, i // 6, i % 6] = covariance[i // 6, i % 6]
+        solve_factored(normal, right)
+        solution = right
         explained = combined(solution, along)
         for i in range(_ALL):
             if i < 6:
                 small[i] = min(max(solution[i], -largest), largest)
-                figures[s, 2 + (i < 3)] = max(figures[s, 2 + (i < 3)], abs(small[i]))
+                if i < 3:
+                    by_translation = max(by_translation, abs(small[i]))
+                else:
+                    by_rotation = max(by_rotation, abs(small[i]))
             elif i < _SHEARED:
                 shear[s, i - 6] -= solution[i]
             else:
                 smooth[s, i - _SHEARED] = solution[i]
+        figures[s, 2] = by_rotation + by_translation * typical
         bend = combined(smooth[s], polynomials)
         for n in range(size):
             length = errors[2, n]
             own = length * rough**2 / (variance + (rough * length) ** 2)
             delta[s, n] = bend[n] + (errors[1, n] - explained[n]) * own
         move_pose(rotation[s], translation[s], small)
-    return covariances
+    return covariances, True
