@@ -214,9 +214,7 @@ class BlurSpectra:
         """
         if (loops := compiled.loops("blur_spectrum")) is not None:
             motion, information = start.astype(np.float64), np.empty((len(start) + 1, len(start) + 1))
-            doubled_ratio = loops.descend(
-                motion, *compiled.doubles(prior_motion, prior), *self._for_loops, information
-            )
+            doubled_ratio = loops.descend(motion, *compiled.doubles(prior_motion, prior), *self._for_loops, information)
             return motion, doubled_ratio / 2, information
         best = self._compare(start, prior_motion, prior)
         information, gradient = self._normal_equations(best, prior_motion, prior)

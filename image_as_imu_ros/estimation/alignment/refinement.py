@@ -135,11 +135,9 @@ def _refine_compiled(
     count, unknowns, size = len(poses), *points.jacobian.shape
     normal, variance = np.empty((count, unknowns, unknowns)), np.empty(count)
     weights, error = (np.empty((count, size), np.float32) for _ in range(2))
-    constants = np.array(
-        [ALIGNMENT.robust, ALIGNMENT.quantisation, ALIGNMENT.correlated_points, ALIGNMENT.mean_size_to_std]
-        + [ALIGNMENT.largest_step, ALIGNMENT.converged, ALIGNMENT.abandoned, *_GAINS, ALIGNMENT.shear_std]
-        + [prior.std, prior.lever_arm]
-    )
+    of_points = ALIGNMENT.robust, ALIGNMENT.quantisation, ALIGNMENT.correlated_points, ALIGNMENT.mean_size_to_std
+    of_steps = ALIGNMENT.largest_step, ALIGNMENT.converged, ALIGNMENT.abandoned, *_GAINS
+    constants = np.array([*of_points, *of_steps, ALIGNMENT.shear_std, prior.std, prior.lever_arm])
     gain = loop(
         *compiled.singles(before),
         *points.for_loops,

@@ -16,6 +16,8 @@ _NUISANCES = 5  # see `refinement`
 _F, _ROWS, _MANY = "f4[::1]", "f4[:,::1]", "f4[:,:,::1]"
 _POINTS = f"{_ROWS}, f8[:,::1], {_ROWS}, {_F}, {_ROWS}, {_F}"
 _POSES = "f8[:,:,::1], f8[:,::1], f8[:,::1]"
+_FIT = f"f8[:,:,::1], {_ROWS}, {_ROWS}, f8[::1]"
+_REFINE = f"f4[::1]({_POINTS}, {_ROWS}, {_POSES}, f8[:,::1], f8[:,::1], f8[::1], i8, i8, {_FIT})"
 _NEAREST = np.float32(0.01)
 _ONE, _STEPS, _LIMIT = np.float32(1), np.float32(32), np.float32(1e6)
 
@@ -213,10 +215,7 @@ def _subtract(sampled, jacobian, steps, gain):
             sampled[s, n] /= gain[s]
 
 
-@numba.njit(
-    f"f4[::1]({_POINTS}, {_ROWS}, {_POSES}, f8[:,::1], f8[:,::1], f8[::1], i8, i8, f8[:,:,::1], {_ROWS}, {_ROWS}, f8[::1])",
-    cache=True, **OPTIONS,
-)  # fmt: skip
+@numba.njit(_REFINE, cache=True, **OPTIONS)
 def refine(
     image, matrix, rays, inverse_depth, by_shear, now, jacobian, rotation, translation, shear, precision, by_motion,
     constants, first, iterations, normal, weights, error, variance,

@@ -239,10 +239,9 @@ class _Problem:
         poses = Poses(state.poses.rotation.copy(), state.poses.translation.copy(), state.poses.shear.copy())
         state = _State(poses, state.smooth.copy(), state.delta.copy())
         std = np.empty(count) if std is None else std
-        constants = np.array(
-            [STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, ALIGNMENT.correlated_points]
-            + [STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, self.rough]
-        )
+        of_tracks = STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, ALIGNMENT.correlated_points
+        of_steps = STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, self.rough
+        constants = np.array([*of_tracks, *of_steps])
         figures = np.empty((count, 3))
         fixed = (self.rays, self.matched, self.inverse_depth, self.place, self.focal, self.polynomials, self.precision)
         changing = (poses.rotation, poses.translation, poses.shear, state.smooth, state.delta)

@@ -10,7 +10,15 @@ import math
 import numba
 import numpy as np
 
-from image_as_imu_ros.estimation.small_matrices import OPTIONS, combined, factor, invert, median_size, move_pose, solve_factored
+from image_as_imu_ros.estimation.small_matrices import (
+    OPTIONS,
+    combined,
+    factor,
+    invert,
+    median_size,
+    move_pose,
+    solve_factored,
+)
 
 _SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors of the five polynomials
 _ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1]"
@@ -124,8 +132,8 @@ def step(
     Args:
         rotation, translation, shear: of the poses. smooth, delta: see `_State`.
         std: (S,) px of a track; found from the residuals and filled in if `find_std`.
-        figures: (S, 3) is filled with the cost, the share of the tracks that fit, and by how much the step moves them at
-            most, about, rad. Cost and covariance are left out if `find_std`: nobody asks for them.
+        figures: (S, 3) is filled with the cost, the share of the tracks that fit, and by about how much the step moves
+            them at most, rad. Cost and covariance are left out if `find_std`: nobody asks for them.
         constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, rough.
 
     Returns:
