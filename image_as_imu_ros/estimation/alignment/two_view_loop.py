@@ -122,6 +122,37 @@ def _add(normal, right, rows, weights, errors):
             normal[i, j] += total
 
 
+@numba.njit(**OPTIONS)
+def _add_priors(right, precision, rotation, translation, shear, smooth, translation_std, shear_std):
+    """Add the priors on the whole translation and shear to the right side; what they and that on the shape cost."""
+    cost = 0.0
+    for i in range(3):
+        for k in range(3):
+            right[i] += translation[k] * rotation[k, i] / translation_std**2
+        right[_SHEARED - 3 + i] += shear[i] / shear_std**2
+        cost += (translation[i] / translation_std) ** 2
+    for k in range(_ALL - _SHEARED):
+        cost += smooth[k] ** 2 * precision[_ALL - 1, _ALL - 1]
+    return cost
+
+
+@numba.njit(**OPTIONS)
+def _take(solution, largest, small, shear, smooth):
+    """Split a solution (14,) into a small motion (6,), shear and shape; the motion's largest m and rad."""
+    by_translation, by_rotation = 0.0, 0.0
+    for i in range(6):
+        small[i] = min(max(solution[i], -largest), largest)
+        if i < 3:
+            by_translation = max(by_translation, abs(small[i]))
+        else:
+            by_rotation = max(by_rotation, abs(small[i]))
+    for i in range(6, _SHEARED):
+        shear[i - 6] -= solution[i]
+    for i in range(_SHEARED, _ALL):
+        smooth[i - _SHEARED] = solution[i]
+    return by_translation, by_rotation
+
+
 @numba.njit(_STEP, cache=True, **OPTIONS)
 def step(
     rays, matched, inverse_depth, place, focal, polynomials, precision,
@@ -155,17 +186,13 @@ def step(
             std[s] = max(least_std, median_size(errors[0]) / 0.6745)
         variance = std[s] ** 2
         _weigh(errors, bend, variance, rough, tail, shared, weights)
-        normal, right, cost = precision.copy(), np.zeros(_ALL), 0.0
+        normal, right = precision.copy(), np.zeros(_ALL)
         _add(normal, right, along, weights[1], errors[1])
         _add(normal, right, across, weights[0], errors[0])
-        for i in range(3):
-            for k in range(3):
-                right[i] += translation[s, k] * rotation[s, k, i] / translation_std**2
-            right[_SHEARED - 3 + i] += shear[s, i] / shear_std**2
-            cost += (translation[s, i] / translation_std) ** 2
-        for k in range(_ALL - _SHEARED):
-            cost += smooth[s, k] ** 2 * precision[_ALL - 1, _ALL - 1]
-        by_rotation, by_translation, figures[s, 1] = 0.0, 0.0, 0.0
+        cost = _add_priors(
+            right, precision, rotation[s], translation[s], shear[s], smooth[s], translation_std, shear_std
+        )
+        figures[s, 1] = 0.0
         for n in range(size):
             figures[s, 1] += weights[0, n] * variance * shared / size
         if not factor(normal):
@@ -176,20 +203,9 @@ def step(
             for i in range(36):
                 covariances[s, i // 6, i % 6] = covariance[i // 6, i % 6]
         solve_factored(normal, right)
-        solution = right
-        explained = combined(solution, along)
-        for i in range(_ALL):
-            if i < 6:
-                small[i] = min(max(solution[i], -largest), largest)
-                if i < 3:
-                    by_translation = max(by_translation, abs(small[i]))
-                else:
-                    by_rotation = max(by_rotation, abs(small[i]))
-            elif i < _SHEARED:
-                shear[s, i - 6] -= solution[i]
-            else:
-                smooth[s, i - _SHEARED] = solution[i]
-        figures[s, 2] = by_rotation + by_translation * typical
+        explained = combined(right, along)
+        moved = _take(right, largest, small, shear[s], smooth[s])
+        figures[s, 2] = moved[1] + moved[0] * typical
         bend = combined(smooth[s], polynomials)
         for n in range(size):
             length = errors[2, n]
