@@ -19,11 +19,11 @@ test-distribution:
 
 .venv/demo-installed: pyproject.toml setup.py setup.cfg package.xml constraints.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ros]'
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ros,fast]'
 	touch $@
 
 .venv/test-installed: .venv/demo-installed
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ros,test,train]'
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[ros,fast,test,train]'
 	touch $@
 
 clean:

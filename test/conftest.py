@@ -10,16 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 from image_as_imu_ros.geometry.view import View
+from image_as_imu_ros.resources import cache_path
 
 # DDS traffic of this run stays on this machine and apart from that of other runs. Set before anything imports rclpy.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _PROFILE = str(Path(__file__).parents[1] / "config" / "fastdds_large_images.xml")
 os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = _PROFILE
+
+# Tests that have the user's cache replaced still share compiled loops: compiling them takes longer than most tests.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_path("compiled")))
 
 # Property tests have no time limit per example: first examples load libraries and fill caches, and a busy machine takes
 # many times as long as an idle one. In CI the examples are the same in each run: what fails there fails by a change.
@@ -134,6 +139,11 @@ def own_cache(tmp_path, monkeypatch) -> Path:
     """An empty folder for plans in place of the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "image_as_imu" / "plans"
+
+
+def pytest_sessionstart(session):
+    """Compile the loops, where that was never done, before any test waits for a node that would have to."""
+    compiled.load()
 
 
 def pytest_addoption(parser):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Collection
 from dataclasses import Field, fields
 from typing import Any, TypeVar
@@ -26,6 +26,14 @@ def add_settings(
             continue
         names = [option_name(one.name), *([aliases[one.name]] if aliases and one.name in aliases else [])]
         parser.add_argument(*names, dest=one.name, help=_help(one), **_kind_of_value(one))
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1. Raises ArgumentTypeError: it is less."""
+    number = int(text)
+    if number < 1:
+        raise ArgumentTypeError(f"is {number}, expected 1 or more")
+    return number
 
 
 def option_name(setting: str) -> str:

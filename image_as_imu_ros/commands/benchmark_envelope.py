@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from image_as_imu_ros.commands.arguments import add_settings, settings_from
+from image_as_imu_ros.commands.arguments import add_settings, positive, settings_from
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.evaluation.config import UNUSED
@@ -62,7 +62,7 @@ def _parse(argv: list[str]) -> Command:
     parser.add_argument(
         "--depth", choices=DEPTHS, help="what the estimator is given: exact depth, or none (default: both in turn)"
     )
-    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--output", type=Path, metavar="DIR", default=Path("output/envelope"))
     parser.add_argument(
         "--frames", type=Path, metavar="DIR", help="folder in which rendered frames are kept (default: OUTPUT/frames)"
@@ -78,10 +78,3 @@ def _parse(argv: list[str]) -> Command:
         workers=args.workers,
     )
     return Command(chosen_cells(args.cells), args.output, config, args.list)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"is {number}, expected 1 or more")
-    return number

@@ -7,34 +7,39 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from image_as_imu_ros.commands.arguments import positive
 from image_as_imu_ros.evaluation.benchmark_recordings import benchmark_recordings, read_list
-from image_as_imu_ros.evaluation.benchmark_table import markdown
+from image_as_imu_ros.evaluation.benchmark_table import Sequence, markdown
 from image_as_imu_ros.evaluation.config import command_line
 from image_as_imu_ros.evaluation.results import make_folder
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line asks for."""
+    """What the command line asks for; `workers` processes do it."""
 
     list: Path
     output: Path
+    workers: int
 
 
 def main(argv: list[str]) -> int:
     """Run the command; 1 if a recording could not be evaluated. Raises InputError: the list cannot be used."""
     command = _parse(argv)
     listed = read_list(command.list)
-    sequences = []
-    for one, sequence in benchmark_recordings(listed, make_folder(command.output)):
+    sequences: dict[str, Sequence] = {}
+    started = 0
+    for one, sequence in benchmark_recordings(listed, make_folder(command.output), command.workers):
         if sequence is None:
-            print(f"{len(sequences) + 1}/{len(listed)} {one.name}: {command_line(one.path, one.config)}")
+            started += 1
+            print(f"{started}/{len(listed)} {one.name}: {command_line(one.path, one.config)}")
             continue
         if sequence.failure:
             print(f"{one.name}: {sequence.failure}", file=sys.stderr)
-        sequences.append(sequence)
-    print(f"\n{markdown(sequences)}\ntable.md, table.tex and a report of each recording in {command.output}")
-    return int(any(sequence.failure for sequence in sequences))
+        sequences[one.name] = sequence
+    table = markdown([sequences[one.name] for one in listed])
+    print(f"\n{table}\ntable.md, table.tex and a report of each recording in {command.output}")
+    return int(any(sequence.failure for sequence in sequences.values()))
 
 
 def _parse(argv: list[str]) -> Command:
@@ -44,5 +49,8 @@ def _parse(argv: list[str]) -> Command:
     )
     parser.add_argument("list", type=Path, metavar="LIST", help="YAML file, see docs/evaluate.md")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results (default: output/LIST)")
+    parser.add_argument(
+        "--workers", type=positive, default=1, metavar="N", help="recordings to evaluate at a time (default: 1)"
+    )
     args = parser.parse_args(argv)
-    return Command(args.list, args.output or Path("output") / args.list.stem)
+    return Command(args.list, args.output or Path("output") / args.list.stem, args.workers)

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.blur_cells import AxialAxes, Cells, inlier_limit, robust_cost
+from image_as_imu_ros.estimation.config import SHARED
 from image_as_imu_ros.geometry.axial_flow import signed_from_axial
 
 _ITERATIONS = 4
@@ -49,6 +51,11 @@ def best_hypothesis(cells: Cells, prior_std: np.ndarray, regions: np.ndarray, la
     confined = np.ones((len(motions), len(length)))
     confined[len(signs) : len(signs) + len(regions)] = regions
 
+    if (loops := compiled.loops("blur_cells")) is not None:
+        motions, squared = motions.copy(), np.empty_like(confined)
+        cells_of = compiled.doubles(along, across, length, prior_std**-2.0)
+        least = loops.alternate(*cells_of, motions, confined, squared, _ITERATIONS, SHARED.inlier_sigmas)
+        return motions[np.argmin(robust_cost(squared, least) + np.square(motions / prior_std).sum(1))]
     for iteration in range(_ITERATIONS):
         predicted = motions @ along
         signs = _signs(predicted)
@@ -116,8 +123,12 @@ def _lifted(
     equations *= np.where(i == j, 1.0, 2.0)[:, None, None]
     weights = regions / (2 * length**2 + 1)
 
-    rows = equations.reshape(len(i), -1)
-    normal = np.stack([(equations * of_region).reshape(len(i), -1) @ rows.T for of_region in weights])
+    if (loops := compiled.loops("blur_cells")) is not None:
+        normal = np.empty((len(weights), len(i), len(i)))
+        loops.lifted_products(*compiled.doubles(equations, weights), normal)
+    else:
+        rows = equations.reshape(len(i), -1)
+        normal = np.stack([(equations * of_region).reshape(len(i), -1) @ rows.T for of_region in weights])
     diagonal = np.arange(len(i))
     prior = 1e-9 * (scale / prior_std)[i] * (scale / prior_std)[j]
     normal[:, diagonal, diagonal] += prior + 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None]

@@ -28,16 +28,13 @@ import numpy as np
 
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.blur_cells import AxialAxes, Cells, inlier_limit, robust_cost, thinned_grid
+from image_as_imu_ros.estimation.blur_cells import AxialAxes, Cells, thinned_grid
 from image_as_imu_ros.estimation.blur_hypotheses import best_hypothesis
+from image_as_imu_ros.estimation.blur_refinement import refine
 from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra
 from image_as_imu_ros.estimation.config import BLUR_SOLVER, MotionModel
 from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, relative_error
-from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
-
-_ITERATIONS = 12
-_HALVINGS = 6  # of a step that does not lower the score
 
 
 @dataclass(frozen=True)
@@ -163,7 +160,7 @@ def solve(
     strong_prior_std = prior_std[unknowns] / math.sqrt(correlated)
     last = None if previous is None else np.linalg.solve(camera, exposure * np.asarray(previous, np.float64)[unknowns])
     coarse, regions = usable.regions()
-    fit = _refine(cells, strong_prior_std, best_hypothesis(cells.select(coarse), strong_prior_std, regions, last))
+    fit = refine(cells, strong_prior_std, best_hypothesis(cells.select(coarse), strong_prior_std, regions, last))
 
     to_pivot = np.linalg.inv(camera)
     prior = to_pivot.T @ np.diag(prior_std[unknowns] ** -2.0) @ to_pivot
@@ -319,63 +316,6 @@ def _joined(
     return _Motion(
         motion + p * moved, terms, np.eye(len(motion)) - independent @ prior, refined.log_likelihood_ratio, p
     )
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """A refined motion.
-
-    Attributes:
-        motion: (P,). information: (P, P) that the data have about it. residual, inliers: see `Solution`.
-    """
-
-    motion: np.ndarray
-    information: np.ndarray
-    residual: float
-    inliers: float
-
-
-def _refine(cells: Cells, prior_std: np.ndarray, motion: np.ndarray) -> _Fit:
-    """Refine a hypothesis by robust Gauss–Newton on q.
-
-    Full weight inside the limit keeps the estimate efficient; the falling weight outside it forgets outliers.
-    """
-    prior = prior_std**-2.0
-    flow = cells.flow(motion)
-    for _ in range(_ITERATIONS):
-        axes = AxialAxes.of(flow, cells.sigma)
-        along, across = axes.jacobian(cells.matrix)
-        along_error, across_error = axes.resolve(cells.q - axial_from_signed(flow))
-        squared = np.square(along_error) + np.square(across_error)
-        limit = inlier_limit(squared)
-        weights = np.square(limit / np.maximum(squared, limit))
-        weighted_along, weighted_across = along * weights, across * weights
-        information = weighted_along @ along.T + weighted_across @ across.T
-        gradient = weighted_along @ along_error + weighted_across @ across_error - prior * motion
-        step = np.linalg.solve(information + np.diag(prior), gradient)
-        score = robust_cost(squared, limit) + prior @ motion**2
-        for _ in range(_HALVINGS):
-            trial = motion + step
-            trial_flow = cells.flow(trial)
-            trial_along, trial_across = axes.resolve(cells.q - axial_from_signed(trial_flow))
-            trial_squared = np.square(trial_along) + np.square(trial_across)
-            if robust_cost(trial_squared, limit) + prior @ trial**2 <= score:
-                break
-            step = step / 2
-        else:
-            break
-        moved = np.abs(trial_flow - flow).max()
-        motion, flow, squared = trial, trial_flow, trial_squared
-        if moved < 0.2 * cells.sigma.min():
-            break
-    inlier = squared <= inlier_limit(squared)
-    along_error, across_error = AxialAxes.of(flow, cells.sigma * cells.error).resolve(cells.q - axial_from_signed(flow))
-    residual = math.sqrt((np.square(along_error) + np.square(across_error))[inlier].mean() / 2)
-    # Where errors have other sigmas than those they are weighed by, the gradient's variance is not the information.
-    weighted_along, weighted_across = cells.error[:, None] * [weighted_along, weighted_across]
-    variance = weighted_along @ weighted_along.T + weighted_across @ weighted_across.T
-    information = information @ np.linalg.pinv(variance, hermitian=True) @ information
-    return _Fit(motion, information, residual, float(inlier.mean()))
 
 
 def _sensitivity(cells: Cells, motion: np.ndarray, linear: np.ndarray | None) -> np.ndarray:

@@ -20,11 +20,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
 
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.config import SPECTRUM
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
@@ -138,17 +139,15 @@ class BlurSpectra:
         """Of a luminance image (H, W) uint8. Unknowns are (v, ω), given the depth (h, w) m of the cells, else ω."""
         if grid.shrink > 1:
             image = cv2.resize(image, None, fx=1 / grid.shrink, fy=1 / grid.shrink, interpolation=cv2.INTER_AREA)
-        windows = np.lib.stride_tricks.sliding_window_view(image, (SPECTRUM.window, SPECTRUM.window))[
-            tuple(grid.corners.T)
-        ]
-        taper, frequencies = _taper(), _frequencies()
-        tapered = windows * taper
-        tapered -= (tapered.sum((1, 2), keepdims=True) / taper.sum()) * taper
-        spectra = np.fft.rfft2(_folded(tapered)).reshape(len(windows), -1)[:, frequencies.index]
+        frequencies = _frequencies()
+        folded = _folded(image, grid.corners)
+        spectra = np.fft.rfft2(folded).reshape(len(folded), -1)[:, frequencies.index]
         power = np.square(spectra.real) + np.square(spectra.imag)
         mean = power.mean(1)
-        weights = (mean > SPECTRUM.faint * np.median(mean)).astype(np.float32)
-        log_power = np.log(power + np.float32(SPECTRUM.rounding * np.square(taper).sum()))
+        rounding = np.float32(SPECTRUM.rounding * np.square(_taper()).sum())
+        # Of a uniform window, single precision leaves far less than rounding to 8 bits would.
+        weights = (mean > max(SPECTRUM.faint * np.median(mean), 1e-3 * rounding)).astype(np.float32)
+        log_power = np.log(power + rounding)
         matrix = grid.matrix.angular
         if depth is not None:
             inverse = 1 / depth.reshape(-1)[grid.cells]
@@ -181,17 +180,23 @@ class BlurSpectra:
             SPECTRUM.sparsity * self.weights[:: SPECTRUM.sparsity],
         )
         starts = [motion]
-        scale = min(_scales(), key=lambda scale: some._compare(scale * motion, motion, prior).score)
+        scale = _scales()[np.argmin(some._scores(_scales()[:, None] * motion, motion, prior))]
         if scale != 1:
             starts.append(scale * motion)
         offset = self._least_certain(covariance)
         if np.sqrt(np.square(offset @ self.matrix).sum(0).mean()) > SPECTRUM.catchment:
             starts += [motion - offset, motion + offset]
-        found = [some._descend(start, motion, prior)[0].motion for start in starts]
-        start = min(found, key=lambda found: self._compare(found, motion, prior).score)
-        best, information = self._descend(start, motion, prior)
+        found = np.array([some._descend(start, motion, prior)[0] for start in starts])
+        start = found[np.argmin(self._scores(found, motion, prior))]
+        best, log_likelihood_ratio, information = self._descend(start, motion, prior)
         refined = np.linalg.inv(information)[:-1, :-1]
-        return Refined(best.motion, refined, np.linalg.inv(refined) - prior, best.log_likelihood_ratio)
+        return Refined(best, refined, np.linalg.inv(refined) - prior, log_likelihood_ratio)
+
+    def _scores(self, motions: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Rate motions (K, P): (K,), see `_Comparison.score`."""
+        if (loops := compiled.loops("blur_spectrum")) is not None:
+            return loops.scores(*compiled.doubles(motions, prior_motion, prior), *self._for_loops)
+        return np.array([self._compare(motion, prior_motion, prior).score for motion in motions])
 
     def _least_certain(self, covariance: np.ndarray) -> np.ndarray:
         """Offset (P,) of the motion, one standard deviation, where that changes the streaks most."""
@@ -201,8 +206,16 @@ class BlurSpectra:
 
     def _descend(
         self, start: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray
-    ) -> tuple[_Comparison, np.ndarray]:
-        """Descend from a motion (Levenberg–Marquardt) to where it ends and the information there, gain included."""
+    ) -> tuple[np.ndarray, float, np.ndarray]:
+        """Descend from a motion (Levenberg–Marquardt).
+
+        Returns:
+            Where it ends, the log-likelihood ratio there, and the information, gain included.
+        """
+        if (loops := compiled.loops("blur_spectrum")) is not None:
+            motion, information = start.astype(np.float64), np.empty((len(start) + 1, len(start) + 1))
+            doubled_ratio = loops.descend(motion, *compiled.doubles(prior_motion, prior), *self._for_loops, information)
+            return motion, doubled_ratio / 2, information
         best = self._compare(start, prior_motion, prior)
         information, gradient = self._normal_equations(best, prior_motion, prior)
         damping = 1e-3
@@ -216,7 +229,15 @@ class BlurSpectra:
             information, gradient = self._normal_equations(best, prior_motion, prior)
             if gained < SPECTRUM.negligible:
                 break
-        return best, information
+        return best.motion, best.log_likelihood_ratio, information
+
+    @cached_property
+    def _for_loops(self) -> tuple[np.ndarray, ...]:
+        frequencies = _frequencies()
+        arrays = self.log_power, self.weights, frequencies.value, frequencies.smooth.T
+        constants = [SPECTRUM.smear, SPECTRUM.floor, SPECTRUM.lowest_gain, SPECTRUM.highest_gain]
+        constants += [_noise(), SPECTRUM.iterations, SPECTRUM.negligible]
+        return *compiled.doubles(self.matrix), *compiled.singles(*arrays), np.array(constants)
 
     def _compare(self, motion: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray) -> _Comparison:
         """Predict the spectra of a motion, with the gain that suits the image best."""
@@ -333,11 +354,22 @@ def _frequencies() -> _Frequencies:
     return _Frequencies(np.flatnonzero(chosen), value, products, smooth, smooth_by_value)
 
 
-def _folded(windows: np.ndarray) -> np.ndarray:
-    """(W, 64, 64) → (W, 32, 32), whose transform is every other frequency of the windows' own.
+def _folded(image: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Cut out windows, taper them, subtract their mean, and fold them: (W, 32, 32).
 
-    That is enough, for the taper makes neighbouring frequencies repeat each other.
+    The transform of folded windows is every other frequency of the windows' own. That is enough, for the taper makes
+    neighbouring frequencies repeat each other.
     """
+    taper = _taper()
+    if (loops := compiled.loops("blur_spectrum")) is not None:
+        return loops.folded(np.ascontiguousarray(image), np.ascontiguousarray(corners, np.int64), taper)
+    windows = np.lib.stride_tricks.sliding_window_view(image, taper.shape)[tuple(corners.T)]
+    folded, folded_taper = (_halves_added(one) for one in (windows * taper, taper[None]))
+    return folded - (folded.sum((1, 2), keepdims=True) / taper.sum()) * folded_taper
+
+
+def _halves_added(windows: np.ndarray) -> np.ndarray:
+    """(W, 64, 64) → (W, 32, 32)."""
     rows = windows[:, :_FOLDED] + windows[:, _FOLDED:]
     return rows[:, :, :_FOLDED] + rows[:, :, _FOLDED:]
 

@@ -11,6 +11,7 @@ import numpy as np
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment import Alignment, Travel, starts_along, track, tracked_rotations
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.config import (
@@ -60,6 +61,7 @@ class MotionEstimator:
         if self.config.motion_model == MotionModel.FULL and not engine.info.predicts_depth:
             raise InputError("this model predicts no depth: use motion_model 'rotation'")
         self._geometry: Geometry | None = None
+        compiled.load()  # nothing is compiled while frames come
         self.reset()
 
     @classmethod

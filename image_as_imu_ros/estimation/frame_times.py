@@ -114,7 +114,9 @@ class _Line:
         """Fit a line twice, the second time without outliers."""
         kept = np.ones(len(times), bool)
         for _ in range(2):
-            period, now = np.polyfit(numbers[kept], times[kept], 1)
+            x, y = numbers[kept] - numbers[kept].mean(), times[kept]
+            period = (x @ y) / (x @ x)
+            now = y.mean() - period * numbers[kept].mean()
             residuals = times - now - period * numbers
             kept = np.abs(residuals) <= FRAME_TIMES.outlier * np.median(np.abs(residuals)) + 1e-9
         residuals = residuals[kept]
@@ -136,10 +138,12 @@ class _Line:
 def _numbers(times: np.ndarray) -> np.ndarray:
     """Count the periods (N,) from times (N,), s, to the last of them, as negative whole numbers."""
     periods = np.median(np.diff(times)) * _SOME_PERIODS
-    phases = np.exp(2j * np.pi * times / periods[:, None]).sum(1)
-    best = int(np.argmax(np.abs(phases)))
-    start = np.angle(phases[best]) / (2 * np.pi)
-    numbers = np.round(times / periods[best] - start)
+    cycles = times / periods[:, None]
+    # Single precision, of what is left of whole cycles, tells which is best, in a fifth of the time.
+    angles = (2 * np.pi * (cycles - np.rint(cycles))).astype(np.float32)
+    best = int(np.argmax(np.square(np.cos(angles).sum(1)) + np.square(np.sin(angles).sum(1))))
+    start = np.angle(np.exp(2j * np.pi * cycles[best]).sum()) / (2 * np.pi)
+    numbers = np.round(cycles[best] - start)
     return numbers - numbers[-1]
 
 

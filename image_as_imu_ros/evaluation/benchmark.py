@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from image_as_imu_ros.engine import Engine, cuda
 from image_as_imu_ros.engine.config import EngineConfig, EngineName
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
@@ -61,7 +62,7 @@ class Result:
     """What was measured of one engine.
 
     Attributes:
-        engine, model: what ran, for people.
+        engine, model, loops: what ran, for people.
         frames: how many, and of which size, for people.
         seconds: per stage, one per frame; see `measure`.
         difference: mean and largest distance to the axial flow of ONNX Runtime on the CPU, px of the network's input.
@@ -71,6 +72,7 @@ class Result:
 
     engine: str
     model: str
+    loops: str
     frames: str
     seconds: dict[str, list[float]]
     difference: tuple[float, float]
@@ -97,6 +99,7 @@ def benchmark(config: BenchmarkConfig, publishing: Publishing | None = None) -> 
     result = Result(
         engine=engine.name,
         model=f"{engine.info.name} {engine.info.version}",
+        loops=compiled.load(),
         frames=f"{config.frames} colour images of {config.width}×{config.height} px, after {_WARM_UP} to warm up",
         seconds=seconds,
         difference=disagreement(engine, open_engine(reference)),
@@ -216,6 +219,7 @@ def report(result: Result) -> str:
     gpu = "not known" if result.gpu_memory is None else f"{result.gpu_memory / 2**20:.0f} MiB and the CUDA context"
     lines = [
         f"{result.engine}, model {result.model}, {os.cpu_count()} CPU cores",
+        result.loops,
         result.frames,
         table(result.seconds),
         *(["publish: not measured, rclpy cannot be imported here"] if "publish" not in result.seconds else []),

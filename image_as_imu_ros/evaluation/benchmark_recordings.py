@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -33,27 +35,50 @@ class ListedRecording:
 
 
 def benchmark_recordings(
-    listed: list[ListedRecording], output: Path
+    listed: list[ListedRecording], output: Path, workers: int = 1
 ) -> Iterator[tuple[ListedRecording, Sequence | None]]:
-    """Evaluate recordings one by one, and write table.md, table.tex and a folder of results for each.
+    """Evaluate recordings, and write table.md, table.tex and a folder of results for each.
 
     Yields each recording twice: with None before it is evaluated, and with what it came to.
+
+    Args:
+        workers: processes, each of which evaluates one recording at a time.
     """
-    sequences = []
-    for one in listed:
-        yield one, None
+    sequences: dict[int, Sequence] = {}
+    for number, sequence in _evaluated(listed, output, workers):
+        if sequence is not None:
+            sequences[number] = sequence
+            # Written again and again, so that nothing is lost when somebody stops it.
+            ordered = [sequences[n] for n in sorted(sequences)]
+            (output / "table.md").write_text(markdown(ordered))
+            (output / "table.tex").write_text(latex(ordered))
+        yield listed[number], sequence
+
+
+def _evaluated(listed: list[ListedRecording], output: Path, workers: int) -> Iterator[tuple[int, Sequence | None]]:
+    """Yield the number of each recording with None, and again with what it came to, as they are done."""
+    if workers == 1:
+        for number, one in enumerate(listed):
+            yield number, None
+            yield number, _sequence(one, output)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
+        tasks = {processes.submit(_sequence, one, output): number for number, one in enumerate(listed)}
+        yield from ((number, None) for number in tasks.values())
         try:
-            folder = fresh_folder(output / _folder_name(one.name))
-            evaluation = evaluate(one.path, one.config)
-            write_results(evaluation, folder)
-            sequence = Sequence(one.name, _rows(evaluation))
-        except InputError as error:
-            sequence = Sequence(one.name, [], failure=str(error))
-        sequences.append(sequence)
-        # Written again and again, so that nothing is lost when somebody stops it.
-        (output / "table.md").write_text(markdown(sequences))
-        (output / "table.tex").write_text(latex(sequences))
-        yield one, sequence
+            yield from ((tasks[task], task.result()) for task in as_completed(tasks))
+        finally:
+            processes.shutdown(cancel_futures=True)
+
+
+def _sequence(one: ListedRecording, output: Path) -> Sequence:
+    try:
+        folder = fresh_folder(output / _folder_name(one.name))
+        evaluation = evaluate(one.path, one.config)
+        write_results(evaluation, folder)
+        return Sequence(one.name, _rows(evaluation))
+    except InputError as error:
+        return Sequence(one.name, [], failure=str(error))
 
 
 def read_list(path: str | Path) -> list[ListedRecording]:

@@ -35,6 +35,7 @@ from image_as_imu_ros.recordings.topics import Topics
 _FIT_FROM = 0.02  # s, the guess that a fit starts from
 _SETTLED_LOG_STD = 0.2  # of an estimated exposure
 _INSTANT = 1e-3  # s, over which ground truth at a stamp is averaged
+_NO_FLOW = np.empty((2, 0, 0))
 _NO_CELLS = NetworkOutput(np.empty((2, 0, 0)), np.empty((2, 0, 0)), None, None, 1)
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Result:
     """One answer of the estimator, and the frame that it belongs to.
 
     Attributes:
-        estimate: without what takes memory, its network output and its fitted flow.
+        estimate: without what takes memory, see `_kept`.
         frame_id: of the image's header.
         span: s over which the velocity is a mean: between two frames, or the time in which one gathered light.
         known_sign: whether somebody will choose the right sign.
@@ -138,11 +139,8 @@ def run_recording(
     progress = tqdm(messages, label, recording.count(topics.image), unit="frame", mininterval=0.5, leave=False)
     chosen = islice(progress, 0, None, every)
     for frame, message, decoding, estimate in _estimates(estimator, chosen, shutters, run):
-        for results, one in (
-            (run.results, estimate),
-            (run.single, estimate.as_single()),
-            (run.aligned, estimate.as_aligned()),
-        ):
+        kept = _kept(estimate)
+        for results, one in ((run.results, kept), (run.single, kept.as_single()), (run.aligned, kept.as_aligned())):
             if one is not None:
                 results.append(_result(one, message, decoding, shutters, known_sign))
         _offer_overlays(run, frame, estimate, ground_truth)
@@ -172,12 +170,35 @@ def fitted_exposure(
     return fit_exposure(samples_of(run.results, ground_truth, config.motion_model, mean=True), _FIT_FROM)
 
 
+def _kept(estimate: MotionEstimate) -> MotionEstimate:
+    """Leave out what takes memory, for thousands of frames: fields, the aligner's state and most covariance terms.
+
+    The terms that are asked for later stay apart, the others are summed.
+    """
+    small = {id(one): _with_few_terms(one) for one in (estimate.velocity, estimate.single, estimate.aligned) if one}
+    alignment = estimate.alignment
+    return replace(
+        estimate,
+        velocity=small[id(estimate.velocity)],
+        single=small[id(estimate.single)],
+        aligned=None if estimate.aligned is None else small[id(estimate.aligned)],
+        alignment=None if alignment is None else replace(alignment, velocity=None, travel=None),
+        network_output=_NO_CELLS,
+        fitted_flow=_NO_FLOW,
+    )
+
+
+def _with_few_terms(velocity: Velocity) -> Velocity:
+    apart = {term: velocity.terms[term] for term in (Term.SIGN, Term.ACCELERATION) if term in velocity.terms}
+    return replace(velocity, terms={Term.DATA: velocity.covariance_without(apart), **apart})
+
+
 def _result(
     estimate: MotionEstimate, message: CameraMessages, decoding: float, shutters: Shutters, known_sign: bool
 ) -> Result:
     single = estimate.measurement == Measurement.SINGLE
     return Result(
-        estimate=replace(estimate, network_output=_NO_CELLS, fitted_flow=np.empty((2, 0, 0))),
+        estimate=estimate,
         frame_id=message.frame_id,
         span=estimate.exposure + shutters.shared.readout_time if single else estimate.dt,
         known_sign=known_sign,

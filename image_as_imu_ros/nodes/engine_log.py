@@ -27,8 +27,8 @@ class _RosLogHandler(logging.Handler):
 
 @contextmanager
 def engines_log_to(logger: RcutilsLogger) -> Iterator[None]:
-    """Log there what engines report while they load: why one is passed over, that a plan is built."""
-    engines, handler = logging.getLogger("image_as_imu_ros.engine"), _RosLogHandler(logger)
+    """Log there what engines report while they load: why one is passed over, that a plan is built, or loops are."""
+    engines, handler = logging.getLogger("image_as_imu_ros"), _RosLogHandler(logger)
     level, propagate = engines.level, engines.propagate
     engines.addHandler(handler)
     engines.setLevel(logging.INFO)

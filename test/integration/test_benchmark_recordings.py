@@ -94,7 +94,8 @@ def write_list(folder: Path, content: object) -> Path:
     return path
 
 
-def test_recordings_become_a_table_and_one_that_fails_does_not_stop_the_others(folder, capsys):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_recordings_become_a_table_and_one_that_fails_does_not_stop_the_others(folder, capsys, workers):
     bags.moving_camera(folder / "bag")
     recordings = [
         {"path": "../missing"},
@@ -102,7 +103,8 @@ def test_recordings_become_a_table_and_one_that_fails_does_not_stop_the_others(f
         {"name": "fitted/3", "path": "../bag", "exposure": "fit", "every": 3, "sign_resolution": "causal"},
     ]
     content = {"defaults": {"exposure": 0.01, "sign_resolution": "oracle"}, "recordings": recordings}
-    assert commands.run("benchmark_recordings", [str(write_list(folder, content)), "--output", "out"]) == 1
+    options = ["--workers", str(workers)]
+    assert commands.run("benchmark_recordings", [str(write_list(folder, content)), "--output", "out", *options]) == 1
     lines = Path("out/table.md").read_text().splitlines()
     assert cells(lines[2])[:2] == ["missing", f"*not evaluated:* recording '{folder}/lists/../missing' does not exist"]
     figures = json.loads(Path("out/all_of_it/metrics.json").read_text())

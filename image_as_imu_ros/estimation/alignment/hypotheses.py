@@ -7,10 +7,12 @@ rated by the correlation of the intensities that they link, which gain and offse
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.points import Points, sample
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.config import ALIGNMENT
@@ -53,6 +55,11 @@ def best(
         apart: px, mean, by which two must differ.
         most: to keep.
     """
+    if (loops := compiled.loops("refinement")) is not None:
+        similarity, overlap, positions = _rated(loops.rate, points, before, poses)
+        choice = worse, apart, ALIGNMENT.alike, most, ALIGNMENT.sparsity
+        chosen = loops.choose(similarity, positions, *choice).tolist()
+        return poses.select(chosen), Ratings(chosen, similarity[chosen].tolist(), overlap[chosen].tolist())
     positions = points.positions(poses)
     intensity, seen = sample(before, positions)
     intensity *= seen
@@ -76,3 +83,16 @@ def best(
         if len(kept) == most:
             break
     return poses.select(kept), Ratings(kept, similarity[kept].tolist(), overlap[kept].tolist())
+
+
+def _rated(
+    loop: Callable, points: Points, before: np.ndarray, poses: Poses
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rate poses as `best` does, in `refinement_loop`: similarity (S,), overlap (S,) and positions (S, 2, N)."""
+    similarity, overlap = np.empty(len(poses)), np.empty(len(poses))
+    positions = np.empty((len(poses), 2, len(points.intensity)), np.float32)
+    arrays = compiled.doubles(poses.rotation, poses.translation, poses.shear)
+    filled = positions, similarity, overlap
+    loop(*compiled.singles(before), *points.for_loops, *arrays, ALIGNMENT.quantisation, *filled)
+    similarity[overlap < ALIGNMENT.least_overlap] = -1
+    return similarity, overlap, positions

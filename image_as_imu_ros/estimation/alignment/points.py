@@ -7,10 +7,12 @@ field matrix. Rows at y = −1…1 that have rotated by a shear s have rotated b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.levels import Level
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.geometry.camera import Camera
@@ -58,6 +60,13 @@ class Points:
         jacobian = np.concatenate([*by_motion, intensity[None], np.ones_like(intensity)[None]])
         by_shear = -(place[1] / 2 * angular).transpose(1, 0, 2).reshape(3, -1)
         return cls(level.camera, rays, inverse_depth, place, by_shear, intensity, jacobian)
+
+    @cached_property
+    def for_loops(self) -> tuple[np.ndarray, ...]:
+        """What compiled loops need: camera matrix, rays, inverse depth (empty without), by_shear and intensity."""
+        inverse_depth = np.empty(0, np.float32) if self.inverse_depth is None else self.inverse_depth
+        arrays = self.rays, inverse_depth, self.by_shear, self.intensity
+        return *compiled.doubles(self.camera.matrix), *compiled.singles(*arrays)
 
     def positions(self, poses: Poses) -> np.ndarray:
         """Predict where the points were in the previous frame, (S, 2, N) float32 px."""

@@ -13,10 +13,12 @@ complement of shear, gain and offset, divided by σ².
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.points import Points, sample
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.config import ALIGNMENT, MotionModel
@@ -86,6 +88,8 @@ def refine(
     full = motion_model == MotionModel.FULL
     unknowns = slice(0 if full else size - 3, None)
     precision, by_motion = _precision(prior, size), prior.pivot_from_camera
+    if (loops := compiled.loops("refinement")) is not None:
+        return _refine_compiled(loops.refine, points, before, poses, unknowns.start, prior, precision, iterations)
     gain = offset = np.empty(0)
     for iteration in range(iterations):
         intensity, weights = sample(before, points.positions(poses))
@@ -114,6 +118,45 @@ def refine(
             break
     remaining = intensity - step.astype(np.float32) @ points.jacobian[unknowns]
     return poses, Fit(normal, weights, remaining / gain[:, None], variance)
+
+
+def _refine_compiled(
+    loop: Callable,
+    points: Points,
+    before: np.ndarray,
+    poses: Poses,
+    first: int,
+    prior: Prior,
+    precision: np.ndarray,
+    iterations: int,
+) -> tuple[Poses, Fit]:
+    """Do the same in `refinement_loop`; `first` is the first unknown that is solved for."""
+    poses = Poses(poses.rotation.copy(), poses.translation.copy(), poses.shear.copy())
+    count, unknowns, size = len(poses), *points.jacobian.shape
+    normal, variance = np.empty((count, unknowns, unknowns)), np.empty(count)
+    weights, error = (np.empty((count, size), np.float32) for _ in range(2))
+    of_points = ALIGNMENT.robust, ALIGNMENT.quantisation, ALIGNMENT.correlated_points, ALIGNMENT.mean_size_to_std
+    of_steps = ALIGNMENT.largest_step, ALIGNMENT.converged, ALIGNMENT.abandoned, *_GAINS
+    constants = np.array([*of_points, *of_steps, ALIGNMENT.shear_std, prior.std, prior.lever_arm])
+    gain = loop(
+        *compiled.singles(before),
+        *points.for_loops,
+        *compiled.singles(points.jacobian),
+        poses.rotation,
+        poses.translation,
+        poses.shear,
+        *compiled.doubles(precision, prior.pivot_from_camera),
+        constants,
+        first,
+        iterations,
+        normal,
+        weights,
+        error,
+        variance,
+    )
+    if np.isnan(gain).any():
+        raise np.linalg.LinAlgError("the images determine no motion")
+    return poses, Fit(normal, weights, error, variance)
 
 
 def _precision(prior: Prior, size: int) -> np.ndarray:

@@ -18,10 +18,12 @@ From different starts Gauss–Newton may descend to different motions, such as a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.config import ALIGNMENT, STRUCTURE
@@ -177,6 +179,8 @@ class _Problem:
         Args:
             std: (S,) px of a track; None to take it from the residuals.
         """
+        if (loops := compiled.loops("two_view")) is not None:
+            return self._compiled_step(loops.step, state, std)
         poses, smooth = state.poses, state.smooth
         of_map = self._nearness(smooth @ self.polynomials)
         nearness = self._nearness(state.delta)
@@ -228,6 +232,24 @@ class _Problem:
         moved = np.abs(small[:, 3:]).max() + np.abs(small[:, :3]).max() * np.median(self.inverse_depth)
         taken = _Step(float(moved * self.focal[0, 0]), std, cost, covariance[:, :6, :6], fits_across.mean(1))
         return _State(poses.moved(small, solution[:, 6:9]), solution[:, 9:], delta), taken
+
+    def _compiled_step(self, loop: Callable, state: _State, std: np.ndarray | None) -> tuple[_State, _Step]:
+        """Do the same in `two_view_loop`."""
+        count, find_std = len(state.poses), std is None
+        poses = Poses(state.poses.rotation.copy(), state.poses.translation.copy(), state.poses.shear.copy())
+        state = _State(poses, state.smooth.copy(), state.delta.copy())
+        std = np.empty(count) if std is None else std
+        of_tracks = STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, STRUCTURE.correlated_tracks
+        of_steps = STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, self.rough
+        constants = np.array([*of_tracks, *of_steps])
+        figures = np.empty((count, 3))
+        fixed = (self.rays, self.matched, self.inverse_depth, self.place, self.focal, self.polynomials, self.precision)
+        changing = (poses.rotation, poses.translation, poses.shear, state.smooth, state.delta)
+        covariance, determined = loop(*compiled.doubles(*fixed), *changing, std, find_std, figures, constants)
+        if not determined:
+            raise np.linalg.LinAlgError("the tracks determine no motion")
+        cost, share, moved = figures.T
+        return state, _Step(float(moved.max() * self.focal[0, 0]), std, cost, covariance, share)
 
     def _nearness(self, delta: np.ndarray) -> np.ndarray:
         """Inverse depth (S, N) 1/m, never behind the camera."""

@@ -1,0 +1,215 @@
+"""The step of `two_view` as compiled loops over tracks: the formulas of `_Problem.step`, in its order.
+
+Imported by `compiled` alone, where Numba is installed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from image_as_imu_ros.estimation.small_matrices import (
+    OPTIONS,
+    combined,
+    factor,
+    invert,
+    median_size,
+    move_pose,
+    solve_factored,
+)
+
+_SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors of the five polynomials
+_ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1]"
+_STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
+_STEP = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, f8[:,::1], f8[::1])"
+
+
+@numba.njit(**OPTIONS)
+def _linearise(
+    rays, matched, inverse_depth, place, focal, polynomials, bend, delta, rotation, translation, shear, least,
+    across, along, errors,
+):  # fmt: skip
+    """Fill the Jacobians `across` (9, N) and `along` (14, N) of one pose, and `errors` (3, N): across, along, length.
+
+    Args:
+        bend: (N,) what the polynomials add to the inverse depth, relative to it.
+    """
+    point = np.empty(3)
+    for n in range(len(place)):
+        nearness = inverse_depth[n] * max(1 + delta[n], least)
+        of_map = inverse_depth[n] * max(1 + bend[n], least)
+        half = place[n] / 2
+        for i in range(3):
+            point[i] = nearness * translation[i]
+            for k in range(3):
+                point[i] += rotation[i, k] * rays[k, n]
+        depth = max(point[2], least)
+        seen_x, seen_y = point[0] / depth, point[1] / depth
+        px, py = focal[0, 0] / depth, focal[1, 0] / depth  # pixels per metre
+        line_x = px * (translation[0] - seen_x * translation[2]) * inverse_depth[n]
+        line_y = py * (translation[1] - seen_y * translation[2]) * inverse_depth[n]
+        # point × shear · y/2
+        sheared_z = (point[0] * shear[1] - point[1] * shear[0]) * half
+        sheared_x = (point[1] * shear[2] - point[2] * shear[1]) * half - seen_x * sheared_z
+        sheared_y = (point[2] * shear[0] - point[0] * shear[2]) * half - seen_y * sheared_z
+        error_x = (matched[0, n] - seen_x) * focal[0, 0] + px * sheared_x + line_x * delta[n]
+        error_y = (matched[1, n] - seen_y) * focal[1, 0] + py * sheared_y + line_y * delta[n]
+        length = math.sqrt(line_x * line_x + line_y * line_y) + 1e-9
+        axis_x, axis_y = (line_x / length, line_y / length) if length > 1e-6 else (1.0, 0.0)
+        errors[0, n] = axis_x * error_y - axis_y * error_x
+        errors[1, n] = axis_x * error_x + axis_y * error_y
+        errors[2, n] = length
+        _fill(across, n, -axis_y * px, axis_x * py, seen_x, seen_y, rotation, rays, nearness, half)
+        _fill(along, n, axis_x * px, axis_y * py, seen_x, seen_y, rotation, rays, of_map, half)
+        for k in range(_ALL - _SHEARED):
+            along[_SHEARED + k, n] = length * polynomials[k, n]
+
+
+@numba.njit(**OPTIONS)
+def _fill(rows, n, gradient_x, gradient_y, seen_x, seen_y, rotation, rays, nearness, half):
+    """Fill column n with derivatives by small motion and shear, from those by the point in the previous frame."""
+    gradient_z = -(gradient_x * seen_x + gradient_y * seen_y)
+    by_point = np.empty(3)
+    for i in range(3):
+        by_point[i] = rotation[0, i] * gradient_x + rotation[1, i] * gradient_y + rotation[2, i] * gradient_z
+        rows[i, n] = -nearness * by_point[i]
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        rows[3 + i, n] = by_point[j] * rays[k, n] - by_point[k] * rays[j, n]
+        rows[6 + i, n] = half * rows[3 + i, n]
+
+
+@numba.njit(**OPTIONS)
+def _weigh(errors, bend, variance, rough, tail, shared, weights):
+    """Fill in the weights of the tracks (2, N), across and along."""
+    for n in range(errors.shape[1]):
+        variance_along = variance + (rough * errors[2, n]) ** 2
+        fit = 1 / (1 + errors[0, n] ** 2 / variance / tail)
+        residual = errors[1, n] - errors[2, n] * bend[n]
+        weights[0, n] = fit / variance / shared
+        weights[1, n] = fit / (1 + residual**2 / variance_along / tail) / variance_along / shared
+
+
+@numba.njit(**OPTIONS)
+def _cost(errors, bend, variance, rough, tail):
+    """Sum over the tracks the cost of what they are wrong by, and of predicting little."""
+    cost = 0.0
+    for n in range(errors.shape[1]):
+        variance_along = variance + (rough * errors[2, n]) ** 2
+        residual = errors[1, n] - errors[2, n] * bend[n]
+        across = math.log1p(errors[0, n] ** 2 / variance / tail)
+        cost += tail * (across + math.log1p(residual**2 / variance_along / tail))
+        cost += math.log(variance_along / variance)
+    return cost
+
+
+@numba.njit(**OPTIONS)
+def _add(normal, right, rows, weights, errors):
+    """Add Σ w·rowᵀ·row to the lower triangle of the first unknowns, and Σ w·rowᵀ·error to the right side."""
+    weighted = np.empty_like(weights)
+    for i in range(len(rows)):
+        total = 0.0
+        for n in range(len(weights)):
+            weighted[n] = weights[n] * rows[i, n]
+            total += weighted[n] * errors[n]
+        right[i] += total
+        for j in range(i + 1):
+            total = 0.0
+            for n in range(len(weights)):
+                total += weighted[n] * rows[j, n]
+            normal[i, j] += total
+
+
+@numba.njit(**OPTIONS)
+def _add_priors(right, precision, rotation, translation, shear, smooth, translation_std, shear_std):
+    """Add the priors on the whole translation and shear to the right side; what they and that on the shape cost."""
+    cost = 0.0
+    for i in range(3):
+        for k in range(3):
+            right[i] += translation[k] * rotation[k, i] / translation_std**2
+        right[_SHEARED - 3 + i] += shear[i] / shear_std**2
+        cost += (translation[i] / translation_std) ** 2
+    for k in range(_ALL - _SHEARED):
+        cost += smooth[k] ** 2 * precision[_ALL - 1, _ALL - 1]
+    return cost
+
+
+@numba.njit(**OPTIONS)
+def _take(solution, largest, small, shear, smooth):
+    """Split a solution (14,) into a small motion (6,), shear and shape; the motion's largest m and rad."""
+    by_translation, by_rotation = 0.0, 0.0
+    for i in range(6):
+        small[i] = min(max(solution[i], -largest), largest)
+        if i < 3:
+            by_translation = max(by_translation, abs(small[i]))
+        else:
+            by_rotation = max(by_rotation, abs(small[i]))
+    for i in range(6, _SHEARED):
+        shear[i - 6] -= solution[i]
+    for i in range(_SHEARED, _ALL):
+        smooth[i - _SHEARED] = solution[i]
+    return by_translation, by_rotation
+
+
+@numba.njit(_STEP, cache=True, **OPTIONS)
+def step(
+    rays, matched, inverse_depth, place, focal, polynomials, precision,
+    rotation, translation, shear, smooth, delta, std, find_std, figures, constants,
+):  # fmt: skip
+    """Take one robust Gauss–Newton step from each of S estimates, which change in place.
+
+    Args:
+        rotation, translation, shear: of the poses. smooth, delta: see `_State`.
+        std: (S,) px of a track; found from the residuals and filled in if `find_std`.
+        figures: (S, 3) is filled with the cost, the share of the tracks that fit, and by about how much the step moves
+            them at most, rad. Cost and covariance are left out if `find_std`: nobody asks for them.
+        constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, rough.
+
+    Returns:
+        (S, 6, 6) covariance of the motion, and whether there is one.
+    """
+    least_std, tail, shared = constants[1], constants[2], constants[3]
+    largest, shear_std, translation_std, rough = constants[4], constants[5], constants[6], constants[7]
+    count, size = len(rotation), len(place)
+    covariances = np.zeros((count, 6, 6))
+    across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
+    weights, small, typical = np.empty((2, size)), np.empty(6), median_size(inverse_depth)
+    for s in range(count):
+        bend = combined(smooth[s], polynomials)
+        _linearise(
+            rays, matched, inverse_depth, place, focal, polynomials, bend, delta[s], rotation[s], translation[s],
+            shear[s], constants[0], across, along, errors,
+        )  # fmt: skip
+        if find_std:
+            std[s] = max(least_std, median_size(errors[0]) / 0.6745)
+        variance = std[s] ** 2
+        _weigh(errors, bend, variance, rough, tail, shared, weights)
+        normal, right = precision.copy(), np.zeros(_ALL)
+        _add(normal, right, along, weights[1], errors[1])
+        _add(normal, right, across, weights[0], errors[0])
+        cost = _add_priors(
+            right, precision, rotation[s], translation[s], shear[s], smooth[s], translation_std, shear_std
+        )
+        figures[s, 1] = 0.0
+        for n in range(size):
+            figures[s, 1] += weights[0, n] * variance * shared / size
+        if not factor(normal):
+            return covariances, False
+        if not find_std:
+            figures[s, 0] = _cost(errors, bend, variance, rough, tail) / shared + cost
+            covariance = invert(normal)
+            for i in range(36):
+                covariances[s, i // 6, i % 6] = covariance[i // 6, i % 6]
+        solve_factored(normal, right)
+        explained = combined(right, along)
+        moved = _take(right, largest, small, shear[s], smooth[s])
+        figures[s, 2] = moved[1] + moved[0] * typical
+        bend = combined(smooth[s], polynomials)
+        for n in range(size):
+            length = errors[2, n]
+            own = length * rough**2 / (variance + (rough * length) ** 2)
+            delta[s, n] = bend[n] + (errors[1, n] - explained[n]) * own
+        move_pose(rotation[s], translation[s], small)
+    return covariances, True
