@@ -104,6 +104,21 @@ def test_a_depth_image_with_little_depth_leaves_the_networks_in_its_place(engine
     np.testing.assert_allclose(sparse.single.linear, expected.single.linear, rtol=1e-2)
 
 
+def test_after_blurs_that_alignments_contradicted_the_next_is_believed_less(engine):
+    """Also where there is no alignment to tell."""
+    *frames, last = panning_frames(21)
+    alone = replace(last, stamp=last.stamp + 700_000_000)
+
+    def added(rate: float) -> float:
+        engine.velocity, estimator = np.array([0, 0, 0, 0, rate, 0]), MotionEstimator(engine)
+        for frame in frames:
+            assert estimator.update(frame).measurement == "aligned" or frame is frames[0]
+        return estimator.update(alone).single.terms[Term.CONTRADICTION][4, 4]
+
+    assert added(1.2) == 0
+    assert added(1.6) > 0
+
+
 def test_what_the_blur_does_not_determine_is_refused(engine, monkeypatch):
     def singular(*args, **kwargs):
         raise np.linalg.LinAlgError("Singular matrix")
