@@ -424,7 +424,7 @@ class TestLabels:
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        (["stage=four"], "flow recordings refinement velocity"),
+        (["stage=four"], "depth flow recordings refinement velocity"),
         (["stage=velocity"], "init is missing"),
         (["step=3"], "Key 'step' not in"),
         (["weights.flw=3"], "Key 'flw' not in"),
@@ -433,7 +433,7 @@ class TestLabels:
         (["steps=0"], "at least 1"),
         (["learning_rate=0"], "must be positive"),
         (["weights={flow: 0, sigma: 0, depth: 0, depth_sigma: 0}"], "all weights are 0"),
-        (["trains=nothing"], "one of: all, first_guess, refinement"),
+        (["trains=nothing"], "one of: all, first_guess, refinement, depth"),
         (["network=segnext", "stage=refinement", "init=null"], "this network has none"),
         (["precision=int8"], "one of: no, bf16, fp16"),
         (["log=paper"], "one of: tensorboard, wandb, none"),
