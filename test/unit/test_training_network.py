@@ -257,13 +257,13 @@ def test_calibration_finds_how_far_the_scale_of_depth_is_off():
     predictions = Predictions(flow + noise, np.ones(flow.shape), wrong, sigma)
     depth[::2, 0, 0] = np.nan  # a hole
     frames = samples_of(flow, depth)
-    expected = np.hypot(3, 0.5 / 0.2)
+    expected = np.hypot(3, 0.65 / 0.2)
     assert calibrate(frames, predictions).depth_sigma_scale == pytest.approx(expected, rel=0.05)
     frames.depth_known[:2000] = False
     wrong[:2000] = 100
     assert calibrate(frames, predictions).depth_sigma_scale == pytest.approx(expected, rel=0.08)
     frames.depth_known[:] = False
-    assert calibrate(frames, predictions).depth_sigma_scale == pytest.approx(0.5 / 0.2, rel=0.05)
+    assert calibrate(frames, predictions).depth_sigma_scale == pytest.approx(0.65 / 0.2, rel=0.05)
 
 
 def test_figures_of_a_known_error():
