@@ -74,6 +74,13 @@ def _add_render(render: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the training samples, how many show rooms: near things before far ones (default: %(default)s)",
     )
+    render.add_argument(
+        "--rgbd-share",
+        type=float,
+        default=0.15,
+        metavar="SHARE",
+        help="of the training samples, how many show RGB-D frames, if there are any (default: %(default)s)",
+    )
     render.add_argument("--seed", type=int, default=0)
     render.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     render.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")

@@ -29,7 +29,8 @@ from image_as_imu_training.training.axial_network import AxialNetwork
 
 OPSET = 17
 _OUTPUTS = ("flow", "sigma", "depth", "depth_sigma")
-_TOLERANCE_PX = 1e-3
+# Where noise drowns an image, logs of little power differ by 4e-3 px; a wrong graph is off by px.
+_TOLERANCE_PX = 1e-2
 _TRAINING = {
     "data": (
         "rendered from 301 photographs (CID22, CC BY-SA 4.0; CLIC, Unsplash licence; Kodak suite, free use; gb82, CC0)"
@@ -60,8 +61,8 @@ def export(
         precision: "fp16", "int8" or both: files to write besides, see `write_precision`.
 
     Raises:
-        InputError: checkpoint or data are missing, the exported file's `disagreement` with PyTorch is more than 1e-3,
-            or another precision costs too much accuracy.
+        InputError: checkpoint or data are missing, the exported file's `disagreement` with PyTorch is more than
+            0.01 px, or another precision costs too much accuracy.
     """
     if precision and data is None:
         raise InputError(f"precision {precision[0]} needs rendered frames to measure what it costs; give their --data")

@@ -64,7 +64,7 @@ def correlated_cells(frames: Samples, predictions: Predictions, calibration: Mod
     blurred = [
         frame
         for frame in _exact_frames(frames, predictions, calibration)
-        if np.linalg.norm(frame.true_flow, axis=1).mean() >= _MIN_PX
+        if np.nanmean(np.linalg.norm(frame.true_flow, axis=1)) >= _MIN_PX
     ]
     if not blurred:
         return None
@@ -104,7 +104,7 @@ def flow_smoothing(frames: Samples, predictions: Predictions, calibration: Model
             field = replace(frame.field, smoothing=smoothing)
             flow = frame.matrix.flow(frame.motion, field.as_smooth(frame.depth).ravel()).T.reshape(field.sigma.shape)
             error = np.hypot(*(field.axial_flow - axial_from_signed(flow)))
-            misfits.append(np.median(error / np.sqrt(field.sigma.prod(0))))
+            misfits.append(np.nanmedian(error / np.sqrt(field.sigma.prod(0))))
         return float(np.mean(misfits))
 
     return min(_SMOOTHINGS_PX, key=misfit) if telling else 0.0
@@ -113,7 +113,7 @@ def flow_smoothing(frames: Samples, predictions: Predictions, calibration: Model
 def _translates(frame: _Frame) -> bool:
     """Say whether the frame's depth has a scale, and its blur 3 px from translation."""
     translation = frame.matrix.flow(np.r_[frame.motion[:3], 0, 0, 0], frame.depth.ravel())
-    return frame.depth_known and np.linalg.norm(translation, axis=1).mean() >= _MIN_PX
+    return frame.depth_known and float(np.nanmean(np.linalg.norm(translation, axis=1))) >= _MIN_PX
 
 
 def velocity_figures(frames: Samples, predictions: Predictions, calibration: ModelInfo) -> VelocityFigures:
@@ -156,8 +156,8 @@ class _Frame:
     """A frame with an exact velocity, and what was predicted for it.
 
     Attributes:
-        depth: (h, w) m, labelled; depth_known: whether it has a scale. motion: (6,) true (v, ω) per exposure.
-        true_flow: (cells, 2) px.
+        depth: (h, w) m, labelled, NaN where nobody measured it; depth_known: whether it has a scale.
+        motion: (6,) true (v, ω) per exposure. true_flow: (cells, 2) px, NaN where the depth is.
     """
 
     image: np.ndarray
@@ -183,7 +183,7 @@ class _Frame:
             blur = float(np.hypot(*self.field.axial_flow).mean())
             seen = Windows.of(self.camera, self.field.stride).spectra(self.image, blur, depth)
         velocity = solve(self.field, self.matrix, 1.0, uncertainty=uncertainty, depth=measured, spectra=seen).velocity
-        agrees = (self.matrix.flow(velocity.vector, depth.ravel()) * self.true_flow).sum() > 0
+        agrees = np.nansum(self.matrix.flow(velocity.vector, depth.ravel()) * self.true_flow) > 0
         return velocity if agrees else velocity.reversed()
 
 

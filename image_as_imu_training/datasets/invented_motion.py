@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from image_as_imu_training.datasets.photos import Photos
-from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
+from image_as_imu_training.datasets.rgbd_textures import RgbdScenes
 from image_as_imu_training.rendering.blur import Scene, render_blur
 from image_as_imu_training.rendering.motion import (
     axial_from_signed,
@@ -26,19 +26,20 @@ ROOM_SHARE, RGBD_SHARE = 0.25, 0.15
 
 def render_invented_motion(
     photos: Photos,
-    frames: RgbdTextures | None,
+    scenes: RgbdScenes | None,
     count: int,
     size: tuple[int, int],
     generator: torch.Generator,
     device: torch.device | str = "cpu",
     room_share: float = ROOM_SHARE,
+    rgbd_share: float = RGBD_SHARE,
 ) -> Samples:
     """Render `count` samples of `size` = (height, width): photographs on planes, rooms and RGB-D frames, if any.
 
     `generator` must live on the CPU.
     """
     device = torch.device(device)
-    of_rooms, of_rgbd = round(count * room_share), 0 if frames is None else round(count * RGBD_SHARE)
+    of_rooms, of_rgbd = round(count * room_share), 0 if scenes is None else round(count * rgbd_share)
     of_planes = count - of_rooms - of_rgbd
     local = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
 
@@ -61,10 +62,9 @@ def render_invented_motion(
         views = invented_views(of_rooms)
         textures = photos.random_textures(of_rooms * TEXTURES, generator, device).unflatten(0, (of_rooms, TEXTURES))
         parts.append(_render_scenes(random_rooms(textures[:, :, 0], views, local), views, local, depth_known=True))
-    if of_rgbd and frames is not None:
-        chosen = torch.randint(len(frames.texture), (of_rgbd,), generator=generator)
-        texture, inverse_depth = frames.texture[chosen].to(device), frames.inverse_depth[chosen].to(device)
-        scene, focal = random_rgbd(texture, inverse_depth, frames.focal, local)
+    if of_rgbd and scenes is not None:
+        frames = scenes.draw(of_rgbd, generator).to(device)
+        scene, focal = random_rgbd(frames.texture, frames.inverse_depth, frames.known, frames.focal, local)
         views = random_views(focal, torch.zeros_like(focal), *size, local)
         parts.append(_render_scenes(scene, views, local, depth_known=True))
     return Samples.concatenate(parts)
@@ -74,7 +74,8 @@ def _render_scenes(scene: Scene, views: Views, generator: torch.Generator, depth
     """Move cameras through B scenes. Samples of similar blur are rendered together: short blurs stay cheap."""
     cells = views.cells()
     motion = random_motion(views, scene.inverse_depth(views.rays(cells)), generator)
-    inverse_depth = scene.inverse_depth(motion.rotated(views.rays(cells), views.rows(cells)))
+    rays = motion.rotated(views.rays(cells), views.rows(cells))
+    inverse_depth = scene.inverse_depth(rays)
     subframes = subframe_count(views, motion, inverse_depth)
     light = torch.empty(
         len(subframes), 1, views.height + 2 * MARGIN, views.width + 2 * MARGIN, device=inverse_depth.device
@@ -89,7 +90,7 @@ def _render_scenes(scene: Scene, views: Views, generator: torch.Generator, depth
     return Samples(
         image=photograph(light, generator).cpu().numpy(),
         flow=axial_from_signed(flow).unflatten(2, grid).half().cpu().numpy(),
-        depth=(1 / inverse_depth).unflatten(1, grid).half().cpu().numpy(),
+        depth=torch.where(scene.measured(rays), 1 / inverse_depth, torch.nan).unflatten(1, grid).half().cpu().numpy(),
         camera=torch.cat([views.focal[:, None], views.principal_point], 1).cpu().numpy(),
         motion=torch.where(exact[:, None], velocity, torch.nan).cpu().numpy(),
         depth_known=np.full(len(subframes), depth_known),

@@ -20,14 +20,13 @@ from image_as_imu_training.datasets.layouts import Recording, find_recordings
 from image_as_imu_training.datasets.photos import Photos, split_photos
 from image_as_imu_training.datasets.prompt_da import PromptDepth
 from image_as_imu_training.datasets.real_motion import RealMotion
-from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
+from image_as_imu_training.datasets.rgbd_textures import RgbdScenes
 from image_as_imu_training.datasets.rife import Rife
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.samples import Samples
 
 SHARD_SIZE = 512
 _AT_ONCE = 64  # samples
-_RGBD_FRAMES = 400
 _SEQUENCE_SHARE = 0.3
 CROP, FRAME = (128, 128), (FRAME_HEIGHT, FRAME_WIDTH)
 
@@ -50,10 +49,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Material:
-    """What scenes are made of, in memory. Kinds that there are no sources of are None."""
+    """What scenes are made of. Kinds that there are no sources of are None."""
 
     photos: Photos
-    rgbd: RgbdTextures | None
+    rgbd: RgbdScenes | None
     sequences: RealMotion | None
 
 
@@ -82,7 +81,7 @@ def load_material(sources: Sources, held_out: bool, device: str) -> Material:
     densify = PromptDepth(torch.device(device)) if sources.densify else None
     return Material(
         Photos.load(photos),
-        RgbdTextures.load(rgbd, _RGBD_FRAMES) if rgbd else None,
+        RgbdScenes.of(rgbd) if rgbd else None,
         RealMotion(sequences, subframes, densify) if sequences else None,
     )
 
@@ -93,13 +92,14 @@ class Part:
 
     Attributes:
         size: (height, width) of its images. held_out: whether its material is never trained on.
-        room_share: how many of its invented motions are made in rooms, 0…1.
+        room_share, rgbd_share: how many of its invented motions are made in rooms and in RGB-D frames, 0…1.
     """
 
     name: str
     size: tuple[int, int]
     held_out: bool
     room_share: float = ROOM_SHARE
+    rgbd_share: float = RGBD_SHARE
 
 
 def render_samples(
@@ -111,7 +111,14 @@ def render_samples(
     """
     real = 0 if material.sequences is None else round(count * _SEQUENCE_SHARE)
     invented = render_invented_motion(
-        material.photos, material.rgbd, count - real, part.size, generator, device, part.room_share
+        material.photos,
+        material.rgbd,
+        count - real,
+        part.size,
+        generator,
+        device,
+        part.room_share,
+        part.rgbd_share,
     )
     sources = ["invented"] * len(invented)
     if material.sequences is None or not real:
@@ -195,6 +202,7 @@ def render(
     samples: int,
     frames: int,
     room_share: float,
+    rgbd_share: float,
     seed: int,
     workers: int,
     device: str,
@@ -205,11 +213,13 @@ def render(
     OUTPUT/train (`samples` crops of 128×128) and OUTPUT/train_frames (`frames` of 320×224); from material that is held
     out, OUTPUT/validation (crops) and OUTPUT/frames.
 
-    `room_share` is that of the training parts only, so that figures on the others can be compared. Shards that are
+    The shares are those of the training parts only, so that figures on the others can be compared. Shards that are
     there already are kept, so an interrupted run continues, and larger numbers add to it.
     """
-    if not 0 <= room_share <= 1 - RGBD_SHARE:
-        raise InputError(f"--room-share is {room_share}, but must be from 0 to {1 - RGBD_SHARE}")
+    if not (0 <= room_share <= 1 and 0 <= rgbd_share <= 1 and room_share + rgbd_share <= 1):
+        raise InputError(
+            f"--room-share is {room_share} and --rgbd-share {rgbd_share}; both and their sum must be from 0 to 1"
+        )
     sources = Sources(photos, tuple(rgbd), tuple(sequence), subframes, densify)
     for held_out in (True, False):  # what is missing is said before anything is rendered
         find_material(sources, held_out)
@@ -217,7 +227,7 @@ def render(
     for part, count in (
         (Part("validation", CROP, held_out=True), 3),
         (Part("frames", FRAME, held_out=True), 1),
-        (Part("train", CROP, held_out=False, room_share=room_share), -(-samples // SHARD_SIZE)),
-        (Part("train_frames", FRAME, held_out=False, room_share=room_share), -(-frames // SHARD_SIZE)),
+        (Part("train", CROP, False, room_share, rgbd_share), -(-samples // SHARD_SIZE)),
+        (Part("train_frames", FRAME, False, room_share, rgbd_share), -(-frames // SHARD_SIZE)),
     ):
         render_part(job, part, count, None if ray else workers)

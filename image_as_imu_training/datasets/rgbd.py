@@ -25,7 +25,9 @@ from image_as_imu_training.rendering.sensor import linear_from_srgb
 _LONGEST_STEP = 0.12  # s
 _FASTEST = (3.0, 8.0)  # m/s, rad/s
 _HARDEST = (40.0, 100.0)  # m/s², rad/s²
-LEAST_KNOWN = 0.3  # share of a depth image that must be plausible for a frame to be rendered from
+LEAST_KNOWN = 0.3  # share of a depth image that must be measured for a frame to be rendered from
+_NEAREST = 0.3  # m; nearer ones are errors of the sensors that take such frames
+_FARTHEST = 1e4  # m, as good as infinitely far, and a number that half precision holds
 
 
 @dataclass(frozen=True)
@@ -204,21 +206,24 @@ _LINEAR = linear_from_srgb(torch.arange(256) / 255).numpy()
 
 
 def known_depth(depth: np.ndarray) -> np.ndarray:
-    """Mark where depth is plausible (0.3–10 m): bool."""
-    return (depth > 0.3) & (depth < 10)
+    """Mark where depth was measured, from 0.3 m on: bool. Infinitely far is known, too."""
+    return depth > _NEAREST
 
 
 def fill_holes(depth: np.ndarray) -> np.ndarray:
-    """Give pixels without a plausible depth the nearest one's: (h, w) float32 m.
+    """Give pixels that no depth was measured for the nearest one's, for an image of them to move by: (h, w) float32 m.
+
+    Labels are another matter: `known_depth` says which pixels have one. Nothing is farther than 10 km, where not even
+    the fastest translation is seen.
 
     Raises:
         InputError: no pixel has one.
     """
     hole = ~known_depth(depth)
     if hole.all():
-        raise InputError("a depth image holds no depth between 0.3 and 10 m")
+        raise InputError(f"a depth image holds no depth beyond {_NEAREST} m")
     _, nearest = cv2.distanceTransformWithLabels(hole.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
     labels = np.asarray(nearest, np.int32)
     value_of_label = np.zeros(labels.max() + 1, np.float32)
-    value_of_label[labels[~hole]] = depth[~hole]
+    value_of_label[labels[~hole]] = np.minimum(depth[~hole], _FARTHEST)
     return value_of_label[labels]

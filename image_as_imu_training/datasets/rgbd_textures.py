@@ -1,10 +1,8 @@
-"""RGB-D frames as the renderer sees them: textures with depth, all seen by one ideal camera."""
+"""RGB-D frames as the renderer sees them: textures with depth, each seen by an ideal camera as wide as its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,41 +13,81 @@ from image_as_imu_training.datasets.layouts import Recording
 from image_as_imu_training.datasets.rgbd import LEAST_KNOWN, RgbdFrame, fill_holes, known_depth, linear_luminance
 
 HEIGHT, WIDTH = 336, 448  # about 1.1–1.4 texels per px of the virtual camera
-
-Item = TypeVar("Item")
+_TRIES = 100  # frames drawn for one that has enough depth
 
 
 @dataclass(frozen=True)
 class RgbdTextures:
-    """Frames of one ideal camera with a centred principal point.
+    """Frames of ideal cameras with a centred principal point.
 
     Attributes:
-        texture: (F, 1, HEIGHT, WIDTH) linear luminance 0…1. inverse_depth: (F, 1, HEIGHT, WIDTH) 1/m, holes filled.
-        focal: focal length / image width.
+        texture: (F, 1, HEIGHT, WIDTH) linear luminance 0…1.
+        inverse_depth: (F, 1, HEIGHT, WIDTH) 1/m; where nobody measured it, that of the nearest pixel.
+        known: (F, 1, HEIGHT, WIDTH) bool, where depth was measured.
+        focal: (F,) focal length / image width.
     """
 
     texture: torch.Tensor
     inverse_depth: torch.Tensor
-    focal: float
+    known: torch.Tensor
+    focal: torch.Tensor
+
+    def to(self, device: torch.device) -> RgbdTextures:
+        """Move everything to a device."""
+        return RgbdTextures(*(part.to(device) for part in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class RgbdScenes:
+    """Scenes to draw frames from. Nothing is read before it is drawn, so there can be any number of them.
+
+    Attributes:
+        recordings: one scene each.
+    """
+
+    recordings: list[Recording]
 
     @classmethod
-    def load(cls, recordings: list[Recording], count: int) -> RgbdTextures:
-        """Read about `count` frames, evenly over all recordings. Frames almost without depth are left out."""
-        recordings = [recording for recording in _evenly(recordings, count) if len(recording.open())]
+    def of(cls, recordings: list[Recording]) -> RgbdScenes:
+        """Keep the recordings that have frames. Raises InputError: none has."""
+        recordings = [recording for recording in recordings if len(recording.open())]
         if not recordings:
             raise InputError("the RGB-D recordings are too short: no frame is left")
-        focal = max(_narrowest_focal(recording.open()[0].camera) for recording in recordings)
-        camera = Camera(WIDTH, HEIGHT, focal, focal, (WIDTH - 1) / 2, (HEIGHT - 1) / 2)
-        textures, inverse_depths = [], []
-        for frame in _frames(recordings, count):
-            frame = frame.seen_by(camera)
+        return cls(recordings)
+
+    def draw(self, count: int, generator: torch.Generator) -> RgbdTextures:
+        """Draw frames: every scene is as likely, and in it every frame, however many of either there are.
+
+        Raises:
+            InputError: hardly any frame has depth.
+        """
+        frames = [self._draw_one(generator) for _ in range(count)]
+        return RgbdTextures(
+            _stacked([linear_luminance(frame.colour) for frame in frames]),
+            _stacked([1 / fill_holes(frame.depth) for frame in frames]),
+            _stacked([known_depth(frame.depth) for frame in frames]),
+            torch.tensor([frame.camera.fx / WIDTH for frame in frames]),
+        )
+
+    def _draw_one(self, generator: torch.Generator) -> RgbdFrame:
+        for _ in range(_TRIES):
+            which, when = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+            sequence = self.recordings[int(which * len(self.recordings))].open()
+            frame = as_wide_as_possible(sequence[int(when * len(sequence))])
             if known_depth(frame.depth).mean() > LEAST_KNOWN:
-                textures.append(linear_luminance(frame.colour))
-                inverse_depths.append(1 / fill_holes(frame.depth))
-        if not textures:
-            raise InputError(f"{', '.join(recording.name for recording in recordings)}: no frame has usable depth")
-        texture, inverse_depth = (torch.from_numpy(np.stack(maps)[:, None]) for maps in (textures, inverse_depths))
-        return cls(texture, inverse_depth, focal / WIDTH)
+                return frame
+        names = ", ".join(recording.name for recording in self.recordings[:5])
+        raise InputError(f"{names}: none of {_TRIES} random frames has depth at {LEAST_KNOWN:.0%} of its pixels")
+
+
+def _stacked(maps: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(maps)[:, None])
+
+
+def as_wide_as_possible(frame: RgbdFrame) -> RgbdFrame:
+    """Show a frame as an ideal WIDTH×HEIGHT camera does, the widest one that sees no more than the frame's own."""
+    focal = _narrowest_focal(frame.camera)
+    return frame.seen_by(Camera(WIDTH, HEIGHT, focal, focal, (WIDTH - 1) / 2, (HEIGHT - 1) / 2))
 
 
 def _narrowest_focal(camera: Camera) -> float:
@@ -57,15 +95,3 @@ def _narrowest_focal(camera: Camera) -> float:
     across = min(camera.cx + 0.5, camera.width - 0.5 - camera.cx) / camera.fx
     down = min(camera.cy + 0.5, camera.height - 0.5 - camera.cy) / camera.fy
     return max(WIDTH / 2 / across, HEIGHT / 2 / down)
-
-
-def _frames(recordings: list[Recording], count: int) -> Iterator[RgbdFrame]:
-    for recording in recordings:
-        sequence = recording.open()
-        for index in _evenly(range(len(sequence)), -(-count // len(recordings))):
-            yield sequence[index]
-
-
-def _evenly(items: Sequence[Item], count: int) -> list[Item]:
-    """Choose at most `count` of the items, evenly."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))]

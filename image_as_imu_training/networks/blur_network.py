@@ -29,6 +29,9 @@ _STRIDES = (8, 4, 4, 2, 2)  # px of each octave
 _CONTRAST_SCALE = 64.0
 _QUANTISATION = 1e-4  # power of 8-bit rounding at that scale; below it nothing can be seen
 KNEE = 0.3  # 1/px; blur is compressed logarithmically beyond about 1/KNEE
+_LOG_DEPTH = 3.0  # log m; the network says depths from e^−3 to e^3 m
+FARTHEST = math.exp(_LOG_DEPTH)  # m
+DEPTH_FROM = 4  # output of the head, from which on they are about depth
 _LONGEST = 11.8  # compressed length of about 110 px, beyond which nothing is trained
 
 
@@ -210,7 +213,7 @@ class BlurNetwork(Network):
         flow, sigma, depth, depth_sigma = head.float().split((2, 2, 1, 1), 1)
         with torch.autocast(image.device.type, enabled=False):
             flow, sigma = self.refinement(image.float(), expand(4 * flow), 0.05 + F.softplus(sigma + 1))
-        return flow, sigma, torch.exp(depth.clamp(-3, 3)), 0.05 + F.softplus(depth_sigma)
+        return flow, sigma, torch.exp(depth.clamp(-_LOG_DEPTH, _LOG_DEPTH)), 0.05 + F.softplus(depth_sigma)
 
 
 def _standardised(image: torch.Tensor) -> torch.Tensor:

@@ -32,6 +32,10 @@ class Scene(Protocol):
         """Find (B, N) 1/Z such that the scene lies at Z·ray along (B, 3, N) rays from mid-exposure."""
         ...
 
+    def measured(self, rays: torch.Tensor) -> torch.Tensor:
+        """Say along which of (B, 3, N) rays that depth is the scene's own, not a guess to render by: (B, N) bool."""
+        ...
+
     def light(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Return (B, N, P) linear luminance 0…1 along (B, 3, P) rays of the camera at poses (B, N, 3, 3), (B, N, 3)."""
         ...

@@ -17,6 +17,7 @@ MAX_BLUR_PX = 80.0
 SUBFRAMES_PER_PX = 1.5  # textures are up to about this fine; sparser sub-frames would let detail survive along streaks
 _MAX_ROTATION = 0.6  # rad per exposure; beyond that streaks are no streaks any more
 _MAX_ROLL_OR_ZOOM = 0.35
+_LEAST_PX_PER_METRE = 0.1  # in scenes so far away that translation is hardly seen, it does not become endless
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def random_motion(views: Views, inverse_depth: torch.Tensor, generator: torch.Ge
 
     angular, linear = draw.axis(0.25), draw.axis(0.33)
     angular = angular / lengths(angular, zero).mean(1, keepdim=True)
-    linear = linear / lengths(zero, linear).mean(1, keepdim=True)
+    linear = linear / lengths(zero, linear).mean(1, keepdim=True).clamp(min=_LEAST_PX_PER_METRE)
     share = draw.share_of_translation()
     angular, linear = (1 - share) * angular, share * linear
     blur = draw.mean_blur()

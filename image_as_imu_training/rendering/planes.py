@@ -39,6 +39,10 @@ class PlaneScene:
         """Find (B, N) 1/Z such that the scene lies at Z·ray along (B, 3, N) rays."""
         return torch.einsum("bi,bin->bn", self.plane, rays)
 
+    def measured(self, rays: torch.Tensor) -> torch.Tensor:
+        """Say that the depth along all (B, 3, N) rays is the scene's own: (B, N) bool."""
+        return torch.ones_like(rays[:, 0], dtype=torch.bool)
+
     def light(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Return (B, N, P) linear luminance along (B, 3, P) rays of the camera at N poses. An exact homography."""
         plane = self.plane[:, None, :, None]

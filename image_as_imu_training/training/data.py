@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from image_as_imu_training.samples import Samples
 Batch = dict[str, torch.Tensor]
 
 _COMMON_BLUR_PX = 40.0
+_UPRIGHT = 0.75  # of the batches
 
 
 class RenderedSamples(Dataset):
@@ -119,16 +120,24 @@ def first_samples(dataset: RenderedSamples, count: int, batch: int) -> Iterator[
         yield default_collate([dataset[index] for index in range(start, min(start + batch, count))])
 
 
-def augmented(batch: Batch, window: int | None, stride: int, generator: torch.Generator) -> Batch:
+def augmented(
+    batch: Batch, window: int | None, stride: int, generator: torch.Generator, mostly_upright: bool = False
+) -> Batch:
     """Zoom a batch at random, cut a random square of `window` px if that is given, and apply a random symmetry.
 
     Its images must be floats.
+
+    Args:
+        mostly_upright: three batches in four keep up and down: floors are below, and near at the bottom. Flow does not
+            care, depth does.
     """
     rows, columns = (side // stride for side in batch["image"].shape[-2:])
     height, width = (rows, columns) if window is None else (window // stride, window // stride)
     top = int(torch.randint(rows - height + 1, (), generator=generator))
     left = int(torch.randint(columns - width + 1, (), generator=generator))
     symmetry, zoom = Symmetry.random(generator), Zoom.random(generator)
+    if mostly_upright and torch.rand((), generator=generator) < _UPRIGHT:
+        symmetry = replace(symmetry, flip=False, transpose=False)
     changes = {
         "image": (zoom.image, symmetry.image),
         "flow": (zoom.flow, symmetry.axial),

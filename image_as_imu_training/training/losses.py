@@ -28,7 +28,7 @@ import math
 
 import torch
 
-from image_as_imu_training.networks.blur_network import KNEE, compress
+from image_as_imu_training.networks.blur_network import FARTHEST, KNEE, compress
 from image_as_imu_training.training.axial_network import Outputs
 from image_as_imu_training.training.data import Batch
 from image_as_imu_training.training.velocity import (
@@ -165,7 +165,8 @@ def _unlikelihood(residual: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 
 def _log_ratio(depth: torch.Tensor, true_depth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    return depth.log() - torch.where(known, true_depth, 1.0).log()
+    """Compute log Ẑ − log Z where Z is known, (B, 1, h, w); what is beyond FARTHEST need not be seen farther."""
+    return depth.log() - torch.where(known, true_depth, 1.0).clamp(max=FARTHEST).log()
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

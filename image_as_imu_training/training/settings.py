@@ -15,7 +15,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from image_as_imu_ros.errors import InputError
 
 PRECISIONS = ("no", "bf16", "fp16")
-TRAINED_PARTS = ("all", "first_guess", "refinement")
+TRAINED_PARTS = ("all", "first_guess", "refinement", "depth")
 LOGS = ("tensorboard", "wandb", "none")
 
 

@@ -27,6 +27,7 @@ from image_as_imu_training.checkpoint import (
     optimizer_tensors,
 )
 from image_as_imu_training.networks import create_network
+from image_as_imu_training.networks.blur_network import DEPTH_FROM
 from image_as_imu_training.training.axial_network import AxialNetwork, Outputs
 from image_as_imu_training.training.data import (
     Batch,
@@ -110,7 +111,9 @@ class _Training:
         average.load_state_dict(self.network.state_dict() if checkpoint is None else checkpoint.average)
         self.average = AxialNetwork(average.requires_grad_(False)).to(device).eval()
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=_WEIGHT_DECAY)
+        # Weights that only share a tensor with those that learn must not decay.
+        decay = 0.0 if settings.trains == "depth" else _WEIGHT_DECAY
+        optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=decay)
         self.model, self.optimizer = self.accelerator.prepare(AxialNetwork(self.network).to(device), optimizer)
         if checkpoint is not None:
             load_optimizer(self.optimizer, self.network, checkpoint.optimizer)
@@ -174,7 +177,8 @@ class _Training:
         torch.manual_seed(random_generator(*here, "network").initial_seed())
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         batch["image"] = batch["image"].float() / 255
-        batch = augmented(batch, settings.window, self.network.stride, random_generator(*here, "augmentation"))
+        random, upright = random_generator(*here, "augmentation"), settings.trains == "depth"
+        batch = augmented(batch, settings.window, self.network.stride, random, upright)
         self.model.train()
         if settings.freeze_norm:
             _freeze_norm(self.model)
@@ -305,15 +309,29 @@ def _objective(settings: Settings, device: torch.device) -> Objective:
 
 
 def choose_trained(network: torch.nn.Module, part: str) -> None:
-    """Let "all" of a network learn, or its "refinement", or its "first_guess", which is everything else.
+    """Let "all" of a network learn, or its "refinement", or its "first_guess", which is everything else, or "depth".
+
+    Depth learns in the two outputs of the head that say it: streaks are read as before.
 
     Raises:
         InputError: there is nothing to learn in that part.
     """
     for name, parameter in network.named_parameters():
+        if part == "depth":
+            parameter.requires_grad_(name in ("head.weight", "head.bias") and len(parameter) > DEPTH_FROM)
+            if parameter.requires_grad:
+                parameter.register_hook(_of_depth)
+            continue
         parameter.requires_grad_(part == "all" or name.startswith("refinement.") == (part == "refinement"))
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"trains={part}, but this network has none")
+
+
+def _of_depth(gradient: torch.Tensor) -> torch.Tensor:
+    """Keep the part of the head's gradient that is depth's."""
+    kept = torch.zeros_like(gradient)
+    kept[DEPTH_FROM:] = gradient[DEPTH_FROM:]
+    return kept
 
 
 def _freeze_norm(network: torch.nn.Module) -> None:

@@ -91,7 +91,7 @@ def test_another_seed_gives_other_samples(rendered, material, tmp_path):
         (["--rgbd", "kitti:somewhere"], "is not LAYOUT:FOLDER"),
         (["--sequence", "tum:nowhere"], "no tum recording in nowhere"),
         (["--photos", "nowhere"], "no photographs"),
-        (["--room-share", "0.9"], "--room-share is 0.9, but must be from 0 to 0.85"),
+        (["--room-share", "0.9"], "--room-share is 0.9 and --rgbd-share 0.15; both and their sum must be from 0 to 1"),
         (["--ray"], "--ray needs Ray"),
     ],
 )

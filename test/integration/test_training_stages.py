@@ -424,7 +424,7 @@ class TestLabels:
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        (["stage=four"], "flow recordings refinement velocity"),
+        (["stage=four"], "depth flow recordings refinement velocity"),
         (["stage=velocity"], "init is missing"),
         (["step=3"], "Key 'step' not in"),
         (["weights.flw=3"], "Key 'flw' not in"),
@@ -433,7 +433,7 @@ class TestLabels:
         (["steps=0"], "at least 1"),
         (["learning_rate=0"], "must be positive"),
         (["weights={flow: 0, sigma: 0, depth: 0, depth_sigma: 0}"], "all weights are 0"),
-        (["trains=nothing"], "one of: all, first_guess, refinement"),
+        (["trains=nothing"], "one of: all, first_guess, refinement, depth"),
         (["network=segnext", "stage=refinement", "init=null"], "this network has none"),
         (["precision=int8"], "one of: no, bf16, fp16"),
         (["log=paper"], "one of: tensorboard, wandb, none"),
@@ -511,6 +511,19 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(rendered, 
     assert Checkpoint.load(tmp_path).state["step"] == 1
 
 
+class OneFrame:
+    """Stands for a folder of RGB-D scenes: a wall 2 m away."""
+
+    def __init__(self, light: torch.Tensor) -> None:
+        self.light = light
+
+    def draw(self, count: int, _: torch.Generator) -> RgbdTextures:
+        """See `RgbdScenes.draw`."""
+        depth = torch.full((count, 1, 336, 448), 0.5)
+        texture = self.light.expand(count, 1, -1, -1)
+        return RgbdTextures(texture, depth, depth > 0, torch.full((count,), 0.9))
+
+
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory) -> Path:
     """A rendered data set: a few crops to train and validate on, and frames to calibrate with."""
@@ -518,7 +531,7 @@ def rendered(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("rendered")
     photos = Photos([torch.from_numpy(texture(rng, 300, 400)) for _ in range(2)])
     light = torch.from_numpy(texture(rng, 336, 448)).float() / 255
-    frames = RgbdTextures(light[None, None], torch.full((1, 1, 336, 448), 0.5), 0.9)
+    scenes = OneFrame(light)
     generator = torch.Generator().manual_seed(0)
     for part, size in (
         ("train", (64, 64)),
@@ -527,7 +540,7 @@ def rendered(tmp_path_factory) -> Path:
         ("frames", (224, 320)),
     ):
         (folder / part).mkdir()
-        samples = render_invented_motion(photos, frames, 7, size, generator)
+        samples = render_invented_motion(photos, scenes, 7, size, generator)
         shards.write(shards.shard_path(folder / part, 0), samples, ["invented"] * 7)
     return folder
 

@@ -27,7 +27,7 @@ from image_as_imu_training.datasets.rgbd import (
     find_jumps,
     linear_luminance,
 )
-from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
+from image_as_imu_training.datasets.rgbd_textures import RgbdScenes, as_wide_as_possible
 from image_as_imu_training.datasets.rife import Rife
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -311,10 +311,12 @@ def test_frames_far_apart_are_not_filled_in():
 def test_holes_take_the_nearest_depth():
     depth = np.full((9, 9), np.nan, np.float32)
     depth[:, 0], depth[:, 8] = 1.0, 2.0
-    depth[4, 4] = 20.0  # not plausible
+    depth[4, 4] = 0.2  # not plausible
     filled = fill_holes(depth)
     assert (filled[:, :4] == 1).all()
     assert (filled[:, 5:] == 2).all()
+    far = np.array([[20.0, np.inf]], np.float32)
+    assert fill_holes(far).tolist() == [[20.0, 1e4]]  # no holes
     with pytest.raises(InputError, match="no depth"):
         fill_holes(np.full((4, 4), np.nan, np.float32))
 
@@ -461,27 +463,68 @@ def test_promptda_that_is_missing_is_said_clearly():
 # --- what the renderer is given
 
 
-def test_textures_of_different_cameras_are_seen_by_one(tmp_path):
-    """7-Scenes frames of 60 px focal length and a newer Stray recording of 70 px: 70/64 is the narrower view."""
-    folders.write_seven_scenes(tmp_path / "a", range(5))
-    folders.write_stray(tmp_path / "b", folders.START + np.arange(5) / 60)
+def drawn(recordings, count=200):
+    return RgbdScenes.of(recordings).draw(count, torch.Generator().manual_seed(0))
+
+
+def test_each_scene_keeps_its_own_camera_and_is_drawn_as_often_as_any_other(tmp_path):
+    """Ten 7-Scenes frames of 60 px focal length, of which the widest centred view is 60/47 × 3/4, and Stray: 70/64."""
+    folders.write_seven_scenes(tmp_path / "a", range(10))
+    folders.write_stray(tmp_path / "b", folders.START + np.arange(2) / 60)
     np.savetxt(tmp_path / "b" / "camera_matrix.csv", [[70, 0, 31.5], [0, 70, 23.5], [0, 0, 1]], delimiter=",")
     recordings = [
         recording
         for source in (f"7scenes:{tmp_path}", f"stray:{tmp_path}")
         for recording in find_recordings(source, held_out=False)
     ]
-    textures = RgbdTextures.load(recordings, 6)
-    assert textures.focal == pytest.approx(70 / 64)
-    assert textures.texture.shape == textures.inverse_depth.shape == (6, 1, 336, 448)
-    camera = Camera(448, 336, 70 * 7, 70 * 7, 223.5, 167.5)
+    textures = drawn(recordings)
+    assert textures.texture.shape == textures.inverse_depth.shape == textures.known.shape == (200, 1, 336, 448)
+    assert sorted(set(textures.focal.tolist())) == pytest.approx([60 / 47 * 3 / 4, 70 / 64])
+    assert (textures.focal > 1).float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_frame_is_seen_by_the_widest_ideal_camera_with_what_is_known_of_its_depth(tmp_path):
+    folders.write_seven_scenes(tmp_path, [0])
+    (recording,) = find_recordings(f"7scenes:{tmp_path}", held_out=False)
+    textures = drawn([recording], 1)
+    camera = as_wide_as_possible(recording.open()[0]).camera
     gray, depth = folders.see(camera, folders.pose_at(folders.START))
     inner = np.s_[20:-20, 20:-20]
     expected = linear_luminance(np.repeat(gray[..., None], 3, axis=2))
     np.testing.assert_allclose(textures.texture[0, 0].numpy()[inner], expected[inner], atol=0.04)
+    known = textures.known[0, 0].numpy()
+    assert not known[:20, :20].any()  # the corner that nobody measured
+    assert known[60:-20, 60:-20].all()
     np.testing.assert_allclose(
-        1 / textures.inverse_depth[0, 0].numpy()[90:-20, 90:-20], depth[90:-20, 90:-20], rtol=0.02
+        1 / textures.inverse_depth[0, 0].numpy()[60:-20, 60:-20], depth[60:-20, 60:-20], rtol=0.02
     )
+
+
+def test_a_recording_of_few_frames_is_for_training(tmp_path):
+    folders.write_seven_scenes(tmp_path, range(4))
+    training, validation = (find_recordings(f"7scenes:{tmp_path}", held_out)[0] for held_out in (False, True))
+    assert (len(training.open()), len(validation.open())) == (4, 0)
+    with pytest.raises(InputError, match="no frame is left"):
+        drawn([validation])
+
+
+def test_scenes_in_folders_for_training_and_validation_are_held_out_whole(tmp_path):
+    for name in ("train/a", "train/b", "train_far/c", "validation/d"):
+        folders.write_seven_scenes(tmp_path / name, range(6))
+    training, validation = (find_recordings(f"7scenes:{tmp_path}", held_out) for held_out in (False, True))
+    assert [recording.folder.name for recording in training] == ["a", "b", "c"]
+    assert [recording.folder.name for recording in validation] == ["d"]
+    assert all(len(recording.open()) == 6 for recording in training + validation)
+    with pytest.raises(InputError, match=r"no tum recording in .*: no rgb\.txt one folder below its validation…"):
+        find_recordings(f"tum:{tmp_path}", held_out=True)
+
+
+def test_frames_without_depth_are_said_clearly(tmp_path):
+    folders.write_seven_scenes(tmp_path, range(2))
+    for path in tmp_path.glob("*.depth.png"):
+        folders.write_image(path, np.zeros((48, 64), np.uint16))
+    with pytest.raises(InputError, match="none of 100 random frames has depth at 30% of its pixels"):
+        drawn(find_recordings(f"7scenes:{tmp_path}", held_out=False))
 
 
 def test_photographs_of_all_formats_are_found_and_split_by_name(tmp_path):

@@ -22,6 +22,7 @@ from image_as_imu_training.checkpoint import Checkpoint, load_network
 from image_as_imu_training.export import disagreement, write_onnx
 from image_as_imu_training.metrics import Predictions, figures
 from image_as_imu_training.networks.blur_network import (
+    FARTHEST,
     BlurNetwork,
     LocalSpectrum,
     compress,
@@ -31,8 +32,9 @@ from image_as_imu_training.reliability import depth_reliability, flow_reliabilit
 from image_as_imu_training.rendering.motion import axial_from_signed, motion_field
 from image_as_imu_training.rendering.views import Views
 from image_as_imu_training.samples import Samples
-from image_as_imu_training.training.losses import rendered_terms
-from image_as_imu_training.training.train import learning_rate
+from image_as_imu_training.training.data import augmented
+from image_as_imu_training.training.losses import depth_term, rendered_terms
+from image_as_imu_training.training.train import choose_trained, learning_rate
 from image_as_imu_training.velocity_metrics import correlated_cells, flow_smoothing, velocity_figures
 
 SYMMETRIES = [(m, f, t) for m in (False, True) for f in (False, True) for t in (False, True)]
@@ -161,6 +163,39 @@ def test_a_few_steps_lower_the_loss():
     assert values[-1] < 0.9 * values[0]
 
 
+def test_depth_learns_alone_and_streaks_stay_as_they_were():
+    torch.manual_seed(0)
+    network = BlurNetwork((16, 16, 16), (4, 4)).eval()
+    choose_trained(network, "depth")
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-2, weight_decay=0)
+    image, known = torch.rand(2, 1, 64, 64), torch.ones(2, 1, 8, 8, dtype=torch.bool)
+    with torch.no_grad():
+        before = network(image)
+    for _ in range(20):
+        optimizer.zero_grad()
+        depth_term(network(image)[2], torch.full((2, 1, 8, 8), 5.0), known).backward()
+        optimizer.step()
+    flow, sigma, depth, _ = network(image)
+    assert torch.equal(flow, before[0])
+    assert torch.equal(sigma, before[1])
+    assert (depth > 1.1 * before[2]).all()
+
+
+def test_what_is_beyond_the_networks_farthest_depth_need_not_be_seen_farther():
+    far, true = torch.full((1, 1, 2, 2), FARTHEST), torch.full((1, 1, 2, 2), 1e4)
+    known = torch.tensor([[[[True, True], [True, False]]]])
+    assert depth_term(far, true, known) == pytest.approx(0, abs=1e-6)
+    assert depth_term(far / 2, true, known) == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_batches_for_depth_are_mostly_upright():
+    depth = torch.linspace(0, 1, 8)[:, None].expand(2, 1, 8, 8)
+    batch = {"image": torch.zeros(2, 1, 64, 64), "depth": depth}
+    found = [augmented(batch, None, 8, torch.Generator().manual_seed(i), mostly_upright=True) for i in range(80)]
+    upright = [one["depth"][0, 0, -1].mean() > one["depth"][0, 0, 0].mean() + 0.3 for one in found]
+    assert 0.7 < np.mean(upright) < 0.98
+
+
 def test_learning_rate_rises_then_falls_to_zero():
     rates = [learning_rate(progress, 1.0) for progress in (0, 0.03, 0.5, 1)]
     assert rates[0] < rates[2] < rates[1] == 1.0
@@ -222,13 +257,13 @@ def test_calibration_finds_how_far_the_scale_of_depth_is_off():
     predictions = Predictions(flow + noise, np.ones(flow.shape), wrong, sigma)
     depth[::2, 0, 0] = np.nan  # a hole
     frames = samples_of(flow, depth)
-    expected = np.hypot(3, 0.5 / 0.2)
+    expected = np.hypot(3, 0.65 / 0.2)
     assert calibrate(frames, predictions).depth_sigma_scale == pytest.approx(expected, rel=0.05)
     frames.depth_known[:2000] = False
     wrong[:2000] = 100
     assert calibrate(frames, predictions).depth_sigma_scale == pytest.approx(expected, rel=0.08)
     frames.depth_known[:] = False
-    assert calibrate(frames, predictions).depth_sigma_scale == pytest.approx(0.5 / 0.2, rel=0.05)
+    assert calibrate(frames, predictions).depth_sigma_scale == pytest.approx(0.65 / 0.2, rel=0.05)
 
 
 def test_figures_of_a_known_error():

@@ -9,6 +9,9 @@ from image_as_imu_ros.geometry import so3 as runtime_so3
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed as runtime_axial
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+from image_as_imu_training.datasets.invented_motion import render_invented_motion
+from image_as_imu_training.datasets.photos import Photos
+from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
 from image_as_imu_training.rendering import so3
 from image_as_imu_training.rendering.blur import render_blur
 from image_as_imu_training.rendering.motion import (
@@ -45,7 +48,8 @@ def plane_scenes(batch=64):
 
 def rgbd_scenes(batch=64):
     rows = torch.linspace(0, 1, 336)[None, None, :, None].expand(batch, 1, 336, 448)
-    scene, focal = random_rgbd(smooth_textures(batch, 1, 336, 448), 0.3 + 0.5 * rows, 0.914, generator())
+    known, focal = torch.ones_like(rows, dtype=torch.bool), torch.full((batch,), 0.914)
+    scene, focal = random_rgbd(smooth_textures(batch, 1, 336, 448), 0.3 + 0.5 * rows, known, focal, generator())
     return scene, random_views(focal, torch.zeros(batch), 128, 128, generator())
 
 
@@ -104,6 +108,34 @@ def test_rooms_close_the_view_and_hide_what_lies_behind():
     position = torch.tensor([0.02, 0.0, 0.0]).expand(len(depth), 1, 3)
     light = scene.light(rays, torch.eye(3).expand(len(depth), 1, 3, 3), position)
     assert light.isfinite().all()
+
+
+class HalfKnown:
+    """Two cameras before a wall 2 m away: whose left half nobody measured, and whose right half is infinitely far."""
+
+    def draw(self, count, _):
+        inverse_depth = torch.full((count, 1, 336, 448), 0.5)
+        inverse_depth[..., 224:] = 1e-4
+        known = torch.ones(count, 1, 336, 448, dtype=torch.bool)
+        known[..., :224] = False
+        focal = torch.tensor([0.6, 1.2]).repeat(count // 2)
+        return RgbdTextures(smooth_textures(count, 1, 336, 448), inverse_depth, known, focal)
+
+
+def test_depth_that_nobody_measured_has_no_label_and_what_is_far_is_far():
+    samples = render_invented_motion(Photos([]), HalfKnown(), 8, (224, 320), generator(), room_share=0, rgbd_share=1)
+    depth = samples.depth.astype(np.float32)
+    assert np.isnan(depth[:, 14, :10]).all()  # the middle row; the cameras are rolled by up to 20°
+    np.testing.assert_allclose(depth[:, 14, 30:], 1e4, rtol=0.01)
+    assert np.isfinite(samples.flow).all()  # what an unknown pixel was rendered by
+    assert np.isfinite(samples.motion).all(1).any()
+
+
+def test_a_scene_seen_by_its_own_camera_has_its_focal_length():
+    samples = render_invented_motion(Photos([]), HalfKnown(), 8, (224, 320), generator(), room_share=0, rgbd_share=1)
+    zoom = samples.camera[:, 0] / (320 * np.tile([0.6, 1.2], 4))
+    assert (zoom >= 1).all()
+    assert (zoom <= 1.3).all()
 
 
 def test_rays_of_a_bent_lens_move_as_its_jacobian_says():
