@@ -33,6 +33,7 @@ FRAMES = Path(__file__).parents[1] / "test/data/desk_rpy_3s"
 EXPOSURE = 0.0184  # s, of those frames (docs/accuracy.md)
 WARM_UP = 300.0  # s during which libraries, caches and allocators may still grow
 SAMPLING = 5.0  # s between samples of the memory
+REPORTING = 24  # samples of the memory from one that is printed to the next
 PATIENCE = 120.0  # s for the node to start on a busy machine
 
 
@@ -140,6 +141,8 @@ def soak(camera: Camera, node: Child, minutes: float, rate: float) -> list[tuple
         node.check()
         if (now := time.monotonic() - start) >= len(memory) * SAMPLING:
             memory.append((now, resident_megabytes(node.pid)))
+            if len(memory) % REPORTING == 1:
+                print(f"{now / 60:5.1f} min: {memory[-1][1]:.1f} MB", flush=True)
         camera.publish(loop[number % len(loop)], info)
     camera.spin(2.0)  # the last answers, and one more diagnostics message
     return memory
