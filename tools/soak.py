@@ -110,7 +110,7 @@ def frames(path: Path) -> Iterator[Image]:
             pixels = frame.decode_image("gray")
             height, width = pixels.shape
             data = array("B")
-            data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+            data.frombytes(pixels.tobytes())
             yield Image(height=height, width=width, encoding="mono8", step=width, data=data)
 
 
@@ -166,7 +166,7 @@ def main() -> None:
             memory = soak(camera, node, arguments.minutes, arguments.rate)
             print(f"the end of the node's log:\n{node.last_output()}")
             print(camera.report(memory))
-    rclpy.try_shutdown()
+    rclpy.shutdown()
 
 
 if __name__ == "__main__":

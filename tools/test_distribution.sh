@@ -6,7 +6,7 @@
 #   jazzy    ROS 2 Jazzy's versions, Python 3.12; Matplotlib's first release for that Python
 #   floor    the lowest versions that pyproject.toml names, Python 3.10
 #
-# None has the package onnx or NumPy 2. A set whose Python or packages are not on this machine is skipped, and said so.
+# None has the package onnx or NumPy 2. A set whose Python or packages are not to be had here is skipped, and said so.
 # Arguments name the sets to run; without any, all.
 set -eu
 cd "$(dirname "$0")/.."
@@ -19,6 +19,7 @@ TESTS=(
     test/integration/test_{convert,convert_captures,field_cases}.py
 )
 EVALUATION=(test/data/desk_rpy_3s --every 6 --exposure 0.0184 --baseline klt)
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # matrices are small; where cores are busy, threads wait for each other
 COMMON=(onnxruntime rosbags pytest hypothesis)
 skipped=()
 ran=()
@@ -45,7 +46,10 @@ run() {
     shift 3
     echo "== $name: $*"
     [ -e "$folder/bin/python" ] || "$python" -m venv ${option:+"$option"} "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" "${COMMON[@]}"
+    if ! "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" "${COMMON[@]}"; then
+        skip "$name" "pip could not install $*"
+        return
+    fi
     "$folder/bin/python" -c '
 import sys
 from importlib.util import find_spec

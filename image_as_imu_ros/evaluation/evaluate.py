@@ -220,10 +220,13 @@ def _exposure_origin(config: EvaluationConfig, run: Run, settings: dict[str, str
 
 def _exposure_complaint(config: EvaluationConfig, run: Run) -> str:
     """Say how exposures that were given or recorded contradict the images by their end; empty if they do not."""
-    measuring = [result.estimate for result in run.results if result.estimate.measured_exposure is not None]
-    if config.exposure in (ExposureSource.FIT, ExposureSource.ESTIMATE) or not measuring:
+    if config.exposure in (ExposureSource.FIT, ExposureSource.ESTIMATE):
         return ""
-    return contradiction(measuring[-1].exposure, measuring[-1].measured_exposure)
+    complaint = ""
+    for estimate in (result.estimate for result in run.results):
+        if estimate.measured_exposure is not None:
+            complaint = contradiction(estimate.exposure, estimate.measured_exposure)
+    return complaint
 
 
 def _settings(recording: str | Path, config: EvaluationConfig, topics: Topics, engine: Engine) -> dict[str, str]:

@@ -208,7 +208,7 @@ def test_fuzzed_compressed_images_and_exposures(tiny_model):
 
         fuzz()
         camera.imus.clear()
-        camera.wait_until(lambda: publish(camera.compressed_message(), "10000") or camera.imus, "velocities")
+        camera.play_until(lambda: camera.imus, "velocities", lambda: publish(camera.compressed_message(), "10000"))
         camera.wait_until(lambda: camera.count("refused: image"), "refused images")
         assert camera.count("refused: internal error") == 0
         camera.close()
@@ -253,11 +253,11 @@ def test_another_resolution_waits_for_its_camera_info(camera):
     camera.imus.clear()
     assert camera.set_parameter("publish_unresolved", True)[0]
 
-    def publish() -> None:
-        camera.images.publish(camera.image_message(**half, data=small))
-        time.sleep(0.03)
-
-    camera.wait_until(lambda: publish() or camera.imus, "velocities at the new size")
+    camera.play_until(
+        lambda: camera.imus,
+        "velocities at the new size",
+        lambda: camera.images.publish(camera.image_message(**half, data=small)),
+    )
     assert camera.set_parameter("publish_unresolved", False)[0]
 
 
@@ -299,8 +299,7 @@ def test_images_out_of_order_leave_the_published_stamps_increasing(camera):
         images = [camera.image_message() for _ in range(6)]
         images[4], images[5] = images[5], images[4]
         for image in images:
-            camera.images.publish(image)
-            time.sleep(PERIOD * 1e-9)
+            camera.play(lambda image=image: camera.images.publish(image))
 
     camera.wait_until(
         lambda: publish() or (camera.count("refused: order") > before and len(stamps) > 10), "answers and refusals"

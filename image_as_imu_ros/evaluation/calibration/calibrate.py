@@ -194,8 +194,7 @@ def _track(recording: Recording, config: CalibrationConfig, start: int) -> tuple
     image_topic = recording.image_topic(config.image_topic or None)
     info_topic = recording.camera_info_topic(image_topic, config.camera_info_topic or None)
     shutters, known = _shutters(recording, config)
-    camera: Camera | None = None
-    before: _View | None = None
+    camera, before = None, None
     found: list[tuple[np.ndarray, ...]] = []
     rotations: list[tuple[int, np.ndarray, float]] = []
     messages = recording.frames(image_topic, info_topic)
@@ -207,40 +206,28 @@ def _track(recording: Recording, config: CalibrationConfig, start: int) -> tuple
         except InputError:
             before = None
             continue
-        exposure = shutter.exposure or 0.0
-        now = _View(image, shutter.mid_exposure(message.stamp, exposure), exposure)
-        if before is not None and now.middle > before.middle:
-            pixels = klt.track(before.image, image, _TRACKING)
+        middle = shutter.mid_exposure(message.stamp, shutter.exposure or 0.0)
+        if before is not None and middle > before[1]:
+            pixels = klt.track(before[0], image, _TRACKING)
             rotation = klt.fit_rotation(camera, *pixels, _TRACKING) if len(pixels[0]) >= _TRACKING.fewest else None
             if rotation is not None:
-                seconds = (now.middle - before.middle) * 1e-9
-                rotations.append(((now.middle + before.middle) // 2, so3.log(rotation.T) / seconds, seconds))
-                found.append(_pair(len(found), camera, pixels, (before, now), start))
-        before = now
+                seconds = (middle - before[1]) * 1e-9
+                rotations.append(((middle + before[1]) // 2, so3.log(rotation.T) / seconds, seconds))
+                found.append(_pair(len(found), camera, pixels, ((before[1] - start) * 1e-9, (middle - start) * 1e-9)))
+        before = image, middle
     if camera is None or len(found) < _FEWEST_PAIRS:
         raise InputError(f"corners could be tracked through {len(found)} pairs of frames; {_FEWEST_PAIRS} are needed")
-    pair, rays, times, rows, exposures = (
-        np.concatenate(parts, axis=axis) for axis, parts in zip((0, 1, 1, 1, 1), zip(*found, strict=True), strict=True)
+    pair, rays, times, rows = (
+        np.concatenate(parts, axis=axis) for axis, parts in zip((0, 1, 1, 1), zip(*found, strict=True), strict=True)
     )
-    focal_length = float(np.sqrt(camera.fx * camera.fy))
-    tracks = Tracks(pair, rays, times, rows + _ROWS[config.stamp_reference], exposures, focal_length)
+    tracks = Tracks(pair, rays, times, rows + _ROWS[config.stamp_reference], float(np.sqrt(camera.fx * camera.fy)))
     stamps, angular, spans = zip(*rotations, strict=True)
     return tracks, _Rotations(np.array(stamps, np.int64), np.array(angular), np.array(spans)), camera, known
 
 
-@dataclass(frozen=True)
-class _View:
-    """An image (H, W), its mid-exposure, ns, and its exposure time, s; 0 if unknown."""
-
-    image: np.ndarray
-    middle: int
-    exposure: float
-
-
 def _pair(
-    number: int, camera: Camera, pixels: tuple[np.ndarray, np.ndarray], views: tuple[_View, _View], start: int
+    number: int, camera: Camera, pixels: tuple[np.ndarray, np.ndarray], times: tuple[float, float]
 ) -> tuple[np.ndarray, ...]:
-    """Make the parts of `Tracks` of one pair: those that fit a motion."""
     rays = np.stack([camera.rays(one) for one in pixels])
     usable = np.asarray(np.isfinite(rays).all((0, 2)))
     threshold = _TRACKING.threshold / math.sqrt(camera.fx * camera.fy)
@@ -250,6 +237,4 @@ def _pair(
         usable[usable] = inliers.ravel() > 0
     rows = np.stack([(one[usable, 1] + 0.5) / camera.height - 0.5 for one in pixels])
     count = int(usable.sum())
-    times = np.array([[(view.middle - start) * 1e-9] for view in views])
-    exposures = np.array([[view.exposure] for view in views])
-    return np.full(count, number), rays[:, usable], times.repeat(count, 1), rows, exposures.repeat(count, 1)
+    return np.full(count, number), rays[:, usable], np.repeat(np.array(times)[:, None], count, 1), rows

@@ -2,15 +2,15 @@
 
 A static point is seen along the rays r, r′ of two frames at the times t, t′ of its rows. With R(t) the orientation that
 the gyroscope integrates to, and A the rotation from its axes to the camera's, v = R(t)·Aᵀ·r are the rays in one fixed
-frame; a blurred point is seen where it was on average, so v is a mean over the row's exposure. The translation between
-the times has a direction T, and T·(v × v′) = 0 whatever the point's distance. T is the eigenvector of the least
-eigenvalue of Σ n·nᵀ, n = v × v′, of the pair; what is left over is divided by its derivative by the pixels (Sampson
-1982).
+frame. The translation between the times has a direction T, and T·(v × v′) = 0 whatever the point's distance. T is the
+eigenvector of the least eigenvalue of Σ n·nᵀ, n = v × v′, of the pair; what is left over is divided by its derivative
+by the pixels (Sampson 1982).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,6 @@ AXES, BIAS, OFFSET, READOUT, LOG_FOCAL = slice(0, 3), slice(3, 6), 6, 7, 8
 COUNT = 9
 
 _LEAST_SLOPE = 1e-12
-_GAUSS_NODE = 1 / np.sqrt(12)  # exposures from their middle; the mean of two such points errs by fourth derivatives
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,6 @@ class Tracks:
         rays: (2, M, 2) normalised image coordinates in both frames.
         times: (2, M) s, mid-exposures of the row that the readout time does not move.
         rows: (2, M) rows from there, as a share of the image's height.
-        exposures: (2, M) s; 0 where unknown.
         focal_length: px.
     """
 
@@ -42,14 +40,12 @@ class Tracks:
     rays: np.ndarray
     times: np.ndarray
     rows: np.ndarray
-    exposures: np.ndarray
     focal_length: float
 
     def select(self, chosen: np.ndarray) -> Tracks:
         """Return those of a mask, their pairs numbered anew."""
         _, pair = np.unique(self.pair[chosen], return_inverse=True)
-        per_track = (array[:, chosen] for array in (self.rays, self.times, self.rows, self.exposures))
-        return Tracks(pair, *per_track, self.focal_length)
+        return Tracks(pair, self.rays[:, chosen], self.times[:, chosen], self.rows[:, chosen], self.focal_length)
 
     @property
     def starts(self) -> np.ndarray:
@@ -83,30 +79,83 @@ def _products(steps: np.ndarray) -> np.ndarray:
 
 
 def residuals(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarray) -> np.ndarray:
-    """Compute the epipolar residuals (M,), px.
+    """Compute the epipolar residuals (M,), px, of the translations that fit best.
 
     Args:
         parameters: (COUNT,).
         weights: (M,) of the tracks in the fit of their pair's translation.
     """
-    axes, bias = so3.exp(parameters[AXES]), parameters[BIAS]
+    return _fit(parameters, tracks, rates, weights).along(0)
+
+
+def linearise(
+    parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarray, moved: Callable, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the residuals (M,), px, and their derivatives (M, COUNT) by the parameters, by differences.
+
+    Of the derivatives with the translations held, what other translations could explain is taken away (variable
+    projection: Kaufman 1975). Where a camera hardly travels, its translation follows the noise of the tracks:
+    derivatives through it would be noise.
+
+    Args:
+        moved: adds a step (COUNT,) to parameters. step: of the differences.
+    """
+    fit = _fit(parameters, tracks, rates, weights)
+    error = fit.along(0)
+    jacobian = np.empty((len(error), COUNT))
+    for i, difference in enumerate(step * np.eye(COUNT)):
+        tried = moved(parameters, difference)
+        first, second = _carried_rays(tried, tracks, rates)
+        jacobian[:, i] = (replace(fit, normals=np.cross(first, second)).along(0, _pixels(tried, tracks)) - error) / step
+    for number in (1, 2):
+        other = fit.along(number)
+        size = np.add.reduceat(weights * other**2, tracks.starts) + _LEAST_SLOPE
+        shares = np.add.reduceat((weights * other)[:, None] * jacobian, tracks.starts) / size[:, None]
+        jacobian -= other[:, None] * shares[tracks.pair]
+    return error, jacobian
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Normals n (M, 3); for each track its pair's translation and two directions across it, (M, 3, 3); slopes (M,)."""
+
+    normals: np.ndarray
+    directions: np.ndarray
+    slope: np.ndarray
+    pixels: float
+
+    def along(self, number: int, pixels: float | None = None) -> np.ndarray:
+        """Residuals (M,), px, along the translation (0), or how they change with it across (1, 2)."""
+        products = np.einsum("mi,mi->m", self.normals, self.directions[:, :, number])
+        return products / self.slope * (self.pixels if pixels is None else pixels)
+
+
+def _fit(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarray) -> _Fit:
+    first, second = _carried_rays(parameters, tracks, rates)
+    optical = np.broadcast_to(so3.exp(parameters[AXES])[2], first.shape)
     times = tracks.times + parameters[OFFSET] + parameters[READOUT] * tracks.rows
-    scaled = tracks.rays * np.exp(-parameters[LOG_FOCAL])
-    rays = np.concatenate([scaled, np.ones_like(scaled[..., :1])], -1) @ axes
-    optical = np.broadcast_to(axes[2], rays.shape)
-    around = _GAUSS_NODE * tracks.exposures
-    first, second = (rates.carry(bias, times - around, rays) + rates.carry(bias, times + around, rays)) / 2
-    first_optical, second_optical = rates.carry(bias, times, optical)
-    normal = np.cross(first, second)
-    slope = np.ones(len(normal))
-    translation = np.zeros_like(normal)
+    first_optical, second_optical = rates.carry(parameters[BIAS], times, np.stack([optical, optical]))
+    normals = np.cross(first, second)
+    slope = np.ones(len(normals))
+    directions = np.zeros((len(normals), 3, 3))
     for _ in range(2):  # the slope, which weighs the normals, needs a translation
-        translation = _translations(normal, weights / slope**2, tracks.starts)[tracks.pair]
-        by_first = _across(np.cross(second, translation), first_optical)
-        by_second = _across(np.cross(translation, first), second_optical)
+        directions = _directions(normals, weights / slope**2, tracks.starts)[tracks.pair]
+        by_first = _across(np.cross(second, directions[..., 0]), first_optical)
+        by_second = _across(np.cross(directions[..., 0], first), second_optical)
         slope = np.sqrt(by_first + by_second) + _LEAST_SLOPE
-    pixels = tracks.focal_length * np.exp(parameters[LOG_FOCAL])
-    return np.einsum("mi,mi->m", normal, translation) / slope * pixels
+    return _Fit(normals, directions, slope, _pixels(parameters, tracks))
+
+
+def _carried_rays(parameters: np.ndarray, tracks: Tracks, rates: Rates) -> np.ndarray:
+    """Rays v, v′ (2, M, 3) in one fixed frame."""
+    scaled = tracks.rays * np.exp(-parameters[LOG_FOCAL])
+    rays = np.concatenate([scaled, np.ones_like(scaled[..., :1])], -1) @ so3.exp(parameters[AXES])
+    times = tracks.times + parameters[OFFSET] + parameters[READOUT] * tracks.rows
+    return rates.carry(parameters[BIAS], times, rays)
+
+
+def _pixels(parameters: np.ndarray, tracks: Tracks) -> float:
+    return tracks.focal_length * float(np.exp(parameters[LOG_FOCAL]))
 
 
 def _across(gradients: np.ndarray, optical: np.ndarray) -> np.ndarray:
@@ -114,7 +163,7 @@ def _across(gradients: np.ndarray, optical: np.ndarray) -> np.ndarray:
     return np.square(gradients).sum(1) - np.square(np.einsum("mi,mi->m", gradients, optical))
 
 
-def _translations(normals: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Directions (P, 3) that normals (M, 3) of each pair are most at right angles to."""
+def _directions(normals: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Columns (P, 3, 3) at right angles: the first is that which normals (M, 3) of each pair are most across to."""
     products = weights[:, None, None] * normals[:, :, None] * normals[:, None, :]
-    return np.linalg.eigh(np.add.reduceat(products, starts))[1][..., 0]
+    return np.linalg.eigh(np.add.reduceat(products, starts))[1]
