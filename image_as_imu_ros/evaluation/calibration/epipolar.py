@@ -120,13 +120,13 @@ class _Fit:
     """Normals n (M, 3); for each track its pair's translation and two directions across it, (M, 3, 3); slopes (M,)."""
 
     normals: np.ndarray
-    directions: np.ndarray
+    eigenvectors: np.ndarray
     slope: np.ndarray
     pixels: float
 
     def along(self, number: int, pixels: float | None = None) -> np.ndarray:
         """Residuals (M,), px, along the translation (0), or how they change with it across (1, 2)."""
-        products = np.einsum("mi,mi->m", self.normals, self.directions[:, :, number])
+        products = np.einsum("mi,mi->m", self.normals, self.eigenvectors[:, :, number])
         return products / self.slope * (self.pixels if pixels is None else pixels)
 
 
@@ -137,13 +137,13 @@ def _fit(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarr
     first_optical, second_optical = rates.carry(parameters[BIAS], times, np.stack([optical, optical]))
     normals = np.cross(first, second)
     slope = np.ones(len(normals))
-    directions = np.zeros((len(normals), 3, 3))
+    eigenvectors = np.zeros((len(normals), 3, 3))
     for _ in range(2):  # the slope, which weighs the normals, needs a translation
-        directions = _directions(normals, weights / slope**2, tracks.starts)[tracks.pair]
-        by_first = _across(np.cross(second, directions[..., 0]), first_optical)
-        by_second = _across(np.cross(directions[..., 0], first), second_optical)
+        eigenvectors = _eigenvectors(normals, weights / slope**2, tracks.starts)[tracks.pair]
+        by_first = _across(np.cross(second, eigenvectors[..., 0]), first_optical)
+        by_second = _across(np.cross(eigenvectors[..., 0], first), second_optical)
         slope = np.sqrt(by_first + by_second) + _LEAST_SLOPE
-    return _Fit(normals, directions, slope, _pixels(parameters, tracks))
+    return _Fit(normals, eigenvectors, slope, _pixels(parameters, tracks))
 
 
 def _carried_rays(parameters: np.ndarray, tracks: Tracks, rates: Rates) -> np.ndarray:
@@ -163,7 +163,7 @@ def _across(gradients: np.ndarray, optical: np.ndarray) -> np.ndarray:
     return np.square(gradients).sum(1) - np.square(np.einsum("mi,mi->m", gradients, optical))
 
 
-def _directions(normals: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def _eigenvectors(normals: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Columns (P, 3, 3) at right angles: the first is that which normals (M, 3) of each pair are most across to."""
     products = weights[:, None, None] * normals[:, :, None] * normals[:, None, :]
     return np.linalg.eigh(np.add.reduceat(products, starts))[1]
