@@ -19,10 +19,10 @@ _MAD = 1.4826  # standard deviations of a normal distribution in a median absolu
 _CONVERGED = 1e-3  # standard deviations of each parameter
 _LEAST_SCALE = 1e-6  # px
 _BLOCKS = 12  # of the recording in time, enough for a variance, and each longer than corners are seen
-# What tracking errs by throughout a recording, in the order of the parameters: root mean square of the errors of four
+# What tracking errs by throughout a recording, in the order of the parameters: root mean square of the errors of six
 # rendered captures (hand-held, global and rolling shutter, 5 to 16 ms of exposure) and a phone's, of which blocks know
-# nothing. rad, rad/s, s, s, 1.
-_SYSTEMATIC = np.array([*3 * [0.007], *3 * [0.003], 0.25e-3, 0.25e-3, 0.004])
+# little. rad, rad/s, s, s, 1.
+_SYSTEMATIC = np.array([*3 * [0.007], *3 * [0.005], 0.4e-3, 0.25e-3, 0.006])
 
 
 @dataclass(frozen=True)
