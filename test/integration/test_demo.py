@@ -72,12 +72,15 @@ def test_a_node_that_dies_ends_the_demo(environment, tiny_model, tmp_path):
 
 
 def test_an_interrupt_ends_all_processes(environment, tiny_model, tmp_path):
-    with started(environment, tiny_model, tmp_path) as demo:
-        others = children(demo.pid)
-        assert len(others) == 2
-        demo.send_signal(signal.SIGINT)
-        errors = demo.communicate(timeout=300)[1]
+    for attempt in range(5):  # on a busy machine the demo may be over before the signal comes
+        with started(environment, tiny_model, tmp_path / str(attempt)) as demo:
+            others = children(demo.pid)
+            demo.send_signal(signal.SIGINT)
+            errors = demo.communicate(timeout=300)[1]
+        if demo.returncode != 0:
+            break
     assert demo.returncode == 130
+    assert len(others) == 2
     assert "Traceback" not in errors
     assert not any(Path(f"/proc/{child}").exists() for child in others)
 
