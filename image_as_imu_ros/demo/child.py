@@ -58,6 +58,11 @@ class Child:
             raise DemoError(f"{self.name} ended with exit code {code}; its last words:\n{self.last_output()}")
 
     @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
     def done(self) -> bool:
         """Whether the process has ended well. Raises DemoError if it failed."""
         code = self._process.poll()

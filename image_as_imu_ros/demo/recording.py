@@ -119,16 +119,18 @@ def _render(path: Path, frames: int) -> None:
         os.posix_fallocate(file.fileno(), 0, file.tell() + int(np.prod(shape)))
     # Fresh processes: a forked one would inherit the locks of OpenCV's and ONNX Runtime's threads.
     with ProcessPoolExecutor(_WORKERS, mp_context=get_context("spawn")) as workers:
-        # The workers inherit that they ignore Ctrl-C; this process, which does not, ends them.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        tasks = [workers.submit(_render_frame, path, index, frames) for index in range(frames)]
-        signal.signal(signal.SIGINT, handler)
+        # The workers inherit that Ctrl-C waits; this process, for which it then comes, ends them.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
+            tasks = [workers.submit(_render_frame, path, index, frames) for index in range(frames)]
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for task in tqdm(tasks, desc="rendering", unit="frame"):
                 task.result()
         except BaseException:
             workers.shutdown(cancel_futures=True)
             raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _render_frame(path: Path, index: int, frames: int) -> None:

@@ -13,6 +13,7 @@ from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import Measurement, MotionModel
+from image_as_imu_ros.estimation.exposure_check import contradiction
 from image_as_imu_ros.evaluation import comparison
 from image_as_imu_ros.evaluation.baselines import Baseline, find_baseline
 from image_as_imu_ros.evaluation.baselines.frames import Frames
@@ -202,6 +203,7 @@ def _summed_up(
         figures=figures,
         ground_truth_complaint=fit.complaint if fit else "",
         exposure_origin=_exposure_origin(config, run, settings),
+        exposure_complaint=_exposure_complaint(config, run),
         settings=settings,
     )
 
@@ -214,6 +216,17 @@ def _exposure_origin(config: EvaluationConfig, run: Run, settings: dict[str, str
         last = run.results[-1].estimate
         return f"estimated; at the end {1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%}"
     return f"median of {settings['exposures']}" if "exposures" in settings else "given"
+
+
+def _exposure_complaint(config: EvaluationConfig, run: Run) -> str:
+    """Say how exposures that were given or recorded contradict the images by their end; empty if they do not."""
+    if config.exposure in (ExposureSource.FIT, ExposureSource.ESTIMATE):
+        return ""
+    complaint = ""
+    for estimate in (result.estimate for result in run.results):
+        if estimate.measured_exposure is not None:
+            complaint = contradiction(estimate.exposure, estimate.measured_exposure)
+    return complaint
 
 
 def _settings(recording: str | Path, config: EvaluationConfig, topics: Topics, engine: Engine) -> dict[str, str]:

@@ -81,6 +81,8 @@ def print_summary(evaluation: Evaluation, output: Path) -> None:
     """Print what metrics.json holds, and what became of all frames, whose results are in `output`."""
     figures, run = evaluation.figures, evaluation.run
     print(f"{figures['frames']} frames, exposure {1e3 * figures['exposure_s']:.2f} ms ({evaluation.exposure_origin})")
+    if evaluation.exposure_complaint:
+        print(f"WARNING: {evaluation.exposure_complaint}")
     print(", ".join(f"{count} {what}" for what, count in answers(run).items()))
     for rejection, count in rejections(run).items():
         print(f"{count} frames not aligned: {rejection}")

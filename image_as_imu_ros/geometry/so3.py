@@ -29,6 +29,14 @@ def exp(rotation_vectors: np.ndarray) -> np.ndarray:
     return _IDENTITY + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * (cross @ cross)
 
 
+def rotate(rotation_vectors: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Rotate vectors (…, 3) by rotation vectors (…, 3) rad: as exp(…) @ vector, without the matrices."""
+    angle = np.sqrt(np.square(rotation_vectors).sum(-1))[..., None] + _SMALLEST
+    across = np.cross(rotation_vectors, vectors)
+    twice = np.cross(rotation_vectors, across)
+    return vectors + np.sin(angle) / angle * across + (1 - np.cos(angle)) / angle**2 * twice
+
+
 def log(rotations: np.ndarray) -> np.ndarray:
     """Convert matrices (…, 3, 3) to rotation vectors (…, 3) of at most π rad."""
     quaternion = quaternion_from_matrix(rotations)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import Measurement
 from image_as_imu_ros.estimation.estimate import MotionEstimate
-from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.exposure_check import contradiction, contradicts
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES, exposure_of_message
 from image_as_imu_ros.settings import TextEnum
 
@@ -32,9 +31,7 @@ class ExposureSource(TextEnum):
 EXPOSURE_SOURCES = tuple(ExposureSource)
 EXPOSURE_TOPICS = tuple(source for source in ExposureSource if source in EXPOSURE_TYPES)
 
-_SUSPECT_RATIO = 1.5  # given exposure over measured one, or the reverse
-_IMPOSSIBLE_RATIO = 3.0  # the same, where velocities from blur would be wrong beyond use
-_SUSPECT_SIGMAS = 3.0
+_IMPOSSIBLE_RATIO = 3.0  # given exposure over measured one, or the reverse: velocities from blur are of no use
 _STUCK_AFTER = 150  # frames with the very same value
 _STUCK_CONTRAST = 1.5  # while the brightest of them was this much brighter than the darkest
 
@@ -94,28 +91,9 @@ def reason_to_hold_back(source: str, estimate: MotionEstimate) -> str:
     measured = estimate.measured_exposure
     if source == ExposureSource.ESTIMATE or measured is None or estimate.measurement != Measurement.SINGLE:
         return ""
-    if not _contradicts(estimate.exposure, measured, _IMPOSSIBLE_RATIO):
+    if not contradicts(estimate.exposure, measured, _IMPOSSIBLE_RATIO):
         return ""
     return f"{contradiction(estimate.exposure, measured)}; velocities from single frames are held back"
-
-
-def contradiction(given: float, measured: MeasuredExposure) -> str:
-    """Say how a given exposure, s, clearly differs from what the images show; empty if it fits.
-
-    It does where |ln(given / measured)| exceeds both ln 1.5 and three standard deviations of the measured log.
-    """
-    if not _contradicts(given, measured, _SUSPECT_RATIO):
-        return ""
-    ratio = given / measured.seconds
-    return (
-        f"the exposure you give, {1e3 * given:.3g} ms, is {ratio:.2g}× what the blur shows, "
-        f"{1e3 * measured.seconds:.3g} ms: velocities are wrong by as much (wrong unit? auto-exposure?)"
-    )
-
-
-def _contradicts(given: float, measured: MeasuredExposure, ratio: float) -> bool:
-    limit = max(math.log(ratio), _SUSPECT_SIGMAS * measured.log_std)
-    return abs(math.log(given / measured.seconds)) >= limit
 
 
 class ExposureWatch:

@@ -179,7 +179,7 @@ def test_the_node_of_the_documentation_publishes_zero_velocities_on_silence():
         node.create_subscription(TwistWithCovarianceStamped, "rest", rests.append, 10)
         imus = node.create_publisher(Imu, "imu/data_raw", 10)
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while imus.get_subscription_count() == 0:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -330,7 +330,7 @@ def test_robot_localization_makes_the_bases_yaw_rate_of_our_messages(tiny_model)
         )
         camera.wait_for_node()
         camera.infos.publish(camera.info_message())
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (yaw_rates and abs(yaw_rates[-1] + TINY_MODEL_RATE) < 0.3):
             camera.images.publish(camera.image_message())
             time.sleep(0.033)
@@ -339,4 +339,4 @@ def test_robot_localization_makes_the_bases_yaw_rate_of_our_messages(tiny_model)
         camera.close()
         rclpy.shutdown()
         launch.send_signal(2)
-        launch.wait(timeout=20)
+        launch.wait(timeout=120)

@@ -22,13 +22,17 @@ REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 60.0  # s; for loaded machines
 
 STAND_IN_FOR_EKF_NODE = """#!{python}
-# In place of robot_localization's ekf_node: prints the parameters that it is given.
+# In place of robot_localization's ekf_node: prints the parameters that it is given, and ends cleanly when interrupted.
 import rclpy
+from rclpy.executors import ExternalShutdownException
 
 rclpy.init()
 node = rclpy.create_node("ekf", automatically_declare_parameters_from_overrides=True)
 print("given", sorted(node._parameters), flush=True)
-rclpy.spin(node)
+try:
+    rclpy.spin(node)
+except (KeyboardInterrupt, ExternalShutdownException):
+    pass
 """
 
 

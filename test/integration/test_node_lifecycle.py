@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 
 import pytest
 
@@ -196,14 +195,15 @@ def test_nothing_is_drawn_without_a_subscriber(make_node, tiny_model, monkeypatc
     assert not drawn
     subscription = camera.node.create_subscription(Image, "debug/image", camera.debug_images.append, 10)
     camera.play_until(lambda: camera.debug_images, "a debug image")
-    camera.node.destroy_subscription(subscription)
+    camera.destroy(subscription)
     camera.wait_until(lambda: camera.node.count_subscribers("debug/image") == 0, "no subscriber")
-    camera.imus.clear()
-    camera.play_until(lambda: len(camera.imus) > 1, "answers")
-    time.sleep(0.2)
-    before = len(drawn)
-    camera.imus.clear()
-    camera.play_until(lambda: len(camera.imus) > 1, "answers")
-    assert len(drawn) == before
+
+    def drawn_meanwhile() -> int:
+        before = len(drawn)
+        camera.imus.clear()
+        camera.play_until(lambda: len(camera.imus) > 1, "answers")
+        return len(drawn) - before
+
+    camera.wait_until(lambda: drawn_meanwhile() == 0, "an end of the drawing")
     camera.close()
     executor.shutdown()

@@ -34,7 +34,7 @@ def wheel(tmp_path_factory) -> ZipFile:
     for name in FILES:
         shutil.copy(ROOT / name, folder)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--no-index", "--wheel-dir", str(folder), str(folder)], check=True, timeout=300)
+    subprocess.run([*command, "--no-index", "--wheel-dir", str(folder), str(folder)], check=True, timeout=900)
     return ZipFile(next(folder.glob("*.whl")))
 
 
@@ -104,7 +104,7 @@ def test_the_scripts_are_the_same_file_under_the_commands_names(name):
 def test_a_script_runs_the_command_that_it_is_named_after():
     command = [sys.executable, str(ROOT / "scripts" / "estimate_image"), "--help"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=900)
     assert result.stdout.startswith("usage: estimate_image")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import subprocess
@@ -23,9 +24,12 @@ from geometry_msgs.msg import PointStamped, TwistWithCovarianceStamped
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
-PATIENCE = 20.0  # s; for loaded machines
+PATIENCE = 120.0  # s; for loaded machines
+LOST = 1.0  # s without an effect after which a message may have been lost: images are best effort
 PERIOD = 33_000_000  # ns between images
 WIDTH, HEIGHT = conftest.TINY_MODEL_CAMERA.width, conftest.TINY_MODEL_CAMERA.height
 TEXTURE = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, (HEIGHT, 4 * WIDTH), np.uint8), (0, 0), 6)
@@ -46,6 +50,15 @@ class Log:
     def lines(self) -> list[tuple[str, str]]:
         """Severity and text of each line."""
         return re.findall(r"^\[(\w+)\] \[[\d.]+\] \[\S+\]: (.*)$", self.text, re.MULTILINE)
+
+    def warnings(self, since: float = 0.0, until: float = math.inf) -> list[str]:
+        """Lines with severity WARN or ERROR of a time, s of the node's clock."""
+        stamped = re.findall(r"^\[(?:WARN|ERROR)\] \[([\d.]+)\] \[\S+\]: (.*)$", self.text, re.MULTILINE)
+        return [line for time, line in stamped if since < float(time) < until]
+
+    def time_of(self, text: str) -> float:
+        """When a line was logged, s of the node's clock."""
+        return float(re.findall(rf"^\[\w+\] \[([\d.]+)\] \[\S+\]: {re.escape(text)}", self.text, re.MULTILINE)[0])
 
     def find(self, severity: str, text: str) -> list[str]:
         return [line for level, line in self.lines if level == severity and text in line]
@@ -97,7 +110,9 @@ class CameraWithEars:
         self.twists: dict[int, TwistWithCovarianceStamped] = {}
         self.diagnostics: list = []
         self.debug_images: list[Image] = []
-        self._hear(Imu, "imu/data_raw", lambda message: self.imus.update({stamp_of(message): message}))
+        self._heard = 0  # velocities
+        self._pause = PERIOD * 1e-9  # s to wait for an answer
+        self._hear(Imu, "imu/data_raw", self._on_imu)
         self._hear(
             TwistWithCovarianceStamped, "twist", lambda message: self.twists.update({stamp_of(message): message})
         )
@@ -111,6 +126,10 @@ class CameraWithEars:
 
     def _hear(self, message_type: type, topic: str, callback: Callable):
         return self.node.create_subscription(message_type, topic, callback, 10)
+
+    def _on_imu(self, message: Imu) -> None:
+        self.imus[stamp_of(message)] = message
+        self._heard += 1
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.diagnostics += [status for status in message.status if status.name.startswith(self._node_name)]
@@ -135,13 +154,26 @@ class CameraWithEars:
             assert time.monotonic() < deadline, f"waited in vain for {what}; the node says: {self.node_says}"
             time.sleep(0.005)
 
-    def play_until(self, condition: Callable[[], object], what: str) -> None:
-        """Publish one image after the other, 30 a second."""
+    def play(self, publish: Callable[[], object]) -> None:
+        """Publish an image in 30ths of a second, or as fast as the node answers where the machine is busy.
+
+        Images that it skips would leave it with pairs that are far apart, and nothing to say about most of them.
+        """
+        heard, published = self._heard, time.monotonic()
+        publish()
+        while self._heard == heard and time.monotonic() - published < self._pause:
+            time.sleep(0.002)
+        self._pause = PERIOD * 1e-9 if self._heard > heard else min(1.5 * self._pause, LOST)
+        time.sleep(max(0.0, published + PERIOD * 1e-9 - time.monotonic()))
+
+    def play_until(
+        self, condition: Callable[[], object], what: str, publish: Callable[[], object] | None = None
+    ) -> None:
+        """Play one image after the other."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, f"played in vain for {what}; the node says: {self.node_says}"
-            self.images.publish(self.image_message())
-            time.sleep(PERIOD * 1e-9)
+            self.play(publish or (lambda: self.images.publish(self.image_message())))
 
     def wait_for_node(self) -> None:
         """Wait until the node is active and hears this camera."""
@@ -189,11 +221,39 @@ class CameraWithEars:
         message.header.frame_id = "camera_optical"
         return message
 
-    def ask(self, message: Image | CompressedImage, answer_at: int) -> tuple[Imu, TwistWithCovarianceStamped]:
-        """Publish an image and wait for the Imu and Twist with stamp `answer_at`, ns."""
-        self.images.publish(message)
-        self.wait_until(lambda: answer_at in self.imus and answer_at in self.twists, "Imu and Twist")
-        return self.imus[answer_at], self.twists[answer_at]
+    def publish_until(self, publish: Callable[[], object], condition: Callable[[], object], what: str) -> None:
+        """Publish, and again where that may have been lost, until something is seen of it."""
+        deadline, published = time.monotonic() + PATIENCE, -math.inf
+        while not condition():
+            now = time.monotonic()
+            assert now < deadline, f"waited in vain for {what}; the node says: {self.node_says}"
+            if now - published > LOST:
+                publish()
+                published = now
+            time.sleep(0.005)
+
+    def ask(self, offset: int) -> tuple[Imu, TwistWithCovarianceStamped]:
+        """Publish an image and wait for the Imu and Twist stamped `offset` ns later; the next where one is lost.
+
+        After a lost image, or several that a busy machine skips, the sign of one may be open: the next one's is not.
+        """
+        asked: list[int] = []
+
+        def publish() -> None:
+            self.images.publish(self.image_message())
+            asked.append(self.stamp + offset)
+
+        def answered() -> list[int]:
+            return [stamp for stamp in asked if stamp in self.imus and stamp in self.twists]
+
+        self.publish_until(publish, answered, "Imu and Twist")
+        return self.imus[answered()[0]], self.twists[answered()[0]]
+
+    def destroy(self, entity: Publisher | Subscription) -> None:
+        """End a publisher or subscription, in the thread that waits for its events: another would break that."""
+        end = self.node.destroy_publisher if isinstance(entity, Publisher) else self.node.destroy_subscription
+        task = self._executor.create_task(end, entity)
+        self.wait_until(task.done, "the end of a publisher or subscription")
 
     def diagnostic(self, key: str) -> str:
         """Find the latest value of an entry of the node's diagnostics; empty if it is not there."""

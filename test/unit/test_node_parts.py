@@ -15,11 +15,12 @@ import yaml
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.exposure_check import contradiction
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.messages.exposure import camera_ros_exposure, realsense_exposure
 from image_as_imu_ros.nodes.buffers import Slot, StampCache
 from image_as_imu_ros.nodes.diagnostics import Health
-from image_as_imu_ros.nodes.exposure_sources import ExposureWatch, contradiction
+from image_as_imu_ros.nodes.exposure_sources import ExposureWatch
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.parameters import Settings
 from image_as_imu_ros.nodes.rate_hint import RATE_HINTS, rate_hint_reader

@@ -9,7 +9,8 @@ by the pixels (Sampson 1982).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,12 +60,13 @@ class Rates:
     times: np.ndarray
     angular: np.ndarray
 
-    def orientations(self, bias: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Integrate to the times (…): (…, 3, 3) from the gyroscope's axes then to those at its first sample."""
+    def carry(self, bias: np.ndarray, times: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Carry vectors (…, 3) in the gyroscope's axes at times (…), s, into those at its first sample."""
         middle = (self.angular[1:] + self.angular[:-1]) / 2 - bias
         at_samples = _products(so3.exp(np.diff(self.times)[:, None] * middle))
         i = np.clip(np.searchsorted(self.times, times) - 1, 0, len(middle) - 1)
-        return at_samples[i] @ so3.exp((times - self.times[i])[..., None] * middle[i])
+        since = so3.rotate((times - self.times[i])[..., None] * middle[i], vectors)
+        return np.einsum("...ij,...j->...i", at_samples[i], since)
 
 
 def _products(steps: np.ndarray) -> np.ndarray:
@@ -77,31 +79,91 @@ def _products(steps: np.ndarray) -> np.ndarray:
 
 
 def residuals(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarray) -> np.ndarray:
-    """Compute the epipolar residuals (M,), px.
+    """Compute the epipolar residuals (M,), px, of the translations that fit best.
 
     Args:
         parameters: (COUNT,).
         weights: (M,) of the tracks in the fit of their pair's translation.
     """
-    axes = so3.exp(parameters[AXES])
+    return _fit(parameters, tracks, rates, weights).along(0)
+
+
+def linearise(
+    parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarray, moved: Callable, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the residuals (M,), px, and their derivatives (M, COUNT) by the parameters, by differences.
+
+    Of the derivatives with the translations held, what other translations could explain is taken away (variable
+    projection: Kaufman 1975). Where a camera hardly travels, its translation follows the noise of the tracks:
+    derivatives through it would be noise.
+
+    Args:
+        moved: adds a step (COUNT,) to parameters. step: of the differences.
+    """
+    fit = _fit(parameters, tracks, rates, weights)
+    error = fit.along(0)
+    jacobian = np.empty((len(error), COUNT))
+    for i, difference in enumerate(step * np.eye(COUNT)):
+        tried = moved(parameters, difference)
+        first, second = _carried_rays(tried, tracks, rates)
+        jacobian[:, i] = (replace(fit, normals=np.cross(first, second)).along(0, _pixels(tried, tracks)) - error) / step
+    for number in (1, 2):
+        other = fit.along(number)
+        size = np.add.reduceat(weights * other**2, tracks.starts) + _LEAST_SLOPE
+        shares = np.add.reduceat((weights * other)[:, None] * jacobian, tracks.starts) / size[:, None]
+        jacobian -= other[:, None] * shares[tracks.pair]
+    return error, jacobian
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Normals n (M, 3); for each track its pair's translation and two directions across it, (M, 3, 3); slopes (M,)."""
+
+    normals: np.ndarray
+    eigenvectors: np.ndarray
+    slope: np.ndarray
+    pixels: float
+
+    def along(self, number: int, pixels: float | None = None) -> np.ndarray:
+        """Residuals (M,), px, along the translation (0), or how they change with it across (1, 2)."""
+        products = np.einsum("mi,mi->m", self.normals, self.eigenvectors[:, :, number])
+        return products / self.slope * (self.pixels if pixels is None else pixels)
+
+
+def _fit(parameters: np.ndarray, tracks: Tracks, rates: Rates, weights: np.ndarray) -> _Fit:
+    first, second = _carried_rays(parameters, tracks, rates)
+    optical = np.broadcast_to(so3.exp(parameters[AXES])[2], first.shape)
     times = tracks.times + parameters[OFFSET] + parameters[READOUT] * tracks.rows
-    oriented = rates.orientations(parameters[BIAS], times) @ axes.T
-    scaled = tracks.rays * np.exp(-parameters[LOG_FOCAL])
-    rays = np.concatenate([scaled, np.ones_like(scaled[..., :1])], -1)
-    first, second = np.einsum("fmij,fmj->fmi", oriented, rays)
-    normal = np.cross(first, second)
-    slope = np.ones(len(normal))
-    translation = np.zeros_like(normal)
+    first_optical, second_optical = rates.carry(parameters[BIAS], times, np.stack([optical, optical]))
+    normals = np.cross(first, second)
+    slope = np.ones(len(normals))
+    eigenvectors = np.zeros((len(normals), 3, 3))
     for _ in range(2):  # the slope, which weighs the normals, needs a translation
-        translation = _translations(normal, weights / slope**2, tracks.starts)[tracks.pair]
-        by_first = np.einsum("mij,mi->mj", oriented[0], np.cross(second, translation))[:, :2]
-        by_second = np.einsum("mij,mi->mj", oriented[1], np.cross(translation, first))[:, :2]
-        slope = np.sqrt(np.square(by_first).sum(1) + np.square(by_second).sum(1)) + _LEAST_SLOPE
-    pixels = tracks.focal_length * np.exp(parameters[LOG_FOCAL])
-    return np.einsum("mi,mi->m", normal, translation) / slope * pixels
+        eigenvectors = _eigenvectors(normals, weights / slope**2, tracks.starts)[tracks.pair]
+        by_first = _across(np.cross(second, eigenvectors[..., 0]), first_optical)
+        by_second = _across(np.cross(eigenvectors[..., 0], first), second_optical)
+        slope = np.sqrt(by_first + by_second) + _LEAST_SLOPE
+    return _Fit(normals, eigenvectors, slope, _pixels(parameters, tracks))
 
 
-def _translations(normals: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Directions (P, 3) that normals (M, 3) of each pair are most at right angles to."""
+def _carried_rays(parameters: np.ndarray, tracks: Tracks, rates: Rates) -> np.ndarray:
+    """Rays v, v′ (2, M, 3) in one fixed frame."""
+    scaled = tracks.rays * np.exp(-parameters[LOG_FOCAL])
+    rays = np.concatenate([scaled, np.ones_like(scaled[..., :1])], -1) @ so3.exp(parameters[AXES])
+    times = tracks.times + parameters[OFFSET] + parameters[READOUT] * tracks.rows
+    return rates.carry(parameters[BIAS], times, rays)
+
+
+def _pixels(parameters: np.ndarray, tracks: Tracks) -> float:
+    return tracks.focal_length * float(np.exp(parameters[LOG_FOCAL]))
+
+
+def _across(gradients: np.ndarray, optical: np.ndarray) -> np.ndarray:
+    """Squares (M,) of what of the gradients (M, 3) is in the image, at right angles to the optical axes (M, 3)."""
+    return np.square(gradients).sum(1) - np.square(np.einsum("mi,mi->m", gradients, optical))
+
+
+def _eigenvectors(normals: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Columns (P, 3, 3) at right angles: the first is that which normals (M, 3) of each pair are most across to."""
     products = weights[:, None, None] * normals[:, :, None] * normals[:, None, :]
-    return np.linalg.eigh(np.add.reduceat(products, starts))[1][..., 0]
+    return np.linalg.eigh(np.add.reduceat(products, starts))[1]
