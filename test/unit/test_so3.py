@@ -116,3 +116,10 @@ def test_between_finds_the_rotation_of_vectors_and_never_a_reflection(vector, se
     np.testing.assert_allclose(np.linalg.det(both), 1)
     expected = Rotation.align_vectors(-before, flat)[0].as_matrix()
     np.testing.assert_allclose(both[1], expected, atol=1e-9)
+
+
+def test_rotate_is_exp_without_the_matrices():
+    rng = np.random.default_rng(0)
+    vectors, rotations = rng.normal(size=(2, 50, 3))
+    rotations[0] = 0
+    np.testing.assert_allclose(so3.rotate(rotations, vectors), np.einsum("nij,nj->ni", so3.exp(rotations), vectors))
