@@ -60,6 +60,7 @@ HARMLESS = {
     ("ALIGNMENT", "width"): "a limit: networks' inputs are narrower",
     ("ALIGNMENT", "sparsity"): "how many points compare two hypotheses, a matter of time",
     ("ALIGNMENT", "kept_misfit"): ELSEWHERE,
+    ("ALIGNMENT", "refined"): "more hypotheses find the same",
     ("ALIGNMENT", "largest_step"): "a limit against divergence",
     ("ALIGNMENT", "least_overlap"): ELSEWHERE,
     ("ALIGNMENT", "least_points"): ELSEWHERE,
