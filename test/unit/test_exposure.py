@@ -33,7 +33,7 @@ def test_a_second_of_motion_is_enough(exposure, wrong, seed):
     error = math.log(estimate.seconds / exposure)
     assert abs(error) < 0.2  # five standard deviations
     assert abs(error) < 4 * estimate.log_std
-    assert estimate.log_std < 0.12
+    assert estimate.log_std < 0.15
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.005, 0.020), (0.020, 0.005), (0.010, 0.014)])
