@@ -52,11 +52,12 @@ def slide_covariance(tracks: Tracks, inverse_depth: np.ndarray, motion: np.ndarr
 
 def _fitted(rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fit factors (P,) of rows (N, 2, P) to values (N, 2) by least absolute residuals, also returned (N, 2)."""
-    weight = np.ones(len(values))
+    flat, left = rows.reshape(-1, rows.shape[2]), values
+    factors, weight, middle = np.zeros(rows.shape[2]), np.ones(len(values)), len(values) // 2
     for _ in range(STRUCTURE.reweighted):
-        normal = np.einsum("n,nki,nkj->ij", weight, rows, rows) + 1e-9 * np.eye(rows.shape[2])
-        factors = np.linalg.solve(normal, np.einsum("n,nki,nk->i", weight, rows, values))
-        left = values - rows @ factors
-        size = np.linalg.norm(left, axis=1)
-        weight = 1 / (size + np.median(size) / 2 + 1e-9)
+        weighted = flat * np.repeat(weight, 2)[:, None]
+        factors = np.linalg.solve(weighted.T @ flat + 1e-9 * np.eye(len(factors)), weighted.T @ values.ravel())
+        left = values - (flat @ factors).reshape(-1, 2)
+        size = np.hypot(left[:, 0], left[:, 1])
+        weight = 1 / (size + np.partition(size, middle)[middle] / 2 + 1e-9)  # np.median takes half of the time
     return factors, left
