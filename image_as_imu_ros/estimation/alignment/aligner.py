@@ -13,7 +13,7 @@ from image_as_imu_ros.estimation.alignment.levels import Level, cells_of
 from image_as_imu_ros.estimation.alignment.points import Points
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
-from image_as_imu_ros.estimation.alignment.slides import slide_covariance
+from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_pose
 from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.alignment.two_view import Shape, two_view
@@ -200,7 +200,10 @@ class Aligner:
         # The standard deviation of e^s with s ~ N(0, σ²), a log-normal factor.
         factor_std = math.sqrt(math.expm1(scale_std**2) * math.exp(scale_std**2))
         if depth_log_std > 0:
-            terms[Term.DEPTH_SHAPE] = slide_covariance(tracks, inverse_depth, motion)
+            slide = find_slide(tracks, inverse_depth)
+            probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
+            terms[Term.DEPTH_SHAPE] = probability * slide.second_moment(motion, factor_std)
+            learnt = replace(learnt, slides=probability)
         terms[Term.DEPTH_SCALE] = relative_error(motion * np.repeat([1.0, 0.0], 3), factor_std)
         velocity = Velocity.of(motion, terms, seconds)
         if blurred and alignment.accepted is not None and _agree(velocity, alignment.accepted):

@@ -1,63 +1,124 @@
-"""Slides that look like rotations.
+"""Slides that look like turns, told apart by what no wrong depth explains.
 
-A rotation and a translation sideways move the image much alike. What tells them apart is parallax and how the flow
-bends across the image, and a depth map of the wrong shape bends the flow of a translation as well: tilts of the map and
-a translation along the axis can imitate a rotation wholly. A fit to tracks with a network's depth then finds one of the
-two, sure of itself, for where it finds little translation, the shape of the map matters little.
+Past a scene of little relief, a translation moves the image nearly as a rotation does about an axis across it. Which of
+them it was shows in the second order of the view, a few per cent of the flow, and in whether the shape that the depth
+map then needs is likely. A network's map invents relief where there is none, and the two-view fit then prefers, of the
+two, sure of itself, for where it finds little translation, the shape of the map needs no change.
 
 So the other explanation is held against the tracks: the translation that explains them best without a rotation that
-looks like it. Rotations about the axis and about the translation's own direction do not: they move the image across.
-Shapes move points along the epipolar lines only; where hardly anything is left across these, it may be what the camera
-did.
+looks like it. Rotations about the optical axis and about the translation's own direction do not: they move the image
+across. Shapes move points along their epipolar lines only, so the slide is fitted across these; its length is then the
+tracks' median. If no more is left across than the two-view fit leaves, nothing tells the two apart.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.config import ALIGNMENT, STRUCTURE
 
+_RIDGE = 1e-9  # of normal equations: forwards, both rotations are one
 
-def slide_covariance(tracks: Tracks, inverse_depth: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Compute what it adds to the covariance (6, 6) of a motion that the camera may have slid instead.
 
-    With probability p of the slide m, which is apart from the motion by d, p·(1 − p)·d·dᵀ.
+@dataclass(frozen=True)
+class Slide:
+    """A motion without rotations that look like its translation.
+
+    Attributes:
+        motion: (6,) (v, ω)·Δt. covariance: (6, 6), without that of the translation's length, the depth's scale.
+        std: px, of the tracks across the epipolar lines.
+    """
+
+    motion: np.ndarray
+    covariance: np.ndarray
+    std: float
+
+    def second_moment(self, motion: np.ndarray, scale_std: float) -> np.ndarray:
+        """Compute what it adds, times its probability, to the covariance (6, 6) of a motion (6,), about the motion.
+
+        Args:
+            scale_std: relative, of the translation's length, by the depth's scale.
+        """
+        apart, length = motion - self.motion, scale_std * self.motion * np.repeat([1.0, 0.0], 3)
+        return np.outer(apart, apart) + np.outer(length, length) + self.covariance
+
+
+def slide_probability(slide: Slide, count: int, std: float, before: float, seconds: float) -> float:
+    """Compute how probable it is that the camera slid, rather than that it moved as fitted: 0.5 at most.
+
+    Of n independent tracks, a slide leaves σₛ² across the lines, the motion σ². Where that is more, the slide is less
+    probable by exp(−n·(σₛ² − σ²)/(σ² + a²)/2), with a² for errors that all tracks share. A camera that turned a moment
+    ago hardly slides now, if nothing says so; frames in a row share their errors, so that what they say does not add
+    up.
 
     Args:
-        inverse_depth: (N,) 1/m of each track in this frame, by a map whose shape may be wrong.
-        motion: (6,) (v, ω)·Δt.
+        count: of the tracks. std: px, of the tracks about the motion. before: the probability in the previous frame.
+        seconds: since that.
+    """
+    expected = before + (0.5 - before) * (1 - math.exp(-2 * STRUCTURE.slide_changes * seconds))
+    excess = max(0.0, (slide.std**2 - std**2) / (std**2 + ALIGNMENT.rotation_std**2))
+    likelihood = math.exp(-count / STRUCTURE.correlated_tracks * excess / 2)
+    return min(expected, likelihood / (likelihood + 1))
+
+
+def find_slide(tracks: Tracks, inverse_depth: np.ndarray) -> Slide:
+    """Find the slide that explains tracks best, by least absolute residuals across its epipolar lines.
+
+    Args:
+        inverse_depth: (N,) 1/m of each track in this frame.
     """
     now, before = tracks.camera.rays(tracks.now), tracks.camera.rays(tracks.before)
-    # A point at r/ρ is seen at b ∝ r + ω×r + ρ·t: ρ·(t_xy − b·t_z) + (ω×r)_xy − b·(ω×r)_z = b − r.
     moved = before - now
+    # A point at r/ρ is seen at b ∝ r + ω×r + ρ·t: ρ·(t_xy − b·t_z) + (ω×r)_xy − b·(ω×r)_z = b − r.
+    lines = np.concatenate([np.tile(np.eye(2), (len(now), 1, 1)), -before[:, :, None]], 2)
     rotations = np.cross(np.eye(3)[:, None], np.column_stack([now, np.ones(len(now))]))
-    by_rotation = (rotations[..., :2] - rotations[..., 2:] * before).transpose(1, 2, 0)
-    across_lens = np.tile(np.eye(2), (len(now), 1, 1))
-    by_translation = inverse_depth[:, None, None] * np.concatenate([across_lens, -before[:, :, None]], 2)
-    translation, _ = _fitted(by_translation, moved)
-    heading = translation / (np.linalg.norm(translation) + 1e-12)
-    unlike = np.stack([[heading[0], heading[1], 0.0], [0.0, 0.0, 1.0]], 1)
-    factors, left = _fitted(np.concatenate([by_translation, by_rotation @ unlike], 2), moved)
-    translation, rotation = factors[:3], unlike @ factors[3:]
-    line = translation[:2] - before * translation[2]
-    line /= np.linalg.norm(line, axis=1, keepdims=True) + 1e-12
-    across = np.abs(left[:, 0] * line[:, 1] - left[:, 1] * line[:, 0])
-    flow = np.median(np.linalg.norm(moved, axis=1))
-    across_std = STRUCTURE.slide_across * flow + ALIGNMENT.rotation_std / tracks.camera.fx
-    probability = STRUCTURE.slide_probability * np.exp(-((np.median(across) / across_std) ** 2) / 2)
-    apart = motion - np.concatenate([translation, rotation])
-    return probability * (1 - probability) * np.outer(apart, apart)
-
-
-def _fitted(rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fit factors (P,) of rows (N, 2, P) to values (N, 2) by least absolute residuals, also returned (N, 2)."""
-    flat, left = rows.reshape(-1, rows.shape[2]), values
-    factors, weight, middle = np.zeros(rows.shape[2]), np.ones(len(values)), len(values) // 2
+    rotations = (rotations[..., :2] - rotations[..., 2:] * before).transpose(1, 2, 0)
+    heading, rotation = _first_heading(inverse_depth[:, None, None] * lines, moved), np.zeros(3)
     for _ in range(STRUCTURE.reweighted):
-        weighted = flat * np.repeat(weight, 2)[:, None]
-        factors = np.linalg.solve(weighted.T @ flat + 1e-9 * np.eye(len(factors)), weighted.T @ values.ravel())
-        left = values - (flat @ factors).reshape(-1, 2)
-        size = np.hypot(left[:, 0], left[:, 1])
-        weight = 1 / (size + np.partition(size, middle)[middle] / 2 + 1e-9)  # np.median takes half of the time
-    return factors, left
+        line, left = lines @ heading, moved - rotations @ rotation
+        length = np.linalg.norm(line, axis=1) + 1e-9
+        across = _cross(line, left) / length
+        # A change δ of the heading t turns the lines: t × left by δ × left. Their lengths hardly change.
+        tangents = np.linalg.svd(heading[None])[2][1:].T
+        unlike = np.array([[heading[0], 0.0], [heading[1], 0.0], [0.0, 1.0]])
+        of_heading = _cross(lines, left[:, :, None]) @ tangents
+        of_rotation = -_cross(line[:, :, None], rotations) @ unlike
+        rows = np.concatenate([of_heading, of_rotation], 1) / length[:, None]
+        step = _reweighted(rows, -_cross(line, moved) / length, np.abs(across))
+        heading = heading + tangents @ np.clip(step[:2], -STRUCTURE.largest_step, STRUCTURE.largest_step)
+        heading, rotation = heading / np.linalg.norm(heading), unlike @ step[2:]
+    along = np.einsum("nk,nk->n", line, left) / length**2
+    distance = np.median(along / inverse_depth)
+    # A Gaussian's median is at 0.6745 σ.
+    std = max(np.median(np.abs(across)) * tracks.camera.fx / 0.6745, STRUCTURE.least_std)
+    jacobian = np.zeros((6, 4))
+    jacobian[:3, :2], jacobian[3:, 2:] = distance * tangents, unlike
+    variance = STRUCTURE.correlated_tracks * (std / tracks.camera.fx) ** 2
+    covariance = variance * jacobian @ np.linalg.inv(rows.T @ rows + _RIDGE * np.eye(4)) @ jacobian.T
+    return Slide(np.concatenate([distance * heading, rotation]), covariance, std)
+
+
+def _first_heading(rows: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Fit the translation, by the map as it is, whose rows are (N, 2, 3): its direction (3,)."""
+    left = moved
+    for _ in range(STRUCTURE.reweighted):
+        size = np.repeat(np.hypot(left[:, 0], left[:, 1]), 2)
+        translation = _reweighted(rows.reshape(-1, 3), moved.ravel(), size)
+        left = moved - rows @ translation
+    return translation / (np.linalg.norm(translation) + 1e-12)
+
+
+def _reweighted(rows: np.ndarray, values: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Solve rows (N, P) · x = values (N,) where residuals had these sizes: towards least absolute ones."""
+    median = np.partition(size, len(size) // 2)[len(size) // 2]  # np.median takes half of the time
+    weighted = rows / (size + median / 2 + 1e-9)[:, None]
+    return np.linalg.solve(weighted.T @ rows + _RIDGE * np.eye(rows.shape[1]), weighted.T @ values)
+
+
+def _cross(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Compute x·y' − y·x' of (N, 2, …): (N, …)."""
+    return one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]

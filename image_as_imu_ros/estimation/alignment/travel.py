@@ -10,7 +10,7 @@ The prior is no measurement of v: only ω leans on it (`leaning_rotation`), as a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,11 +25,13 @@ class Travel:
 
     Attributes:
         stds: (K,) m/s, of each component of v. probability: (K,). lever_arm: see `Uncertainty`.
+        slides: probability that the camera slides where it seems to turn; as likely as not, before any frame.
     """
 
     stds: np.ndarray
     probability: np.ndarray
     lever_arm: float
+    slides: float = 0.5
 
     @classmethod
     def unknown(cls, linear_velocity_std: float, lever_arm: float) -> Travel:
@@ -56,7 +58,7 @@ class Travel:
         log_likelihood = -(squared + np.linalg.slogdet(total)[1]) / 2 / TRAVEL.correlated_frames
         remembered = TRAVEL.memory * self.probability + (1 - TRAVEL.memory) * np.array(TRAVEL.probabilities)
         probability = remembered * np.exp(log_likelihood - log_likelihood.max())
-        return Travel(self.stds, probability / probability.sum(), self.lever_arm)
+        return replace(self, probability=probability / probability.sum())
 
     def lean(
         self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float

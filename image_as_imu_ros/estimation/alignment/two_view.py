@@ -48,12 +48,13 @@ class TwoView:
 
     Attributes:
         motion: (6,) (v, ω)·Δt, v in the axes of the frame halfway. covariance: (6, 6), without the depth's scale.
-        share: of the tracks that fit.
+        share: of the tracks that fit. std: px, of a track.
     """
 
     motion: np.ndarray
     covariance: np.ndarray
     share: float
+    std: float
 
 
 def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Shape, translation_std: float) -> TwoView:
@@ -79,7 +80,7 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     motions = np.array([state.poses.select([which]).motion() for which in range(len(starts))])
-    return TwoView(*mixture(weight, motions, step.covariance), float(weight @ step.share))
+    return TwoView(*mixture(weight, motions, step.covariance), float(weight @ step.share), float(std[0]))
 
 
 def polynomials(place: np.ndarray) -> np.ndarray:
