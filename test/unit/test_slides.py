@@ -102,3 +102,10 @@ def test_no_translation_and_no_sideways_one_are_slides_too(velocity):
     slide = find_slide(tracks, 1 / depth)
     np.testing.assert_allclose(slide.motion / SECONDS, velocity, atol=1e-3)
     assert np.isfinite(slide.covariance).all()
+
+
+def test_tracks_that_do_not_move_at_all_are_a_slide_of_no_length():
+    tracks, depth = scene(np.zeros(6))
+    slide = find_slide(Tracks(tracks.camera, tracks.now, tracks.now), 1 / depth)
+    np.testing.assert_allclose(slide.motion, 0, atol=1e-12)
+    assert np.isfinite(slide.covariance).all()

@@ -79,44 +79,78 @@ def find_slide(tracks: Tracks, inverse_depth: np.ndarray) -> Slide:
     rotations = (rotations[..., :2] - rotations[..., 2:] * before).transpose(1, 2, 0)
     heading, rotation = _first_heading(inverse_depth[:, None, None] * lines, moved), np.zeros(3)
     for _ in range(STRUCTURE.reweighted):
-        line, left = lines @ heading, moved - rotations @ rotation
-        length = np.linalg.norm(line, axis=1) + 1e-9
-        across = _cross(line, left) / length
-        # A change δ of the heading t turns the lines: t × left by δ × left. Their lengths hardly change.
-        tangents = np.linalg.svd(heading[None])[2][1:].T
-        unlike = np.array([[heading[0], 0.0], [heading[1], 0.0], [0.0, 1.0]])
-        of_heading = _cross(lines, left[:, :, None]) @ tangents
-        of_rotation = -_cross(line[:, :, None], rotations) @ unlike
-        rows = np.concatenate([of_heading, of_rotation], 1) / length[:, None]
-        step = _reweighted(rows, -_cross(line, moved) / length, np.abs(across))
-        heading = heading + tangents @ np.clip(step[:2], -STRUCTURE.largest_step, STRUCTURE.largest_step)
-        heading, rotation = heading / np.linalg.norm(heading), unlike @ step[2:]
-    along = np.einsum("nk,nk->n", line, left) / length**2
-    distance = np.median(along / inverse_depth)
+        at = _Residuals.of(lines @ heading, moved - rotations @ rotation, heading)
+        rows = at.rows(lines, rotations)
+        step = _reweighted(rows, -_cross(at.line, moved) / at.length, np.abs(at.across))
+        heading = heading + at.tangents @ np.clip(step[:2], -STRUCTURE.largest_step, STRUCTURE.largest_step)
+        heading, rotation = heading / np.linalg.norm(heading), at.unlike @ step[2:]
+    at = _Residuals.of(lines @ heading, moved - rotations @ rotation, heading)
+    distance = np.median(at.along / inverse_depth)
     # A Gaussian's median is at 0.6745 σ.
-    std = max(np.median(np.abs(across)) * tracks.camera.fx / 0.6745, STRUCTURE.least_std)
-    jacobian = np.zeros((6, 4))
-    jacobian[:3, :2], jacobian[3:, 2:] = distance * tangents, unlike
+    std = max(np.median(np.abs(at.across)) * tracks.camera.fx / 0.6745, STRUCTURE.least_std)
+    jacobian, rows = np.zeros((6, 4)), at.rows(lines, rotations)
+    jacobian[:3, :2], jacobian[3:, 2:] = distance * at.tangents, at.unlike
     variance = STRUCTURE.correlated_tracks * (std / tracks.camera.fx) ** 2
     covariance = variance * jacobian @ np.linalg.inv(rows.T @ rows + _RIDGE * np.eye(4)) @ jacobian.T
     return Slide(np.concatenate([distance * heading, rotation]), covariance, std)
 
 
+@dataclass(frozen=True)
+class _Residuals:
+    """What a slide leaves of the tracks, in rays.
+
+    Attributes:
+        line, left: (N, 2), where the heading t moves a point of unit inverse depth, and what the rotation leaves.
+        length: (N,) of the line. tangents: (3, 2), changes of the heading. unlike: (3, 2), axes unlike translation.
+    """
+
+    line: np.ndarray
+    left: np.ndarray
+    length: np.ndarray
+    tangents: np.ndarray
+    unlike: np.ndarray
+
+    @classmethod
+    def of(cls, line: np.ndarray, left: np.ndarray, heading: np.ndarray) -> _Residuals:
+        tangents = np.linalg.svd(heading[None])[2][1:].T
+        unlike = np.array([[heading[0], 0.0], [heading[1], 0.0], [0.0, 1.0]])
+        return cls(line, left, np.linalg.norm(line, axis=1) + 1e-9, tangents, unlike)
+
+    @property
+    def across(self) -> np.ndarray:
+        return _cross(self.line, self.left) / self.length
+
+    @property
+    def along(self) -> np.ndarray:
+        """(N,), in lengths of the line."""
+        return (self.line * self.left).sum(1) / self.length**2
+
+    def rows(self, lines: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+        """Differentiate `across` by tangents and rotations (N, 4).
+
+        A change δ of the heading turns the lines: t × left by δ × left. Their lengths hardly change.
+        """
+        of_heading = _cross(lines, self.left[:, :, None]) @ self.tangents
+        of_rotation = -_cross(self.line[:, :, None], rotations) @ self.unlike
+        return np.concatenate([of_heading, of_rotation], 1) / self.length[:, None]
+
+
 def _first_heading(rows: np.ndarray, moved: np.ndarray) -> np.ndarray:
     """Fit the translation, by the map as it is, whose rows are (N, 2, 3): its direction (3,)."""
-    left = moved
+    left, translation = moved, np.zeros(3)
     for _ in range(STRUCTURE.reweighted):
         size = np.repeat(np.hypot(left[:, 0], left[:, 1]), 2)
         translation = _reweighted(rows.reshape(-1, 3), moved.ravel(), size)
         left = moved - rows @ translation
-    return translation / (np.linalg.norm(translation) + 1e-12)
+    translation = translation + np.array([0.0, 0.0, 1e-12])  # m: a camera that does not move heads forwards
+    return translation / np.linalg.norm(translation)
 
 
 def _reweighted(rows: np.ndarray, values: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Solve rows (N, P) · x = values (N,) where residuals had these sizes: towards least absolute ones."""
     median = np.partition(size, len(size) // 2)[len(size) // 2]  # np.median takes half of the time
     weighted = rows / (size + median / 2 + 1e-9)[:, None]
-    return np.linalg.solve(weighted.T @ rows + _RIDGE * np.eye(rows.shape[1]), weighted.T @ values)
+    return np.asarray(np.linalg.solve(weighted.T @ rows + _RIDGE * np.eye(rows.shape[1]), weighted.T @ values))
 
 
 def _cross(one: np.ndarray, other: np.ndarray) -> np.ndarray:
