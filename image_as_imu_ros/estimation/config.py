@@ -313,7 +313,7 @@ class StructureConstants:
     least_share: float = constant(0.5, "", "of the tracks that must fit", "more than half, or the median tells nothing")
     iterations: int = constant(8, "", "with the residuals' own scale", _COST)
     converged: float = constant(0.05, "px", "a smaller step is the last one", _COST)
-    reweighted: int = constant(12, "", "times, from least squares towards least absolute residuals", _COST)
+    reweighted: int = constant(6, "", "times, from least squares towards least absolute residuals", _COST)
     last_iterations: int = constant(2, "", "with the same scale for all starts", _COST)
     least_std: float = constant(0.05, "px", "of a track", "what sharp frames, rendered without error, leave")
     correlated_tracks: float = constant(16.0, "", "that share an error: depth, blur and readout", _NOT_HELD_OUT)
