@@ -18,7 +18,7 @@ SECTIONS = {
     **dict.fromkeys(["rate_hint_type", "rate_hint_axes", "rate_hint_std", "sign_resolution"], "sign"),
     **dict.fromkeys(["linear_velocity_std", "lever_arm"], "what-is-expected-of-v"),
     **dict.fromkeys(["stamp_reference", "readout_time"], "stamps"),
-    "measurement": "measurement",
+    **dict.fromkeys(["measurement", "mask"], "measurement"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,7 +17,8 @@ class NetworkOutput:
 
     Attributes:
         axial_flow: (2, h, w) float, q = (‖f‖cos 2θ, ‖f‖sin 2θ) in px of the network's input image, where f is the
-            flow over the exposure and θ its angle. q and the blur have no arrow: f and −f give the same q.
+            flow over the exposure and θ its angle. q and the blur have no arrow: f and −f give the same q. NaN in
+            cells that are left out.
         sigma: (2, h, w) float, standard deviation of q along itself and across, px, positive. A streak's angle that is
             off by δ moves q by 2‖f‖δ across.
         depth: (h, w) float, metric depth along z, m; NaN where unknown. None if the model predicts no depth.
@@ -38,7 +39,11 @@ class NetworkOutput:
     @property
     def mean_flow(self) -> float:
         """Mean length of the streaks, px of the network's input."""
-        return float(np.hypot(self.axial_flow[0], self.axial_flow[1]).mean())
+        return float(np.nanmean(np.hypot(self.axial_flow[0], self.axial_flow[1])))
+
+    def within(self, scene: np.ndarray) -> NetworkOutput:
+        """Leave out the cells that do not see the scene, (h, w) bool: their flow is NaN."""
+        return self if scene.all() else replace(self, axial_flow=np.where(scene, self.axial_flow, np.nan))
 
     @property
     def relative_sigma(self) -> float:

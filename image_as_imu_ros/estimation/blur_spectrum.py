@@ -26,9 +26,9 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.estimation import compiled
+from image_as_imu_ros.estimation.blur_windows import WindowGrid
 from image_as_imu_ros.estimation.config import SPECTRUM
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 
 _FOLDED = SPECTRUM.window // 2
 _LOG_POWER_VARIANCE = math.pi**2 / 6  # of a periodogram
@@ -56,39 +56,6 @@ class Refined:
 
 
 @dataclass(frozen=True)
-class WindowGrid:
-    """Where the windows of an image lie.
-
-    Attributes:
-        shrink: 1, or 2 if the windows lie in the image at half its resolution.
-        corners: (W, 2) row and column of each window, px of the shrunk image.
-        matrix: at the windows' centres, px of the shrunk image.
-        cells: (W, C) network cells around each centre, by index, row by row.
-    """
-
-    shrink: int
-    corners: np.ndarray
-    matrix: MotionFieldMatrix
-    cells: np.ndarray
-
-    @classmethod
-    def of(cls, camera: Camera, stride: int, shrink: int) -> WindowGrid:
-        """For images of `camera`, of which a network predicts one cell per `stride` px."""
-        rows, columns = (_starts(side // shrink) for side in (camera.height, camera.width))
-        corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
-        centres = (corners[:, ::-1] + SPECTRUM.window / 2) * shrink - 0.5
-        matrix = MotionFieldMatrix.at(camera, centres)
-        offsets = np.arange(-1, 2) * shrink * SPECTRUM.window // 8 // stride
-        grid = camera.height // stride, camera.width // stride
-        near = [
-            np.clip(centres[:, axis, None] // stride + offsets, 0, size - 1).astype(int)
-            for axis, size in ((1, grid[0]), (0, grid[1]))
-        ]
-        cells = (near[0][:, :, None] * grid[1] + near[1][:, None, :]).reshape(len(corners), -1)
-        return cls(shrink, corners, MotionFieldMatrix(matrix.linear / shrink, matrix.angular / shrink), cells)
-
-
-@dataclass(frozen=True)
 class Windows:
     """The windows of a camera's images, at full and at half resolution as far as they fit in.
 
@@ -99,12 +66,11 @@ class Windows:
     grids: tuple[WindowGrid, ...]
 
     @classmethod
-    def of(cls, camera: Camera, stride: int) -> Windows:
-        """For images of `camera`, of which a network predicts one cell per `stride` px."""
-        smallest = min(camera.width, camera.height)
-        return cls(
-            tuple(WindowGrid.of(camera, stride, shrink) for shrink in (1, 2) if smallest // shrink >= SPECTRUM.window)
-        )
+    def of(cls, camera: Camera, stride: int, scene: np.ndarray | None = None) -> Windows:
+        """For images of `camera`, of which a network predicts one cell per `stride` px; see `WindowGrid.of`."""
+        shrinks = [one for one in (1, 2) if min(camera.width, camera.height) // one >= SPECTRUM.window]
+        grids = [WindowGrid.of(camera, stride, shrink, scene) for shrink in shrinks]
+        return cls(tuple(grid for grid in grids if len(grid.corners)))
 
     def spectra(self, image: np.ndarray, blur: float, depth: np.ndarray | None) -> BlurSpectra | None:
         """Spectra that may show a blur, or None if it is too short or the image too small.
@@ -389,9 +355,3 @@ def _taper() -> np.ndarray:
     """Hann window."""
     hann = np.square(np.sin(np.pi * (np.arange(SPECTRUM.window) + 0.5) / SPECTRUM.window))
     return (hann[:, None] * hann).astype(np.float32)
-
-
-def _starts(length: int) -> np.ndarray:
-    """Of windows that cover so many px."""
-    room = length - SPECTRUM.window
-    return np.round(np.linspace(0, room, max(1, math.ceil(room / SPECTRUM.step)) + 1)).astype(int)

@@ -75,6 +75,11 @@ class EstimatorConfig:
     rate_hint_std: float = setting(
         0.5, "error of the rate hint per axis, its mounting and its age included, rad/s", limits=(0.001, 100.0)
     )
+    mask: str = setting(
+        "",
+        "PNG as large as the images, black where they show what moves with the camera (arm, bumper, gimbal): left out",
+        read_only=True,
+    )
     estimate_exposure: bool = False
 
     def __post_init__(self) -> None:
@@ -325,7 +330,7 @@ class StructureConstants:
     scale_std: float = constant(0.75, "", "of the log of the scale of a network's depth, at least", _SCENES)
     smooth_std: float = constant(0.3, "", "of the shape of a network's depth, for each polynomial", _SCENES)
     rough_std: float = constant(0.25, "", "of the same, for each point", _SCENES)
-    slide_changes: float = constant(5.0, "1/s", "how often a camera starts or ends to slide", _JUDGEMENT)
+    slide_changes: float = constant(5.0, "1/s", "how often a camera starts or ends to slide", _NOT_HELD_OUT)
 
 
 @dataclass(frozen=True)

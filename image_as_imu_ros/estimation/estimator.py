@@ -12,7 +12,7 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation import compiled
-from image_as_imu_ros.estimation.alignment import Alignment, Travel, starts_along, track, tracked_rotations
+from image_as_imu_ros.estimation.alignment import Alignment, Travel, starts_along, tracked_rotations
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.config import (
     ESTIMATOR,
@@ -31,6 +31,7 @@ from image_as_imu_ros.estimation.observation import Geometry, Images, Observatio
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.repeats import RepeatedImageError, repeats, some_pixels
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
+from image_as_imu_ros.estimation.scene_mask import read_mask
 from image_as_imu_ros.estimation.sign import (
     alignment_log_odds,
     continuity_log_odds,
@@ -60,6 +61,7 @@ class MotionEstimator:
         self.config = config or EstimatorConfig()
         if self.config.motion_model == MotionModel.FULL and not engine.info.predicts_depth:
             raise InputError("this model predicts no depth: use motion_model 'rotation'")
+        self._mask = read_mask(self.config.mask) if self.config.mask else None
         self._geometry: Geometry | None = None
         compiled.load()  # nothing is compiled while frames come
         self.reset()
@@ -115,7 +117,7 @@ class MotionEstimator:
                 f"the image equals the one {(frame.stamp - last.time.header_stamp) * 1e-9:.2f} s before it and is "
                 "skipped: is the stream frozen, or faster than its camera?"
             )
-        output = steps.time("network", self.engine.infer, images.image)
+        output = steps.time("network", self.engine.infer, images.image).within(geometry.scene)
         try:
             observation = steps.time("solve", self._solve, frame, time_taken, images, output, depth)
         except np.linalg.LinAlgError as error:
@@ -154,7 +156,7 @@ class MotionEstimator:
         known = self._geometry
         if known is None or not known.holds_for(camera):
             info = self.engine.info
-            self._geometry = Geometry.of(camera, info.width, info.height, info.stride)
+            self._geometry = Geometry.of(camera, info.width, info.height, info.stride, self._mask)
             if known is None or not known.camera.resembles(camera, ESTIMATOR.followed_change):
                 self.reset()
         assert self._geometry is not None
@@ -256,7 +258,7 @@ class MotionEstimator:
     def _track(self, observation: Observation, last: Observation, alignment: Alignment) -> Alignment:
         """Track corners where there is little blur: they may save an alignment, and tell the shape of the scene."""
         aligner, seconds = observation.geometry.aligner, observation.dt
-        tracks = track(aligner.levels[0].camera, observation.images.pyramid[0], last.images.pyramid[0])
+        tracks = aligner.track(observation.images.pyramid, last.images.pyramid)
         if alignment.rejection is not None and alignment.rejection.reason in _WORTH_TRACKING:
             starts = tracked_rotations(tracks, seconds)
             again = self._aligned(observation, last, starts) if len(starts) else alignment

@@ -19,6 +19,7 @@ from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame import halfway
 from image_as_imu_ros.estimation.frame_times import FrameTime
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
+from image_as_imu_ros.estimation.scene_mask import scene_cells
 from image_as_imu_ros.estimation.sign import Grid, contradiction, disagreement, small_image
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
@@ -28,7 +29,11 @@ from image_as_imu_ros.geometry.view import View
 
 @dataclass(frozen=True)
 class Geometry:
-    """What is computed once per camera."""
+    """What is computed once per camera.
+
+    Attributes:
+        scene: (h, w) bool, which cells of the network's grid see the scene.
+    """
 
     camera: Camera
     view: View
@@ -36,14 +41,24 @@ class Geometry:
     grid: Grid
     aligner: Aligner
     windows: Windows
+    scene: np.ndarray
 
     @classmethod
-    def of(cls, camera: Camera, width: int, height: int, stride: int) -> Geometry:
-        """Prepare for images of `camera` and a network with inputs of width × height px and cells of `stride` px."""
+    def of(cls, camera: Camera, width: int, height: int, stride: int, mask: np.ndarray | None = None) -> Geometry:
+        """Prepare for images of `camera` and a network with inputs of width × height px and cells of `stride` px.
+
+        Args:
+            mask: (H, W) bool, where the images show the scene.
+
+        Raises:
+            InputError: the mask is not as large as the images.
+        """
         view = View.of(camera, width, height)
         grid = Grid.of(view.camera, stride)
         matrix = MotionFieldMatrix.at(view.camera, grid.pixels.T)
-        return cls(camera, view, matrix, grid, Aligner.of(view.camera, stride), Windows.of(view.camera, stride))
+        scene = scene_cells(mask, view, stride)
+        aligner, windows = Aligner.of(view.camera, stride, scene), Windows.of(view.camera, stride, scene)
+        return cls(camera, view, matrix, grid, aligner, windows, scene)
 
     def holds_for(self, camera: Camera) -> bool:
         """Tell whether a camera is this one, but for changes that nobody can see."""

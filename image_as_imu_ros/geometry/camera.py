@@ -155,7 +155,7 @@ class Camera:
             (a strongly distorted corner): projecting the ray back misses the pixel by more than 0.1 px.
         """
         pixels = np.asarray(pixels, dtype=np.float64)
-        if not self.distortion:
+        if not self.distortion or not len(pixels):  # OpenCV refuses no points at all
             return (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
         points, coefficients = pixels[:, None, :], np.array(self.distortion)
         if self.distortion_model == "equidistant":
@@ -171,7 +171,7 @@ class Camera:
     def project(self, rays: np.ndarray) -> np.ndarray:
         """Project rays with distortion: (N, 2) normalised coordinates → (N, 2) float64 px."""
         rays = np.asarray(rays, dtype=np.float64)
-        if not self.distortion:
+        if not self.distortion or not len(rays):
             return rays * (self.fx, self.fy) + (self.cx, self.cy)
         coefficients, zero = np.array(self.distortion), np.zeros(3)
         if self.distortion_model == "equidistant":

@@ -7,7 +7,8 @@ from fields import camera
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra, WindowGrid, Windows
+from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra, Windows
+from image_as_imu_ros.estimation.blur_windows import WindowGrid
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 
 CAMERA = camera()

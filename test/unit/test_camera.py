@@ -56,6 +56,12 @@ def test_the_jacobian_is_the_derivative_of_the_projection(lens):
     np.testing.assert_allclose(moved, predicted, atol=1e-7)
 
 
+@pytest.mark.parametrize("lens", LENSES)
+def test_no_points_have_no_rays(lens):
+    none = np.empty((0, 2))
+    assert camera(lens).rays(none).shape == camera(lens).project(none).shape == (0, 2)
+
+
 def test_corners_that_a_lens_model_cannot_reach_have_no_ray():
     folded = Camera(640, 480, 300, 300, 320, 240, "plumb_bob", (-0.5, 0.0, 0.0, 0.0))
     rays = folded.rays(np.array([[0.0, 0.0], [320.0, 240.0]]))

@@ -9,7 +9,8 @@ from test_sign import texture
 from image_as_imu_ros import EstimatorConfig, Frame, MotionEstimator, Shutter
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.estimation.alignment import track, tracked_rotations
+from image_as_imu_ros.estimation.alignment import tracked_rotations
+from image_as_imu_ros.estimation.alignment.tracking import track
 
 CAMERA = ALIGNER.levels[0].camera
 FAST = [(0.4, 3.0, -0.5), (-2.0, 1.0, 2.5), (0.0, -5.0, 0.0)]

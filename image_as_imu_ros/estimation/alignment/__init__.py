@@ -14,7 +14,7 @@ then rotated further, or less far, than the top ones: a shear, which would pass 
 
 from image_as_imu_ros.estimation.alignment.aligner import Aligner, Alignment
 from image_as_imu_ros.estimation.alignment.hypotheses import starts_along
-from image_as_imu_ros.estimation.alignment.tracking import Tracks, track, tracked_rotations
+from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_rotations
 from image_as_imu_ros.estimation.alignment.travel import Travel
 
-__all__ = ["Aligner", "Alignment", "Tracks", "Travel", "starts_along", "track", "tracked_rotations"]
+__all__ = ["Aligner", "Alignment", "Tracks", "Travel", "starts_along", "tracked_rotations"]

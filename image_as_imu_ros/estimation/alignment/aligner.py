@@ -14,7 +14,7 @@ from image_as_imu_ros.estimation.alignment.points import Points
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
 from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability
-from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_pose
+from image_as_imu_ros.estimation.alignment.tracking import Tracks, track, tracked_pose
 from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.alignment.two_view import Shape, two_view
 from image_as_imu_ros.estimation.config import ALIGNMENT, SHARED, STRUCTURE, MotionModel
@@ -58,6 +58,7 @@ class Aligner:
         size: (width, height) of the finest level.
         undistortion: maps for cv2.remap from the finest level to the network's input, or None without distortion.
         levels: from the finest to the coarsest, each half the size of the one before.
+        scene: (h, w) bool, which cells see the scene.
     """
 
     source: Camera
@@ -65,10 +66,16 @@ class Aligner:
     size: tuple[int, int]
     undistortion: tuple[np.ndarray, np.ndarray] | None
     levels: tuple[Level, ...]
+    scene: np.ndarray
 
     @classmethod
-    def of(cls, camera: Camera, stride: int) -> Aligner:
-        """Prepare for images taken by `camera`, and depth on a grid with cells of `stride` px."""
+    def of(cls, camera: Camera, stride: int, scene: np.ndarray | None = None) -> Aligner:
+        """Prepare for images taken by `camera`, and depth on a grid with cells of `stride` px.
+
+        Args:
+            scene: (h, w) bool, which of the cells see the scene; None for all.
+        """
+        scene = np.ones((camera.height // stride, camera.width // stride), bool) if scene is None else scene
         width = min(ALIGNMENT.width, camera.width)
         small = camera.resize(width, round(camera.height * width / camera.width))
         pinhole = Camera(small.width, small.height, small.fx, small.fy, small.cx, small.cy)
@@ -78,8 +85,8 @@ class Aligner:
             maps = pixels.T.reshape(2, small.height, small.width).astype(np.float32)
             undistortion = cv2.convertMaps(maps[0], maps[1], cv2.CV_16SC2)
         cameras = [pinhole.resize(pinhole.width >> level, pinhole.height >> level) for level in range(ALIGNMENT.levels)]
-        levels = tuple(Level.of(level_camera, camera, stride) for level_camera in cameras)
-        return cls(camera, stride, (small.width, small.height), undistortion, levels)
+        levels = tuple(Level.of(level_camera, camera, scene, stride) for level_camera in cameras)
+        return cls(camera, stride, (small.width, small.height), undistortion, levels, scene)
 
     def pyramid(self, image: np.ndarray) -> tuple[np.ndarray, ...]:
         """Build undistorted luminance per level, float32, of a network input (H, W) or (H, W, 3) RGB uint8."""
@@ -94,6 +101,11 @@ class Aligner:
             size = level.camera.width, level.camera.height
             pyramid.append(np.asarray(cv2.resize(pyramid[-1], size, interpolation=cv2.INTER_AREA)))
         return tuple(pyramid)
+
+    def track(self, now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...]) -> Tracks:
+        """Track corners of the scene from one pyramid back to the previous one, see `tracking`."""
+        tracks = track(self.levels[0].camera, now[0], before[0])
+        return tracks.select(cells_of(self.source, self.scene, self.stride, tracks.camera, tracks.now)[1])
 
     def align(
         self,
@@ -175,7 +187,7 @@ class Aligner:
         """
         if len(tracks) < STRUCTURE.least_tracks:
             return alignment
-        cells, seen = cells_of(self.source, self.stride, tracks.camera, tracks.now)
+        cells, seen = cells_of(self.source, self.scene, self.stride, tracks.camera, tracks.now)
         inverse_depth = 1 / depth.ravel()[cells]
         known = seen & np.isfinite(inverse_depth)
         if known.sum() < STRUCTURE.least_tracks:

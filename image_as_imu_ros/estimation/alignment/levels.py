@@ -33,11 +33,12 @@ class Level:
     cells: np.ndarray
 
     @classmethod
-    def of(cls, camera: Camera, source: Camera, stride: int) -> Level:
+    def of(cls, camera: Camera, source: Camera, scene: np.ndarray, stride: int) -> Level:
         """Choose the points of a level seen by `camera`.
 
         Args:
             source: camera of the network's input, whose grid has cells of `stride` px.
+            scene: (h, w) bool, which of the cells see the scene.
         """
         step = max(1, round(math.sqrt(camera.width * camera.height / ALIGNMENT.points)))
         # One pixel at the border is left out: gradients need neighbours.
@@ -46,7 +47,7 @@ class Level:
         )
         index = (rows * camera.width + columns).ravel()
         pixels = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64)
-        cells, seen = cells_of(source, stride, camera, pixels)
+        cells, seen = cells_of(source, scene, stride, camera, pixels)
         rays = camera.rays(pixels[seen])
         matrix = MotionFieldMatrix.at(camera, pixels[seen])
         place = (2 * pixels[seen] + 1) / (camera.width, camera.height) - 1
@@ -61,16 +62,21 @@ class Level:
         )
 
 
-def cells_of(source: Camera, stride: int, camera: Camera, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cells_of(
+    source: Camera, scene: np.ndarray, stride: int, camera: Camera, pixels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Look up which cells of the grid see the points at pixels (N, 2) of another camera at the same place.
 
     Args:
         source: camera of the network's input, whose grid has cells of `stride` px.
+        scene: (h, w) bool, which of the cells see the scene.
 
     Returns:
-        (N,) numbers of the cells, row by row, and (N,) bool, whether there is one; where there is none, 0.
+        (N,) numbers of the cells, row by row, and (N,) bool, whether there is one that sees the scene; where there is
+        none at all, the number is 0.
     """
     cell = ((source.project(camera.rays(pixels)) + 0.5) // stride).astype(int)
     columns, rows = source.width // stride, source.height // stride
-    seen = np.all((cell >= 0) & (cell < (columns, rows)), axis=1)
-    return np.where(seen, cell[:, 1] * columns + cell[:, 0], 0), seen
+    inside = np.all((cell >= 0) & (cell < (columns, rows)), axis=1)
+    number = np.where(inside, cell[:, 1] * columns + cell[:, 0], 0)
+    return number, inside & scene.ravel()[number]
