@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.engine import Engine, load_engine
-from image_as_imu_ros.estimation.config import TRACKING
+from image_as_imu_ros.estimation.constants import TRACKING
 from image_as_imu_ros.geometry.view import View
 from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource

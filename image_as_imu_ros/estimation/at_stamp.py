@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from image_as_imu_ros.estimation.config import AT_STAMP
+from image_as_imu_ros.estimation.constants import AT_STAMP
 from image_as_imu_ros.estimation.velocity import Term, relative_error
 
 

@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from image_as_imu_ros.estimation.config import BLUR_SOLVER, SHARED
+from image_as_imu_ros.estimation.constants import BLUR_SOLVER, SHARED
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.blur_cells import AxialAxes, Cells, inlier_limit, robust_cost
-from image_as_imu_ros.estimation.config import SHARED
+from image_as_imu_ros.estimation.constants import SHARED
 from image_as_imu_ros.geometry.axial_flow import signed_from_axial
 
 _ITERATIONS = 4

@@ -32,7 +32,8 @@ from image_as_imu_ros.estimation.blur_cells import AxialAxes, Cells, thinned_gri
 from image_as_imu_ros.estimation.blur_hypotheses import best_hypothesis
 from image_as_imu_ros.estimation.blur_refinement import refine
 from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra
-from image_as_imu_ros.estimation.config import BLUR_SOLVER, MotionModel
+from image_as_imu_ros.estimation.config import MotionModel
+from image_as_imu_ros.estimation.constants import BLUR_SOLVER
 from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, relative_error
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 

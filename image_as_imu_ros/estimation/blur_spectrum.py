@@ -27,7 +27,7 @@ import numpy as np
 
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.blur_windows import WindowGrid
-from image_as_imu_ros.estimation.config import SPECTRUM
+from image_as_imu_ros.estimation.constants import SPECTRUM
 from image_as_imu_ros.geometry.camera import Camera
 
 _FOLDED = SPECTRUM.window // 2

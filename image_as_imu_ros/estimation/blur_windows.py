@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from image_as_imu_ros.estimation.config import SPECTRUM
+from image_as_imu_ros.estimation.constants import SPECTRUM
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 

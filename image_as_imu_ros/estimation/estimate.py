@@ -8,7 +8,8 @@ import numpy as np
 
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.alignment import Alignment
-from image_as_imu_ros.estimation.config import ESTIMATOR, SCENE_DEPTH, SHARED, Measurement
+from image_as_imu_ros.estimation.config import Measurement
+from image_as_imu_ros.estimation.constants import ESTIMATOR, SCENE_DEPTH, SHARED
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame import halfway
 from image_as_imu_ros.estimation.velocity import Term, Velocity
@@ -68,6 +69,11 @@ class MotionEstimate:
     fitted_flow: np.ndarray
     view: View
     seconds: dict[str, float]
+
+    @property
+    def hidden_share(self) -> float:
+        """Share of the network's grid that takes no part: masked, or found to move with the camera."""
+        return 1.0 - float(np.isfinite(self.network_output.axial_flow).all(0).mean())
 
     @property
     def ambiguous(self) -> bool:

@@ -12,19 +12,13 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation import compiled
-from image_as_imu_ros.estimation.alignment import Alignment, Travel, starts_along, tracked_rotations
+from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel, starts_along, tracked_rotations
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
-from image_as_imu_ros.estimation.config import (
-    ESTIMATOR,
-    SHARED,
-    STRUCTURE,
-    EstimatorConfig,
-    Measurement,
-    MotionModel,
-    SignResolution,
-)
+from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
+from image_as_imu_ros.estimation.constants import ESTIMATOR, SHARED, STRUCTURE
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import ExposureEstimator, MeasuredExposure, blur_along
+from image_as_imu_ros.estimation.fixed_parts import FixedParts
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
 from image_as_imu_ros.estimation.observation import Geometry, Images, Observation
@@ -89,6 +83,8 @@ class MotionEstimator:
         """Forget earlier frames."""
         self.alignment: Alignment | None = None
         self._last: Observation | None = None
+        info = self.engine.info
+        self._fixed_parts = FixedParts.unknown(info.height // info.stride, info.width // info.stride)
         self._travel = Travel.unknown(self.config.linear_velocity_std, self.config.lever_arm)
         self._times = FrameTimes()
         self._exposure: ExposureEstimator | None = None
@@ -117,7 +113,9 @@ class MotionEstimator:
                 f"the image equals the one {(frame.stamp - last.time.header_stamp) * 1e-9:.2f} s before it and is "
                 "skipped: is the stream frozen, or faster than its camera?"
             )
-        output = steps.time("network", self.engine.infer, images.image).within(geometry.scene)
+        output = steps.time("network", self.engine.infer, images.image).within(
+            geometry.scene & self._fixed_parts.elsewhere
+        )
         try:
             observation = steps.time("solve", self._solve, frame, time_taken, images, output, depth)
         except np.linalg.LinAlgError as error:
@@ -250,15 +248,21 @@ class MotionEstimator:
         starts = starts_along(observation.solution.velocity.vector, last.last_velocity, reach)
         self.alignment = self._aligned(observation, last, starts)
         if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
-            self.alignment = self._track(observation, last, self.alignment)
+            tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
+            shown = self._fixed_parts.elsewhere.ravel()[cells]
+            self.alignment = self._with_tracks(observation, last, self.alignment, tracks.select(shown))
         if self.alignment.accepted is not None:
             self._travel = self.alignment.travel or self._travel
+            level, rotation = observation.geometry.aligner.levels[0], self.alignment.accepted.angular * observation.dt
+            images = observation.images.pyramid[0], last.images.pyramid[0]
+            self._fixed_parts = self._fixed_parts.after(level, *images, rotation)
         return observation.aligned_with(last, self.alignment)
 
-    def _track(self, observation: Observation, last: Observation, alignment: Alignment) -> Alignment:
-        """Track corners where there is little blur: they may save an alignment, and tell the shape of the scene."""
+    def _with_tracks(
+        self, observation: Observation, last: Observation, alignment: Alignment, tracks: Tracks
+    ) -> Alignment:
+        """Use tracks of corners: they may save an alignment, and tell the shape of the scene."""
         aligner, seconds = observation.geometry.aligner, observation.dt
-        tracks = aligner.track(observation.images.pyramid, last.images.pyramid)
         if alignment.rejection is not None and alignment.rejection.reason in _WORTH_TRACKING:
             starts = tracked_rotations(tracks, seconds)
             again = self._aligned(observation, last, starts) if len(starts) else alignment

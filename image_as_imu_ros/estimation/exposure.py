@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from image_as_imu_ros.estimation.config import EXPOSURE
+from image_as_imu_ros.estimation.constants import EXPOSURE
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from image_as_imu_ros.estimation.config import FRAME_TIMES
+from image_as_imu_ros.estimation.constants import FRAME_TIMES
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from image_as_imu_ros.estimation.alignment import Aligner, Alignment
 from image_as_imu_ros.estimation.at_stamp import Acceleration
 from image_as_imu_ros.estimation.blur_solver import Solution
 from image_as_imu_ros.estimation.blur_spectrum import Windows
-from image_as_imu_ros.estimation.config import ESTIMATOR, SIGN, Measurement
+from image_as_imu_ros.estimation.config import Measurement
+from image_as_imu_ros.estimation.constants import ESTIMATOR, SIGN
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame import halfway

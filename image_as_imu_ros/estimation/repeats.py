@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.config import REPEATS
+from image_as_imu_ros.estimation.constants import REPEATS
 
 
 class RepeatedImageError(InputError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.estimation.config import SCENE_DEPTH
+from image_as_imu_ros.estimation.constants import SCENE_DEPTH
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,17 @@ class SceneDepth:
     def of(cls, output: NetworkOutput, measured: np.ndarray | None) -> SceneDepth:
         """Choose between the network's depth and a measured one (h, w), m, NaN where unknown.
 
-        Where too little was measured, what there is gives the network's depth its scale.
+        Where too little was measured, what there is gives the network's depth its scale. Cells that are left out of the
+        network's output have no depth either.
         """
+        scene = cls._chosen(output, measured)
+        left_out = ~np.isfinite(output.axial_flow).all(0)
+        if scene.depth is None or not left_out.any():
+            return scene
+        return replace(scene, depth=np.where(left_out, np.nan, scene.depth))
+
+    @classmethod
+    def _chosen(cls, output: NetworkOutput, measured: np.ndarray | None) -> SceneDepth:
         if measured is None:
             return cls(output.depth, False, output.depth_log_std, None)
         known = np.isfinite(measured)

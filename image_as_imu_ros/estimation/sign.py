@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from image_as_imu_ros.estimation.config import SHARED, SIGN
+from image_as_imu_ros.estimation.constants import SHARED, SIGN
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres

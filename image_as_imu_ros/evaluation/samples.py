@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from image_as_imu_ros.estimation.config import SHARED
+from image_as_imu_ros.estimation.constants import SHARED
 
 BLURRED_PX = 4.0  # mean predicted flow at 320 px image width from which a frame counts as blurred
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment import Alignment
-from image_as_imu_ros.estimation.config import SCENE_DEPTH
+from image_as_imu_ros.estimation.constants import SCENE_DEPTH
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.velocity import Term
 
@@ -166,6 +166,8 @@ def estimate_details(estimate: MotionEstimate | None) -> dict[str, str]:
         "inliers": f"{estimate.inliers:.2f}",
         "log-likelihood ratio of spectra": f"{estimate.log_likelihood_ratio:.0f}",
     }
+    if estimate.hidden_share:
+        details["view left out"] = f"{estimate.hidden_share:.0%} (masked, or found to move with the camera)"
     contradiction = estimate.velocity.terms.get(Term.CONTRADICTION)
     if contradiction is not None and contradiction.any():
         difference = math.sqrt(np.trace(contradiction[3:, 3:]) / 2)

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 
 import torch
 
-from image_as_imu_ros.estimation.config import SHARED
+from image_as_imu_ros.estimation.constants import SHARED
 from image_as_imu_training.networks.blur_network import KNEE
 
 _REWEIGHTINGS = 2

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from image_as_imu_ros import EstimatorConfig, Frame, InputError, MotionEstimator, Shutter
 from image_as_imu_ros.estimation.blur_windows import WindowGrid
-from image_as_imu_ros.estimation.config import SPECTRUM
+from image_as_imu_ros.estimation.constants import SPECTRUM
 from image_as_imu_ros.estimation.scene_mask import read_mask, scene_cells
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.view import View

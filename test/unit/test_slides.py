@@ -11,7 +11,7 @@ from test_two_view import SECONDS, scene
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.slides import Slide, find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
-from image_as_imu_ros.estimation.config import STRUCTURE
+from image_as_imu_ros.estimation.constants import STRUCTURE
 from image_as_imu_ros.geometry.camera import Camera
 
 RATE = np.array([0.0, 0.0, 0.0, 0.0, 0.1, 0.0])  # rad/s

@@ -17,7 +17,8 @@ from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_proba
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, track, tracked_pose
 from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.alignment.two_view import Shape, two_view
-from image_as_imu_ros.estimation.config import ALIGNMENT, SHARED, STRUCTURE, MotionModel
+from image_as_imu_ros.estimation.config import MotionModel
+from image_as_imu_ros.estimation.constants import ALIGNMENT, SHARED, STRUCTURE
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, relative_error
 from image_as_imu_ros.geometry.camera import Camera
@@ -102,10 +103,15 @@ class Aligner:
             pyramid.append(np.asarray(cv2.resize(pyramid[-1], size, interpolation=cv2.INTER_AREA)))
         return tuple(pyramid)
 
-    def track(self, now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...]) -> Tracks:
-        """Track corners of the scene from one pyramid back to the previous one, see `tracking`."""
+    def track(self, now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...]) -> tuple[Tracks, np.ndarray]:
+        """Track corners of the scene from one pyramid back to the previous one, see `tracking`.
+
+        Returns:
+            The tracks (N), and (N,) which cell each is in now, row by row.
+        """
         tracks = track(self.levels[0].camera, now[0], before[0])
-        return tracks.select(cells_of(self.source, self.scene, self.stride, tracks.camera, tracks.now)[1])
+        cells, seen = cells_of(self.source, self.scene, self.stride, tracks.camera, tracks.now)
+        return tracks.select(seen), cells[seen]
 
     def align(
         self,

@@ -15,7 +15,7 @@ import numpy as np
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.points import Points, sample
 from image_as_imu_ros.estimation.alignment.poses import Poses
-from image_as_imu_ros.estimation.config import ALIGNMENT
+from image_as_imu_ros.estimation.constants import ALIGNMENT
 
 
 def starts_along(blur: np.ndarray, last: np.ndarray | None, reach: float) -> np.ndarray:

@@ -21,7 +21,8 @@ import numpy as np
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.points import Points, sample
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
-from image_as_imu_ros.estimation.config import ALIGNMENT, MotionModel
+from image_as_imu_ros.estimation.config import MotionModel
+from image_as_imu_ros.estimation.constants import ALIGNMENT
 
 NUISANCES = 5  # unknowns besides the motion: shear, gain and offset
 _GAINS = 0.2, 5.0  # between two exposures

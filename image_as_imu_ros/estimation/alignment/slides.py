@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
-from image_as_imu_ros.estimation.config import ALIGNMENT, STRUCTURE
+from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 
 _RIDGE = 1e-9  # of normal equations: forwards, both rotations are one
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.poses import Poses
-from image_as_imu_ros.estimation.config import TRACKING
+from image_as_imu_ros.estimation.constants import TRACKING
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.poses import Prior
-from image_as_imu_ros.estimation.config import TRAVEL
+from image_as_imu_ros.estimation.constants import TRAVEL
 from image_as_imu_ros.estimation.velocity import leaning_rotation, mixture
 
 

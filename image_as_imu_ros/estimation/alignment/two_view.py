@@ -26,7 +26,7 @@ import numpy as np
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
-from image_as_imu_ros.estimation.config import ALIGNMENT, STRUCTURE
+from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 from image_as_imu_ros.estimation.velocity import mixture
 
 
