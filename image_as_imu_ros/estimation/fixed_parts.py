@@ -5,9 +5,8 @@ camera did nothing else. So, over the points of a cell and its neighbours, inten
 
     E = mean |I(x) − I(R⁻¹·x)|,    and did change by    D = mean |I(x) − I'(x)|.
 
-A cell with much of E and little of D belongs to
-such a part, or lies where a translation happens to undo the rotation, which does not last. So cells vote, votes add up
-over frames, and only what goes on voting "static" is hidden:
+A cell with much of E and little of D belongs to such a part, or lies where a translation happens to undo the rotation,
+which does not last. So cells vote, votes add up over frames, and only what goes on voting "static" is hidden:
 
     log-odds += static·log(P(static | fixed)/P(static | scene)) + moved·log(P(moved | fixed)/P(moved | scene))
 """
@@ -54,9 +53,9 @@ class FixedParts:
             level: of both images, the finest. now, before: its luminance. rotation: (3,) ω·Δt, rad, as measured.
         """
         rays = (level.camera.matrix @ so3.exp(-rotation)).astype(np.float32) @ level.rays
-        turned, seen = sample(now, (rays[:2] / np.maximum(rays[2], 0.01))[None])
+        rotated, seen = sample(now, (rays[:2] / np.maximum(rays[2], 0.01))[None])
         intensity, usable = now.ravel()[level.index], seen[0] > 0
-        expected = self._mean(np.abs(turned[0] - intensity), level.cells, usable)
+        expected = self._mean(np.abs(rotated[0] - intensity), level.cells, usable)
         found = self._mean(np.abs(before.ravel()[level.index] - intensity), level.cells, usable)
         judged = expected > FIXED_PARTS.least_change
         static = judged & (found < FIXED_PARTS.static * expected)
