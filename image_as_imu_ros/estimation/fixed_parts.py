@@ -22,6 +22,7 @@ import numpy as np
 from image_as_imu_ros.estimation.alignment.levels import Level
 from image_as_imu_ros.estimation.alignment.points import sample
 from image_as_imu_ros.estimation.constants import FIXED_PARTS
+from image_as_imu_ros.estimation.scene_mask import apart_from_others
 from image_as_imu_ros.geometry import so3
 
 
@@ -43,8 +44,8 @@ class FixedParts:
 
     @property
     def elsewhere(self) -> np.ndarray:
-        """(h, w) bool, cells that more probably show the scene, as do their neighbours: see `scene_cells`."""
-        return cv2.erode((self.log_odds < 0).astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+        """(h, w) bool, cells that more probably show the scene, as do their neighbours."""
+        return apart_from_others(self.log_odds < 0)
 
     def after(self, level: Level, now: np.ndarray, before: np.ndarray, rotation: np.ndarray) -> FixedParts:
         """Learn from two frames.
@@ -69,13 +70,10 @@ class FixedParts:
     def _mean(self, values: np.ndarray, cells: np.ndarray, usable: np.ndarray) -> np.ndarray:
         """Mean (h, w) over the points of a cell and its neighbours; 0 where there are none."""
         total, count = (
-            cv2.boxFilter(
-                np.bincount(cells[usable], weight[usable], self.log_odds.size).reshape(self.log_odds.shape),
-                -1,
-                (3, 3),
-                normalize=False,
-                borderType=cv2.BORDER_CONSTANT,
+            cv2.blur(sums.reshape(self.log_odds.shape), (3, 3), borderType=cv2.BORDER_CONSTANT)
+            for sums in (
+                np.bincount(cells[usable], values[usable], self.log_odds.size),
+                np.bincount(cells[usable], minlength=self.log_odds.size).astype(np.float64),
             )
-            for weight in (values, np.ones_like(values))
         )
-        return total / np.maximum(count, 1)
+        return total / np.maximum(count, 1 / 9)

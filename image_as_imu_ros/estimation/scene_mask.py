@@ -30,8 +30,6 @@ def read_mask(path: str | Path) -> np.ndarray:
 def scene_cells(mask: np.ndarray | None, view: View, stride: int) -> np.ndarray:
     """Tell which cells (h, w) of a network's grid see nothing but scene; without a mask, all.
 
-    Blur smears what is hidden beyond its edge, so the neighbours of a cell must see nothing else either.
-
     Args:
         mask: (H, W) bool, of the camera's image.
 
@@ -50,7 +48,12 @@ def scene_cells(mask: np.ndarray | None, view: View, stride: int) -> np.ndarray:
     crop = mask[view.top : view.top + view.height, view.left : view.left + view.width].astype(np.float32)
     shown = cv2.resize(crop, (view.camera.width, view.camera.height), interpolation=cv2.INTER_AREA)
     shown = cv2.resize(shown, shape[::-1], interpolation=cv2.INTER_AREA) > 0.999  # of each cell, but for rounding
-    cells = cv2.erode(shown.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+    cells = apart_from_others(shown)
     if not cells.any():
         raise InputError("the mask leaves nothing of what the network sees: white shows, black hides")
     return cells
+
+
+def apart_from_others(cells: np.ndarray) -> np.ndarray:
+    """Keep those of the cells (h, w) bool whose neighbours are such cells too: blur smears what is hidden."""
+    return cv2.erode(cells.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
