@@ -6,6 +6,7 @@ the sum without that term; nothing is subtracted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -100,6 +101,27 @@ class Velocity:
 def relative_error(motion: np.ndarray, log_std: float) -> np.ndarray:
     """Covariance (P, P) of a motion (P,) whose components are all wrong by one factor; `log_std` is that of its log."""
     return log_std**2 * np.outer(motion, motion)
+
+
+def of_unknown_scale(motion: np.ndarray, covariance: np.ndarray, log_std: float) -> tuple[np.ndarray, np.ndarray]:
+    """Consider that a translation was measured in units that may be wrong, as those of a depth map.
+
+    Of a motion (t, ω) measured as x̂ with covariance Σ, the true translation is e^ε·t, ε ~ N(0, σ²): the factor is its
+    errors' too. About x̂ they have the second moment E[e^2ε]·Σ_tt + E[(e^ε − 1)²]·t̂·t̂ᵀ, and E[e^ε]·Σ_tω with ω.
+
+    Args:
+        motion: x̂ (6,). covariance: Σ (6, 6). log_std: σ.
+
+    Returns:
+        Both parts of it, (6, 6): of Σ, and of t̂.
+    """
+    mean, square = math.exp(log_std**2 / 2), math.exp(2 * log_std**2)
+    scaled = covariance.copy()
+    scaled[:3, :3] *= square
+    scaled[:3, 3:] *= mean
+    scaled[3:, :3] *= mean
+    translation = motion * np.repeat([1.0, 0.0], 3)
+    return scaled, (square - 2 * mean + 1) * np.outer(translation, translation)
 
 
 def mixture(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from image_as_imu_ros.estimation.velocity import considered_translation, leaning_rotation, mixture
+from image_as_imu_ros.estimation.velocity import considered_translation, leaning_rotation, mixture, of_unknown_scale
 
 DRAW = np.random.default_rng(0)
 SIGMA = (lambda a: a @ a.T)(DRAW.normal(size=(6, 6)))
@@ -37,6 +37,17 @@ def test_a_translation_that_is_not_solved_for_errs_by_itself_and_by_what_it_does
     translations = DRAW.normal(0, 0.3, (100_000, 3))
     errors = np.hstack([-translations, translations @ sensitivity.T])
     assert considered_translation(sensitivity, 0.3) == pytest.approx(np.cov(errors.T), abs=0.01)
+
+
+def test_what_was_measured_in_unknown_units_errs_by_their_factor_errors_and_all():
+    motion, log_std = np.array([0.3, -0.2, 1.0, 0.1, 0.2, -0.1]), 0.5
+    true = DRAW.multivariate_normal(motion, 0.01 * SIGMA, 400_000)
+    true[:, :3] *= np.exp(log_std * DRAW.normal(size=(len(true), 1)))
+    errors = true - motion
+    moment = errors.T @ errors / len(true)
+    found = sum(of_unknown_scale(motion, 0.01 * SIGMA, log_std))
+    np.testing.assert_allclose(found[:3, :3], moment[:3, :3], rtol=0.03, atol=0.003)
+    np.testing.assert_allclose(found[3:], moment[3:], rtol=0.03, atol=0.003)
 
 
 def test_a_mixture_is_as_wide_as_its_parts_and_what_lies_between_them():

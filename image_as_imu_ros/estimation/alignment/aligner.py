@@ -20,7 +20,13 @@ from image_as_imu_ros.estimation.alignment.two_view import Shape, two_view
 from image_as_imu_ros.estimation.config import MotionModel
 from image_as_imu_ros.estimation.constants import ALIGNMENT, SHARED, STRUCTURE
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
-from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, relative_error
+from image_as_imu_ros.estimation.velocity import (
+    Term,
+    Velocity,
+    considered_translation,
+    of_unknown_scale,
+    relative_error,
+)
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
 
@@ -214,15 +220,14 @@ class Aligner:
             return alignment
         learnt = travel.after(fit.motion, fit.covariance, seconds, scale_std)
         motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, scale_std)
+        covariance, of_scale = of_unknown_scale(motion, covariance, scale_std)
         terms = _terms(np.linalg.inv(covariance), motion, MotionModel.FULL, 0.0, self.levels[0].camera.fx)
-        # The standard deviation of e^s with s ~ N(0, σ²), a log-normal factor.
-        factor_std = math.sqrt(math.expm1(scale_std**2) * math.exp(scale_std**2))
         if depth_log_std > 0:
             slide = find_slide(tracks, inverse_depth)
             probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
-            terms[Term.DEPTH_SHAPE] = probability * slide.second_moment(motion, factor_std)
+            terms[Term.DEPTH_SHAPE] = probability * slide.second_moment(motion, scale_std)
             learnt = replace(learnt, slides=probability)
-        terms[Term.DEPTH_SCALE] = relative_error(motion * np.repeat([1.0, 0.0], 3), factor_std)
+        terms[Term.DEPTH_SCALE] = of_scale
         velocity = Velocity.of(motion, terms, seconds)
         if blurred and alignment.accepted is not None and _agree(velocity, alignment.accepted):
             return alignment

@@ -20,6 +20,7 @@ import numpy as np
 
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
+from image_as_imu_ros.estimation.velocity import of_unknown_scale
 
 _RIDGE = 1e-9  # of normal equations: forwards, both rotations are one
 
@@ -41,10 +42,10 @@ class Slide:
         """Compute what it adds, times its probability, to the covariance (6, 6) of a motion (6,), about the motion.
 
         Args:
-            scale_std: relative, of the translation's length, by the depth's scale.
+            scale_std: of the log of the depth's scale, which is the translation's.
         """
-        apart, length = motion - self.motion, scale_std * self.motion * np.repeat([1.0, 0.0], 3)
-        return np.outer(apart, apart) + np.outer(length, length) + self.covariance
+        apart = motion - self.motion
+        return np.outer(apart, apart) + sum(of_unknown_scale(self.motion, self.covariance, scale_std))
 
 
 def slide_probability(slide: Slide, count: int, std: float, before: float, seconds: float) -> float:

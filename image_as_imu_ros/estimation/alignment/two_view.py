@@ -12,6 +12,10 @@ counts with 1/σ² across the line and with 1/(σ² + rough²·‖∂π·t·ρ�
 shape is neither needed nor changed; where it is large, parallax decides. a is solved for with the motion. The
 covariance is the marginal over the shape: motions that a shape could explain as well stay coupled in it.
 
+But t is not known exactly either. At t̂ = 0 no shape matters, and the map seems to prove that the camera does not
+travel, with relief that may not be there. So the last step counts, along and across, what an uncertain translation of
+covariance Σₜ does with an uncertain shape: (rough² + smooth²·Σφ²)·g·Σₜ·gᵀ, where a track moves by g = ∂π·ρ₀ with t.
+
 From different starts Gauss–Newton may descend to different motions, such as a rotation and a slide that look alike
 (Laplace's method: each weighs exp(−cost/2)·√det of its covariance). The answer is the mean of the mixture.
 """
@@ -79,6 +83,7 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     log_weight = -step.cost / 2 + np.linalg.slogdet(step.covariance)[1] / 2
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
+    state, step = problem.step(state, std, step.covariance[:, :3, :3])
     motions = np.array([state.poses.select([which]).motion() for which in range(len(starts))])
     return TwoView(*mixture(weight, motions, step.covariance), float(weight @ step.share), float(std[0]))
 
@@ -137,12 +142,30 @@ class _Projection:
 
 
 @dataclass(frozen=True)
+class _Linear:
+    """Tracks about estimates, across and along their epipolar lines, px.
+
+    Attributes:
+        across: (S, 9, N) derivatives by small motion (t, ω) and shear.
+        along: (S, 14, N), by the polynomials' factors too.
+        error_across, error_along: (S, N). length: (S, N) of the epipolar line from infinity to the map's depth.
+    """
+
+    across: np.ndarray
+    along: np.ndarray
+    error_across: np.ndarray
+    error_along: np.ndarray
+    length: np.ndarray
+
+
+@dataclass(frozen=True)
 class _Problem:
     """What stays the same from step to step.
 
     Attributes:
         rays, matched: (3, N), and (2, N) rays (z = 1) of the previous frame. place: (N,) −1 to 1 down the image.
         focal: (2, 1) px. polynomials: (5, N). precision: (14, 14) of the priors on small motion, shear and shape.
+        shape_variance: (N,) of δ.
     """
 
     rays: np.ndarray
@@ -154,6 +177,7 @@ class _Problem:
     rough: float
     translation_std: float
     precision: np.ndarray
+    shape_variance: np.ndarray
 
     @classmethod
     def of(cls, tracks: Tracks, inverse_depth: np.ndarray, shape: Shape, translation_std: float) -> _Problem:
@@ -162,26 +186,73 @@ class _Problem:
         stds = np.repeat(
             [translation_std, ALIGNMENT.rotation_prior_std, ALIGNMENT.shear_std, shape.smooth], [3, 3, 3, 5]
         )
+        of_shape = np.ascontiguousarray(polynomials(place).T)
         return cls(
             rays=np.vstack([camera.rays(tracks.now).T, np.ones(len(tracks))]),
             matched=np.ascontiguousarray(camera.rays(tracks.before).T),
             inverse_depth=inverse_depth,
             place=place[:, 1],
             focal=np.array([[camera.fx], [camera.fy]]),
-            polynomials=np.ascontiguousarray(polynomials(place).T),
+            polynomials=of_shape,
             rough=shape.rough,
             translation_std=translation_std,
             precision=np.diag(stds**-2.0),
+            shape_variance=shape.rough**2 + shape.smooth**2 * np.square(of_shape).sum(0),
         )
 
-    def step(self, state: _State, std: np.ndarray | None) -> tuple[_State, _Step]:
+    def step(
+        self, state: _State, std: np.ndarray | None, translation_covariance: np.ndarray | None = None
+    ) -> tuple[_State, _Step]:
         """Take one robust Gauss–Newton step from each of S estimates.
 
         Args:
             std: (S,) px of a track; None to take it from the residuals.
+            translation_covariance: (S, 3, 3) m², of how far the estimates may be off; None where that does not count.
         """
+        if translation_covariance is None:
+            translation_covariance = np.zeros((len(state.poses), 3, 3))
         if (loops := compiled.loops("two_view")) is not None:
-            return self._compiled_step(loops.step, state, std)
+            return self._compiled_step(loops.step, state, std, translation_covariance)
+        poses, smooth = state.poses, state.smooth
+        at = self._linearise(state)
+        residual = at.error_along - at.length * (smooth @ self.polynomials)
+        if std is None:
+            # A quantile that half of the tracks being wrong leaves alone; 0.6745 is a Gaussian's median.
+            std = np.maximum(STRUCTURE.least_std, np.median(np.abs(at.error_across), axis=1) / 0.6745)
+        variance = np.square(std)[:, None]
+        variance_across = variance + self.shape_variance * _quadratic(at.across, translation_covariance)
+        variance_along = variance + self.shape_variance * _quadratic(at.along, translation_covariance)
+        variance_along += np.square(self.rough * at.length)
+        squared_across = np.square(at.error_across) / variance_across
+        squared_along = np.square(residual) / variance_along
+        tail, shared = STRUCTURE.tail, STRUCTURE.correlated_tracks
+        fits_across = 1 / (1 + squared_across / tail)
+        weight_along = fits_across / (1 + squared_along / tail) / variance_along / shared
+        weighted_across = at.across * (fits_across / variance_across / shared)[:, None]
+        weighted_along = at.along * weight_along[:, None]
+        normal = weighted_along @ at.along.transpose(0, 2, 1) + self.precision
+        normal[:, :9, :9] += weighted_across @ at.across.transpose(0, 2, 1)
+        right = (weighted_along @ at.error_along[..., None])[..., 0]
+        right[:, :9] += (weighted_across @ at.error_across[..., None])[..., 0]
+        # The priors are about the whole translation and shear, not about the step.
+        right[:, :3] += (poses.translation[:, None] @ poses.rotation)[:, 0] / self.translation_std**2
+        right[:, 6:9] += poses.shear / ALIGNMENT.shear_std**2
+        covariance = np.linalg.inv(normal)
+        solution = (covariance @ right[..., None])[..., 0]
+
+        small = np.clip(solution[:, :6], -STRUCTURE.largest_step, STRUCTURE.largest_step)
+        remaining = at.error_along - (solution[:, None] @ at.along)[:, 0]
+        delta = solution[:, 9:] @ self.polynomials + remaining * at.length * self.rough**2 / variance_along
+        cost = tail * (np.log1p(squared_across / tail) + np.log1p(squared_along / tail))
+        # A shape that explains anything foretells nothing: what it costs to predict so little.
+        cost = (cost + np.log(variance_along / variance)).sum(1) / shared
+        cost += np.square(poses.translation / self.translation_std).sum(1)
+        cost += np.square(smooth).sum(1) * self.precision[-1, -1]
+        moved = np.abs(small[:, 3:]).max() + np.abs(small[:, :3]).max() * np.median(self.inverse_depth)
+        taken = _Step(float(moved * self.focal[0, 0]), std, cost, covariance[:, :6, :6], fits_across.mean(1))
+        return _State(poses.moved(small, solution[:, 6:9]), solution[:, 9:], delta), taken
+
+    def _linearise(self, state: _State) -> _Linear:
         poses, smooth = state.poses, state.smooth
         of_map = self._nearness(smooth @ self.polynomials)
         nearness = self._nearness(state.delta)
@@ -193,60 +264,32 @@ class _Problem:
         length = np.hypot(by_depth[:, 0], by_depth[:, 1]) + 1e-9
         along = np.where((length > 1e-6)[:, None], by_depth / length[:, None], [[1.0], [0.0]])
         across = np.stack([-along[:, 1], along[:, 0]], 1)
-        error_across, error_along = (across * error).sum(1), (along * error).sum(1)
-        residual = error_along - length * (smooth @ self.polynomials)
-        if std is None:
-            # A quantile that half of the tracks being wrong leaves alone; 0.6745 is a Gaussian's median.
-            std = np.maximum(STRUCTURE.least_std, np.median(np.abs(error_across), axis=1) / 0.6745)
-        variance = np.square(std)[:, None]
-        variance_along = variance + np.square(self.rough * length)
-        squared_across, squared_along = np.square(error_across) / variance, np.square(residual) / variance_along
-        tail, shared = STRUCTURE.tail, STRUCTURE.correlated_tracks
-        fits_across = 1 / (1 + squared_across / tail)
-        weight_along = fits_across / (1 + squared_along / tail) / variance_along / shared
-
         rows_across = self._rows(projection.gradient(across), poses, nearness)
         # With each track's own depth here, errors of depth would count twice, in the residual and in its derivative,
         # and make the translation too long.
         by_motion = self._rows(projection.gradient(along), poses, of_map)
         rows_along = np.concatenate([by_motion, length[:, None] * self.polynomials], axis=1)
-        weighted_across = rows_across * (fits_across / variance / shared)[:, None]
-        weighted_along = rows_along * weight_along[:, None]
-        normal = weighted_along @ rows_along.transpose(0, 2, 1) + self.precision
-        normal[:, :9, :9] += weighted_across @ rows_across.transpose(0, 2, 1)
-        right = (weighted_along @ error_along[..., None])[..., 0]
-        right[:, :9] += (weighted_across @ error_across[..., None])[..., 0]
-        # The priors are about the whole translation and shear, not about the step.
-        right[:, :3] += (poses.translation[:, None] @ poses.rotation)[:, 0] / self.translation_std**2
-        right[:, 6:9] += poses.shear / ALIGNMENT.shear_std**2
-        covariance = np.linalg.inv(normal)
-        solution = (covariance @ right[..., None])[..., 0]
+        return _Linear(rows_across, rows_along, (across * error).sum(1), (along * error).sum(1), length)
 
-        small = np.clip(solution[:, :6], -STRUCTURE.largest_step, STRUCTURE.largest_step)
-        remaining = error_along - (solution[:, None] @ rows_along)[:, 0]
-        delta = solution[:, 9:] @ self.polynomials + remaining * length * self.rough**2 / variance_along
-        cost = tail * (np.log1p(squared_across / tail) + np.log1p(squared_along / tail))
-        # A shape that explains anything foretells nothing: what it costs to predict so little.
-        cost = (cost + np.log(variance_along / variance)).sum(1) / shared
-        cost += np.square(poses.translation / self.translation_std).sum(1)
-        cost += np.square(smooth).sum(1) * self.precision[-1, -1]
-        moved = np.abs(small[:, 3:]).max() + np.abs(small[:, :3]).max() * np.median(self.inverse_depth)
-        taken = _Step(float(moved * self.focal[0, 0]), std, cost, covariance[:, :6, :6], fits_across.mean(1))
-        return _State(poses.moved(small, solution[:, 6:9]), solution[:, 9:], delta), taken
-
-    def _compiled_step(self, loop: Callable, state: _State, std: np.ndarray | None) -> tuple[_State, _Step]:
+    def _compiled_step(
+        self, loop: Callable, state: _State, std: np.ndarray | None, translation_covariance: np.ndarray
+    ) -> tuple[_State, _Step]:
         """Do the same in `two_view_loop`."""
         count, find_std = len(state.poses), std is None
         poses = Poses(state.poses.rotation.copy(), state.poses.translation.copy(), state.poses.shear.copy())
         state = _State(poses, state.smooth.copy(), state.delta.copy())
         std = np.empty(count) if std is None else std
-        of_tracks = STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, STRUCTURE.correlated_tracks
-        of_steps = STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, self.rough
-        constants = np.array([*of_tracks, *of_steps])
+        constants = np.array(
+            [
+                *(STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, STRUCTURE.correlated_tracks),
+                *(STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, self.rough),
+            ]
+        )
         figures = np.empty((count, 3))
-        fixed = (self.rays, self.matched, self.inverse_depth, self.place, self.focal, self.polynomials, self.precision)
+        of_tracks = self.rays, self.matched, self.inverse_depth, self.place, self.focal, self.polynomials
+        fixed = compiled.doubles(*of_tracks, self.precision, self.shape_variance, translation_covariance)
         changing = (poses.rotation, poses.translation, poses.shear, state.smooth, state.delta)
-        covariance, determined = loop(*compiled.doubles(*fixed), *changing, std, find_std, figures, constants)
+        covariance, determined = loop(*fixed, *changing, std, find_std, figures, constants)
         if not determined:
             raise np.linalg.LinAlgError("the tracks determine no motion")
         cost, share, moved = figures.T
@@ -266,6 +309,12 @@ class _Problem:
         by_point = poses.rotation.transpose(0, 2, 1) @ gradient
         by_rotation = _cross(by_point, self.rays[None])
         return np.concatenate([-nearness[:, None] * by_point, by_rotation, self.place / 2 * by_rotation], axis=1)
+
+
+def _quadratic(rows: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Compute g·Σ·gᵀ (S, N) of the translation's rows g of a Jacobian (S, P, N), and covariances (S, 3, 3)."""
+    by_translation = rows[:, :3]
+    return (by_translation * (covariance @ by_translation)).sum(1)
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from image_as_imu_ros.estimation.small_matrices import (
 )
 
 _SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors of the five polynomials
-_ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1]"
+_ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,:,::1]"
 _STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
 _STEP = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, f8[:,::1], f8[::1])"
 
@@ -82,26 +82,38 @@ def _fill(rows, n, gradient_x, gradient_y, seen_x, seen_y, rotation, rays, nearn
 
 
 @numba.njit(**OPTIONS)
-def _weigh(errors, bend, variance, rough, tail, shared, weights):
-    """Fill in the weights of the tracks (2, N), across and along."""
-    for n in range(errors.shape[1]):
-        variance_along = variance + (rough * errors[2, n]) ** 2
-        fit = 1 / (1 + errors[0, n] ** 2 / variance / tail)
-        residual = errors[1, n] - errors[2, n] * bend[n]
-        weights[0, n] = fit / variance / shared
-        weights[1, n] = fit / (1 + residual**2 / variance_along / tail) / variance_along / shared
+def _allow(rows, covariance, shape_variance, variances):
+    """Add to the tracks' variances (N,) what an uncertain translation does with an uncertain shape."""
+    for n in range(len(variances)):
+        total = 0.0
+        for i in range(3):
+            for k in range(3):
+                total += rows[i, n] * covariance[i, k] * rows[k, n]
+        variances[n] += shape_variance[n] * total
 
 
 @numba.njit(**OPTIONS)
-def _cost(errors, bend, variance, rough, tail):
+def _weigh(errors, bend, variances, tail, shared, weights):
+    """Fill in the weights of the tracks (2, N), across and along; return the share that fits."""
+    share = 0.0
+    for n in range(errors.shape[1]):
+        fit = 1 / (1 + errors[0, n] ** 2 / variances[0, n] / tail)
+        residual = errors[1, n] - errors[2, n] * bend[n]
+        weights[0, n] = fit / variances[0, n] / shared
+        weights[1, n] = fit / (1 + residual**2 / variances[1, n] / tail) / variances[1, n] / shared
+        share += fit / errors.shape[1]
+    return share
+
+
+@numba.njit(**OPTIONS)
+def _cost(errors, bend, variance, variances, tail):
     """Sum over the tracks the cost of what they are wrong by, and of predicting little."""
     cost = 0.0
     for n in range(errors.shape[1]):
-        variance_along = variance + (rough * errors[2, n]) ** 2
         residual = errors[1, n] - errors[2, n] * bend[n]
-        across = math.log1p(errors[0, n] ** 2 / variance / tail)
-        cost += tail * (across + math.log1p(residual**2 / variance_along / tail))
-        cost += math.log(variance_along / variance)
+        across = math.log1p(errors[0, n] ** 2 / variances[0, n] / tail)
+        cost += tail * (across + math.log1p(residual**2 / variances[1, n] / tail))
+        cost += math.log(variances[1, n] / variance)
     return cost
 
 
@@ -155,7 +167,7 @@ def _take(solution, largest, small, shear, smooth):
 
 @numba.njit(_STEP, cache=True, **OPTIONS)
 def step(
-    rays, matched, inverse_depth, place, focal, polynomials, precision,
+    rays, matched, inverse_depth, place, focal, polynomials, precision, shape_variance, translation_covariance,
     rotation, translation, shear, smooth, delta, std, find_std, figures, constants,
 ):  # fmt: skip
     """Take one robust Gauss–Newton step from each of S estimates, which change in place.
@@ -175,7 +187,8 @@ def step(
     count, size = len(rotation), len(place)
     covariances = np.zeros((count, 6, 6))
     across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
-    weights, small, typical = np.empty((2, size)), np.empty(6), median_size(inverse_depth)
+    weights, variances = np.empty((2, size)), np.empty((2, size))
+    small, typical = np.empty(6), median_size(inverse_depth)
     for s in range(count):
         bend = combined(smooth[s], polynomials)
         _linearise(
@@ -185,20 +198,21 @@ def step(
         if find_std:
             std[s] = max(least_std, median_size(errors[0]) / 0.6745)
         variance = std[s] ** 2
-        _weigh(errors, bend, variance, rough, tail, shared, weights)
+        for n in range(size):
+            variances[0, n], variances[1, n] = variance, variance + (rough * errors[2, n]) ** 2
+        _allow(across, translation_covariance[s], shape_variance, variances[0])
+        _allow(along, translation_covariance[s], shape_variance, variances[1])
+        figures[s, 1] = _weigh(errors, bend, variances, tail, shared, weights)
         normal, right = precision.copy(), np.zeros(_ALL)
         _add(normal, right, along, weights[1], errors[1])
         _add(normal, right, across, weights[0], errors[0])
         cost = _add_priors(
             right, precision, rotation[s], translation[s], shear[s], smooth[s], translation_std, shear_std
         )
-        figures[s, 1] = 0.0
-        for n in range(size):
-            figures[s, 1] += weights[0, n] * variance * shared / size
         if not factor(normal):
             return covariances, False
         if not find_std:
-            figures[s, 0] = _cost(errors, bend, variance, rough, tail) / shared + cost
+            figures[s, 0] = _cost(errors, bend, variance, variances, tail) / shared + cost
             covariance = invert(normal)
             for i in range(36):
                 covariances[s, i // 6, i % 6] = covariance[i // 6, i % 6]
@@ -208,8 +222,7 @@ def step(
         figures[s, 2] = moved[1] + moved[0] * typical
         bend = combined(smooth[s], polynomials)
         for n in range(size):
-            length = errors[2, n]
-            own = length * rough**2 / (variance + (rough * length) ** 2)
+            own = errors[2, n] * rough**2 / variances[1, n]
             delta[s, n] = bend[n] + (errors[1, n] - explained[n]) * own
         move_pose(rotation[s], translation[s], small)
     return covariances, True
