@@ -10,13 +10,13 @@ import math
 import numba
 import numpy as np
 
-from image_as_imu_ros.estimation.small_matrices import OPTIONS, factor, solve_factored
+from image_as_imu_ros.estimation.small_matrices import OPTIONS, PART, factor, solve_factored
 
 _MATRIX, _CELLS, _COUNT = "f8[:,:,::1]", "f8[:,::1]", "f8[::1]"
 _REFINE = f"UniTuple(f8, 2)({_CELLS}, {_CELLS}, {_CELLS}, {_MATRIX}, {_COUNT}, {_COUNT}, {_CELLS}, {_CELLS}, {_COUNT})"
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _limit(squared, scratch, inlier_sigmas):
     """Limit squared residuals (N,), see `inlier_limit`; their quantile is found by Hoare's selection."""
     for n in range(len(squared)):
@@ -41,7 +41,7 @@ def _limit(squared, scratch, inlier_sigmas):
     return inlier_sigmas**2 * max(1.0, scratch[rank] / (-2 * math.log(0.7)))
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _cost(squared, limit):
     """Sum a robust loss over (N,), see `robust_cost`."""
     total = 0.0
@@ -50,7 +50,7 @@ def _cost(squared, limit):
     return total
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _flow(motion, matrix, flow):
     for c in range(2):
         for n in range(flow.shape[1]):
@@ -60,7 +60,7 @@ def _flow(motion, matrix, flow):
                 flow[c, n] += motion[i] * matrix[c, i, n]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _errors(q, sigma, axes, flow, errors, squared):
     """Fill in errors (2, N) of q along and across, in units of sigma, and the sums of their squares (N,).
 
@@ -78,14 +78,14 @@ def _errors(q, sigma, axes, flow, errors, squared):
         squared[n] = errors[0, n] ** 2 + errors[1, n] ** 2
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _axes(flow, axes):
     for n in range(flow.shape[1]):
         length = max(math.sqrt(flow[0, n] ** 2 + flow[1, n] ** 2), 1e-12)
         axes[0, n], axes[1, n] = flow[0, n] / length, flow[1, n] / length
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _jacobian(axes, sigma, matrix, jacobian):
     """Fill in the Jacobian (2, P, N) of q along and across, in units of sigma."""
     for i in range(matrix.shape[1]):
@@ -95,7 +95,7 @@ def _jacobian(axes, sigma, matrix, jacobian):
             jacobian[1, i, n] = (axes[0, n] * matrix[1, i, n] - axes[1, n] * matrix[0, i, n]) * across
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _products(jacobian, weights, total):
     """Fill in Σ w·JᵀJ (P, P) over both components of (2, P, N), with weights (2, N)."""
     weighted = np.empty(weights.shape[1])
@@ -114,7 +114,7 @@ def _products(jacobian, weights, total):
             total[j, i] = total[i, j]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _halved(q, sigma, axes, matrix, prior, motion, step, trial, flow, trial_flow, errors, squared, limit, score, most):
     """Take a step, halved until the score falls: by how many px it moved any flow; −1 where none was taken."""
     for _ in range(most):
@@ -139,7 +139,7 @@ def _halved(q, sigma, axes, matrix, prior, motion, step, trial, flow, trial_flow
     return -1.0
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _summary(q, sigma, error, flow, axes, errors, squared, scratch, weights, jacobian, variance, inlier_sigmas):
     """Fill in the variance of the gradient where cells err by other sigmas than they weigh; residual and inliers."""
     limit = _limit(squared, scratch, inlier_sigmas)

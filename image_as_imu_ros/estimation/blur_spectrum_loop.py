@@ -12,7 +12,7 @@ import math
 import numba
 import numpy as np
 
-from image_as_imu_ros.estimation.small_matrices import OPTIONS, factor, solve_factored
+from image_as_imu_ros.estimation.small_matrices import OPTIONS, PART, factor, solve_factored
 
 _F, _U = np.float32, np.uint32
 _SIN = tuple(_F((-1) ** k * math.pi ** (2 * k + 1) / math.factorial(2 * k + 1)) for k in range(6))
@@ -24,7 +24,7 @@ _BIAS, _TO_ROOT = np.int32(127), _U((127 << 23) - 0x3F3504F3)
 _SPECTRA = "f8[:,:,::1], f4[:,::1], f4[::1], f4[:,::1], f4[:,::1], f8[::1]"
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _logarithms(values, bits, mantissas, mantissa_bits, exponents):
     """Replace (F,) positive numbers by their logarithms. `…bits` are the same memory as uint32, the last is scratch."""
     for n in range(len(values)):
@@ -38,7 +38,7 @@ def _logarithms(values, bits, mantissas, mantissa_bits, exponents):
         values[n] = s * series + (_F(exponents[n]) - _F(_BIAS)) * _LOG_2
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _power(x, y, value, smear_per_px, floor, power, slope):
     """Fill in the power (F,) that a streak (x, y) px leaves, and the slope of its logarithm by f·k."""
     smear_of_flow = smear_per_px * smear_per_px * (x * x + y * y)
@@ -60,7 +60,7 @@ def _power(x, y, value, smear_per_px, floor, power, slope):
         slope[n] = _TWO * (sinc * by_phase - smear * phase / widened) / power[n]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _dot(a, b):
     total = _F(0)
     for n in range(len(a)):
@@ -68,7 +68,7 @@ def _dot(a, b):
     return total
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _compare(motion, matrix, log_power, weights, value, smooth, constants, expected, slopes):
     """Fill in expected spectra (W, F) and their slopes; the gain, and twice the log-likelihood ratio."""
     size = value.shape[1]
@@ -92,7 +92,7 @@ def _compare(motion, matrix, log_power, weights, value, smooth, constants, expec
     return gain, (2 * gain * product - gain**2 * square) / constants[4]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _score(motion, prior_motion, prior, doubled_ratio):
     """Return what is minimised."""
     total = -doubled_ratio
@@ -102,7 +102,7 @@ def _score(motion, prior_motion, prior, doubled_ratio):
     return total
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _window_equations(slope, expected, log_power, value, smooth, gain, between, against):
     """Fill in normal equations (3, 3) and (3,) of one window, in its flow x, y and the gain."""
     size = len(slope)
@@ -122,7 +122,7 @@ def _window_equations(slope, expected, log_power, value, smooth, gain, between, 
     against[0], against[1], against[2] = _dot(by_x, residual), _dot(by_y, residual), _dot(expected, residual)
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _normal_equations(
     motion, prior_motion, prior, gain, matrix, log_power, weights, value, smooth, noise, expected, slopes,
     information, gradient,

@@ -11,6 +11,9 @@ import hashlib
 import logging
 import os
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -71,9 +74,9 @@ def _loaded() -> tuple[dict[str, ModuleType], ModuleType]:
     numba = import_module("numba")
     before, folder = numba.config.CACHE_DIR, _cache()
     numba.config.CACHE_DIR = str(folder)
-    if not any(folder.iterdir()):
-        _log.info("compiling inner loops, which takes up to a minute and is kept in %s", folder)
     try:
+        if not any(folder.iterdir()):
+            _compile(folder)
         try:
             return {name: import_module(module) for name, module in _modules().items()}, numba
         except ImportError:
@@ -83,6 +86,20 @@ def _loaded() -> tuple[dict[str, ModuleType], ModuleType]:
             return {name: import_module(module) for name, module in _modules().items()}, numba
     finally:
         numba.config.CACHE_DIR = before
+
+
+def _compile(folder: Path) -> None:
+    """Fill a cache, on all cores: one process per module, as compiling holds Python's lock.
+
+    What a process could not compile, `_loaded` does, or says why it cannot.
+    """
+    _log.info("compiling inner loops, which takes up to a minute and is kept in %s", folder)
+    program = "import sys, numba; numba.config.CACHE_DIR = sys.argv[1]; __import__(sys.argv[2])"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for module in _modules().values():
+            command = [sys.executable, "-c", program, str(folder), module]
+            pool.submit(subprocess.run, command, env=environment, capture_output=True)
 
 
 def _cache() -> Path:

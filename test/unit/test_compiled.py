@@ -143,6 +143,18 @@ def test_loops_are_kept_for_the_next_process():
     assert done.stdout.split()[-1] == "0"
 
 
+@needs_numba
+def test_processes_of_their_own_fill_the_cache(tmp_path, monkeypatch):
+    (tmp_path / "one_loop.py").write_text(
+        "import numba\n@numba.njit('f8(f8)', cache=True)\ndef f(x):\n    return 2 * x"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(compiled, "_modules", lambda: {"one": "one_loop", "none": "a_module_that_is_not_there"})
+    (folder := tmp_path / "cache").mkdir()
+    compiled._compile(folder)
+    assert list(folder.rglob("one_loop.f-*.nbc"))
+
+
 @pytest.mark.parametrize(
     "error", [ModuleNotFoundError("no", name="numba"), ImportError("Numba needs NumPy 2.3"), OSError()]
 )

@@ -10,7 +10,7 @@ import math
 import numba
 import numpy as np
 
-from image_as_imu_ros.estimation.small_matrices import OPTIONS, factor, move_pose, solve_factored
+from image_as_imu_ros.estimation.small_matrices import OPTIONS, PART, factor, move_pose, solve_factored
 
 _NUISANCES = 5  # see `refinement`
 _F, _ROWS, _MANY = "f4[::1]", "f4[:,::1]", "f4[:,:,::1]"
@@ -22,7 +22,7 @@ _NEAREST = np.float32(0.01)
 _ONE, _STEPS, _LIMIT = np.float32(1), np.float32(32), np.float32(1e6)
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _sample(image, matrix, rays, inverse_depth, by_shear, rotation, translation, shear, positions, sampled, seen):
     """Fill in where a pose puts the points (2, N), the intensities (N,) there, and which are inside (N,).
 
@@ -61,13 +61,13 @@ def _sample(image, matrix, rays, inverse_depth, by_shear, rotation, translation,
         seen[n] = _ONE
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def sum_of_three(a, b):
     """Multiply two vectors (3,)."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _moments(now, before, seen):
     """Means, variances and covariance of the intensities that are seen, and how many these are."""
     count, of_now, of_before = 1e-6, 0.0, 0.0
@@ -130,7 +130,7 @@ def choose(similarity, positions, worse, apart, alike, most, sparsity):
     return kept[:found]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _weigh(now, sampled, gain, offset, robust, quantisation, weights):
     """Turn `weights`, 1 where a point is seen, into robust ones; the scale of the errors."""
     total, count = np.float32(0), np.float32(1e-6)
@@ -146,7 +146,7 @@ def _weigh(now, sampled, gain, offset, robust, quantisation, weights):
     return scale
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _normal_equations(jacobian, weights, sampled, normal, right):
     """Fill in Σ w·JᵀJ (Q, Q) and Σ w·Jᵀ·I' (Q,)."""
     weighted = np.empty_like(weights)
@@ -163,7 +163,7 @@ def _normal_equations(jacobian, weights, sampled, normal, right):
             normal[i, j] = normal[j, i] = total
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _solve(normal, right, first, step):
     """Fill in the step (Q,): zeros, and from `first` on what is solved for; not a number where there is no solution."""
     size = len(right) - first
@@ -180,7 +180,7 @@ def _solve(normal, right, first, step):
         step[i] = solution[i - first] if i >= first else 0.0
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _add_priors(
     normal, right, precision, by_motion, variance, gain, constants, first, rotation, translation, shear
 ):  # fmt: skip
@@ -203,7 +203,7 @@ def _add_priors(
                 right[i] += stiffness / prior_std**2 * displaced * by_motion[k, i]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _subtract(sampled, jacobian, steps, gain):
     """Subtract from intensities (S, N) what the steps (S, Q) explain, and divide by the gains (S,)."""
     for s in range(len(sampled)):

@@ -12,6 +12,7 @@ import numpy as np
 
 from image_as_imu_ros.estimation.small_matrices import (
     OPTIONS,
+    PART,
     combined,
     factor,
     invert,
@@ -26,7 +27,7 @@ _STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
 _STEP = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, f8[:,::1], f8[::1])"
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _linearise(
     rays, matched, inverse_depth, place, focal, polynomials, bend, delta, rotation, translation, shear, least,
     across, along, errors,
@@ -67,7 +68,7 @@ def _linearise(
             along[_SHEARED + k, n] = length * polynomials[k, n]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _fill(rows, n, gradient_x, gradient_y, seen_x, seen_y, rotation, rays, nearness, half):
     """Fill column n with derivatives by small motion and shear, from those by the point in the previous frame."""
     gradient_z = -(gradient_x * seen_x + gradient_y * seen_y)
@@ -81,7 +82,7 @@ def _fill(rows, n, gradient_x, gradient_y, seen_x, seen_y, rotation, rays, nearn
         rows[6 + i, n] = half * rows[3 + i, n]
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _allow(rows, covariance, shape_variance, variances):
     """Add to the tracks' variances (N,) what an uncertain translation does with an uncertain shape."""
     for n in range(len(variances)):
@@ -92,7 +93,7 @@ def _allow(rows, covariance, shape_variance, variances):
         variances[n] += shape_variance[n] * total
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _weigh(errors, bend, variances, tail, shared, weights):
     """Fill in the weights of the tracks (2, N), across and along; return the share that fits."""
     share = 0.0
@@ -105,7 +106,7 @@ def _weigh(errors, bend, variances, tail, shared, weights):
     return share
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _cost(errors, bend, variance, variances, tail):
     """Sum over the tracks the cost of what they are wrong by, and of predicting little."""
     cost = 0.0
@@ -117,7 +118,7 @@ def _cost(errors, bend, variance, variances, tail):
     return cost
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _add(normal, right, rows, weights, errors):
     """Add Σ w·rowᵀ·row to the lower triangle of the first unknowns, and Σ w·rowᵀ·error to the right side."""
     weighted = np.empty_like(weights)
@@ -134,7 +135,7 @@ def _add(normal, right, rows, weights, errors):
             normal[i, j] += total
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _add_priors(right, precision, rotation, translation, shear, smooth, translation_std, shear_std):
     """Add the priors on the whole translation and shear to the right side; what they and that on the shape cost."""
     cost = 0.0
@@ -148,7 +149,7 @@ def _add_priors(right, precision, rotation, translation, shear, smooth, translat
     return cost
 
 
-@numba.njit(**OPTIONS)
+@numba.njit(**PART)
 def _take(solution, largest, small, shear, smooth):
     """Split a solution (14,) into a small motion (6,), shear and shape; the motion's largest m and rad."""
     by_translation, by_rotation = 0.0, 0.0
