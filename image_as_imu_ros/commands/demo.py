@@ -30,9 +30,10 @@ def main(argv: list[str]) -> int:
     command = _parse(argv)
     config = command.config
     if command.record is not None:
-        frames = record(command.record, config.seconds)
+        frames = record(command.record, config.seconds, config.depth)
         print(f"{frames} frames → {command.record}")
-        print(f"python -m image_as_imu_ros {shlex.join(['evaluate', str(command.record)])}")
+        evaluate = ["evaluate", str(command.record), *(["--depth-topic", "auto"] if config.depth else [])]
+        print(f"python -m image_as_imu_ros {shlex.join(evaluate)}")
         return 0
     set_ros_environment()
     # Being terminated ends the children as Ctrl-C does.
@@ -67,6 +68,7 @@ def _parse(argv: list[str]) -> Command:
         metavar="DIR",
         help="play nothing: write the frames and their ground truth as a new recording (rosbag2), without ROS",
     )
+    parser.add_argument("--depth", action="store_true", help="the camera measures depth, too, for each frame")
     parser.add_argument("--model", type=Path, help="ONNX model file instead of the shipped one")
     parser.add_argument(
         "--motion-model",
@@ -76,5 +78,5 @@ def _parse(argv: list[str]) -> Command:
         help="ω and v, or ω only (default: %(default)s)",
     )
     args = parser.parse_args(argv)
-    config = DemoConfig(args.output, args.seconds, args.model or resource(DEFAULT_MODEL), args.motion_model)
+    config = DemoConfig(args.output, args.seconds, args.model or resource(DEFAULT_MODEL), args.motion_model, args.depth)
     return Command(config, args.record)

@@ -24,6 +24,7 @@ class DemoConfig:
     Attributes:
         output: folder for plots and logs.
         seconds: to play.
+        depth: whether the camera measures depth.
 
     Raises:
         InputError: a value is outside its range, or the model is no file.
@@ -33,6 +34,7 @@ class DemoConfig:
     seconds: float
     model: Path
     motion_model: MotionModel
+    depth: bool
 
     def __post_init__(self) -> None:
         if not SHORTEST <= self.seconds <= LONGEST:
@@ -69,7 +71,7 @@ def play(config: DemoConfig) -> Played:
         raise InputError(f"cannot write to --output {output}: {error.strerror}") from error
     frames = frame_count(config.seconds)
     path = rendered(config.seconds)
-    run = session.Run(path, frames, config.model, config.motion_model, logs=output)
+    run = session.Run(path, frames, config.depth, config.model, config.motion_model, logs=output)
     comparison, diagnostics = session.play(run)
     played = Played(report.table(comparison, diagnostics), output / "time_series.png", output / "streaks.png")
     report.draw_time_series(comparison, played.time_series)

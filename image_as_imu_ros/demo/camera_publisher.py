@@ -1,7 +1,7 @@
 """The demo's camera: a process that publishes a recording in real time, as a camera driver would.
 
-`python -m image_as_imu_ros.demo.camera_publisher FILE FRAMES`. Once somebody listens, it says when its first frame will
-be and starts. Stamps are starts of exposures; a frame leaves at the end of its exposure.
+`python -m image_as_imu_ros.demo.camera_publisher FILE FRAMES [depth]`. Once somebody listens, it says when its first
+frame will be and starts. Stamps are starts of exposures; a frame leaves at the end of its exposure, its depth with it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ _SETTLING = 1.0  # s between the discovery of a listener and the first frame
 def main(argv: list[str]) -> int:
     """Play a recording and return 0; 1 if nobody listens."""
     recording = open_recording(argv[0], int(argv[1]))
+    depths = list(recording.depths()) if argv[2:] == ["depth"] else []
     rclpy.init()
     node = Node("demo_camera")
     images = node.create_publisher(Image, "image", qos_profile_sensor_data)
     infos = node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
+    depth_images = node.create_publisher(Image, "depth", qos_profile_sensor_data) if depths else None
     serialize_message(_image(recording.frames[0], 0))  # the first time takes tens of milliseconds
     deadline = time.monotonic() + _PATIENCE
     while not (images.get_subscription_count() and infos.get_subscription_count()):
@@ -46,6 +48,8 @@ def main(argv: list[str]) -> int:
         image, info = _image(frame, stamp), _camera_info(stamp)
         time.sleep(max(0.0, (stamp - time.time_ns()) * 1e-9 + EXPOSURE))
         infos.publish(info)
+        if depth_images is not None:
+            depth_images.publish(_image(depths[index], stamp))
         images.publish(image)
     time.sleep(_SETTLING)  # leaving at once would take the last frames along
     rclpy.shutdown()
@@ -53,9 +57,10 @@ def main(argv: list[str]) -> int:
 
 
 def _image(frame: np.ndarray, stamp: int) -> Image:
-    """Make a message of (H, W, 3) uint8 BGR and a header stamp, ns."""
+    """Make a message of (H, W, 3) uint8 BGR, or (H, W) uint16 mm, and a header stamp, ns."""
     height, width = frame.shape[:2]
-    message = Image(height=height, width=width, encoding="bgr8", step=3 * width)
+    encoding = "bgr8" if frame.ndim == 3 else "16UC1"
+    message = Image(height=height, width=width, encoding=encoding, step=frame.strides[0])
     _stamp(message, stamp)
     data = array("B")
     data.frombytes(np.ascontiguousarray(frame).data.cast("B"))

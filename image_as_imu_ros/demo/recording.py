@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from image_as_imu_ros.demo import motion
-from image_as_imu_ros.demo.renderer import Solid, render_blurred
+from image_as_imu_ros.demo.renderer import Solid, render_blurred, render_depth
 from image_as_imu_ros.demo.room import boxes, room
 from image_as_imu_ros.demo.sensor import photograph
 from image_as_imu_ros.errors import InputError
@@ -28,6 +29,7 @@ CAMERA = Camera(width=640, height=480, fx=480.0, fy=480.0, cx=319.5, cy=239.5)
 RATE = 30.0  # Hz
 EXPOSURE = 0.016  # s
 
+_DEPTH_CAMERA = CAMERA.resize(320, 240)  # as the coarser sensor beside a colour camera
 _NEAREST = 1.0  # m, that anything in the room comes to the camera
 _LEAST_SUBFRAMES, _MOST_SUBFRAMES = 4, 128
 _WORKERS = 2
@@ -50,6 +52,13 @@ class Recording:
     def times(self) -> np.ndarray:
         """(N,) mid-exposures, s."""
         return np.arange(len(self)) / RATE + EXPOSURE / 2
+
+    def depths(self) -> Iterator[np.ndarray]:
+        """Render (240, 320) uint16 mm at each mid-exposure, registered to the frame."""
+        trajectory = _trajectory(len(self) / RATE)
+        for time in self.times:
+            depth = render_depth(*_scene(), _DEPTH_CAMERA, trajectory.pose(time))
+            yield np.round(1000 * depth).astype(np.uint16)
 
     @property
     def angular(self) -> np.ndarray:

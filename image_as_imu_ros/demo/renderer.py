@@ -1,8 +1,8 @@
-"""Sharp and motion-blurred images of flat, textured faces, in linear light, with OpenCV only."""
+"""Sharp and motion-blurred images of flat, textured faces, in linear light, and their depth, with OpenCV only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from image_as_imu_ros.demo.motion import Pose
 from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.motion_field import cell_centres
 
 _NEAR = 0.05  # m; what is closer to the camera's plane is cut away
 _SUBPIXEL_BITS = 6  # of polygon corners
@@ -89,12 +90,24 @@ def render(room: Solid, things: Sequence[Solid], camera: Camera, pose: Pose, lev
         (H, W, 3) uint16 linear light BGR.
     """
     image = np.zeros((camera.height, camera.width, 3), np.uint16)
-    far_to_near = sorted(things, key=lambda thing: -np.linalg.norm(thing.centre - pose.position))
-    for solid in (room, *far_to_near):
-        for face in solid.faces:
-            if face.is_seen_from(pose.position):
-                _paint(image, face, camera, pose, levels)
+    for face in _far_to_near(room, things, pose):
+        _paint(image, face, camera, pose, levels)
     return image
+
+
+def render_depth(room: Solid, things: Sequence[Solid], camera: Camera, pose: Pose) -> np.ndarray:
+    """Render what `render` shows as depth along the optical axis, (H, W) float32 m; 0 where nothing is seen."""
+    depth = np.zeros((camera.height, camera.width), np.float32)
+    rays = np.dstack([camera.rays(cell_centres(camera.height, camera.width, 1)).reshape(*depth.shape, 2), depth + 1])
+    for face in _far_to_near(room, things, pose):
+        outline = _outline(face, camera, pose)
+        if outline is None:
+            continue
+        # Of points z·ray on the plane n: n·R·ray·z = n·(corner − position).
+        slopes = rays @ (face.normal @ pose.rotation)
+        distance = (face.corner - pose.position) @ face.normal
+        np.divide(distance, slopes, out=depth, where=_mask(outline, depth.shape) > 0, casting="same_kind")
+    return depth
 
 
 def render_blurred(
@@ -118,6 +131,12 @@ def render_blurred(
     return light / (65535 * len(times))
 
 
+def _far_to_near(room: Solid, things: Sequence[Solid], pose: Pose) -> Iterator[Face]:
+    """Go through the faces that are seen, so that each hides what came before."""
+    for solid in (room, *sorted(things, key=lambda thing: -np.linalg.norm(thing.centre - pose.position))):
+        yield from (face for face in solid.faces if face.is_seen_from(pose.position))
+
+
 def _paint(image: np.ndarray, face: Face, camera: Camera, pose: Pose, levels: dict[int, int]) -> None:
     outline = _outline(face, camera, pose)
     if outline is None:
@@ -136,10 +155,14 @@ def _paint(image: np.ndarray, face: Face, camera: Camera, pose: Pose, levels: di
     # OpenCV 4.13 writes garbage along the border of 16-bit images with BORDER_REPLICATE.
     painted = cv2.warpPerspective(face.mipmaps[level], homography, size, borderMode=cv2.BORDER_REFLECT_101)
     # The mask also keeps out what the homography shows of the part behind the camera.
-    mask = np.zeros((bottom - top, right - left), np.uint8)
-    corners = np.round((outline - (left, top)) * 2**_SUBPIXEL_BITS).astype(np.int32)
-    cv2.fillConvexPoly(mask, corners, 255, cv2.LINE_8, _SUBPIXEL_BITS)
-    cv2.copyTo(painted, mask, window)
+    cv2.copyTo(painted, _mask(outline - (left, top), window.shape[:2]), window)
+
+
+def _mask(outline: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Fill a polygon (N, 2) px with 255 in (H, W) uint8."""
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillConvexPoly(mask, np.round(outline * 2**_SUBPIXEL_BITS).astype(np.int32), 255, cv2.LINE_8, _SUBPIXEL_BITS)
+    return mask
 
 
 def _outline(face: Face, camera: Camera, pose: Pose) -> np.ndarray | None:

@@ -29,11 +29,13 @@ class Comparison:
 
     Attributes:
         samples: (N,) estimates, NaN where the node did not answer, and ground truth.
+        aligned: (N,) bool, whether an answer is about the time since the frame before, not of a frame alone.
         latency: (N,) s, from the end of the exposure, when the camera sends a frame, to the Imu's arrival in the demo;
             NaN where the node did not answer.
     """
 
     samples: Samples
+    aligned: np.ndarray
     latency: np.ndarray
 
     @classmethod
@@ -74,7 +76,7 @@ class Comparison:
             resolved=np.ones(count, bool),
             seconds=np.full(count, np.nan),
         )
-        return cls(samples, latency)
+        return cls(samples, stamps < middles - _STAMP_TOLERANCE, latency)
 
     @property
     def answered(self) -> np.ndarray:
@@ -98,9 +100,10 @@ def live_line(comparison: Comparison, second: int) -> str:
 def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
     """Tabulate the figures of the whole run; the node's diagnostics say what became of unanswered frames."""
     samples = comparison.samples.select(comparison.answered)
-    figures = metrics(samples, EXPOSURE)["all"]
+    of_all = metrics(samples, EXPOSURE)
+    figures, covariance = of_all["all"], of_all["covariance"]
     p50, p95 = 1e3 * np.percentile(comparison.latency[comparison.answered], [50, 95])
-    sent, answered = len(comparison.latency), len(samples)
+    sent, answered, aligned = len(comparison.latency), len(samples), int(comparison.aligned.sum())
     withheld, overwritten = (int(diagnostics.get(name, 0)) for name in ("ambiguous", "overwritten"))
     rows = [
         ("", "       x       y       z"),
@@ -108,9 +111,10 @@ def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
         ("ω  RMS ground truth", _row(_rms(samples.true_angular))),
         ("v  RMS error (m/s)", _row(figures["rmse_linear"])),
         ("v  RMS ground truth", _row(_rms(samples.true_linear))),
+        ("NEES of ω, of v", ", ".join(_number(covariance[f"nees_{which}"]) for which in ("angular", "linear"))),
         ("sign correct", _percent(figures["direction_correct"])),
         ("latency p50, p95", f"{p50:.1f} ms, {p95:.1f} ms  (end of exposure → Imu received)"),
-        ("frames answered", f"{answered} of {sent}"),
+        ("frames answered", f"{answered} of {sent}: {aligned} aligned, {answered - aligned} single"),
         ("frames withheld", f"{withheld}  (sign not known)"),
         ("frames lost", f"{sent - answered - withheld}  ({overwritten} in the node, for a newer one)"),
     ]
@@ -153,6 +157,10 @@ def _rms(vectors: np.ndarray) -> np.ndarray:
 
 def _row(values: Iterable[float] | None) -> str:
     return "not estimated" if values is None else "".join(f"{value:8.3f}" for value in values)
+
+
+def _number(value: float | None) -> str:
+    return "not estimated" if value is None else f"{value:.1f}"
 
 
 def _percent(fraction: float | None) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
-from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Gyroscope, Poses
+from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, DepthImage, Gyroscope, Poses
 from image_as_imu_ros.datasets.files import nanoseconds
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.recording import CAMERA, EXPOSURE, Recording, frame_count, open_recording, rendered
@@ -18,8 +19,11 @@ _START = 1_000_000_000  # ns; stamp of the first exposure's start, for a stamp o
 _GROUND_TRUTH_RATE = 200.0  # Hz
 
 
-def record(path: Path, seconds: float) -> int:
+def record(path: Path, seconds: float, depth: bool) -> int:
     """Write the first seconds of the demo: images stamped at mid-exposure, exposures, gyroscope, poses, twist.
+
+    Args:
+        depth: whether to write depth images, too.
 
     Returns:
         The number of frames.
@@ -35,7 +39,7 @@ def record(path: Path, seconds: float) -> int:
     poses = [trajectory.pose(time) for time in times]
     stamps = _stamps(times)
     capture = Capture(
-        frames=_captured(recording),
+        frames=_captured(recording, depth),
         count=frames,
         lossless=False,
         gyroscope=Gyroscope(stamps, motion.angular_velocity(times)),
@@ -45,9 +49,10 @@ def record(path: Path, seconds: float) -> int:
     return frames
 
 
-def _captured(recording: Recording) -> Iterator[CapturedFrame]:
-    for stamp, image in zip(_stamps(recording.times).tolist(), recording.frames, strict=True):
-        yield CapturedFrame(stamp, np.ascontiguousarray(image), CAMERA, EXPOSURE)
+def _captured(recording: Recording, depth: bool) -> Iterator[CapturedFrame]:
+    depths = map(DepthImage, recording.depths()) if depth else repeat(None)
+    for stamp, image, measured in zip(_stamps(recording.times).tolist(), recording.frames, depths, strict=False):
+        yield CapturedFrame(stamp, np.ascontiguousarray(image), CAMERA, EXPOSURE, measured)
 
 
 def _stamps(times: np.ndarray) -> np.ndarray:

@@ -24,10 +24,11 @@ _LATE = 2.0  # s for the last answers and one more diagnostics message
 
 @dataclass(frozen=True)
 class Run:
-    """What to play and how: the file and number of frames, and the node's parameters `model` and `motion_model`."""
+    """What to play and how: the file and number of frames, with depth or without, and parameters of the node."""
 
     recording: Path
     frames: int
+    depth: bool
     model: Path
     motion_model: str
     logs: Path
@@ -67,6 +68,7 @@ def _start_node(run: Run) -> Child:
         "exposure_time": EXPOSURE,
         "lever_arm": LEVER_ARM,
         "stamp_reference": "start",
+        "depth_transport": "raw" if run.depth else "none",
     }
     arguments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     return Child(
@@ -75,7 +77,7 @@ def _start_node(run: Run) -> Child:
 
 
 def _start_camera(run: Run) -> Child:
-    arguments = [str(run.recording), str(run.frames)]
+    arguments = [str(run.recording), str(run.frames), *(["depth"] if run.depth else [])]
     return Child("the camera", camera_publisher.__name__, arguments, run.logs / "camera.log")
 
 

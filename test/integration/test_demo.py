@@ -44,6 +44,10 @@ def test_it_ends_with_a_table_and_two_images(environment, tiny_model, tmp_path):
     assert len(re.findall(r"^ +\d s .*latency .*ω estimated .*true", result.stdout, re.MULTILINE)) >= 1
     for row in ("ω  RMS error", "v  RMS error", "sign correct", "latency p50, p95"):
         assert row in result.stdout
+    answered, aligned, single = re.search(
+        r"^frames answered +(\d+) of 45: (\d+) aligned, (\d+) single", result.stdout, re.MULTILINE
+    ).groups()
+    assert int(answered) == int(aligned) + int(single)
     lost = int(re.search(r"^frames lost +(\d+)", result.stdout, re.MULTILINE)[1])
     assert lost < 45, result.stdout  # how many depends on what else the machine does
     for name in ("time_series.png", "streaks.png"):

@@ -8,7 +8,7 @@ import pytest
 
 from image_as_imu_ros.demo import motion, recording, sample
 from image_as_imu_ros.demo.recording import CAMERA, EXPOSURE
-from image_as_imu_ros.demo.renderer import Face, Solid, render, render_blurred
+from image_as_imu_ros.demo.renderer import Face, Solid, render, render_blurred, render_depth
 from image_as_imu_ros.demo.room import HALF_SIZE, boxes, room
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 from image_as_imu_ros.recordings.exposures import read_exposures
@@ -181,16 +181,41 @@ def test_a_rendered_recording_is_kept_and_rendered_again_only_when_it_is_too_sho
     assert [file.name for file in Path(path.parent).iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("time", FAST)
+def test_depth_is_where_rays_meet_the_first_face(trajectory, time):
+    pose = trajectory.pose(time)
+    solids = [room(), *boxes()]
+    depth = render_depth(solids[0], solids[1:], CAMERA, pose)
+    for pixel in np.random.default_rng(0).integers((5, 5), (CAMERA.width - 5, CAMERA.height - 5), (40, 2)):
+        ray = pose.rotation @ np.append(CAMERA.rays(pixel[None].astype(float))[0], 1.0)
+        found = min(meetings(solids, pose.position, ray))
+        around = depth[pixel[1] - 1 : pixel[1] + 2, pixel[0] - 1 : pixel[0] + 2]
+        if np.ptp(around) < 0.1:  # not at an edge
+            assert depth[pixel[1], pixel[0]] == pytest.approx(found, rel=1e-4)
+
+
+def meetings(solids: list[Solid], position: np.ndarray, ray: np.ndarray) -> list[float]:
+    """Find how many rays from a position each face that it meets is away."""
+    found = []
+    for face in (face for solid in solids for face in solid.faces if face.is_seen_from(position)):
+        right, down, distance = np.linalg.solve(np.column_stack([face.right, face.down, -ray]), position - face.corner)
+        if 0 <= right <= 1 and 0 <= down <= 1 and distance > 0:
+            found.append(distance)
+    return found
+
+
 def test_the_demo_can_be_recorded_with_its_exact_ground_truth(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert sample.record(tmp_path / "recording", 0.4) == 12
+    assert sample.record(tmp_path / "recording", 0.4, depth=True) == 12
     with BagRecording(tmp_path / "recording") as bag:
         topic = bag.image_topic()
-        frames = list(bag.frames(topic, bag.camera_info_topic(topic)))
+        frames = list(bag.frames(topic, bag.camera_info_topic(topic), bag.depth_topic("auto")))
         ground_truth = read_ground_truth(bag, "/ground_truth/twist")
         exposures = read_exposures(bag, "/camera/exposure", "topic", "s")
     assert len(frames) == 12
     assert exposures.seconds == pytest.approx([EXPOSURE] * 12)
+    depth = frames[5].decode_depth()
+    assert 0.3 < np.median(depth) < 4
     linear, angular = ground_truth.at(np.array([frame.stamp for frame in frames[1:-1]]), 1e-3)
     times = np.arange(1, 11) / 30 + EXPOSURE / 2
     np.testing.assert_allclose(angular, motion.angular_velocity(times), atol=0.01)
