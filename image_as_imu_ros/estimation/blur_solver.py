@@ -22,7 +22,7 @@ P = (H/n + Λ)⁻¹; see `velocity.Term` for the terms that are added to it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -99,6 +99,16 @@ class Solution:
     inliers: float
     log_likelihood_ratio: float
     spectra_probability: float
+
+    @property
+    def impossible(self) -> bool:
+        """Whether no camera rotates so fast, so that the exposure time must be wrong."""
+        return bool(np.linalg.norm(self.velocity.angular) > BLUR_SOLVER.fastest_rotation)
+
+    def with_exposure_error(self, log_std: float) -> Solution:
+        """Replace what the covariance says about the exposure time."""
+        error = relative_error(self.velocity.vector, log_std)
+        return replace(self, velocity=self.velocity.with_terms({Term.EXPOSURE: error}))
 
 
 @dataclass(frozen=True)

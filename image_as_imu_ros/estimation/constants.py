@@ -119,6 +119,9 @@ class BlurSolverConstants:
     angular_prior_std: float = constant(
         30.0, "rad/s", "keeps frames without texture finite", "no camera rotates faster"
     )
+    fastest_rotation: float = constant(
+        60.0, "rad/s", "of more, the exposure time is wrong", "twice the prior's σ: no camera rotates so fast"
+    )
     precision_power: float = constant(1.5, "", "with measured depth, cells weigh by σ^(−2·it)", _RENDERED)
     length_weight: float = constant(
         math.sqrt(2), "", "with measured depth, σ along q counts times it, across divided by it", _RENDERED
@@ -292,7 +295,7 @@ class SignConstants:
 class ExposureConstants:
     """Exposure time from blur and alignment."""
 
-    log_range: float = constant(math.log(100), "", "of the exposure, to either side of the nominal one", _JUDGEMENT)
+    log_range: float = constant(math.log(1000), "", "of the exposure, to either side of the nominal one", _JUDGEMENT)
     log_step: float = constant(0.02, "", "of the grid", "finer than any estimate")
     drift_std: float = constant(0.003, "", "of log exposure per frame", "auto-exposure that adapts over seconds")
     jump: float = constant(0.01, "", "probability per frame", "rendered steps of 9, 33, 17 ms")

@@ -194,6 +194,9 @@ class MotionEstimator:
                 depth_log_std=scene.log_std,
             ),
         )
+        if solution.impossible:  # the exposure is as good as unknown, until alignments tell it
+            exposure = replace(exposure, log_std=ESTIMATOR.guessed_log_std)
+            solution = solution.with_exposure_error(exposure.log_std)
         return Observation(
             time=time_taken,
             mid_exposure=mid_exposure,
@@ -245,7 +248,10 @@ class MotionEstimator:
         if last is None or self.config.sign_resolution == SignResolution.AXIAL:
             return observation
         reach = ESTIMATOR.length_reach * math.exp(observation.exposure_log_std)
-        starts = starts_along(observation.solution.velocity.vector, last.last_velocity, reach)
+        blur = observation.solution.velocity.vector
+        if observation.solution.impossible:
+            blur = blur * min(1.0, observation.exposure / observation.dt)  # no exposure is longer than dt
+        starts = starts_along(blur, last.last_velocity, reach)
         self.alignment = self._aligned(observation, last, starts)
         if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
             tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)

@@ -61,6 +61,7 @@ HARMLESS = {
     ("REPEATS", "largest_difference"): "test/unit/test_repeats.py",
     ("ESTIMATOR", "unseen_change"): "a matter of time: geometry is computed anew",
     ("ESTIMATOR", "followed_change"): "test/unit/test_estimator.py",
+    ("BLUR_SOLVER", "fastest_rotation"): "test/unit/test_estimator.py",
     ("ALIGNMENT", "width"): "a limit: networks' inputs are narrower",
     ("ALIGNMENT", "sparsity"): "how many points compare two hypotheses, a matter of time",
     ("ALIGNMENT", "kept_misfit"): ELSEWHERE,

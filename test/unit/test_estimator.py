@@ -13,6 +13,7 @@ from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.exposure_check import contradicts
 from image_as_imu_ros.estimation.frame import Frame, Shutter, StampReference
 from image_as_imu_ros.estimation.rejection import Reason
 from image_as_imu_ros.estimation.velocity import Term
@@ -320,6 +321,24 @@ def test_a_wrong_exposure_is_noticed(engine):
     *_, (estimate, _, _) = swinging_frames([0.010] * 40, engine, estimator, given=0.018)
     assert estimate.exposure == 0.018
     assert estimate.measured_exposure.seconds == pytest.approx(0.010, rel=0.15)
+
+
+@pytest.mark.parametrize("factor", [70, 100, 200])
+def test_an_exposure_so_short_that_no_camera_rotates_so_fast_is_as_good_as_none(engine, factor):
+    """Milliseconds read as tens of microseconds: blurs then say hundreds of rad/s."""
+    estimator = MotionEstimator(engine, EstimatorConfig(motion_model="rotation"))
+    answered = 0
+    for estimate, *_ in swinging_frames([0.010] * 40, engine, estimator, given=0.010 / factor):
+        if estimate is not None and not estimate.ambiguous:
+            if estimate.measurement == "single":  # slow enough to be possible: held back once the exposure is measured
+                measured = estimate.measured_exposure
+                assert measured is None or contradicts(estimate.exposure, measured, 3.0)
+                continue
+            error = estimate.velocity.angular - [0, 6 * np.sin(10e-9 * (estimate.stamp - PERIOD)), 0]
+            assert np.linalg.norm(error) < 0.3
+            answered += 1
+    assert answered > 30
+    assert estimate.measured_exposure.seconds == pytest.approx(0.010, rel=0.2)
 
 
 def test_without_an_exposure_a_frame_is_refused_unless_it_is_estimated(engine):
