@@ -87,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         type=exposure_from_text,
         default=ExposureSource.TOPIC,
         metavar="S",
-        help='exposure time of all frames, s; "topic", "realsense" or "camera_ros": that of each frame, as recorded; '
-        '"estimate": measured from blur and alignment; "fit": as --fit-exposure (default: topic)',
+        help='exposure time of all frames, s; "topic", "realsense", "camera_ros", "flir", "depthai": that of each '
+        'frame, as recorded; "estimate": measured from blur and alignment; "fit": as --fit-exposure (default: topic)',
     )
     exposure.add_argument(
         "--fit-exposure",

@@ -74,6 +74,7 @@ class Comparison:
             true_angular=motion.angular_velocity(times),
             mean_flow=np.full(count, np.nan),
             resolved=np.ones(count, bool),
+            held_back=np.zeros(count, bool),
             seconds=np.full(count, np.nan),
         )
         return cls(samples, stamps < middles - _STAMP_TOLERANCE, latency)

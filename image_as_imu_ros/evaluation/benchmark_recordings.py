@@ -174,7 +174,7 @@ def _own_rows(evaluation: Evaluation) -> list[Row]:
     return [
         Row(
             f"ours, {name}",
-            samples.signed.sum() / frames,
+            samples.published.sum() / frames,
             _rmse(figures["all"]["rmse_angular"]),
             _rmse(figures["all"]["rmse_linear"]),
         )

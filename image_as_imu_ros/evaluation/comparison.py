@@ -168,18 +168,19 @@ def _ours(
             run = runs[SignResolution.CAUSAL if sign_resolution == ORACLE else SignResolution(sign_resolution)]
             answered, rows = _answered(frames, run.single if name == "single" else run.results)
             samples = samples_of(answered, ground_truth, motion_model, mean=True)
-            signed = samples.signed
             if sign_resolution == ORACLE:
-                samples, signed = with_true_sign(samples), np.ones(len(samples), bool)
-            failures = {} if signed.all() else {"direction open": int((~signed).sum())}
-            if missing := len(frames) - len(samples):
-                failures["no estimate"] = missing
+                samples = with_true_sign(samples)
+            counts = {
+                "direction open": int((~samples.published & ~samples.held_back).sum()),
+                "held back for its exposure": int(samples.held_back.sum()),
+                "no estimate": len(frames) - len(samples),
+            }
             yield Answers(
                 f"ours, {name}, {sign_resolution}",
                 velocity,
-                _placed(samples, rows, signed, at_frame),
+                _placed(samples, rows, at_frame),
                 seconds=float(samples.seconds.mean()) if len(samples) else np.nan,
-                failures=failures,
+                failures={reason: count for reason, count in counts.items() if count},
             )
 
 
@@ -190,13 +191,14 @@ def _answered(frames: Frames, results: list[Result]) -> tuple[list[Result], np.n
     return [by_stamp[int(frames.stamps[row])] for row in rows], np.array(rows, int)
 
 
-def _placed(samples: Samples, rows: np.ndarray, signed: np.ndarray, at_frame: VelocityPairs) -> VelocityPairs:
-    """Put samples in the rows of their frames. Rows without one keep the stamp and the ground truth of `at_frame`."""
+def _placed(samples: Samples, rows: np.ndarray, at_frame: VelocityPairs) -> VelocityPairs:
+    """Put what is published in the rows of its frames. Rows without a sample stay as `at_frame`."""
     stamps, true_linear, true_angular = (
         values.copy() for values in (at_frame.stamps, at_frame.true_linear, at_frame.true_angular)
     )
     linear, angular = _unknown(len(at_frame))
-    linear[rows[signed]], angular[rows[signed]] = samples.linear[signed], samples.angular[signed]
+    chosen = samples.published
+    linear[rows[chosen]], angular[rows[chosen]] = samples.linear[chosen], samples.angular[chosen]
     stamps[rows], true_linear[rows], true_angular[rows] = samples.stamps, samples.true_linear, samples.true_angular
     return VelocityPairs(stamps, linear, angular, true_linear, true_angular)
 

@@ -28,6 +28,8 @@ class ExposureSource(TextEnum):
     TOPIC = "topic"
     REALSENSE = "realsense"
     CAMERA_ROS = "camera_ros"
+    FLIR = "flir"
+    DEPTHAI = "depthai"
     ESTIMATE = "estimate"
     FIT = "fit"
 

@@ -26,15 +26,15 @@ class Shutters:
     shared: Shutter
     exposures: Exposures | None = None
 
-    def of(self, header_stamp: int) -> Shutter:
-        """Return the shutter of the image stamped `header_stamp` ns.
+    def of(self, header_stamp: int, frame_id: str) -> Shutter:
+        """Return the shutter of the image with this header: `header_stamp`, ns, and `frame_id`.
 
         Raises:
             InputError: the recording holds no usable exposure of this image.
         """
         if self.exposures is None:
             return self.shared
-        return replace(self.shared, exposure=self.exposures.of(header_stamp))
+        return replace(self.shared, exposure=self.exposures.of(header_stamp, frame_id))
 
 
 def fit_exposure(samples: Samples, guess: float) -> float:

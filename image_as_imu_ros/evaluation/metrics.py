@@ -33,6 +33,8 @@ def metrics(
     A message is taken as the velocity at its stamp, and is held against the ground truth there. In "mean_over_dt" it is
     held against the mean that was measured, with the covariance of that.
 
+    What the node would hold back for its exposure counts in "frames", "held_back" and "time_ms" alone.
+
     Groups "all" and "blurred" count frames with ground truth. In each:
 
     - `rmse_angular`, `rmse_linear`, `bias_angular`, `bias_linear`: root mean square and mean of the error per axis,
@@ -41,8 +43,7 @@ def metrics(
     - `axis_error_deg`: angle between the estimated and the true rotation axis as lines, 0 to 90°, whatever the sign:
       `direction_correct` is about signs. Only frames that truly rotate, by 0.1 rad/s or more.
     - `magnitude_ratio`: |ω̂| / |ω| over the same frames.
-    - `linear_direction_error_deg`, `linear_magnitude_ratio`: angle between v̂ and v, 0 to 180°, and |v̂| / |v|, over
-      frames with a true |v| above 0.2 m/s and a known sign.
+    - `linear_direction_error_deg`, `linear_magnitude_ratio`: angle between v̂ and v, and |v̂| / |v|: see `_travel`.
     - `direction_correct`: of the frames whose sign was known to the estimator, the fraction on which it was right
       before any oracle. See `sign_agrees`.
 
@@ -58,25 +59,26 @@ def metrics(
         oracle: take the sign of each estimate from the ground truth.
         ground_truth_std: standard deviation of each component of the true ω, rad/s, added to the covariances.
     """
-    over_dt = over_dt or samples
-    agrees = sign_agrees(samples)
-    agrees[~samples.resolved] = np.nan
+    every = samples
+    samples, over_dt = (one.select(~one.held_back) for one in (samples, over_dt or samples))
+    agrees = np.where(samples.resolved, sign_agrees(samples), np.nan)
     if oracle:
         samples, over_dt = with_true_sign(samples), with_true_sign(over_dt)
     known = samples.has_ground_truth
     return {
-        "frames": len(samples),
+        "frames": len(every),
+        "held_back": int(every.held_back.sum()),
         "exposure_s": exposure,
         "all": _group(samples.select(known), agrees[known]),
         "blurred": _group(samples.select(known & samples.blurred), agrees[known & samples.blurred]),
         "covariance": _honesty(samples, ground_truth_std),
         "mean_over_dt": {
-            "rmse_angular": rmse(over_dt.select(over_dt.signed).angular_error),
-            "rmse_linear": rmse(over_dt.select(over_dt.signed).linear_error),
+            "rmse_angular": rmse(over_dt.select(over_dt.published).angular_error),
+            "rmse_linear": rmse(over_dt.select(over_dt.published).linear_error),
             **_honesty(over_dt, ground_truth_std),
         },
-        "rotation_drift_deg_10s": rotation_drift_deg(over_dt.select(over_dt.signed)),
-        "time_ms": _quantiles(1e3 * samples.seconds, p50=0.5, p95=0.95),
+        "rotation_drift_deg_10s": rotation_drift_deg(over_dt.select(over_dt.published)),
+        "time_ms": _quantiles(1e3 * every.seconds, p50=0.5, p95=0.95),
     }
 
 
@@ -163,7 +165,7 @@ def _honesty(samples: Samples, ground_truth_std: float) -> dict[str, float | Non
 
 
 def _group(samples: Samples, agrees: np.ndarray) -> dict:
-    published = samples.select(samples.signed)
+    published = samples.select(samples.published)
     angles, ratios = _travel(published)
     return {
         "frames": len(samples),
@@ -182,7 +184,7 @@ def _group(samples: Samples, agrees: np.ndarray) -> dict:
 
 
 def _travel(samples: VelocityPairs) -> tuple[np.ndarray, np.ndarray]:
-    """Angles between v̂ and v, 0…180°, and |v̂| / |v|, of the samples that truly travel and whose v is estimated."""
+    """Angles between v̂ and v, 0…180°, and |v̂| / |v|, where the true |v| is above 0.2 m/s and v is estimated."""
     true_speed = np.linalg.norm(samples.true_linear, axis=1)
     samples = samples.select((true_speed > _LEAST_TRAVEL) & np.isfinite(samples.linear).all(1))
     speed, true_speed = np.linalg.norm(samples.linear, axis=1), np.linalg.norm(samples.true_linear, axis=1)

@@ -80,8 +80,9 @@ def _draw(evaluation: Evaluation, folder: Path) -> None:
     plot_signs(evaluation.decided, folder / "signs.png", name)
     if samples.has_ground_truth.any():
         ground_truth_std = evaluation.config.ground_truth_std
-        plot_error_against_blur(samples.select(samples.signed), folder / "error_by_blur.png", name)
-        plot_reliability(evaluation.by_measurement, folder / "reliability.png", name, ground_truth_std)
+        plot_error_against_blur(samples.select(samples.published), folder / "error_by_blur.png", name)
+        judged = {kind: one.select(~one.held_back) for kind, one in evaluation.by_measurement.items()}
+        plot_reliability(judged, folder / "reliability.png", name, ground_truth_std)
     if evaluation.comparison:
         plot_comparison(evaluation.comparison, folder / "comparison.png", name)
     for exhibit in (*run.most_blurred.exhibits, *run.worst.exhibits, *run.best.exhibits):

@@ -22,6 +22,7 @@ from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, Mot
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.evaluation.exposure import Shutters, fit_exposure
@@ -50,6 +51,7 @@ class Result:
         frame_id: of the image's header.
         span: s over which the velocity is a mean: between two frames, or the time in which one gathered light.
         known_sign: whether somebody will choose the right sign.
+        exposure_given: whether its exposure came from outside, not from the images.
         decoding: s that it took to decode the image and its depth.
     """
 
@@ -57,21 +59,27 @@ class Result:
     frame_id: str
     span: float
     known_sign: bool
+    exposure_given: bool
     decoding: float
 
     @cached_property
-    def _published(self) -> MotionEstimate:
+    def _signed(self) -> MotionEstimate:
         return self.estimate.with_known_sign() if self.known_sign else self.estimate
 
     @property
     def velocity(self) -> Velocity:
         """As it is published: if the sign is known, its covariance holds no error of the sign."""
-        return self._published.velocity
+        return self._signed.velocity
 
     @property
-    def ambiguous(self) -> bool:
-        """Whether the node would not publish this one."""
-        return self._published.ambiguous
+    def held_back(self) -> bool:
+        """Whether the node would hold this one back because the images contradict its exposure."""
+        return bool(reason_to_hold_back(self.estimate, given=self.exposure_given))
+
+    @property
+    def published(self) -> bool:
+        """Whether the node would publish this one."""
+        return not (self._signed.ambiguous or self.held_back)
 
     @property
     def rejection(self) -> str:
@@ -142,7 +150,16 @@ def run_recording(
         kept = _kept(estimate)
         for results, one in ((run.results, kept), (run.single, kept.as_single()), (run.aligned, kept.as_aligned())):
             if one is not None:
-                results.append(_result(one, message, decoding, shutters, known_sign))
+                results.append(
+                    Result(
+                        estimate=one,
+                        frame_id=message.frame_id,
+                        span=_span(one, shutters.shared.readout_time),
+                        known_sign=known_sign,
+                        exposure_given=not config.estimate_exposure,
+                        decoding=decoding,
+                    )
+                )
         _offer_overlays(run, frame, estimate, ground_truth)
     if not run.results:
         rejection = estimator.alignment.rejection if estimator.alignment else None
@@ -193,17 +210,10 @@ def _with_few_terms(velocity: Velocity) -> Velocity:
     return replace(velocity, terms={Term.DATA: velocity.covariance_without(apart), **apart})
 
 
-def _result(
-    estimate: MotionEstimate, message: CameraMessages, decoding: float, shutters: Shutters, known_sign: bool
-) -> Result:
+def _span(estimate: MotionEstimate, readout_time: float) -> float:
+    """Compute the s over which a velocity is a mean."""
     single = estimate.measurement == Measurement.SINGLE
-    return Result(
-        estimate=estimate,
-        frame_id=message.frame_id,
-        span=estimate.exposure + shutters.shared.readout_time if single else estimate.dt,
-        known_sign=known_sign,
-        decoding=decoding,
-    )
+    return estimate.exposure + readout_time if single else estimate.dt
 
 
 def _estimates(
@@ -216,7 +226,8 @@ def _estimates(
         started = time.perf_counter()
         try:
             image = message.decode_image(estimator.engine.info.colour)
-            frame = Frame(image, message.stamp, message.camera(), shutters.of(message.stamp), message.decode_depth())
+            shutter = shutters.of(message.stamp, message.frame_id)
+            frame = Frame(image, message.stamp, message.camera(), shutter, message.decode_depth())
             decoding = time.perf_counter() - started
             estimate = estimator.update(frame)
         except InputError as error:
@@ -246,7 +257,7 @@ def _offer_overlays(run: Run, frame: Frame, estimate: MotionEstimate, ground_tru
     draw = partial(draw_overlay, frame.image, estimate)
     last = run.results[-1]
     run.most_blurred.offer(estimate.mean_flow, estimate.stamp, draw)
-    if ground_truth is None or last.ambiguous:
+    if ground_truth is None or not last.published:
         return
     (true_angular,) = ground_truth.at(np.array([estimate.stamp]), _INSTANT)[1]
     signs = (1, -1) if last.known_sign else (1,)
@@ -281,6 +292,7 @@ def samples_of(
         true_angular=true_angular,
         mean_flow=np.array([result.estimate.mean_flow for result in results]),
         resolved=np.array([result.estimate.sign_resolved for result in results], bool),
+        held_back=np.array([result.held_back for result in results], bool),
         seconds=np.array([sum(result.seconds.values()) for result in results]),
     )
 
@@ -305,8 +317,8 @@ def settled_exposure(run: Run) -> float:
 
 
 def published(run: Run, samples: Samples) -> Iterator[tuple[int, str, Velocity]]:
-    """Yield what the node would have published: nothing whose sign is open."""
+    """Yield what the node would have published: nothing whose sign is open or whose exposure is impossible."""
     for result, linear, angular in zip(run.results, samples.linear, samples.angular, strict=True):
-        if not result.ambiguous:
+        if result.published:
             linear = linear if np.isfinite(linear).all() else result.velocity.linear
             yield result.estimate.stamp, result.frame_id, replace(result.velocity, linear=linear, angular=angular)

@@ -66,18 +66,20 @@ class Samples(VelocityPairs):
         covariance: (N, 6, 6) of (linear, angular).
         mean_flow: (N,) mean predicted blur, px at 320 px image width.
         resolved: (N,) bool, whether the sign was known.
+        held_back: (N,) bool, whether the images contradict the exposure so much that the node would not publish it.
         seconds: (N,) time spent on the frame.
     """
 
     covariance: np.ndarray
     mean_flow: np.ndarray
     resolved: np.ndarray
+    held_back: np.ndarray
     seconds: np.ndarray
 
     @property
-    def signed(self) -> np.ndarray:
-        """(N,) bool: the sign is known, or there is too little motion for it to matter."""
-        return self.resolved | (self.mean_flow < SHARED.visible_blur)
+    def published(self) -> np.ndarray:
+        """(N,) bool: not held back, and the sign is known, or there is too little motion for it to matter."""
+        return (self.resolved | (self.mean_flow < SHARED.visible_blur)) & ~self.held_back
 
     @property
     def blurred(self) -> np.ndarray:

@@ -21,7 +21,7 @@ from image_as_imu_ros.evaluation.samples import Samples
 _STAGES = ("decode", "prepare", "network", "solve", "align", "sign")
 _QUALITY = (
     *("mean_flow_px", "residual", "inliers", "log_likelihood_ratio"),
-    *("direction_resolved", "direction_probability", "exposure_s"),
+    *("direction_resolved", "direction_probability", "exposure_s", "held_back"),
 )
 
 
@@ -73,6 +73,7 @@ def _quality(result: Result) -> list[float]:
         int(estimate.sign_resolved),
         estimate.sign_probability,
         estimate.exposure,
+        int(result.held_back),
         *(1e3 * result.seconds[stage] for stage in _STAGES),
     ]
 
@@ -84,6 +85,8 @@ def print_summary(evaluation: Evaluation, output: Path) -> None:
     if evaluation.exposure_complaint:
         print(f"WARNING: {evaluation.exposure_complaint}")
     print(", ".join(f"{count} {what}" for what, count in answers(run).items()))
+    if count := figures["held_back"]:
+        print(f"{count} velocities held back, as by the node: the images contradict their exposure by more than 3")
     for rejection, count in rejections(run).items():
         print(f"{count} frames not aligned: {rejection}")
     if evaluation.ground_truth is None:
@@ -128,7 +131,8 @@ def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
 
 def summary(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """List rows of (figure, over all frames with ground truth, over the blurred ones), the first one being the head."""
-    figures, samples = evaluation.figures, evaluation.decided
+    figures, decided = evaluation.figures, evaluation.decided
+    samples = decided.select(~decided.held_back)
     groups = figures["all"], figures["blurred"]
 
     def row(name: str, key: str, write: Callable[[Any], str], part: str = "") -> tuple[str, str, str]:

@@ -18,6 +18,7 @@ EXPOSURE_TYPES = {  # source → type of its messages
     "flir": "flir_camera_msgs/msg/ImageMetaData",
     "depthai": "depthai_ros_msgs/msg/CameraMetadata",
 }
+_ONE_TOPIC_FOR_ALL = ("camera_ros",)  # sources whose cameras report on one topic, with the very headers of their images
 _MICROSECONDS = ("flir", "depthai")  # sources whose messages have a field exposure_time in µs
 
 
@@ -38,6 +39,16 @@ def exposure_of_message(source: str, unit: str, message: Any) -> float | None:
         return message.exposure_time * 1e-6
     value = message.point.x if source == "topic" else realsense_exposure(message.json_data)
     return value * EXPOSURE_UNITS[unit]
+
+
+def shares_topic(source: str) -> bool:
+    """Tell whether all cameras report on one topic: an exposure is then of the image with its very stamp alone."""
+    return source in _ONE_TOPIC_FOR_ALL
+
+
+def reporting_camera(source: str, header: Any) -> str:
+    """Name the camera that an exposure is of: "" where one camera alone has the topic, else its frame_id."""
+    return header.frame_id if shares_topic(source) else ""
 
 
 def realsense_exposure(json_data: str) -> float:

@@ -28,7 +28,9 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import Measurement, MotionModel, SignResolution
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
 from image_as_imu_ros.estimation.repeats import RepeatedImageError
+from image_as_imu_ros.messages.exposure import reporting_camera
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.nodes.buffers import Processed, Received, Slot
 from image_as_imu_ros.nodes.diagnostics import Health, LastEstimate, alignment_state, estimate_details
@@ -37,8 +39,6 @@ from image_as_imu_ros.nodes.exposure_sources import (
     ExposureSource,
     exposure_problems,
     exposure_reader,
-    reason_to_hold_back,
-    reporting_camera,
 )
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
 from image_as_imu_ros.nodes.inputs import (
@@ -368,7 +368,7 @@ class BlurImuNode(LifecycleNode):
         _, outputs = self._configured()
         frame_id = settings.frame_id or processed.received.message.header.frame_id
         self._last_estimate = LastEstimate(estimate)
-        if held_back := reason_to_hold_back(settings.exposure_source, estimate):
+        if held_back := reason_to_hold_back(estimate, given=settings.exposure_source != ExposureSource.ESTIMATE):
             self._refuse(Refused("exposure", held_back))
         elif (
             estimate.ambiguous and not settings.publish_unresolved and settings.sign_resolution != SignResolution.AXIAL

@@ -9,9 +9,8 @@ from importlib import import_module
 from typing import Any
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.config import Measurement
 from image_as_imu_ros.estimation.estimate import MotionEstimate
-from image_as_imu_ros.estimation.exposure_check import contradiction, contradicts
+from image_as_imu_ros.estimation.exposure_check import contradiction
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES, exposure_of_message
 from image_as_imu_ros.settings import TextEnum
 
@@ -31,7 +30,6 @@ class ExposureSource(TextEnum):
 EXPOSURE_SOURCES = tuple(ExposureSource)
 EXPOSURE_TOPICS = tuple(source for source in ExposureSource if source in EXPOSURE_TYPES)
 
-_IMPOSSIBLE_RATIO = 3.0  # given exposure over measured one, or the reverse: velocities from blur are of no use
 _STUCK_AFTER = 150  # frames with the very same value
 _STUCK_CONTRAST = 1.5  # while the brightest of them was this much brighter than the darkest
 
@@ -55,14 +53,6 @@ def exposure_reader(source: str, unit: str) -> tuple[type, Callable[[Any], float
     return message_type, partial(exposure_of_message, source, unit)
 
 
-def reporting_camera(source: str, header: Any) -> str:
-    """Name the camera that an exposure is of: "" where one camera alone has the topic, else its frame_id.
-
-    All cameras of camera_ros report on one topic, with the very headers of their images.
-    """
-    return header.frame_id if source == ExposureSource.CAMERA_ROS else ""
-
-
 def exposure_problems(watch: ExposureWatch, source: str, estimate: MotionEstimate | None) -> list[str]:
     """List what is wrong with the exposures that were given.
 
@@ -81,19 +71,6 @@ def exposure_problems(watch: ExposureWatch, source: str, estimate: MotionEstimat
         problem = contradiction(estimate.exposure, estimate.measured_exposure)
         problems += [problem] if problem else []
     return problems
-
-
-def reason_to_hold_back(source: str, estimate: MotionEstimate) -> str:
-    """Say why a velocity from blur must not be published: its exposure is wrong by more than 3; empty if it may be.
-
-    An aligned velocity does not depend on the exposure.
-    """
-    measured = estimate.measured_exposure
-    if source == ExposureSource.ESTIMATE or measured is None or estimate.measurement != Measurement.SINGLE:
-        return ""
-    if not contradicts(estimate.exposure, measured, _IMPOSSIBLE_RATIO):
-        return ""
-    return f"{contradiction(estimate.exposure, measured)}; velocities from single frames are held back"
 
 
 class ExposureWatch:

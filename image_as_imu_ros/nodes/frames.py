@@ -13,10 +13,11 @@ from image_as_imu_ros.estimation.frame import Frame, Shutter, check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.messages.camera_info import camera_from_info
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
+from image_as_imu_ros.messages.exposure import reporting_camera, shares_topic
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
 from image_as_imu_ros.messages.intensity import IntensityWindow
 from image_as_imu_ros.nodes.buffers import StampCache
-from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, ExposureWatch, reporting_camera
+from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, ExposureWatch
 from image_as_imu_ros.nodes.parameters import Settings
 
 _EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure
@@ -112,7 +113,7 @@ class FrameAssembler:
         exposure = None
         if settings.exposure_source in EXPOSURE_TOPICS:
             camera = reporting_camera(settings.exposure_source, message.header)
-            exact = settings.exposure_source == ExposureSource.CAMERA_ROS
+            exact = shares_topic(settings.exposure_source)
             exposure = self.exposures.find(stamp, _EXPOSURE_WAIT, camera=camera, exact=exact)
         self.exposure_origin = "parameter" if exposure is None else "topic"
         if exposure is None:

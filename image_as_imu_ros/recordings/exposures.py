@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.messages.exposure import exposure_of_message
+from image_as_imu_ros.messages.exposure import exposure_of_message, reporting_camera, shares_topic
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.recordings.recording import Recording
 
-_TOLERANCE = 1_000_000  # ns between an image's stamp and that of its exposure
+_TOLERANCE = 1_000_000  # ns, where one camera alone has the topic
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,28 @@ class Exposures:
     Attributes:
         stamps: (N,) int64 ns, those of the images, ascending.
         seconds: (N,).
+        cameras: (N,) frame_id of the camera that each is of, "" where one camera alone has the topic.
+        tolerance: ns between an image's stamp and that of its exposure.
     """
 
     stamps: np.ndarray
     seconds: np.ndarray
+    cameras: np.ndarray
+    tolerance: int
 
-    def of(self, stamp: int) -> float:
-        """Return the exposure time, s, of the image stamped `stamp` ns.
+    def of(self, stamp: int, frame_id: str) -> float:
+        """Return the exposure time, s, of the image with this header: `stamp`, ns, and `frame_id`.
 
         Raises:
-            InputError: none is stamped within 1 ms of that.
+            InputError: none of its camera has its stamp.
         """
-        nearest = int(np.argmin(np.abs(self.stamps - stamp)))
-        if abs(int(self.stamps[nearest]) - stamp) > _TOLERANCE:
+        own = (self.cameras == frame_id) | (self.cameras == "") | (not frame_id)
+        if not own.any():
+            others = ", ".join(map(repr, np.unique(self.cameras).tolist()))
+            raise InputError(f"the recording holds exposures of {others}, but none of this image's frame, {frame_id!r}")
+        distances = np.where(own, np.abs(self.stamps - stamp), np.iinfo(np.int64).max)
+        nearest = int(np.argmin(distances))
+        if distances[nearest] > self.tolerance:
             raise InputError("the recording holds no exposure with this image's stamp")
         return float(self.seconds[nearest])
 
@@ -48,8 +57,13 @@ def read_exposures(recording: Recording, topic: str, source: str, unit: str) -> 
     for _, message in recording.messages(topic):
         value = exposure_of_message(source, unit, message)
         if value is not None:
-            seconds[stamp_to_nanoseconds(message.header.stamp)] = value
+            seconds[stamp_to_nanoseconds(message.header.stamp), reporting_camera(source, message.header)] = value
     if not seconds:
         raise InputError(f"topic {topic!r} holds no exposure times")
-    stamps = np.array(sorted(seconds), np.int64)
-    return Exposures(stamps, np.array([seconds[stamp] for stamp in stamps.tolist()]))
+    keys = sorted(seconds)
+    return Exposures(
+        stamps=np.array([stamp for stamp, _ in keys], np.int64),
+        seconds=np.array([seconds[key] for key in keys]),
+        cameras=np.array([camera for _, camera in keys]),
+        tolerance=0 if shares_topic(source) else _TOLERANCE,
+    )

@@ -37,6 +37,7 @@ def fit(axes: str = "x,y,z", offset: float = 0.0, scale: float = 1.0, pan_only: 
         covariance=np.tile(np.eye(6), (count, 1, 1)),
         mean_flow=np.full(count, 8.0),
         resolved=np.ones(count, bool),
+        held_back=np.zeros(count, bool),
         seconds=np.zeros(count),
     )
     return fit_ground_truth(samples, ground_truth, np.full(count, SPAN))

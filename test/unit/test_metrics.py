@@ -23,6 +23,7 @@ def samples(true_angular, angular=None, true_linear=None, linear=None, **changes
         "true_angular": true_angular,
         "mean_flow": np.full(count, 10.0),
         "resolved": np.ones(count, bool),
+        "held_back": np.zeros(count, bool),
         "seconds": np.full(count, 0.02),
     }
     return Samples(**values | changes)
@@ -33,6 +34,7 @@ def test_a_perfect_run():
     found = metrics(run, 0.01)
     assert found == {
         "frames": 2,
+        "held_back": 0,
         "exposure_s": 0.01,
         "all": (
             group := {
@@ -99,6 +101,16 @@ def test_the_oracle_chooses_the_sign_but_does_not_answer_for_it():
 def test_only_a_known_sign_can_be_wrong():
     run = samples([[0, 0, 1], [0, 0, 1]], angular=[[0, 0, -1], [0, 0, 1]], resolved=np.array([False, True]))
     assert metrics(run, 0.01)["all"]["direction_correct"] == 1.0
+
+
+def test_what_is_held_back_is_counted_and_not_judged():
+    of = samples(np.ones((4, 3)), [[1, 1, 1], [1, 1, 1], [6, 6, 6], [1, 1, 1]], held_back=np.arange(4) == 2)
+    figures = metrics(of, 0.01)
+    assert (figures["frames"], figures["held_back"]) == (4, 1)
+    assert figures["all"]["frames"] == figures["blurred"]["frames"] == 3
+    assert figures["all"]["rmse_angular"] == figures["mean_over_dt"]["rmse_angular"] == [0, 0, 0]
+    assert figures["all"]["magnitude_ratio"]["p90"] == pytest.approx(1)
+    assert figures["covariance"]["coverage95_angular"] == 1.0
 
 
 def test_a_camera_at_rest_has_no_axis_no_ratio_and_no_sign():

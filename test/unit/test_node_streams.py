@@ -17,12 +17,13 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import Measurement
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.messages.exposure import exposure_of_message
 from image_as_imu_ros.nodes import progress as progress_module
 from image_as_imu_ros.nodes.buffers import StampCache
 from image_as_imu_ros.nodes.diagnostics import LastEstimate, Report
-from image_as_imu_ros.nodes.exposure_sources import ExposureWatch, reason_to_hold_back
+from image_as_imu_ros.nodes.exposure_sources import ExposureWatch
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.inputs import frame_id_problem, inputs_of
 from image_as_imu_ros.nodes.message_conversion import diagnostics_message, imu_message, twist_message
@@ -207,10 +208,10 @@ def estimate_of(measurement: Measurement, given: float, measured: MeasuredExposu
 def test_velocities_from_blur_are_held_back_when_their_exposure_is_wrong_by_more_than_three(
     measurement, given, measured, held_back
 ):
-    reason = reason_to_hold_back("parameter", estimate_of(measurement, given, measured))
+    reason = reason_to_hold_back(estimate_of(measurement, given, measured), given=True)
     assert bool(reason) == held_back
     assert ("velocities from single frames are held back" in reason) == held_back
-    assert not reason_to_hold_back("estimate", estimate_of(measurement, given, measured))
+    assert not reason_to_hold_back(estimate_of(measurement, given, measured), given=False)
 
 
 def test_a_stuck_exposure_that_was_put_right_is_forgotten():

@@ -202,7 +202,7 @@ def _track(recording: Recording, config: CalibrationConfig, start: int) -> tuple
         camera = message.camera() if camera is None else camera
         try:
             image = message.decode_image("gray")
-            shutter = shutters.of(message.stamp)
+            shutter = shutters.of(message.stamp, message.frame_id)
         except InputError:
             before = None
             continue
