@@ -6,7 +6,8 @@
 #   jazzy    ROS 2 Jazzy's versions, Python 3.12; Matplotlib's first release for that Python
 #   floor    the lowest versions that pyproject.toml names, Python 3.10
 #
-# None has the package onnx or NumPy 2. A set whose Python or packages are not to be had here is skipped, and said so.
+# None has the package onnx or NumPy 2. A set whose Python or packages are not to be had here is skipped, and said so;
+# if none is left, nothing was tested, and that is a failure.
 # Arguments name the sets to run; without any, all.
 set -eu
 cd "$(dirname "$0")/.."
@@ -123,3 +124,7 @@ for set in "${sets[@]}"; do
 done
 echo "distributions tested: ${ran[*]:-none}"
 [ ${#skipped[@]} -eq 0 ] || printf 'SKIPPED: %s\n' "${skipped[@]}"
+if [ ${#ran[@]} -eq 0 ]; then
+    echo "nothing was tested: every set was skipped, for the reasons above" >&2
+    exit 1
+fi
