@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_training.datasets import reprojection, shards
+from image_as_imu_training.datasets import rendered_from, reprojection, shards
 from image_as_imu_training.datasets.invented_motion import RGBD_SHARE, ROOM_SHARE, render_invented_motion
 from image_as_imu_training.datasets.layouts import Recording, find_recordings
 from image_as_imu_training.datasets.photos import Photos, split_photos
@@ -152,14 +152,35 @@ def render_shard(job: Job, part: Part, number: int) -> None:
     shards.write(shards.shard_path(job.output / part.name, number), Samples.concatenate(samples), sources)
 
 
+def settings_of(job: Job, part: Part) -> rendered_from.Settings:
+    """Say on what the shards of a part depend."""
+    photos, rgbd, sequences = find_material(job.sources, part.held_out)
+    return {
+        "--photos": rendered_from.describe_files(photos),
+        "--rgbd": rendered_from.describe_files([recording.folder for recording in rgbd]),
+        "--sequence": rendered_from.describe_files([recording.folder for recording in sequences]),
+        "--subframes": job.sources.subframes,
+        "--densify": job.sources.densify or "none",
+        "--room-share": part.room_share,
+        "--rgbd-share": part.rgbd_share,
+        "--seed": job.seed,
+    }
+
+
 def render_part(job: Job, part: Part, count: int, workers: int | None) -> None:
     """Render those of a part's first `count` shards that are not there yet.
 
     Args:
         workers: processes on this machine; None leaves it to a Ray cluster.
+
+    Raises:
+        InputError: shards of other sources or settings are there.
     """
-    (job.output / part.name).mkdir(parents=True, exist_ok=True)
-    missing = [number for number in range(count) if not shards.shard_path(job.output / part.name, number).exists()]
+    folder, settings = job.output / part.name, settings_of(job, part)
+    rendered_from.refuse_other_shards({folder: settings})
+    folder.mkdir(parents=True, exist_ok=True)
+    rendered_from.keep(folder, settings)
+    missing = [number for number in range(count) if not shards.shard_path(folder, number).exists()]
     done = _on_cluster(job, part, missing) if workers is None else _on_this_machine(job, part, missing, workers)
     with tqdm(total=count, initial=count - len(missing), desc=f"render {part.name}", unit="shard") as bar:
         for _ in done:
@@ -214,7 +235,8 @@ def render(
     out, OUTPUT/validation (crops) and OUTPUT/frames.
 
     The shares are those of the training parts only, so that figures on the others can be compared. Shards that are
-    there already are kept, so an interrupted run continues, and larger numbers add to it.
+    there already are kept, so an interrupted run continues, and larger numbers add to it; those of other sources or
+    settings are refused before anything is rendered.
     """
     if not (0 <= room_share <= 1 and 0 <= rgbd_share <= 1 and room_share + rgbd_share <= 1):
         raise InputError(
@@ -224,10 +246,13 @@ def render(
     for held_out in (True, False):  # what is missing is said before anything is rendered
         find_material(sources, held_out)
     job = Job(sources, output, seed, device)
-    for part, count in (
-        (Part("validation", CROP, held_out=True), 3),
-        (Part("frames", FRAME, held_out=True), 1),
-        (Part("train", CROP, False, room_share, rgbd_share), -(-samples // SHARD_SIZE)),
-        (Part("train_frames", FRAME, False, room_share, rgbd_share), -(-frames // SHARD_SIZE)),
-    ):
+    parts = {
+        Part("validation", CROP, held_out=True): 3,
+        Part("frames", FRAME, held_out=True): 1,
+        Part("train", CROP, False, room_share, rgbd_share): -(-samples // SHARD_SIZE),
+        Part("train_frames", FRAME, False, room_share, rgbd_share): -(-frames // SHARD_SIZE),
+    }
+    parts = {part: count for part, count in parts.items() if count > 0}
+    rendered_from.refuse_other_shards({output / part.name: settings_of(job, part) for part in parts})
+    for part, count in parts.items():
         render_part(job, part, count, None if ray else workers)

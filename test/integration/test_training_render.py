@@ -12,6 +12,7 @@ import rgbd_folders as folders
 
 torch = pytest.importorskip("torch", reason="the training module needs torch")
 
+from image_as_imu_ros.errors import InputError
 from image_as_imu_training.__main__ import main
 from image_as_imu_training.datasets import shards
 from image_as_imu_training.datasets.render import Job, Part, Sources, render_part, render_shard
@@ -37,9 +38,9 @@ def job(material: Path, output: Path, **changes) -> Job:
 
 @pytest.fixture(scope="module")
 def rendered(material, tmp_path_factory) -> Path:
-    """Two shards."""
+    """Two shards, and what they were rendered from."""
     output = tmp_path_factory.mktemp("rendered")
-    (output / "train").mkdir()
+    render_part(job(material, output), TRAIN, 0, workers=1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as worker processes do; sums depend on it
     for number in (0, 1):
@@ -75,6 +76,62 @@ def test_a_missing_shard_is_rendered_again_and_no_other(rendered, material, tmp_
     assert lost.read_bytes() == expected
     assert kept.stat().st_mtime_ns == before.st_mtime_ns
     assert kept.read_bytes() != expected
+
+
+@pytest.fixture
+def begun(material, tmp_path) -> Path:
+    """A folder for which one shard was rendered, here an empty one."""
+    render_part(job(material, tmp_path), TRAIN, 0, workers=1)
+    shards.shard_path(tmp_path / "train", 0).touch()
+    return tmp_path
+
+
+def test_the_same_material_elsewhere_continues(begun, material, tmp_path_factory):
+    moved = tmp_path_factory.mktemp("moved")
+    shutil.copytree(material, moved, dirs_exist_ok=True)
+    render_part(job(moved, begun), TRAIN, 1, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part", "says"),
+    [
+        ({"seed": 6}, TRAIN, "--seed was 5 and is 6"),
+        ({}, replace(TRAIN, room_share=0.5, rgbd_share=0.4), "--room-share was 0.25 and is 0.5; --rgbd-share was 0.15"),
+        ({"sources": {"sequences": ()}}, TRAIN, r"--sequence was \d+ files \(\w+\) and is 0 files"),
+        ({"sources": {"densify": "promptda"}}, TRAIN, "--densify was none and is promptda"),
+    ],
+)
+def test_shards_of_other_settings_are_not_taken_for_these(changes, part, says, begun, material):
+    other = job(material, begun)
+    if "sources" in changes:
+        changes = {"sources": replace(other.sources, **changes["sources"])}
+    with pytest.raises(InputError, match=f"{says}.*Give another --output, or delete"):
+        render_part(replace(other, **changes), part, 1, workers=1)
+
+
+@pytest.mark.parametrize("kind", ["photos", "rgbd"])
+def test_shards_of_other_files_are_not_taken_for_these(kind, begun, material, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(material, other, dirs_exist_ok=True)
+    for file in (other / kind).glob("*.png"):
+        file.write_bytes(file.read_bytes() + b"more")
+    with pytest.raises(InputError, match=rf"--{kind} was (\d+ files) \(\w+\) and is \1 "):
+        render_part(job(other, begun), TRAIN, 1, workers=1)
+
+
+def test_shards_of_unknown_origin_are_not_taken_for_these(begun, material):
+    (begun / "train" / "rendered_from.json").write_text("{")
+    with pytest.raises(InputError, match=r"no rendered_from.json that says what they were rendered from. Give another"):
+        render_part(job(material, begun), TRAIN, 1, workers=1)
+
+
+def test_other_shards_are_refused_before_anything_is_rendered(begun, material, capsys):
+    options = ["--photos", str(material / "photos"), "--output", str(begun), "--seed", "6", "--workers", "1"]
+    assert main(["render", *options]) == 2
+    error = capsys.readouterr().err
+    assert f"the shards in {begun / 'train'} were rendered from something else: --" in error
+    assert error.count("\n") == 1
+    assert not (begun / "validation").exists()
 
 
 def test_another_seed_gives_other_samples(rendered, material, tmp_path):
