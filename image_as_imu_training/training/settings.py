@@ -13,6 +13,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.resources import cache_path
 
 PRECISIONS = ("no", "bf16", "fp16")
 TRAINED_PARTS = ("all", "first_guess", "refinement", "depth")
@@ -112,6 +113,7 @@ class Settings:
 
 
 ConfigStore.instance().store("settings", Settings)
+OmegaConf.register_new_resolver("cache_path", lambda name: str(cache_path(name)), replace=True)
 
 
 def read_settings(overrides: list[str]) -> Settings:

@@ -19,6 +19,7 @@ from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.geometry.view import View
+from image_as_imu_ros.resources import cache_path
 from image_as_imu_training.__main__ import main
 from image_as_imu_training.augmentation import Symmetry
 from image_as_imu_training.checkpoint import Checkpoint, load_network
@@ -40,6 +41,7 @@ from image_as_imu_training.training.losses import (
     sure_flow_term,
 )
 from image_as_imu_training.training.recordings import LabelledFrames, label_noise
+from image_as_imu_training.training.settings import read_settings
 from image_as_imu_training.training.velocity import Cells, completed, flow_of, mean_flow, motion_error
 
 EXPOSURE = 0.01
@@ -449,6 +451,14 @@ def test_settings_that_cannot_be_used_are_one_clear_line(overrides, complaint, r
     error = capsys.readouterr().err
     assert complaint in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("stage", ["flow", "velocity", "refinement", "depth"])
+def test_samples_are_looked_for_where_render_writes_them(stage, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = read_settings([f"stage={stage}", "init=some", "checkpoint=some"])
+    assert settings.data == str(cache_path("training"))
+    assert settings.validation.data.startswith(str(tmp_path))
 
 
 def test_without_weights_and_biases_its_log_is_refused(rendered, tmp_path, capsys):
