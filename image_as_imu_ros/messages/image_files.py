@@ -11,6 +11,10 @@ from image_as_imu_ros.geometry.camera import MAX_SIDE
 # Markers of the segment that holds a JPEG's size, start of frame (ITU T.81, table B.1).
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
+# Half a megabyte can hold 16384 × 16384 px, which take gigabytes and most of a minute to decode. Machine-vision sensors
+# have up to 65 megapixels (Gpixel GMAX3265: 9344 × 7000).
+_MAX_PIXELS = 8192 * 8192
+
 
 def decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
     """Decode an image file in memory to an array as OpenCV gives it, BGR if coloured.
@@ -59,5 +63,8 @@ def stored_size(data: memoryview) -> tuple[int, int] | None:
 
 
 def _check_size(size: tuple[int, int] | None) -> None:
-    if size is not None and max(size) > MAX_SIDE:
-        raise InputError(f"image size is {size[0]}×{size[1]} px; expected at most {MAX_SIDE} px a side")
+    if size is not None and (max(size) > MAX_SIDE or size[0] * size[1] > _MAX_PIXELS):
+        raise InputError(
+            f"image size is {size[0]}×{size[1]} px; expected at most {MAX_SIDE} px a side and {_MAX_PIXELS / 1e6:.0f} "
+            "megapixels"
+        )

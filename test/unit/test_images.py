@@ -195,16 +195,22 @@ def test_luminance_with_half_rows_of_colour(encoding):
 
 
 @pytest.mark.parametrize("extension", [".png", ".jpg"])
-def test_the_size_of_an_image_file_is_read_before_it_is_decoded(extension, monkeypatch):
-    """A few hundred bytes claim 20,000 × 20,000 px, which would be 400 MB."""
+@pytest.mark.parametrize("side", [20_000, 16_000, 8_200])
+def test_the_size_of_an_image_file_is_read_before_it_is_decoded(extension, side, monkeypatch):
+    """A few hundred bytes claim up to 20,000 × 20,000 px, which would be 400 MB."""
     data = bytearray(cv2.imencode(extension, SMOOTH)[1].tobytes())
     assert stored_size(memoryview(data)) == (64, 48)
     at = 16 if extension == ".png" else data.index(b"\xff\xc0") + 5
-    size = struct.pack(">II" if extension == ".png" else ">HH", 20_000, 20_000)
+    size = struct.pack(">II" if extension == ".png" else ">HH", side, side)
     data[at : at + len(size)] = size
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(InputError, match="image size is 20000×20000"):
+    with pytest.raises(InputError, match=f"image size is {side}×{side} px; .* 16384 px a side and 67 megapixels"):
         decode_compressed(SimpleNamespace(format="", data=bytes(data)))
+
+
+def test_an_image_file_of_the_largest_camera_is_decoded():
+    largest = compressed(np.zeros((7000, 9344), np.uint8), ".jpg")
+    assert decode_compressed(largest).shape == (7000, 9344)
 
 
 @given(st.binary(max_size=64), st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b""]))
