@@ -177,7 +177,8 @@ def _answers(
 def _result(estimate: MotionEstimate, readout: float) -> Result:
     single = estimate.measurement == Measurement.SINGLE
     span = estimate.exposure + readout if single else estimate.dt
-    return Result(estimate, frame_id="", span=span, known_sign=False, decoding=0.0)
+    # Exposures that are given are true ones: nothing is held back for them.
+    return Result(estimate, frame_id="", span=span, known_sign=False, exposure_given=False, decoding=0.0)
 
 
 def ground_truth(rendered: RenderedCell, results: list[Result]) -> tuple[np.ndarray, np.ndarray]:
