@@ -309,8 +309,9 @@ def test_images_out_of_order_leave_the_published_stamps_increasing(camera):
 
 @pytest.mark.parametrize("every", [3, 1])
 def test_repeated_images_under_new_stamps(camera, every):
-    """Every third image, or all, are the one before under a new stamp: nothing fails, and stamps increase."""
+    """Every third image, or all, are the one before under a new stamp: refused by name, and stamps increase."""
     camera.imus.clear()
+    before = camera.count("refused: repeated image")
     last = camera.pixels()
     for i in range(40):
         image = camera.image_message()
@@ -320,8 +321,11 @@ def test_repeated_images_under_new_stamps(camera, every):
             last = camera.pixels()
         camera.images.publish(image)
         time.sleep(PERIOD * 1e-9)
+    camera.wait_until(lambda: camera.count("refused: repeated image") > before, "refused repeats")
     stamps = list(camera.imus)
     assert stamps == sorted(stamps)
+    if every == 1:
+        assert len(stamps) <= 2, "the first of the frozen images, and one that was on its way"
 
 
 def test_parameters_change_under_load(camera):
