@@ -112,7 +112,10 @@ def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
         ("ω  RMS ground truth", _row(_rms(samples.true_angular))),
         ("v  RMS error (m/s)", _row(figures["rmse_linear"])),
         ("v  RMS ground truth", _row(_rms(samples.true_linear))),
-        ("NEES of ω, of v", ", ".join(_number(covariance[f"nees_{which}"]) for which in ("angular", "linear"))),
+        (
+            "NEES of ω, of v",
+            f"{_number(covariance['nees_angular'])}, {_number(covariance['nees_linear'])}  (3 is ideal)",
+        ),
         ("sign correct", _percent(figures["direction_correct"])),
         ("latency p50, p95", f"{p50:.1f} ms, {p95:.1f} ms  (end of exposure → Imu received)"),
         ("frames answered", f"{answered} of {sent}: {aligned} aligned, {answered - aligned} single"),
