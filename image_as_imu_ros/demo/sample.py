@@ -50,8 +50,8 @@ def record(path: Path, seconds: float, depth: bool) -> int:
 
 
 def _captured(recording: Recording, depth: bool) -> Iterator[CapturedFrame]:
-    depths = map(DepthImage, recording.depths()) if depth else repeat(None)
-    for stamp, image, measured in zip(_stamps(recording.times).tolist(), recording.frames, depths, strict=False):
+    depths = map(DepthImage, recording.depths()) if depth else repeat(None, len(recording))
+    for stamp, image, measured in zip(_stamps(recording.times).tolist(), recording.frames, depths, strict=True):
         yield CapturedFrame(stamp, np.ascontiguousarray(image), CAMERA, EXPOSURE, measured)
 
 

@@ -154,7 +154,7 @@ def run_recording(
                     Result(
                         estimate=one,
                         frame_id=message.frame_id,
-                        span=_span(one, shutters.shared.readout_time),
+                        span=span_of(one, shutters.shared.readout_time),
                         known_sign=known_sign,
                         exposure_given=not config.estimate_exposure,
                         decoding=decoding,
@@ -210,7 +210,7 @@ def _with_few_terms(velocity: Velocity) -> Velocity:
     return replace(velocity, terms={Term.DATA: velocity.covariance_without(apart), **apart})
 
 
-def _span(estimate: MotionEstimate, readout_time: float) -> float:
+def span_of(estimate: MotionEstimate, readout_time: float) -> float:
     """Compute the s over which a velocity is a mean."""
     single = estimate.measurement == Measurement.SINGLE
     return estimate.exposure + readout_time if single else estimate.dt

@@ -19,7 +19,7 @@ from image_as_imu_ros.evaluation.baselines import klt
 from image_as_imu_ros.evaluation.envelope.cell import Cell
 from image_as_imu_ros.evaluation.envelope.rendering import EPOCH, RenderedCell, RenderedFrame
 from image_as_imu_ros.evaluation.metrics import metrics, rmse
-from image_as_imu_ros.evaluation.run import Result, samples_of
+from image_as_imu_ros.evaluation.run import Result, samples_of, span_of
 from image_as_imu_ros.evaluation.samples import Samples
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
@@ -175,8 +175,7 @@ def _answers(
 
 
 def _result(estimate: MotionEstimate, readout: float) -> Result:
-    single = estimate.measurement == Measurement.SINGLE
-    span = estimate.exposure + readout if single else estimate.dt
+    span = span_of(estimate, readout)
     # Exposures that are given are true ones: nothing is held back for them.
     return Result(estimate, frame_id="", span=span, known_sign=False, exposure_given=False, decoding=0.0)
 
