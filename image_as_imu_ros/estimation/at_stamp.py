@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from image_as_imu_ros.estimation.constants import AT_STAMP
+from image_as_imu_ros.estimation.constants import AT_STAMP, SHARED
 from image_as_imu_ros.estimation.velocity import Term, relative_error
 
 
@@ -38,8 +38,9 @@ class Acceleration:
 
     @classmethod
     def first(cls, velocity: np.ndarray, stamp: int, dt: float) -> Acceleration:
-        """Of the first mean velocity, over `dt` s: as if the camera had just started to move."""
-        return cls(np.square(velocity / dt), velocity, stamp)
+        """Of the first mean velocity, over `dt` s: as if the camera had just started to move, as fast as cameras do."""
+        largest = np.repeat([SHARED.linear_acceleration_std, SHARED.angular_acceleration_std], 3)
+        return cls(np.square(np.clip(velocity / dt, -largest, largest)), velocity, stamp)
 
     def followed_by(self, velocity: np.ndarray, stamp: int) -> Acceleration:
         """Take in the next mean velocity."""

@@ -16,6 +16,7 @@ _SPECTRUM = (
 )
 _JUDGEMENT = "judgement; cannot be re-derived"
 _NOT_HELD_OUT = "NEES on three recordings that it is also judged by (docs/accuracy.md)"
+_ENVELOPE = "NEES on rendered cells and a real recording that it is also judged by (docs/envelope.md)"
 _SCENES = "rooms that the network never saw: 0.3, 0.25 and 0.7 (tools/measure_depth_shape.py); streets: scale 1.1"
 _OWN = "share of aligned frames on this project's real recordings; not held out"
 
@@ -184,13 +185,14 @@ class AlignmentConstants:
     robust: float = constant(1.5, "", "residuals of so many times their mean size count a quarter", "near 2σ")
     quantisation: float = constant(0.25, "", "variance of an intensity that is always there", "rounding three times")
     mean_size_to_std: float = constant(1.25, "", "σ of a Gaussian over its mean size", "√(π/2)")
-    correlated_points: float = constant(12.0, "", "points that share an error: depth, blur and parallax", _REPEATED)
+    correlated_points: float = constant(12.0, "", "that share an error: depth, blur and parallax", _REPEATED)
+    correlated_measured: float = constant(6.0, "", "the same, where depth is measured", _ENVELOPE)
     travel_std: float = constant(
         10.0, "m/s", "prior on v where it is measured: a bound on speed", "robots and vehicles"
     )
     measured_depth_std: float = constant(0.02, "", "of the log of a measured depth map's errors", _JUDGEMENT)
     scale_std: float = constant(0.02, "", "relative error of all of the motion: focal length", _JUDGEMENT)
-    rotation_std: float = constant(0.1, "px of the finest level", "of any rotation: blurs differ in shape", _JUDGEMENT)
+    blur_shape: float = constant(0.02, "", "σ of a displacement, of the blur: two blurs differ in shape", _JUDGEMENT)
     shear_std: float = constant(0.02, "rad", "change of the rate by 1 rad/s over a readout of 20 ms", _PHYSICS)
     rotation_prior_std: float = constant(1.0, "rad", "keeps images without texture finite", "as good as unknown")
     largest_step: float = constant(0.2, "rad or m", "of one iteration", _JUDGEMENT)
@@ -237,7 +239,9 @@ class StructureConstants:
     reweighted: int = constant(6, "", "times, from least squares towards least absolute residuals", _COST)
     last_iterations: int = constant(2, "", "with the same scale for all starts", _COST)
     least_std: float = constant(0.05, "px", "of a track", "what sharp frames, rendered without error, leave")
-    correlated_tracks: float = constant(16.0, "", "that share an error: depth, blur and readout", _NOT_HELD_OUT)
+    correlated_tracks: float = constant(
+        16.0, "", "that share an error of a network's depth, overlapping or not", _NOT_HELD_OUT
+    )
     tail: float = constant(4.0, "σ²", "squared residuals of so much count half", "Student's t with 3 d.o.f.")
     least_nearness: float = constant(
         0.05, "", "of a map's inverse depth, or of a point's depth: never behind", _JUDGEMENT
@@ -246,6 +250,7 @@ class StructureConstants:
     scale_std: float = constant(0.75, "", "of the log of the scale of a network's depth, at least", _SCENES)
     smooth_std: float = constant(0.3, "", "of the shape of a network's depth, for each polynomial", _SCENES)
     rough_std: float = constant(0.25, "", "of the same, for each point", _SCENES)
+    common_std: float = constant(0.1, "px", "of what all tracks share, where a slide is judged by them", _JUDGEMENT)
     slide_changes: float = constant(5.0, "1/s", "how often a camera starts or ends to slide", _NOT_HELD_OUT)
 
 

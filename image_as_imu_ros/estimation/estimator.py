@@ -276,9 +276,9 @@ class MotionEstimator:
         depth = observation.scene.depth
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
-        log_std, blurred = observation.scene.log_std, observation.blur > STRUCTURE.little_blur
+        log_std, blur = observation.scene.log_std, max(observation.blur, last.blur)
         try:
-            tracked = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel, blurred)
+            tracked = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel, blur)
         except np.linalg.LinAlgError:
             return alignment
         return alignment if tracked is alignment else self._checked(tracked, observation)
@@ -294,6 +294,7 @@ class MotionEstimator:
                 observation.scene.depth,
                 motion_model=self.config.motion_model,
                 travel=self._travel,
+                blur=max(observation.blur, last.blur),
                 depth_log_std=observation.scene.log_std,
             )
         except np.linalg.LinAlgError:

@@ -12,6 +12,7 @@ from image_as_imu_ros.estimation.alignment import Aligner, Travel, starts_along
 from image_as_imu_ros.estimation.blur_solver import camera_from_pivot
 from image_as_imu_ros.estimation.constants import SHARED
 from image_as_imu_ros.estimation.rejection import Reason
+from image_as_imu_ros.estimation.velocity import Term
 from image_as_imu_ros.geometry.camera import Camera
 
 CAMERA = camera()
@@ -42,6 +43,7 @@ def image_pair(velocity: np.ndarray, seed: int = 0, seconds: float = SECONDS) ->
 
 def aligned(now, before, blur, *, seconds=SECONDS, depth=None, motion_model="rotation", aligner=ALIGNER, **options):
     travel = Travel.unknown(options.pop("linear_velocity_std", 0.5), options.pop("lever_arm", 0.0))
+    blur_px = options.pop("blur_px", 2.0)
     return aligner.align(
         aligner.pyramid(now),
         aligner.pyramid(before),
@@ -50,6 +52,7 @@ def aligned(now, before, blur, *, seconds=SECONDS, depth=None, motion_model="rot
         depth,
         motion_model=motion_model,
         travel=travel,
+        blur=blur_px,
         **options,
     )
 
@@ -106,7 +109,7 @@ def test_the_translation_of_a_camera_that_rotates_about_a_point_behind_it_is_not
     """Seen through a long lens, a slide before a wall and a turn are all but the same."""
     velocity = camera_from_pivot(0.3) @ rotation(0.2, 0.8, 0.1)
     pair = image_pair(velocity)
-    options = {"depth": WALL_DEPTH, "motion_model": "full", "linear_velocity_std": 0.01}
+    options = {"depth": WALL_DEPTH, "motion_model": "full", "linear_velocity_std": 0.005}
     about_the_point = aligned(*pair, velocity, lever_arm=0.3, **options).velocity
     about_itself = aligned(*pair, velocity, **options).velocity
     np.testing.assert_allclose(about_the_point.vector, velocity, atol=0.03)
@@ -305,3 +308,13 @@ def test_with_measured_depth_a_fast_translation_is_not_drawn_towards_rest():
     assert error @ np.linalg.solve(measured.covariance[:3, :3], error) < 11.3  # 99 % of χ²
     guessed = aligned(now, before, velocity, **options, depth_log_std=0.5).velocity
     assert np.linalg.norm(guessed.linear) < 0.9 * np.linalg.norm(measured.linear)
+
+
+def test_two_blurs_differ_in_shape_by_a_share_of_their_length():
+    now, before = image_pair(rotation(0.0, 0.5, 0.0))
+    sharp, blurred = (
+        aligned(now, before, rotation(0.0, 0.5, 0.0), blur_px=px).velocity.terms[Term.BLUR_SHAPE] for px in (0.5, 8.0)
+    )
+    np.testing.assert_allclose(np.diag(blurred)[3:], 16**2 * np.diag(sharp)[3:])
+    displacement = np.sqrt(blurred[4, 4]) * SECONDS * CAMERA.fx
+    assert displacement == pytest.approx(0.02 * 8)

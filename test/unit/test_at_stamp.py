@@ -49,3 +49,8 @@ def test_a_wrong_dt_scales_the_rate_and_a_wrong_stamp_takes_another_one():
     acceleration = Acceleration(np.full(6, 9.0), velocity, 0)
     stamps = acceleration.terms(0.05, 0.001, 0.002)[Term.STAMPS]
     np.testing.assert_allclose(stamps, 0.02**2 * np.outer(velocity, velocity) + 0.006**2 * np.eye(6))
+
+
+def test_a_vehicle_that_is_seen_first_while_it_drives_did_not_start_within_one_frame():
+    driving = Acceleration.first(np.array([0, 0, 20.0, 0, 0, 0]), 0, 1 / 30).change(1.0)
+    assert np.sqrt(driving[2, 2]) <= 15.0, "m/s², no camera accelerates harder"

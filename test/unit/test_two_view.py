@@ -1,5 +1,7 @@
 """Tracks of a translating camera tell its motion and the scene's shape; a depth map is needed for the scale alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fields import COLUMNS, ROWS
@@ -14,7 +16,7 @@ from image_as_imu_ros.estimation.rejection import Reason, Rejection
 CAMERA = ALIGNER.levels[0].camera
 SECONDS = 0.1
 REST = Poses.of(np.zeros((1, 6)))
-NETWORK, SENSOR = Shape(0.4, 0.4), Shape(0.02, 0.02)
+NETWORK, SENSOR = Shape(0.4, 0.4, 16.0), Shape(0.02, 0.02, 16.0)
 WALKING = np.array([0.4, -0.2, 0.8, 0.3, -0.5, 0.2])
 SIDEWAYS = np.array([0.8, 0.1, 0.0, 0.1, 0.4, -0.2])
 
@@ -83,6 +85,20 @@ def test_errors_are_inside_the_covariance(velocity, shape):
     assert 0.1 < np.mean(squared) < 6, "six unknowns; tracks that share no error are surer than the covariance says"
 
 
+def test_measured_depth_that_is_worse_than_believed_widens_the_covariance():
+    squared, sizes = [], []
+    for rough in (0.02, 0.15):
+        of_one = []
+        for seed in range(40):
+            fit = solved(*scene(WALKING, seed=seed, rough=rough), replace(SENSOR, shared=1.0))
+            error = fit.motion - WALKING * SECONDS
+            of_one.append(error @ np.linalg.solve(fit.covariance, error))
+            sizes.append(np.linalg.slogdet(fit.covariance)[1] / 12)
+        squared.append(np.mean(of_one))
+    assert np.mean(sizes[40:]) - np.mean(sizes[:40]) > np.log(1.5)
+    assert max(squared) < 3 * 6, "six unknowns; each track has an error of its own"
+
+
 def test_before_a_wall_a_rotation_and_a_slide_stay_coupled():
     slide = np.array([0.5, 0, 0, 0, 0, 0])
     tracks, depth = scene(slide, relief=0.0, noise=0.3)
@@ -110,7 +126,7 @@ def test_a_handful_of_tracks_is_no_measurement(count, measured):
     tracks, _ = scene(WALKING, count=count)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
     travel = Travel.unknown(0.3, 0.0)
-    alignment = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full((ROWS, COLUMNS), 2.0), 0.5, travel)
+    alignment = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full((ROWS, COLUMNS), 2.0), 0.5, travel, 0.0)
     assert (alignment.accepted is not None) == measured
 
 

@@ -18,7 +18,7 @@ from image_as_imu_ros.estimation.alignment.tracking import Tracks, track, tracke
 from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.alignment.two_view import Shape, two_view
 from image_as_imu_ros.estimation.config import MotionModel
-from image_as_imu_ros.estimation.constants import ALIGNMENT, SHARED, STRUCTURE
+from image_as_imu_ros.estimation.constants import ALIGNMENT, SHARED, STRUCTURE, TRACKING
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.velocity import (
     Term,
@@ -129,41 +129,39 @@ class Aligner:
         *,
         motion_model: str,
         travel: Travel,
+        blur: float,
         depth_log_std: float = 0.0,
     ) -> Alignment:
         """Find the motion from the previous frame to this one.
 
         Args:
             now, before: pyramids of this frame and the previous one.
-            seconds: between their mid-exposures, more than 0.
-            starts: (S, 6) velocities (v, ω) to start from, m/s and rad/s. See `starts_along`.
+            seconds: between their mid-exposures, more than 0. starts: (S, 6) velocities (v, ω) to start from.
             depth: (h, w) m on the grid, for this frame; points where it is NaN are left out. None if not known.
             motion_model: "full" solves for (v, ω) and needs depth; "rotation" for ω, leaving v at zero with its
                 prior's variance. If depth is known, the covariance of ω then includes what such a v would do to ω.
-            travel: what is expected of v.
+            travel: what is expected of v. blur: mean length, px at 320 px width, of the more blurred frame.
             depth_log_std: standard deviation of the log of the depth map's errors: of its scale, of the scale at the
                 sides against the middle, and of that at top and bottom.
         """
-        if seconds > SHARED.longest_dt:
-            return _rejected(Reason.OLD_FRAME, f"the previous frame is {seconds:.2f} s old")
-        contrast = min(float(cv2.meanStdDev(coarsest)[1][0, 0]) for coarsest in (now[-1], before[-1]))
-        if contrast < ALIGNMENT.least_contrast:
-            return _rejected(Reason.NO_TEXTURE, "no texture")
+        if (unfit := _unfit(now, before, seconds)) is not None:
+            return unfit
         inverse_depth = None if depth is None else (1 / depth.ravel()).astype(np.float32)
         points = [Points.of(level, image, inverse_depth) for level, image in zip(self.levels, now, strict=True)]
-        if min(len(of_level.intensity) for of_level in points) < ALIGNMENT.least_points:
+        if min(len(one.intensity) for one in points) < ALIGNMENT.least_points:
             return _rejected(Reason.UNKNOWN_DEPTH, "depth is not known")
         full = motion_model == MotionModel.FULL
         # What measured depth tells about v needs no prior; a network's depth would let the search drift without one.
         measured = full and depth_log_std == 0
         prior_std = ALIGNMENT.travel_std if measured else travel.std
+        shared = ALIGNMENT.correlated_measured if measured else ALIGNMENT.correlated_points
         prior = Prior(prior_std * seconds, travel.lever_arm if full else 0.0)
         motions = starts * seconds if full else starts * seconds * np.repeat([0.0, 1.0], 3)
-        poses, ratings, fit = _descend(points, before, Poses.of(motions), motion_model, prior)
+        poses, ratings, fit = _descend(points, before, Poses.of(motions), motion_model, prior, shared)
+        error = ALIGNMENT.measured_depth_std if measured else depth_log_std
         if full:
-            depth_error = ALIGNMENT.measured_depth_std if measured else depth_log_std
             translation = poses.rotation[0].T @ poses.translation[0]
-            step, information = fit.with_depth_considered(ratings.order[0], points[0], translation, depth_error)
+            step, information = fit.with_depth_considered(ratings.order[0], points[0], translation, error)
             poses = poses.select([0]).moved(step[None])
         else:
             information = fit.information(ratings.order[0])
@@ -171,10 +169,10 @@ class Aligner:
         learnt = None
         if measured:
             covariance = np.linalg.inv(information)
-            learnt = travel.after(motion, covariance, seconds, ALIGNMENT.measured_depth_std)
-            motion, covariance = learnt.lean(motion, covariance, seconds, ALIGNMENT.measured_depth_std)
+            learnt = travel.after(motion, covariance, seconds, error)
+            motion, covariance = learnt.lean(motion, covariance, seconds, error)
             information = np.linalg.inv(covariance)
-        terms = _terms(information, motion, motion_model, prior.std, self.levels[0].camera.fx)
+        terms = _terms(information, motion, motion_model, prior.std, self._blur_shape(blur))
         if full and not measured:
             terms[Term.DEPTH_SHAPE] = np.diag(np.repeat([prior.std**2, 0.0], 3))
         velocity = Velocity.of(motion, terms, seconds)
@@ -188,14 +186,13 @@ class Aligner:
         depth: np.ndarray,
         depth_log_std: float,
         travel: Travel,
-        blurred: bool = False,
+        blur: float,
     ) -> Alignment:
         """Measure the motion from tracked corners, whatever the shape of a network's depth is worth.
 
         Args:
             alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
-            tracks: on the finest level. depth, depth_log_std: as in `align`. travel: what is expected of v.
-            blurred: corners are smeared, so an alignment that they do not contradict is the better answer.
+            tracks: on the finest level. depth, depth_log_std, blur: as in `align`. travel: what is expected of v.
         """
         if len(tracks) < STRUCTURE.least_tracks:
             return alignment
@@ -211,17 +208,17 @@ class Aligner:
         if not starts:
             return alignment
         scale_std = error = ALIGNMENT.measured_depth_std
-        shape = Shape(error, error)
+        shape = Shape(error, error, (TRACKING.window / TRACKING.distance) ** 2)
         if depth_log_std > 0:
             scale_std = max(depth_log_std, STRUCTURE.scale_std)
-            shape = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std)
+            shape = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
         fit = two_view(tracks, inverse_depth, Poses.concatenated(starts), shape, ALIGNMENT.travel_std * seconds)
         if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
             return alignment
         learnt = travel.after(fit.motion, fit.covariance, seconds, scale_std)
         motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, scale_std)
         covariance, of_scale = of_unknown_scale(motion, covariance, scale_std)
-        terms = _terms(np.linalg.inv(covariance), motion, MotionModel.FULL, 0.0, self.levels[0].camera.fx)
+        terms = _terms(np.linalg.inv(covariance), motion, MotionModel.FULL, 0.0, self._blur_shape(blur))
         if depth_log_std > 0:
             slide = find_slide(tracks, inverse_depth)
             probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
@@ -229,13 +226,34 @@ class Aligner:
             learnt = replace(learnt, slides=probability)
         terms[Term.DEPTH_SCALE] = of_scale
         velocity = Velocity.of(motion, terms, seconds)
-        if blurred and alignment.accepted is not None and _agree(velocity, alignment.accepted):
+        # Corners that are smeared: an alignment that they do not contradict is the better answer.
+        if blur > STRUCTURE.little_blur and alignment.accepted is not None and _agree(velocity, alignment.accepted):
             return alignment
         return replace(alignment, velocity=velocity, rejection=None, travel=learnt)
 
+    def _blur_shape(self, blur: float) -> float:
+        """Compute the σ of a rotation, rad, whose two blurs of this length, px at 320 px width, differ in shape."""
+        camera = self.levels[0].camera
+        return ALIGNMENT.blur_shape * blur * camera.width / 320 / camera.fx
+
+
+def _unfit(now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...], seconds: float) -> Alignment | None:
+    """Reject pyramids that need not be tried."""
+    if seconds > SHARED.longest_dt:
+        return _rejected(Reason.OLD_FRAME, f"the previous frame is {seconds:.2f} s old")
+    contrast = min(float(cv2.meanStdDev(coarsest)[1][0, 0]) for coarsest in (now[-1], before[-1]))
+    if contrast < ALIGNMENT.least_contrast:
+        return _rejected(Reason.NO_TEXTURE, "no texture")
+    return None
+
 
 def _descend(
-    points: list[Points], before: tuple[np.ndarray, ...], poses: Poses, motion_model: str, prior: Prior
+    points: list[Points],
+    before: tuple[np.ndarray, ...],
+    poses: Poses,
+    motion_model: str,
+    prior: Prior,
+    shared: float,
 ) -> tuple[Poses, Ratings, Fit]:
     """Refine poses from the coarsest level to the finest one.
 
@@ -246,7 +264,8 @@ def _descend(
     coarsest = len(points) - 1
     poses, ratings = best(points[-1], before[-1], poses, math.inf, apart[coarsest], kept)
     for number in reversed(range(len(points))):
-        poses, fit = refine(points[number], before[number], poses, motion_model, prior, ALIGNMENT.iterations[number])
+        iterations = ALIGNMENT.iterations[number]
+        poses, fit = refine(points[number], before[number], poses, motion_model, prior, shared, iterations)
         if len(poses) > 1 or number == 0:
             worse = ALIGNMENT.ambiguous if number == 0 else ALIGNMENT.kept_misfit
             poses, ratings = best(points[number], before[number], poses, worse, apart[number], kept)
@@ -254,13 +273,13 @@ def _descend(
 
 
 def _terms(
-    information: np.ndarray, motion: np.ndarray, motion_model: str, prior_std: float, focal_length: float
+    information: np.ndarray, motion: np.ndarray, motion_model: str, prior_std: float, blur_shape: float
 ) -> dict[Term, np.ndarray]:
     """Covariance of a motion (v, ω)·seconds by source, from its information matrix.
 
     Args:
         information: (P, P), with the prior if v was solved for.
-        prior_std: of each component of v·seconds, m. focal_length: of the finest level, px.
+        prior_std: of each component of v·seconds, m. blur_shape: standard deviation of each angle, rad.
     """
     data = np.zeros((6, 6))
     terms = {Term.DATA: data, Term.SCALE: relative_error(motion, ALIGNMENT.scale_std)}
@@ -272,7 +291,7 @@ def _terms(
         if len(information) == 6:
             sensitivity = np.linalg.solve(information[3:, 3:], information[3:, :3])
         terms[Term.CONSIDERED] = considered_translation(sensitivity, prior_std)
-    terms[Term.BLUR_SHAPE] = np.diag(np.repeat([0.0, (ALIGNMENT.rotation_std / focal_length) ** 2], 3))
+    terms[Term.BLUR_SHAPE] = np.diag(np.repeat([0.0, blur_shape**2], 3))
     return terms
 
 

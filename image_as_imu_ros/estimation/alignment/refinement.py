@@ -78,19 +78,29 @@ def marginal(normal: np.ndarray, size: int) -> np.ndarray:
 
 
 def refine(
-    points: Points, before: np.ndarray, poses: Poses, motion_model: str, prior: Prior, iterations: int
+    points: Points,
+    before: np.ndarray,
+    poses: Poses,
+    motion_model: str,
+    prior: Prior,
+    shared: float,
+    iterations: int,
 ) -> tuple[Poses, Fit]:
     """Refine all poses at once.
 
     The previous frame, sampled where a pose puts the points, is this frame seen by a camera that is moved by what is
     still wrong with the pose. Its intensities are linear in that motion times gain, in gain and in offset.
+
+    Args:
+        shared: number of points that share an error.
     """
     size = len(points.jacobian) - NUISANCES
     full = motion_model == MotionModel.FULL
     unknowns = slice(0 if full else size - 3, None)
     precision, by_motion = _precision(prior, size), prior.pivot_from_camera
     if (loops := compiled.loops("refinement")) is not None:
-        return _refine_compiled(loops.refine, points, before, poses, unknowns.start, prior, precision, iterations)
+        first = unknowns.start
+        return _refine_compiled(loops.refine, points, before, poses, first, prior, shared, precision, iterations)
     gain = offset = np.empty(0)
     for iteration in range(iterations):
         intensity, weights = sample(before, points.positions(poses))
@@ -103,7 +113,7 @@ def refine(
         normal = (weighted @ points.jacobian.T).reshape(len(poses), size + NUISANCES, -1).astype(np.float64)
         right = ((weights * intensity) @ points.jacobian.T).astype(np.float64)
         # Outliers count: where many points do not fit, the others are less to be trusted too.
-        variance = ALIGNMENT.correlated_points * (ALIGNMENT.mean_size_to_std * (scale / gain).astype(np.float64)) ** 2
+        variance = shared * (ALIGNMENT.mean_size_to_std * (scale / gain).astype(np.float64)) ** 2
 
         normal[:, :-2, :-2] += variance[:, None, None] * precision
         stiffness = (variance * gain)[:, None]
@@ -128,6 +138,7 @@ def _refine_compiled(
     poses: Poses,
     first: int,
     prior: Prior,
+    shared: float,
     precision: np.ndarray,
     iterations: int,
 ) -> tuple[Poses, Fit]:
@@ -136,7 +147,7 @@ def _refine_compiled(
     count, unknowns, size = len(poses), *points.jacobian.shape
     normal, variance = np.empty((count, unknowns, unknowns)), np.empty(count)
     weights, error = (np.empty((count, size), np.float32) for _ in range(2))
-    of_points = ALIGNMENT.robust, ALIGNMENT.quantisation, ALIGNMENT.correlated_points, ALIGNMENT.mean_size_to_std
+    of_points = ALIGNMENT.robust, ALIGNMENT.quantisation, shared, ALIGNMENT.mean_size_to_std
     of_steps = ALIGNMENT.largest_step, ALIGNMENT.converged, ALIGNMENT.abandoned, *_GAINS
     constants = np.array([*of_points, *of_steps, ALIGNMENT.shear_std, prior.std, prior.lever_arm])
     gain = loop(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
-from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
+from image_as_imu_ros.estimation.constants import STRUCTURE
 from image_as_imu_ros.estimation.velocity import of_unknown_scale
 
 _RIDGE = 1e-9  # of normal equations: forwards, both rotations are one
@@ -61,7 +61,7 @@ def slide_probability(slide: Slide, count: int, std: float, before: float, secon
         seconds: since that.
     """
     expected = before + (0.5 - before) * (1 - math.exp(-2 * STRUCTURE.slide_changes * seconds))
-    excess = max(0.0, (slide.std**2 - std**2) / (std**2 + ALIGNMENT.rotation_std**2))
+    excess = max(0.0, (slide.std**2 - std**2) / (std**2 + STRUCTURE.common_std**2))
     likelihood = math.exp(-count / STRUCTURE.correlated_tracks * excess / 2)
     return min(expected, likelihood / (likelihood + 1))
 

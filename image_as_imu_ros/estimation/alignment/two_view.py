@@ -40,10 +40,12 @@ class Shape:
 
     Attributes:
         smooth: standard deviation of each of the five polynomials' factors. rough: that of each point's own error.
+        shared: number of tracks that share an error.
     """
 
     smooth: float
     rough: float
+    shared: float
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     weight /= weight.sum()
     state, step = problem.step(state, std, step.covariance[:, :3, :3])
     motions = np.array([state.poses.select([which]).motion() for which in range(len(starts))])
-    return TwoView(*mixture(weight, motions, step.covariance), float(weight @ step.share), float(std[0]))
+    covariances = step.covariance * np.square(step.excess)[:, None, None]
+    return TwoView(*mixture(weight, motions, covariances), float(weight @ step.share), float(std[0]))
 
 
 def polynomials(place: np.ndarray) -> np.ndarray:
@@ -110,6 +113,7 @@ class _Step:
 
     Attributes:
         moved: px, by how much the step changed the tracks of any start at most, about.
+        excess: of residuals along the lines: their σ over what was expected, where that is more than 1.
     """
 
     moved: float
@@ -117,6 +121,7 @@ class _Step:
     cost: np.ndarray
     covariance: np.ndarray
     share: np.ndarray
+    excess: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ class _Problem:
     place: np.ndarray
     focal: np.ndarray
     polynomials: np.ndarray
-    rough: float
+    shape: Shape
     translation_std: float
     precision: np.ndarray
     shape_variance: np.ndarray
@@ -194,7 +199,7 @@ class _Problem:
             place=place[:, 1],
             focal=np.array([[camera.fx], [camera.fy]]),
             polynomials=of_shape,
-            rough=shape.rough,
+            shape=shape,
             translation_std=translation_std,
             precision=np.diag(stds**-2.0),
             shape_variance=shape.rough**2 + shape.smooth**2 * np.square(of_shape).sum(0),
@@ -222,10 +227,10 @@ class _Problem:
         variance = np.square(std)[:, None]
         variance_across = variance + self.shape_variance * _quadratic(at.across, translation_covariance)
         variance_along = variance + self.shape_variance * _quadratic(at.along, translation_covariance)
-        variance_along += np.square(self.rough * at.length)
+        variance_along += np.square(self.shape.rough * at.length)
         squared_across = np.square(at.error_across) / variance_across
         squared_along = np.square(residual) / variance_along
-        tail, shared = STRUCTURE.tail, STRUCTURE.correlated_tracks
+        tail, shared = STRUCTURE.tail, self.shape.shared
         fits_across = 1 / (1 + squared_across / tail)
         weight_along = fits_across / (1 + squared_along / tail) / variance_along / shared
         weighted_across = at.across * (fits_across / variance_across / shared)[:, None]
@@ -242,14 +247,15 @@ class _Problem:
 
         small = np.clip(solution[:, :6], -STRUCTURE.largest_step, STRUCTURE.largest_step)
         remaining = at.error_along - (solution[:, None] @ at.along)[:, 0]
-        delta = solution[:, 9:] @ self.polynomials + remaining * at.length * self.rough**2 / variance_along
+        delta = solution[:, 9:] @ self.polynomials + remaining * at.length * self.shape.rough**2 / variance_along
+        excess = np.maximum(1, np.median(np.sqrt(squared_along), axis=1) / 0.6745)
         cost = tail * (np.log1p(squared_across / tail) + np.log1p(squared_along / tail))
         # A shape that explains anything foretells nothing: what it costs to predict so little.
         cost = (cost + np.log(variance_along / variance)).sum(1) / shared
         cost += np.square(poses.translation / self.translation_std).sum(1)
         cost += np.square(smooth).sum(1) * self.precision[-1, -1]
         moved = np.abs(small[:, 3:]).max() + np.abs(small[:, :3]).max() * np.median(self.inverse_depth)
-        taken = _Step(float(moved * self.focal[0, 0]), std, cost, covariance[:, :6, :6], fits_across.mean(1))
+        taken = _Step(float(moved * self.focal[0, 0]), std, cost, covariance[:, :6, :6], fits_across.mean(1), excess)
         return _State(poses.moved(small, solution[:, 6:9]), solution[:, 9:], delta), taken
 
     def _linearise(self, state: _State) -> _Linear:
@@ -281,19 +287,19 @@ class _Problem:
         std = np.empty(count) if std is None else std
         constants = np.array(
             [
-                *(STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, STRUCTURE.correlated_tracks),
-                *(STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, self.rough),
+                *(STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, self.shape.shared),
+                *(STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, self.shape.rough),
             ]
         )
-        figures = np.empty((count, 3))
+        figures = np.empty((count, 4))
         of_tracks = self.rays, self.matched, self.inverse_depth, self.place, self.focal, self.polynomials
         fixed = compiled.doubles(*of_tracks, self.precision, self.shape_variance, translation_covariance)
         changing = (poses.rotation, poses.translation, poses.shear, state.smooth, state.delta)
         covariance, determined = loop(*fixed, *changing, std, find_std, figures, constants)
         if not determined:
             raise np.linalg.LinAlgError("the tracks determine no motion")
-        cost, share, moved = figures.T
-        return state, _Step(float(moved.max() * self.focal[0, 0]), std, cost, covariance, share)
+        cost, share, moved, excess = figures.T
+        return state, _Step(float(moved.max() * self.focal[0, 0]), std, cost, covariance, share, excess)
 
     def _nearness(self, delta: np.ndarray) -> np.ndarray:
         """Inverse depth (S, N) 1/m, never behind the camera."""

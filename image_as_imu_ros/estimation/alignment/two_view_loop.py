@@ -107,6 +107,15 @@ def _weigh(errors, bend, variances, tail, shared, weights):
 
 
 @numba.njit(**PART)
+def _excess(errors, bend, variances):
+    """Compare residuals along the lines with what their variances (N,) foretell, see `_Step`."""
+    relative = np.empty(len(variances))
+    for n in range(len(variances)):
+        relative[n] = (errors[1, n] - errors[2, n] * bend[n]) / math.sqrt(variances[n])
+    return max(1.0, median_size(relative) / 0.6745)
+
+
+@numba.njit(**PART)
 def _cost(errors, bend, variance, variances, tail):
     """Sum over the tracks the cost of what they are wrong by, and of predicting little."""
     cost = 0.0
@@ -176,8 +185,9 @@ def step(
     Args:
         rotation, translation, shear: of the poses. smooth, delta: see `_State`.
         std: (S,) px of a track; found from the residuals and filled in if `find_std`.
-        figures: (S, 3) is filled with the cost, the share of the tracks that fit, and by about how much the step moves
-            them at most, rad. Cost and covariance are left out if `find_std`: nobody asks for them.
+        figures: (S, 4) is filled with the cost, the share of the tracks that fit, by about how much the step moves
+            them at most, rad, and the excess along the lines. Cost, excess and covariance are left out if `find_std`:
+            nobody asks for them.
         constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, rough.
 
     Returns:
@@ -214,6 +224,7 @@ def step(
             return covariances, False
         if not find_std:
             figures[s, 0] = _cost(errors, bend, variance, variances, tail) / shared + cost
+            figures[s, 3] = _excess(errors, bend, variances[1])
             covariance = invert(normal)
             for i in range(36):
                 covariances[s, i // 6, i % 6] = covariance[i // 6, i % 6]
