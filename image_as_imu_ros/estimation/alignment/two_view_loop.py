@@ -185,16 +185,14 @@ def step(
     Args:
         rotation, translation, shear: of the poses. smooth, delta: see `_State`.
         std: (S,) px of a track; found from the residuals and filled in if `find_std`.
-        figures: (S, 4) is filled with the cost, the share of the tracks that fit, by about how much the step moves
-            them at most, rad, and the excess along the lines. Cost, excess and covariance are left out if `find_std`:
-            nobody asks for them.
+        figures: (S, 4) is filled with cost, share that fits, by about how much the step moves tracks at most, rad, and
+            excess. Cost, excess and covariance are left out if `find_std`: nobody asks for them.
         constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, rough.
 
     Returns:
         (S, 6, 6) covariance of the motion, and whether there is one.
     """
-    least_std, tail, shared = constants[1], constants[2], constants[3]
-    largest, shear_std, translation_std, rough = constants[4], constants[5], constants[6], constants[7]
+    tail, shared, largest, shear_std, translation_std, rough = constants[2:8]
     count, size = len(rotation), len(place)
     covariances = np.zeros((count, 6, 6))
     across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
@@ -207,7 +205,7 @@ def step(
             shear[s], constants[0], across, along, errors,
         )  # fmt: skip
         if find_std:
-            std[s] = max(least_std, median_size(errors[0]) / 0.6745)
+            std[s] = max(constants[1], median_size(errors[0]) / 0.6745)
         variance = std[s] ** 2
         for n in range(size):
             variances[0, n], variances[1, n] = variance, variance + (rough * errors[2, n]) ** 2
