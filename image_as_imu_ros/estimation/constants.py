@@ -10,6 +10,7 @@ _PHYSICS = "physics or definition"
 _COST = "trade of accuracy against time, by `benchmark`; the runs were not kept"
 _RENDERED = "rendered frames with seeds 777 and 778; the script was not kept (tools/README.md)"
 _REPEATED = "scatter of repeated estimates on the demo's rendered recording; the script was not kept"
+_ENCODED = "seven recordings, JPEG 95 to 50, MPEG-4, VP8; photographs at rest with made noise (docs/reliability.md)"
 _SIMULATED = "simulated stamps, test/unit/test_frame_times.py"
 _SPECTRUM = (
     "power ∝ 1/(1 + (f/4 Hz)⁴), the bandwidth of hands and heads; gyroscopes of phone_drive and aria2_slam_front agree"
@@ -90,6 +91,16 @@ class RepeatsConstants:
     pixels: int = constant(20_000, "", "about as many are compared", _COST)
     largest_difference: float = constant(
         0.02, "intensity levels", "mean, of a repeated image; noise of 0.1 levels makes 0.1", _PHYSICS
+    )
+    patches: int = constant(100, "", "about as many are searched for common noise", _COST)
+    band: tuple[float, float] = constant((1.0, 2.0), "px", "σ of both filters: finer details are lost first", _ENCODED)
+    least_detail: float = constant(0.35, "intensity levels", "RMS, of a patch; of less, rounding is left", _ENCODED)
+    least_patches: int = constant(10, "", "that show details; fewer tell nothing", _JUDGEMENT)
+    least_correlation: float = constant(
+        0.5, "", "of nine patches of ten of a repeated image; independent noise cannot", "see repeats.py; " + _ENCODED
+    )
+    most_motion: float = constant(
+        0.15, "", "median share of the difference that a displacement explains, of a repeated image", _ENCODED
     )
 
 

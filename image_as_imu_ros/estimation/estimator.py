@@ -23,7 +23,7 @@ from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
 from image_as_imu_ros.estimation.observation import Geometry, Images, Observation
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
-from image_as_imu_ros.estimation.repeats import RepeatedImageError, repeats, some_pixels
+from image_as_imu_ros.estimation.repeats import RepeatWatch
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.scene_mask import read_mask
 from image_as_imu_ros.estimation.sign import (
@@ -83,6 +83,7 @@ class MotionEstimator:
         """Forget earlier frames."""
         self.alignment: Alignment | None = None
         self._last: Observation | None = None
+        self._repeats = RepeatWatch()
         info = self.engine.info
         self._fixed_parts = FixedParts.unknown(info.height // info.stride, info.width // info.stride)
         self._travel = Travel.unknown(self.config.linear_velocity_std, self.config.lever_arm)
@@ -107,12 +108,8 @@ class MotionEstimator:
         geometry = self._geometry_for(frame.camera)
         time_taken = self._times.take(frame.stamp)
         last = self._last
+        new_image = steps.time("prepare", self._repeats.check, frame.image, frame.stamp)
         images, depth = steps.time("prepare", self._prepare, frame, geometry)
-        if last is not None and repeats(images.some_pixels, last.images.some_pixels):
-            raise RepeatedImageError(
-                f"the image equals the one {(frame.stamp - last.time.header_stamp) * 1e-9:.2f} s before it and is "
-                "skipped: is the stream frozen, or faster than its camera?"
-            )
         output = steps.time("network", self.engine.infer, images.image).within(
             geometry.scene & self._fixed_parts.elsewhere
         )
@@ -123,6 +120,7 @@ class MotionEstimator:
         observation = steps.time("align", self._align, observation, last)
         observation = steps.time("sign", self._resolve_sign, observation, last, frame)
         self._last = observation = replace(observation, seconds=steps.seconds)
+        self._repeats.keep(new_image)
         if self.config.sign_resolution != SignResolution.CENTERED:
             return self._choose(observation.estimate())
         return None if last is None else self._choose(_with_next_frame(last, observation))
@@ -162,7 +160,7 @@ class MotionEstimator:
 
     def _prepare(self, frame: Frame, geometry: Geometry) -> tuple[Images, np.ndarray | None]:
         """Make image and measured depth what the network and the grid see."""
-        image = Images(geometry.view.prepare(frame.image, self.engine.info.colour), geometry, some_pixels(frame.image))
+        image = Images(geometry.view.prepare(frame.image, self.engine.info.colour), geometry)
         depth = None if frame.depth is None else geometry.view.sample_depth(frame.depth, self.engine.info.stride)
         return image, depth
 

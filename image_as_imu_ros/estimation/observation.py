@@ -88,15 +88,10 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Images:
-    """A network input, and smaller ones made of it when they are needed.
-
-    Attributes:
-        some_pixels: of the camera's own image, see `repeats`.
-    """
+    """A network input, and smaller ones made of it when they are needed."""
 
     image: np.ndarray
     geometry: Geometry
-    some_pixels: np.ndarray
 
     @cached_property
     def small(self) -> np.ndarray:

@@ -1,29 +1,159 @@
 """Images that are no new ones: a stream that is frozen, or published faster than its camera runs.
 
-A repeated image under a new stamp is no measurement of standstill. Two images of one static scene differ by the
-sensor's noise; a repeated one is the same up to what another encoding changes.
+A repeated image under a new stamp is no measurement of standstill. Two exposures of one static scene differ by their
+noise; a repeated image is the same up to what another encoding changes (JPEG of another quality, video).
+
+The noise is looked for in the details of small patches. There, two images a, b of one scene agree in the scene, too,
+and in what the sensor adds to every image. Both are in any third image z if the camera is at rest, and are taken out by
+the partial correlation
+
+    r_ab·z = (r_ab − r_az·r_bz) / √((1 − r_az²)·(1 − r_bz²)).
+
+With independent noise all three correlations are the same r, and r_ab·z = r/(1 + r) ≤ 1/2. Two encodings of one
+exposure share its noise: r_ab·z is near 1, as long as any of the noise is left. If the camera moves, z has another
+scene, and a differs from b along the gradients, unless it is a repeat.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.constants import REPEATS
+
+_SIDE = 16  # px, of a patch
+_BORDER = 6  # px around it that the filters reach
 
 
 class RepeatedImageError(InputError):
     """An image that equals the one before it."""
 
 
-def some_pixels(image: np.ndarray) -> np.ndarray:
-    """Sample an image (H, W) or (H, W, 3) uint8 sparsely, without averaging: that would hide its noise."""
-    step = max(1, math.isqrt(image.shape[0] * image.shape[1] // REPEATS.pixels))
-    return image[::step, ::step].astype(np.int16)
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What tells an image from a repeated one.
+
+    Attributes:
+        stamp: ns.
+        pixels: some, int16, not averaged: that would hide their noise.
+        details: (N, 16, 16) float32, band-passed patches without their means.
+    """
+
+    stamp: int
+    pixels: np.ndarray
+    details: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray, stamp: int = 0) -> Fingerprint:
+        """Take it of an image (H, W) or (H, W, 3) uint8."""
+        step = max(1, math.isqrt(image.shape[0] * image.shape[1] // REPEATS.pixels))
+        details = _details(image if image.ndim == 2 else image[..., 1])
+        return cls(stamp, image[::step, ::step].astype(np.int16), details)
+
+    def repeats(self, before: Fingerprint, other: Fingerprint | None = None) -> bool:
+        """Tell whether an image equals the one before it up to its encoding.
+
+        Args:
+            other: of a third image; without one, only images that are as good as equal repeat.
+        """
+        if self.pixels.shape != before.pixels.shape:
+            return False
+        if float(np.abs(self.pixels - before.pixels).mean()) < REPEATS.largest_difference:
+            return True
+        return other is not None and other.pixels.shape == before.pixels.shape and self._shares_noise(before, other)
+
+    def _shares_noise(self, before: Fingerprint, other: Fingerprint) -> bool:
+        shows = np.minimum(_power(self.details), _power(before.details)) > REPEATS.least_detail**2
+        if shows.sum() < REPEATS.least_patches:
+            return False
+        a, b, z = (one.details[shows] for one in (self, before, other))
+        if _lower_decile(_correlation(a, b)) < REPEATS.least_correlation:  # mostly so: the rest is not computed
+            return False
+        return (
+            _lower_decile(_partial_correlation(a, b, z)) > REPEATS.least_correlation
+            and float(np.median(_explained_by_motion(a, b))) < REPEATS.most_motion
+        )
 
 
-def repeats(now: np.ndarray, before: np.ndarray) -> bool:
-    """Tell whether an image equals another one up to its encoding, given some pixels of both."""
-    return now.shape == before.shape and float(np.abs(now - before).mean()) < REPEATS.largest_difference
+class RepeatWatch:
+    """Finds the repeated images of a sequence.
+
+    The third image is the latest one beside both that are compared, also where it was refused: a camera that stops from
+    one frame to the next, without any noise, loses one image by it, never all that follow.
+    """
+
+    def __init__(self) -> None:
+        self._kept: Fingerprint | None = None
+        self._other: Fingerprint | None = None
+
+    def check(self, image: np.ndarray, stamp: int) -> Fingerprint:
+        """Compare an image with the last one that was kept. To be kept is for the caller.
+
+        Raises:
+            RepeatedImageError: it repeats that one.
+        """
+        new, kept = Fingerprint.of(image, stamp), self._kept
+        if kept is not None and new.repeats(kept, self._other):
+            self._other = new
+            raise RepeatedImageError(
+                f"the image equals the one {(stamp - kept.stamp) * 1e-9:.2f} s before it and is skipped: is the stream "
+                "frozen, or faster than its camera?"
+            )
+        return new
+
+    def keep(self, image: Fingerprint) -> None:
+        """Compare later images with this one."""
+        self._kept, self._other = image, self._kept
+
+
+def _details(image: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 → (N, 16, 16) float32, from a grid all over the image; N is 0 where it is too small."""
+    side = _SIDE + 2 * _BORDER
+    rows, columns = image.shape[0] // side, image.shape[1] // side
+    if not rows * columns:
+        return np.empty((0, _SIDE, _SIDE), np.float32)
+    thinned = max(1.0, math.sqrt(rows * columns / REPEATS.patches))
+    top, left = (
+        np.linspace(0, size - side, max(1, int(count / thinned))).astype(int)
+        for size, count in zip(image.shape, (rows, columns), strict=True)
+    )
+    patches = np.lib.stride_tricks.sliding_window_view(image, (side, side))[np.ix_(top, left)]
+    stacked = patches.reshape(-1, side).astype(np.float32)
+    fine, coarse = (cv2.GaussianBlur(stacked, (2 * _BORDER + 1,) * 2, sigma) for sigma in REPEATS.band)
+    details = (fine - coarse).reshape(-1, side, side)[:, _BORDER:-_BORDER, _BORDER:-_BORDER]
+    return details - details.mean((1, 2), keepdims=True)
+
+
+def _power(details: np.ndarray) -> np.ndarray:
+    return np.square(details).mean((1, 2))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of each patch (N,)."""
+    return (a * b).mean((1, 2)) / np.sqrt(_power(a) * _power(b) + 1e-9)
+
+
+def _partial_correlation(a: np.ndarray, b: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Of each patch (N,). Where z equals one of the images, nothing is left to correlate: 0."""
+    ab, az, bz = _correlation(a, b), _correlation(a, z), _correlation(b, z)
+    left = np.maximum(1 - np.square(az), 0.01) * np.maximum(1 - np.square(bz), 0.01)
+    return (ab - az * bz) / np.sqrt(left)
+
+
+def _explained_by_motion(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compute which share of the difference of each patch (N,) is a displacement along the gradients."""
+    difference = (a - b).reshape(len(a), -1, 1)
+    down, across = np.gradient((a + b) / 2, axis=(1, 2))
+    gradients = np.stack([down, across], 1).reshape(len(a), 2, -1)
+    normal = gradients @ gradients.transpose(0, 2, 1) + 1e-6 * np.eye(2)
+    right = gradients @ difference
+    explained = (right * np.linalg.solve(normal, right)).sum((1, 2))
+    return explained / (np.square(difference).sum((1, 2)) + 1e-9)
+
+
+def _lower_decile(values: np.ndarray) -> float:
+    return float(np.quantile(values, 0.1))

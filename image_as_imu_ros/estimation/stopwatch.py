@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Runs steps and keeps the time, s, that each took."""
+    """Runs steps and keeps the time, s, that each took, in all."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -19,5 +19,5 @@ class Stopwatch:
     def time(self, name: str, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         started = time.perf_counter()
         result = step(*args, **kwargs)
-        self.seconds[name] = time.perf_counter() - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
         return result

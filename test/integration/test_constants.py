@@ -58,7 +58,11 @@ HARMLESS = {
     ("SCENE_DEPTH", "least_cells"): "a limit: a hole leaves no cells, a sensor's range or a lidar many",
     ("AT_STAMP", "largest_departure"): "test/unit/test_at_stamp.py",
     ("REPEATS", "pixels"): "how many pixels compare two images, a matter of time",
-    ("REPEATS", "largest_difference"): "test/unit/test_repeats.py",
+    ("REPEATS", "patches"): "how many patches compare two images, a matter of time",
+    **{
+        ("REPEATS", name): "test/unit/test_repeats.py"
+        for name in ("largest_difference", "band", "least_detail", "least_patches", "least_correlation", "most_motion")
+    },
     ("ESTIMATOR", "unseen_change"): "a matter of time: geometry is computed anew",
     ("ESTIMATOR", "followed_change"): "test/unit/test_estimator.py",
     ("BLUR_SOLVER", "fastest_rotation"): "test/unit/test_estimator.py",

@@ -1,13 +1,16 @@
 """A repeated image is refused and loses nothing; a camera at rest is no repeat."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from test_estimator import PERIOD, KnownMotion, noisy, panning_frames
 
 from image_as_imu_ros import EstimatorConfig, MotionEstimator
-from image_as_imu_ros.estimation.repeats import RepeatedImageError, repeats, some_pixels
+from image_as_imu_ros.estimation.repeats import Fingerprint, RepeatedImageError, RepeatWatch
+from image_as_imu_ros.recordings.recording import Recording
 
 
 @pytest.mark.parametrize("measurement", ["auto", "aligned"])
@@ -42,17 +45,102 @@ def test_repeats_teach_nothing_about_the_exposure():
     assert measured(True).seconds == pytest.approx(measured(False).seconds, rel=0.05)
 
 
-def test_a_camera_at_rest_is_told_from_a_frozen_stream_by_its_noise():
+def test_equal_images_repeat_and_a_little_noise_or_motion_makes_them_new():
     image = panning_frames(1)[0].image
-    assert repeats(some_pixels(image), some_pixels(image))
-    assert not repeats(some_pixels(image), some_pixels(noisy(image, std=0.3)))
+    assert repeats(image, image)
+    assert not repeats(noisy(image, std=0.3), image)
     barely_moved = image.copy()
     barely_moved[:, 1::2] += 1  # half a level
-    assert not repeats(some_pixels(image), some_pixels(barely_moved))
+    assert not repeats(barely_moved, image)
     one_block = image.copy()
     one_block[:8, :8] += 1  # as another encoding might
-    assert repeats(some_pixels(image), some_pixels(one_block))
+    assert repeats(one_block, image)
 
 
 def test_images_of_another_size_are_new():
-    assert not repeats(some_pixels(np.zeros((480, 640), np.uint8)), some_pixels(np.zeros((240, 320, 3), np.uint8)))
+    small, large = np.zeros((240, 320, 3), np.uint8), np.zeros((480, 640), np.uint8)
+    assert not repeats(large, small, small)
+    assert not repeats(large, large + 9, small)
+    assert repeats(small[:20, :20], small[:20, :20])  # smaller than a patch
+
+
+def repeats(image: np.ndarray, before: np.ndarray, other: np.ndarray | None = None) -> bool:
+    return Fingerprint.of(image).repeats(Fingerprint.of(before), None if other is None else Fingerprint.of(other))
+
+
+def encoded(image: np.ndarray, quality: int | None) -> np.ndarray:
+    """What is left of an image after JPEG of a quality; None leaves it as it is."""
+    if quality is None:
+        return image
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+
+
+def refused(images: Iterable[np.ndarray]) -> list[int]:
+    """Numbers of the images that are taken for repeated ones."""
+    watch, found = RepeatWatch(), []
+    for number, image in enumerate(images):
+        try:
+            watch.keep(watch.check(image, number))
+        except RepeatedImageError:
+            found.append(number)
+    return found
+
+
+def images_of(path, colour: str = "gray") -> Iterator[np.ndarray]:
+    with Recording(path) as recording:
+        topic = recording.image_topic()
+        for frame in recording.frames(topic, recording.camera_info_topic(topic)):
+            yield frame.decode_image(colour)
+
+
+@pytest.fixture(scope="module")
+def real(desk_rpy_3s) -> list[np.ndarray]:
+    return list(images_of(desk_rpy_3s))
+
+
+@pytest.mark.parametrize("qualities", [(95, 93), (95, 90), (90, 80), (None, 80), (80, None), (60, 50)])
+def test_15_hz_as_30_in_two_encodings(real, qualities):
+    """All but the first one, which has no third image to be told by."""
+    doubled = [encoded(image, quality) for image in real[:30] for quality in qualities]
+    assert refused(doubled) == list(range(3, 60, 2))
+
+
+def test_15_hz_as_30_in_colour(desk_rpy_3s):
+    images = [image for image, _ in zip(images_of(desk_rpy_3s, "rgb"), range(10), strict=False)]
+    assert refused(encoded(image, quality) for image in images for quality in (95, 90)) == list(range(3, 20, 2))
+
+
+@pytest.mark.parametrize("qualities", [(None,), (90,), (60,), (95, 60)])
+def test_no_frame_of_a_moving_camera_is_a_repeat_however_it_is_encoded(real, qualities):
+    assert not refused(encoded(image, qualities[i % len(qualities)]) for i, image in enumerate(real))
+
+
+@pytest.mark.parametrize(
+    ("name", "repeated"), [("kitchen_a", 29), ("walk_a", 0), ("slider_hdr", 0), ("phone_drive", 0)]
+)
+def test_repeats_of_other_recordings(recorded, name, repeated):
+    """kitchen_a holds 29 exact repeats; the sensor of slider_hdr adds one pattern to every image."""
+    assert len(refused(images_of(recorded(name)))) == repeated
+
+
+@pytest.mark.parametrize("quality", [None, 90, 50])
+@pytest.mark.parametrize(("std", "pattern_std"), [(0.3, 0.0), (1.5, 0.0), (0.3, 2.0), (1.5, 2.0)])
+def test_a_camera_at_rest_is_told_from_a_frozen_stream_by_its_noise(real, quality, std, pattern_std):
+    """Also where there is little of it, most of it is lost to compression, or a pattern is the same in every image."""
+    pattern = np.random.default_rng(99).normal(0, pattern_std, real[0].shape)
+    scene = cv2.GaussianBlur(real[0], (0, 0), 1.0) + pattern
+    assert not refused(encoded(noisy(scene, seed=i, std=std), quality) for i in range(8))
+
+
+def test_a_camera_that_creeps_is_no_repeat(real):
+    """By a tenth of a pixel per frame, there and back."""
+    places = [0.0, 0.1, 0.2, 0.3, 0.2, 0.1, 0.0, 0.1]
+    moved = [cv2.warpAffine(real[0], np.array([[1, 0, x], [0, 1, x / 2]]), (640, 480)) for x in places]
+    assert not refused(noisy(image, seed=i, std=0.3) for i, image in enumerate(moved))
+
+
+def test_a_camera_that_stops_at_once_loses_one_image_at_most(real):
+    """Without noise to tell by, its first two images at rest look like one image that was encoded twice."""
+    stopped = [*real[:4], *(encoded(real[4], quality) for quality in (95, 93, 90, 94, 92, 91, 89, 88))]
+    assert refused(stopped) == [5]
