@@ -186,7 +186,7 @@ def _summed_up(
     fit = None
     if ground_truth is not None:
         fit = fit_ground_truth(decided, ground_truth, np.array([result.span for result in run.results]))
-    figures["ground_truth_fit"] = None if fit is None else fit.figures()
+        figures["ground_truth_fit"] = None if fit is None else fit.figures()
     if compared is not None:
         figures["baselines"] = comparison.figures(compared)
     if config.oracle:

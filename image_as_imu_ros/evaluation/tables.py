@@ -42,16 +42,19 @@ _DISTRIBUTIONS = (
 
 
 def write_frames(path: Path, run: Run, samples: Samples) -> None:
-    """Write a row per frame: SI units, optical frame, standard deviations as sigma_*, empty where not known."""
+    """Write a row per frame: SI units, optical frame, standard deviations as sigma_*, empty where not known.
+
+    The columns truth_* are there where any frame has ground truth.
+    """
     sigma = np.sqrt(np.einsum("nii->ni", samples.covariance))
     vectors = {
         "angular": samples.angular,
         "linear": samples.linear,
         "sigma_angular": sigma[:, 3:],
         "sigma_linear": sigma[:, :3],
-        "truth_angular": samples.true_angular,
-        "truth_linear": samples.true_linear,
     }
+    if samples.has_ground_truth.any():
+        vectors |= {"truth_angular": samples.true_angular, "truth_linear": samples.true_linear}
     names = [f"{name}_{axis}" for name in vectors for axis in "xyz"]
     stages = [f"{stage}_ms" for stage in _STAGES]
     with path.open("w", newline="") as file:

@@ -18,6 +18,7 @@ from image_as_imu_ros.messages.camera_info import camera_from_info
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
+from image_as_imu_ros.messages.intensity import IntensityWindow
 from image_as_imu_ros.recordings.storage import Storage
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -44,12 +45,14 @@ class CameraMessages:
 
     Attributes:
         image, camera_info: messages. depth: message, or None.
+        window: what 16-bit images of this pass over the recording go through, one after the other as in the node.
         stamp: of the image's header, ns. frame_id: of the image's header.
     """
 
     image: Any
     camera_info: Any
     depth: Any | None
+    window: IntensityWindow
 
     @property
     def stamp(self) -> int:
@@ -68,13 +71,13 @@ class CameraMessages:
         return camera_from_info(self.camera_info)
 
     def decode_image(self, colour: str) -> np.ndarray:
-        """Decode to (H, W) uint8 for "gray", (H, W, 3) for "rgb".
+        """Decode to (H, W) uint8 for "gray", (H, W, 3) for "rgb": each image once, in the order of the frames.
 
         Raises:
             InputError: the image cannot be decoded.
         """
         decode = decode_compressed if hasattr(self.image, "format") else decode_image
-        return decode(self.image, colour)
+        return decode(self.image, colour, self.window)
 
     def decode_depth(self) -> np.ndarray | None:
         """Decode to (H, W) float32 m; None without depth.
@@ -207,6 +210,7 @@ class Recording(AbstractContextManager):
         self, camera_info: Any, image_topic: str, info_topic: str, depth_topic: str | None
     ) -> Iterator[CameraMessages]:
         """As `frames`, in the order of recording."""
+        window = IntensityWindow()
         waiting: deque[tuple[Any, Any]] = deque()
         depths: deque[Any] = deque(maxlen=2 * _MOST_WAITING)
         for topic, message in self.messages(image_topic, info_topic, *([depth_topic] if depth_topic else [])):
@@ -218,9 +222,9 @@ class Recording(AbstractContextManager):
                 depths.append(message)
             while waiting and (depth_topic is None or len(waiting) > _MOST_WAITING or _passed(depths, waiting[0][0])):
                 image, info = waiting.popleft()
-                yield CameraMessages(image, info, _nearest(depths, image))
+                yield CameraMessages(image, info, _nearest(depths, image), window)
         for image, info in waiting:
-            yield CameraMessages(image, info, _nearest(depths, image))
+            yield CameraMessages(image, info, _nearest(depths, image), window)
 
     def _of_type(self, *types: str) -> list[str]:
         return sorted(topic for topic, type_name in self.topics.items() if type_name in types)

@@ -188,6 +188,8 @@ class TestWithAnExactEngine:
         assert figures["frames"] == len(table) == COUNT
         assert figures["all"]["frames"] == 0
         assert not (tmp_path / "out" / "error_by_blur.png").exists()
+        assert not [name for name in (*figures, *table[0]) if "truth" in name]
+        assert table[0]["angular_y"]
 
     def test_the_bag_holds_what_the_node_would_publish(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)

@@ -8,6 +8,8 @@ import replay_bags as bags
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.nodes.frames import FrameAssembler
+from image_as_imu_ros.nodes.parameters import Settings
 from image_as_imu_ros.recordings.recording import Recording
 
 STAMPS = bags.frame_stamps(3)
@@ -42,6 +44,28 @@ def test_frames_come_in_order_with_their_camera(tmp_path, storage, make_image):
     assert frames[0].camera() == bags.CAMERA
     assert frames[0].frame_id == bags.FRAME_ID
     assert frames[0].decode_depth() is None
+
+
+def thermal_message(stamp: int, offset: int):
+    """One scene of 400 counts above an offset that drifts."""
+    counts = 7000 + offset + 400 * np.random.default_rng(0).random((bags.CAMERA.height, bags.CAMERA.width))
+    message = bags.raw_image_message(stamp, 0)
+    message.encoding, message.step = "mono16", 2 * bags.CAMERA.width
+    message.data = counts.astype("<u2").view(np.uint8).ravel()
+    return message
+
+
+def test_16_bit_images_are_decoded_as_by_the_node(tmp_path):
+    """Through one window of counts that moves slowly: a change of the scene stays one. Each pass begins anew."""
+    images = [thermal_message(stamp, offset) for stamp, offset in zip(STAMPS, (0, 40, 10), strict=True)]
+    infos = [bags.camera_info(stamp) for stamp in STAMPS]
+    node, settings = FrameAssembler(infos[0]), Settings(exposure_time=0.01, image_transport="raw")
+    expected = [node.assemble(image, settings, "gray").image for image in images]
+    with open_with(tmp_path, {"/camera/image_raw": images, "/camera/camera_info": infos}) as recording:
+        for _ in range(2):
+            found = [one.decode_image("gray") for one in recording.frames("/camera/image_raw", "/camera/camera_info")]
+            np.testing.assert_array_equal(found, expected)
+    assert np.median(expected[1].astype(int) - expected[0]) > 10  # in windows of their own they would look alike
 
 
 def test_a_single_file_is_a_recording_too(tmp_path):
