@@ -10,7 +10,7 @@ _PHYSICS = "physics or definition"
 _COST = "trade of accuracy against time, by `benchmark`; the runs were not kept"
 _RENDERED = "rendered frames with seeds 777 and 778; the script was not kept (tools/README.md)"
 _REPEATED = "scatter of repeated estimates on the demo's rendered recording; the script was not kept"
-_ENCODED = "seven recordings, JPEG 95 to 50, MPEG-4, VP8; photographs at rest with made noise (docs/reliability.md)"
+_ENCODED = "seven recordings, JPEG 95 to 40, MPEG-4; photographs at rest with made noise (docs/reliability.md)"
 _SIMULATED = "simulated stamps, test/unit/test_frame_times.py"
 _SPECTRUM = (
     "power ∝ 1/(1 + (f/4 Hz)⁴), the bandwidth of hands and heads; gyroscopes of phone_drive and aria2_slam_front agree"
@@ -100,7 +100,7 @@ class RepeatsConstants:
         0.5, "", "of nine patches of ten of a repeated image; independent noise cannot", "see repeats.py; " + _ENCODED
     )
     most_motion: float = constant(
-        0.15, "", "median share of the difference that a displacement explains, of a repeated image", _ENCODED
+        0.1, "", "median share of the difference that a displacement explains, of a repeated image", _ENCODED
     )
 
 
