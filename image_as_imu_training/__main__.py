@@ -65,7 +65,12 @@ def _add_render(render: argparse.ArgumentParser) -> None:
     )
     render.add_argument("--densify", choices=["promptda"], help="what makes the depth of recordings dense")
     render.add_argument("--output", type=Path, default=DATA, help="folder for the shards (default: %(default)s)")
-    render.add_argument("--samples", type=int, default=36_000, help="training crops (default: %(default)s)")
+    render.add_argument(
+        "--samples",
+        type=int,
+        default=36_000,
+        help="training crops, besides 1536 crops and 512 frames that are held out (default: %(default)s)",
+    )
     render.add_argument("--frames", type=int, default=4_096, help="whole training frames (default: %(default)s)")
     render.add_argument(
         "--room-share",

@@ -16,7 +16,7 @@ from image_as_imu_ros.engine import load_engine
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 from image_as_imu_training.__main__ import DATA
 from image_as_imu_training.checkpoint import load_network
-from image_as_imu_training.datasets.render import FRAME, SHARD_SIZE, Job, Part, Sources, render_part
+from image_as_imu_training.datasets.render import FRAME, Job, Part, Sources, render_part
 from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.metrics import predict
 from image_as_imu_training.training.axial_network import AxialNetwork
@@ -42,7 +42,7 @@ def main() -> None:
     sources = Sources(arguments.photos, tuple(arguments.rgbd))
     for seed in arguments.seeds:
         job = Job(sources, arguments.output / str(seed), seed, "cpu")
-        render_part(job, Part("frames", FRAME, held_out=True), SETS[seed] // SHARD_SIZE, arguments.workers)
+        render_part(job, Part("frames", FRAME, held_out=True), SETS[seed], arguments.workers)
         frames = load(arguments.output / str(seed) / "frames")
         found = velocity_figures(frames, predict(network, frames), calibration)
         print(

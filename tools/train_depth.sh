@@ -33,11 +33,14 @@ done
 kitchen=7scenes:$rgbd
 render() {
     run render --photos "$photos" --rgbd "$kitchen" --rgbd "$kitchen" --rgbd "$kitchen" --rgbd "$kitchen" \
-        --rgbd "7scenes:$folder/scenes" --samples 0 --output "$folder/data" "$@"
+        --rgbd "7scenes:$folder/scenes" --samples 0 "$@"
 }
 
-render --frames 0 # held out, of the default seed: to calibrate on
-render --frames 512 --room-share 0.3 --rgbd-share 0.7 --seed 90
+render --frames 0 --output "$folder/data" # held out, of the default seed: to calibrate on
+# Another seed needs a folder of its own, and renders held-out samples there, which nobody looks at.
+render --frames 512 --room-share 0.3 --rgbd-share 0.7 --seed 90 --output "$folder/train"
+mkdir -p "$folder/data/train_frames"
+cp "$folder/train/train_frames"/shard_*.tar "$folder/data/train_frames"
 
 # In three processes, as it was; other numbers draw other samples.
 ACCELERATE_USE_CPU=1 OMP_NUM_THREADS=1 "${TORCHRUN:-torchrun}" --nproc_per_node 3 -m image_as_imu_training train \

@@ -19,14 +19,15 @@ render() { run render --photos "$photos" --rgbd "7scenes:$rgbd" --samples 0 "$@"
 # The start: 0.7.0's weights, from this repository's history. What made those is lost in part: tools/README.md.
 git show e11b944:models/blur_imu_small.safetensors > "$folder/start.safetensors"
 
-# Held-out samples of the default seed, to calibrate and validate on; then frames half of which are rooms.
+# Held-out samples of the default seed, to calibrate and validate on; then frames half of which are rooms. Another seed
+# needs a folder of its own, and renders held-out samples there, which nobody looks at.
 render --frames 0 --output "$folder/data"
-render --frames 2048 --room-share 0.5 --seed 4242 --output "$folder/data"
+render --frames 2048 --room-share 0.5 --seed 4242 --output "$folder/rooms"
 # 512 frames of the usual mixture beside them. Those of 0.8.0 were rendered by a script with the same seed: these are of
-# the same kind, not the same. The held-out samples are there already.
-mkdir -p "$folder/usual"
-cp -r "$folder/data/validation" "$folder/data/frames" "$folder/usual"
+# the same kind, not the same.
 render --frames 512 --seed 778 --output "$folder/usual"
+mkdir -p "$folder/data/train_frames"
+cp "$folder/rooms/train_frames"/shard_*.tar "$folder/data/train_frames"
 cp "$folder/usual/train_frames/shard_0000.tar" "$folder/data/train_frames/shard_0004.tar"
 
 run train stage=velocity part=train_frames trains=all data="$folder/data" init="$folder/start.safetensors" \

@@ -39,7 +39,9 @@ def render_invented_motion(
     `generator` must live on the CPU.
     """
     device = torch.device(device)
-    of_rooms, of_rgbd = round(count * room_share), 0 if scenes is None else round(count * rgbd_share)
+    of_rooms = round(count * room_share)
+    # Both may be rounded up.
+    of_rgbd = 0 if scenes is None else min(round(count * rgbd_share), count - of_rooms)
     of_planes = count - of_rooms - of_rgbd
     local = torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import torch
@@ -25,8 +26,10 @@ from image_as_imu_training.datasets.rife import Rife
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.samples import Samples
 
-SHARD_SIZE = 512
+SHARD_SIZE = 512  # samples; the last shard of a part may hold fewer
+HELD_OUT_CROPS, HELD_OUT_FRAMES = 3 * SHARD_SIZE, SHARD_SIZE  # the same for everybody: figures on them can be compared
 _AT_ONCE = 64  # samples
+_REFRESH = 1.0  # s, from one look at how far the workers are to the next
 _SEQUENCE_SHARE = 0.3
 CROP, FRAME = (128, 128), (FRAME_HEIGHT, FRAME_WIDTH)
 
@@ -129,7 +132,7 @@ def render_samples(
 
 @dataclass(frozen=True)
 class Job:
-    """What is rendered where. A shard depends on the sources and on (seed, part, number) alone."""
+    """What is rendered where. A shard depends on the sources and on (seed, part, number, number of samples) alone."""
 
     sources: Sources
     output: Path
@@ -138,17 +141,24 @@ class Job:
     shard_size: int = SHARD_SIZE
 
 
-def render_shard(job: Job, part: Part, number: int) -> None:
-    """Render and write one shard, in whatever process this is."""
+def render_shard(
+    job: Job, part: Part, number: int, size: int, report: Callable[[int], None] = lambda count: None
+) -> None:
+    """Render and write one shard of `size` samples, in whatever process this is.
+
+    Args:
+        report: called with a number of samples as soon as so many more are rendered.
+    """
     material = load_material(job.sources, part.held_out, job.device)
     digest = hashlib.sha256(f"{job.seed}/{part.name}/{number}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     samples, sources = [], []
-    while len(sources) < job.shard_size:
-        count = min(_AT_ONCE, job.shard_size - len(sources))
+    while len(sources) < size:
+        count = min(_AT_ONCE, size - len(sources))
         some, names = render_samples(material, count, part, generator, torch.device(job.device))
         samples.append(some)
         sources += names
+        report(count)
     shards.write(shards.shard_path(job.output / part.name, number), Samples.concatenate(samples), sources)
 
 
@@ -168,7 +178,7 @@ def settings_of(job: Job, part: Part) -> rendered_from.Settings:
 
 
 def render_part(job: Job, part: Part, count: int, workers: int | None) -> None:
-    """Render those of a part's first `count` shards that are not there yet.
+    """Render what is missing of a part's first `count` samples: shards that are not there yet, or hold too few.
 
     Args:
         workers: processes on this machine; None leaves it to a Ray cluster.
@@ -180,21 +190,56 @@ def render_part(job: Job, part: Part, count: int, workers: int | None) -> None:
     rendered_from.refuse_other_shards({folder: settings})
     folder.mkdir(parents=True, exist_ok=True)
     rendered_from.keep(folder, settings)
-    missing = [number for number in range(count) if not shards.shard_path(folder, number).exists()]
+    sizes = [min(job.shard_size, count - start) for start in range(0, count, job.shard_size)]
+    missing = {
+        number: size
+        for number, size in enumerate(sizes)
+        if shards.sample_count(shards.shard_path(folder, number)) < size
+    }
     done = _on_cluster(job, part, missing) if workers is None else _on_this_machine(job, part, missing, workers)
-    with tqdm(total=count, initial=count - len(missing), desc=f"render {part.name}", unit="shard") as bar:
-        for _ in done:
-            bar.update()
+    with tqdm(total=count, initial=count - sum(missing.values()), desc=f"render {part.name}", unit="sample") as bar:
+        for more in done:
+            bar.update(more)
 
 
-def _on_this_machine(job: Job, part: Part, numbers: list[int], workers: int) -> Iterator[None]:
-    """Render shards; yields whenever one is complete."""
+_rendered: Synchronized | None = None  # in a worker: how many samples all workers have rendered
+
+
+def _start_worker(rendered: Synchronized) -> None:
+    global _rendered
+    _rendered = rendered
+    torch.set_num_threads(1)
+
+
+def _render_in_worker(job: Job, part: Part, number: int, size: int) -> None:
+    def report(count: int) -> None:
+        assert _rendered is not None
+        with _rendered.get_lock():
+            _rendered.value += count
+
+    render_shard(job, part, number, size, report)
+
+
+def _on_this_machine(job: Job, part: Part, sizes: Mapping[int, int], workers: int) -> Iterator[int]:
+    """Render shards of these sizes; yields now and then how many samples have been rendered since."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(partial(render_shard, job, part), numbers)
+    rendered, yielded = context.Value("q", 0), 0
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(rendered,)) as pool:
+        running = {pool.submit(_render_in_worker, job, part, number, size) for number, size in sizes.items()}
+        try:
+            while running:
+                finished, running = wait(running, _REFRESH, FIRST_COMPLETED)
+                for shard in finished:
+                    shard.result()
+                now = rendered.value
+                yield now - yielded
+                yielded = now
+        finally:
+            for shard in running:
+                shard.cancel()
 
 
-def _on_cluster(job: Job, part: Part, numbers: list[int]) -> Iterator[None]:
+def _on_cluster(job: Job, part: Part, sizes: Mapping[int, int]) -> Iterator[int]:
     """Do the same, one task per shard. All machines of the cluster must see the same folders."""
     try:
         import ray  # pyright: ignore[reportMissingImports]
@@ -203,14 +248,15 @@ def _on_cluster(job: Job, part: Part, numbers: list[int]) -> Iterator[None]:
     if not ray.is_initialized():
         ray.init()
     task = ray.remote(num_gpus=1 if job.device.startswith("cuda") else 0)(render_shard)
-    running = [task.remote(job, part, number) for number in numbers]
+    size_of = {task.remote(job, part, number, size): size for number, size in sizes.items()}
+    running = list(size_of)
     while running:
         finished, running = ray.wait(running)
         try:
             ray.get(finished)
         except InputError as error:
             raise getattr(error, "cause", error) from error  # Ray's own tells the whole traceback
-        yield
+        yield sum(size_of[shard] for shard in finished)
 
 
 def render(
@@ -235,8 +281,8 @@ def render(
     out, OUTPUT/validation (crops) and OUTPUT/frames.
 
     The shares are those of the training parts only, so that figures on the others can be compared. Shards that are
-    there already are kept, so an interrupted run continues, and larger numbers add to it; those of other sources or
-    settings are refused before anything is rendered.
+    there already are kept, so an interrupted run continues, and larger numbers add to it (a last shard that was shorter
+    is rendered again in full); those of other sources or settings are refused before anything is rendered.
     """
     if not (0 <= room_share <= 1 and 0 <= rgbd_share <= 1 and room_share + rgbd_share <= 1):
         raise InputError(
@@ -247,10 +293,10 @@ def render(
         find_material(sources, held_out)
     job = Job(sources, output, seed, device)
     parts = {
-        Part("validation", CROP, held_out=True): 3,
-        Part("frames", FRAME, held_out=True): 1,
-        Part("train", CROP, False, room_share, rgbd_share): -(-samples // SHARD_SIZE),
-        Part("train_frames", FRAME, False, room_share, rgbd_share): -(-frames // SHARD_SIZE),
+        Part("validation", CROP, held_out=True): HELD_OUT_CROPS,
+        Part("frames", FRAME, held_out=True): HELD_OUT_FRAMES,
+        Part("train", CROP, False, room_share, rgbd_share): samples,
+        Part("train_frames", FRAME, False, room_share, rgbd_share): frames,
     }
     parts = {part: count for part, count in parts.items() if count > 0}
     rendered_from.refuse_other_shards({output / part.name: settings_of(job, part) for part in parts})

@@ -56,6 +56,14 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
+def sample_count(path: Path) -> int:
+    """Count the samples of a shard; 0 if it is not there."""
+    if not path.exists():
+        return 0
+    with tarfile.open(path) as tar:
+        return sum(name.endswith(".json") for name in tar.getnames())
+
+
 class Shards(Sequence):
     """The samples of a folder's shards in a fixed order, each a dict: the fields of Samples, and `source`.
 

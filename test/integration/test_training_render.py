@@ -1,4 +1,4 @@
-"""The `render` command: shards depend on seed, part and number alone, and those that are there are kept."""
+"""The `render` command: shards depend on seed, part, number and size alone, and those that are there are kept."""
 
 import importlib.util
 import shutil
@@ -44,7 +44,7 @@ def rendered(material, tmp_path_factory) -> Path:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as worker processes do; sums depend on it
     for number in (0, 1):
-        render_shard(job(material, output), TRAIN, number)
+        render_shard(job(material, output), TRAIN, number, 8)
     torch.set_num_threads(threads)
     return output
 
@@ -63,7 +63,7 @@ def test_shards_hold_samples_of_all_material(rendered, material):
 def test_as_many_training_samples_show_rooms_as_asked_for(material, tmp_path):
     (tmp_path / "train").mkdir()
     photos_only = job(material, tmp_path, sources=Sources(material / "photos"))
-    render_shard(photos_only, replace(TRAIN, room_share=0.75), 0)
+    render_shard(photos_only, replace(TRAIN, room_share=0.75), 0, 8)
     assert shards.load(tmp_path / "train").depth_known.sum() == 6  # of 8; depth behind single planes is not learned
 
 
@@ -72,24 +72,48 @@ def test_a_missing_shard_is_rendered_again_and_no_other(rendered, material, tmp_
     kept, lost = (shards.shard_path(tmp_path / "train", number) for number in (0, 1))
     before, expected = kept.stat(), lost.read_bytes()
     lost.unlink()
-    render_part(job(material, tmp_path), TRAIN, 2, workers=1)
+    render_part(job(material, tmp_path), TRAIN, 16, workers=1)
     assert lost.read_bytes() == expected
     assert kept.stat().st_mtime_ns == before.st_mtime_ns
     assert kept.read_bytes() != expected
 
 
+def test_as_many_samples_are_rendered_as_asked_for(material, tmp_path, capsys):
+    """The last shard is shorter; the bar counts samples, and begins with those that are there."""
+    render_part(job(material, tmp_path), TRAIN, 10, workers=1)
+    sizes = [shards.sample_count(shards.shard_path(tmp_path / "train", number)) for number in range(3)]
+    assert sizes == [8, 2, 0]
+    assert "10/10" in capsys.readouterr().err
+    render_part(job(material, tmp_path), TRAIN, 10, workers=1)
+    bar = capsys.readouterr().err
+    assert "10/10" in bar
+    assert "0/10" not in bar.replace("10/10", "")
+
+
+def test_more_samples_make_a_short_shard_full_and_fewer_take_none_away(rendered, material, tmp_path):
+    (tmp_path / "train").mkdir()
+    shutil.copy(rendered / "train" / "rendered_from.json", tmp_path / "train")
+    short = shards.shard_path(tmp_path / "train", 0)
+    render_shard(job(material, tmp_path), TRAIN, 0, 3)
+    assert shards.sample_count(short) == 3
+    render_part(job(material, tmp_path), TRAIN, 8, workers=1)
+    assert short.read_bytes() == shards.shard_path(rendered / "train", 0).read_bytes()
+    render_part(job(material, tmp_path), TRAIN, 2, workers=1)
+    assert shards.sample_count(short) == 8
+
+
 @pytest.fixture
-def begun(material, tmp_path) -> Path:
-    """A folder for which one shard was rendered, here an empty one."""
-    render_part(job(material, tmp_path), TRAIN, 0, workers=1)
-    shards.shard_path(tmp_path / "train", 0).touch()
+def begun(rendered, tmp_path) -> Path:
+    """A folder for which one shard was rendered."""
+    shutil.copytree(rendered, tmp_path, dirs_exist_ok=True)
+    shards.shard_path(tmp_path / "train", 1).unlink()
     return tmp_path
 
 
 def test_the_same_material_elsewhere_continues(begun, material, tmp_path_factory):
     moved = tmp_path_factory.mktemp("moved")
     shutil.copytree(material, moved, dirs_exist_ok=True)
-    render_part(job(moved, begun), TRAIN, 1, workers=1)
+    render_part(job(moved, begun), TRAIN, 8, workers=1)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +130,7 @@ def test_shards_of_other_settings_are_not_taken_for_these(changes, part, says, b
     if "sources" in changes:
         changes = {"sources": replace(other.sources, **changes["sources"])}
     with pytest.raises(InputError, match=f"{says}.*Give another --output, or delete"):
-        render_part(replace(other, **changes), part, 1, workers=1)
+        render_part(replace(other, **changes), part, 8, workers=1)
 
 
 @pytest.mark.parametrize("kind", ["photos", "rgbd"])
@@ -116,13 +140,13 @@ def test_shards_of_other_files_are_not_taken_for_these(kind, begun, material, tm
     for file in (other / kind).glob("*.png"):
         file.write_bytes(file.read_bytes() + b"more")
     with pytest.raises(InputError, match=rf"--{kind} was (\d+ files) \(\w+\) and is \1 "):
-        render_part(job(other, begun), TRAIN, 1, workers=1)
+        render_part(job(other, begun), TRAIN, 8, workers=1)
 
 
 def test_shards_of_unknown_origin_are_not_taken_for_these(begun, material):
     (begun / "train" / "rendered_from.json").write_text("{")
     with pytest.raises(InputError, match=r"no rendered_from.json that says what they were rendered from. Give another"):
-        render_part(job(material, begun), TRAIN, 1, workers=1)
+        render_part(job(material, begun), TRAIN, 8, workers=1)
 
 
 def test_other_shards_are_refused_before_anything_is_rendered(begun, material, capsys):
@@ -136,8 +160,8 @@ def test_other_shards_are_refused_before_anything_is_rendered(begun, material, c
 
 def test_another_seed_gives_other_samples(rendered, material, tmp_path):
     (tmp_path / "train").mkdir()
-    render_shard(job(material, tmp_path, seed=6, sources=Sources(material / "photos"), shard_size=2), TRAIN, 0)
-    render_shard(job(material, tmp_path, seed=5, sources=Sources(material / "photos"), shard_size=2), TRAIN, 1)
+    render_shard(job(material, tmp_path, seed=6, sources=Sources(material / "photos")), TRAIN, 0, 2)
+    render_shard(job(material, tmp_path, seed=5, sources=Sources(material / "photos")), TRAIN, 1, 2)
     first, second = shards.Shards(tmp_path / "train")[0], shards.Shards(tmp_path / "train")[2]
     assert not np.array_equal(first["image"], second["image"])
 
