@@ -36,10 +36,11 @@ def main(argv: list[str]) -> int:
         node = None
         try:
             parser.parse_args(others)
+            # At once: an executor that Ctrl-C meets in its constructor writes a traceback, which nobody can catch.
+            executor = SingleThreadedExecutor()
             node = BlurImuNode()
             if node.settings.autostart and not node.start():
                 return 0 if interrupted.is_set() or not context.ok() else 2
-            executor = SingleThreadedExecutor()
             executor.add_node(node)
             while context.ok() and not interrupted.is_set():
                 executor.spin_once()
