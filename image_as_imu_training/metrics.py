@@ -49,6 +49,16 @@ def predict(network: AxialNetwork, samples: Samples, batch: int = 16) -> Predict
     return Predictions.of(outputs)
 
 
+def explained_variance(samples: Samples, flow: np.ndarray) -> float:
+    """Compute the share of the variance of true axial flow that a prediction (N, 2, h, w) px explains.
+
+    1 is perfect, 0 is as good as the best constant answer; what is worse than that is below 0.
+    """
+    ground_truth = samples.flow.astype(np.float64)
+    variation = ground_truth - ground_truth.mean((0, 2, 3), keepdims=True)
+    return float(1 - np.square(flow - ground_truth).sum() / np.square(variation).sum())
+
+
 def depth_log_errors(samples: Samples, predictions: Predictions) -> np.ndarray:
     """Compute log(Ẑ/Z), (N, h, w); NaN where the image does not tell the depth or nobody knows it."""
     known = np.where(samples.depth_known[:, None, None], samples.depth.astype(np.float32), np.nan)

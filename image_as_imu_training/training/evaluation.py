@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
@@ -61,7 +62,8 @@ def rendered_figures(
     """Compute `metrics.figures` and mean loss terms over the first `count` samples, and draw some of them."""
     count = min(count, len(dataset))
     outputs, terms = [], []
-    for labelled in first_samples(dataset, count, batch):
+    batches = first_samples(dataset, count, batch)
+    for labelled in tqdm(batches, "validate", -(-count // batch), unit="batch", leave=False):
         labelled = {name: value.to(network.mean.device) for name, value in labelled.items()}
         found = network(labelled["image"].float() / 255)
         terms.append({name: len(found[0]) * float(value) for name, value in terms_of(found, labelled).items()})

@@ -39,6 +39,7 @@ from image_as_imu_training.training.data import (
 )
 from image_as_imu_training.training.evaluation import ValidationRecording, rendered_figures
 from image_as_imu_training.training.losses import VELOCITY_TERMS, Terms, recording_terms, rendered_terms
+from image_as_imu_training.training.next_commands import next_commands
 from image_as_imu_training.training.pseudo_labels import PseudoLabels
 from image_as_imu_training.training.recordings import LabelledFrames
 from image_as_imu_training.training.settings import Settings
@@ -153,8 +154,10 @@ class _Training:
                 recent.append(self._step(batch))
                 bar.update(per_step)
                 if self.step % _LOG_EVERY == 0:
-                    bar.set_postfix(step=self.step, loss=f"{self._log(recent):.3f}", refresh=False)
+                    bar.set_postfix(step=self.step, loss=f"{self._log(recent):.3f}")
                     recent.clear()
+                elif self.step < _LOG_EVERY:  # later, nobody waits for a number; reading it makes a GPU wait
+                    bar.set_postfix(step=self.step, loss=f"{float(recent[-1]['loss']):.3f}")
                 if self._must_stop(requests):
                     break
                 if time.monotonic() - saved > settings.save_seconds:
@@ -167,6 +170,7 @@ class _Training:
             self.accelerator.print(f"stopped after step {self.step}; the same command continues")
         else:
             self._validate()
+            self.accelerator.print("\n".join(f"next: {command}" for command in next_commands(settings)))
         self.accelerator.end_training()
         return 128 + requests[0] if self.step < settings.steps else 0
 

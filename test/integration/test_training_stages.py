@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shlex
 import signal
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +21,8 @@ from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.geometry.view import View
-from image_as_imu_ros.resources import cache_path
-from image_as_imu_training.__main__ import main
+from image_as_imu_ros.resources import cache_path, resource
+from image_as_imu_training.__main__ import _parser, main
 from image_as_imu_training.augmentation import Symmetry
 from image_as_imu_training.checkpoint import Checkpoint, load_network
 from image_as_imu_training.datasets import shards
@@ -40,6 +42,7 @@ from image_as_imu_training.training.losses import (
     sigma_term,
     sure_flow_term,
 )
+from image_as_imu_training.training.next_commands import next_commands
 from image_as_imu_training.training.recordings import LabelledFrames, label_noise
 from image_as_imu_training.training.settings import read_settings
 from image_as_imu_training.training.velocity import Cells, completed, flow_of, mean_flow, motion_error
@@ -461,6 +464,41 @@ def test_samples_are_looked_for_where_render_writes_them(stage, tmp_path, monkey
     assert settings.validation.data.startswith(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["stage=flow"], ["train stage=velocity init=runs/it checkpoint=runs/velocity"]),
+        (
+            ["stage=flow", "data=my samples", "precision=no"],
+            ["train stage=velocity init=runs/it checkpoint=runs/velocity 'data=my samples' precision=no"],
+        ),
+        (["stage=velocity", "init=x"], ["train stage=refinement init=runs/it checkpoint=runs/refinement"]),
+        (
+            ["stage=velocity", "init=x", "network=segnext"],
+            ["validate --checkpoint runs/it", "export --checkpoint runs/it --output runs/it.onnx --version 1"],
+        ),
+        (
+            ["stage=refinement", "init=x", "data=samples"],
+            [
+                "validate --checkpoint runs/it --data samples",
+                "export --checkpoint runs/it --data samples --output runs/it.onnx --version 1",
+            ],
+        ),
+        (
+            ["stage=recordings", "init=x", "data=labelled"],
+            ["validate --checkpoint runs/it", "export --checkpoint runs/it --output runs/it.onnx --version 1"],
+        ),
+    ],
+)
+def test_a_finished_run_says_what_comes_next(overrides, expected):
+    printed = next_commands(read_settings(["checkpoint=runs/it", *overrides]))
+    assert printed == [f"python -m image_as_imu_training {command}" for command in expected]
+    for command in printed:
+        options = _parser().parse_args(shlex.split(command)[3:])
+        if options.command == "train":
+            assert read_settings(options.overrides).init == "runs/it"
+
+
 def test_without_weights_and_biases_its_log_is_refused(rendered, tmp_path, capsys):
     if find_spec("wandb"):
         pytest.skip("wandb is installed")
@@ -593,7 +631,11 @@ def test_rendering_all_stages_export_and_evaluation_work_in_a_row(rendered, tmp_
     changed = {name for name in before if not torch.equal(after[name], before[name])}
     assert changed
     assert all(name.startswith("refinement.") for name in changed)
-    output = capsys.readouterr().out
+    output, bars = capsys.readouterr()
+    assert f"next: python -m image_as_imu_training train stage=velocity init={stages['flow']} checkpoint=" in output
+    assert f"next: python -m image_as_imu_training export --checkpoint {stages['refinement']} --data" in output
+    assert re.search(r"loss=\d\S+, step=2\b", bars)
+    assert "validate: " in bars
     assert "validation/flow_error" in output
     assert "validation/loss_own_depth" in output
     labelled = tmp_path / "labelled"
@@ -607,13 +649,22 @@ def test_rendering_all_stages_export_and_evaluation_work_in_a_row(rendered, tmp_
     assert "steps: 2" in (stages["flow"] / "settings.yaml").read_text()
 
     model = tmp_path / "tiny.onnx"
-    last = ["--checkpoint", str(stages["recordings"]), "--data", str(rendered)]
-    assert main(["export", *last, "--output", str(model), "--version", "0.0.1"]) == 0
+
+    def export():
+        last = ["--checkpoint", str(stages["recordings"]), "--data", str(rendered)]
+        return main(["export", *last, "--output", str(model), "--version", "0.0.1"])
+
+    assert export() == 2
+    refused = "the network reads nothing: its flow explains 0 % of the variance in 7 held-out frames, and a constant"
+    assert refused in capsys.readouterr().err
+    assert not model.exists()
+    stages["recordings"] = tmp_path / "shipped and two steps more"
+    shipped = resource("models/blur_imu_small.safetensors")
+    assert train("recordings", f"data={labelled}", f"init={shipped}", "log=none") == 0
+    assert export() == 0
+    assert re.search(r"the network reads blur: its flow explains \d\d % of the variance", capsys.readouterr().out)
     written, exported = load_network(model.with_suffix(".safetensors")), load_network(stages["recordings"])
     torch.testing.assert_close(written.state_dict(), exported.state_dict(), rtol=0, atol=0)
-    stages["recordings"] = tmp_path / "again"
-    again = (f"data={labelled}", f"init={model.with_suffix('.safetensors')}", "log=none")
-    assert train("recordings", *again) == 0
     evaluate = [str(other), "--model", str(model), "--exposure", "0.01", "--output", str(tmp_path / "out")]
     assert command_line.run("evaluate", evaluate) == 0
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["frames"] == 8
