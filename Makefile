@@ -2,11 +2,12 @@
 # make test   run the tests
 # Both install what they need into .venv first.
 # make test-distribution   the runtime's tests with the packages of Debian, ROS 2 Humble and Jazzy
+# make test-launch   the launch files under the real ros2 launch, on a machine without ROS
 
 PYTHON ?= python3
 export AMENT_PREFIX_PATH := $(CURDIR)/.venv$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
 
-.PHONY: demo test test-distribution clean
+.PHONY: demo test test-distribution test-launch clean
 
 demo: .venv/demo-installed
 	.venv/bin/python -m image_as_imu_ros demo --output output/demo
@@ -16,6 +17,9 @@ test: .venv/test-installed
 
 test-distribution:
 	tools/test_distribution.sh
+
+test-launch: .venv/test-installed
+	tools/test_launch.sh
 
 .venv/demo-installed: pyproject.toml setup.py setup.cfg package.xml constraints.txt
 	$(PYTHON) -m venv .venv

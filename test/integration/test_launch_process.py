@@ -1,4 +1,4 @@
-"""The launch files run by `ros2 launch`, where ROS or clones of launch, launch_ros and ros2cli are there."""
+"""The launch files run by `ros2 launch`: where ROS is, or by tools/test_launch.sh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ import pytest
 
 pytest.importorskip("launch_ros", reason="launch_ros comes with ROS only")
 pytest.importorskip("ros2launch", reason="ros2 launch comes with ROS only")
-pytest.importorskip("rclpy")
+rclpy = pytest.importorskip("rclpy")
+
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 60.0  # s; for loaded machines
@@ -138,6 +141,21 @@ def test_the_filter_gets_its_parameters_in_any_namespace(environment, tmp_path, 
     [given] = [line for line in output.read_text().splitlines() if "given [" in line]
     for name in ("imu0_config", "process_noise_covariance", "base_link_frame"):
         assert f"'{name}'" in given
+
+
+@pytest.mark.usefixtures("ros")
+def test_camera_info_published_once_before_the_launch_is_heard(environment, tmp_path, tiny_model):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    camera = rclpy.create_node("camera")
+    k = [500.0, 0.0, 319.5, 0.0, 500.0, 239.5, 0.0, 0.0, 1.0]
+    camera.create_publisher(CameraInfo, "camera/camera_info", latched).publish(CameraInfo(width=640, height=480, k=k))
+    output = tmp_path / "output"
+    arguments = (f"model:={tiny_model}", "exposure_time:=0.01", "camera_info:=/camera/camera_info")
+    with launched(environment, output, *arguments) as process:
+        wait_for("first camera_info: 640×480", output)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=PATIENCE) == 0
+    camera.destroy_node()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0])
