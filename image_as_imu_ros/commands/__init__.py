@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -47,7 +48,12 @@ def run(name: str, argv: list[str] | None = None) -> int:
         print(f"{name}: {_missing(package)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        if name != "blur_imu_node":
+            return 130
+        # Interrupted as it is loaded, which is no failure. A terminal and ros2 launch both send the signal, and the
+        # second would kill a Python that is ending.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return 0
 
 
 def _missing(package: str) -> str:

@@ -1,11 +1,13 @@
 """Settings have one definition: options of commands are made from it, and lists of recordings take the same names."""
 
 import shlex
+import signal
 from argparse import ArgumentParser
 from dataclasses import fields
 
 import pytest
 
+from image_as_imu_ros import commands
 from image_as_imu_ros.commands import estimate_image, evaluate
 from image_as_imu_ros.commands.arguments import add_settings, option_name, settings_from
 from image_as_imu_ros.engine.config import EngineConfig
@@ -85,3 +87,19 @@ def test_the_command_that_a_report_shows_does_the_same_again(settings):
 def test_what_cannot_be_meant_is_refused(settings, reason):
     with pytest.raises(InputError, match=reason):
         config_from_settings(settings)
+
+
+@pytest.mark.parametrize(("name", "code"), [("blur_imu_node", 0), ("evaluate", 130)])
+def test_ctrl_c_while_a_program_is_loaded(name, code, monkeypatch):
+    """A node that is stopped has not failed; a second signal, which ros2 launch sends, does not kill it as it ends."""
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(commands, "import_module", interrupted)
+    try:
+        assert commands.run(name, []) == code
+        assert (signal.getsignal(signal.SIGINT) == signal.SIG_IGN) == (name == "blur_imu_node")
+    finally:
+        signal.signal(signal.SIGINT, handler)
