@@ -4,7 +4,7 @@
 #   debian   Debian's or Ubuntu's own python3-numpy, -opencv, -matplotlib, -yaml, -tqdm, -jinja2 (apt)
 #   humble   ROS 2 Humble's versions, Python 3.10
 #   jazzy    ROS 2 Jazzy's versions, Python 3.12; Matplotlib's first release for that Python
-#   floor    the lowest versions that pyproject.toml names, Python 3.10
+#   floor    the lowest versions that pyproject.toml names, Python 3.10, and Numba, which the other sets do without
 #
 # None has the package onnx or NumPy 2. A set whose Python or packages are not to be had here is skipped, and said so;
 # if none is left, nothing was tested, and that is a failure.
@@ -12,16 +12,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# What needs onnx, torch, a linter or a type checker is tested by `make test`, and so is how exact estimates are: here one
-# short evaluation goes from a recording through network, solver, alignment, tracks and plots to a report.
-TESTS=(
-    test/unit/test_{arguments,bag_writer,camera,exposure,ground_truth,ground_truth_fit,gyroscope_file,images,metrics}.py
-    test/unit/test_{motion_field,overlay,recording,report,sign,so3,storage,tracking,velocity,view}.py
-    test/integration/test_{convert,convert_captures,field_cases}.py
-)
+# All unit tests, and what reads files of others. Tests that need onnx, torch, ROS or a linter skip themselves; they run in
+# `make test`. One short evaluation goes from a recording through network, solver, alignment, tracks and plots to a report.
+TESTS=(test/unit test/integration/test_{convert,convert_captures,field_cases}.py)
 EVALUATION=(test/data/desk_rpy_3s --every 6 --exposure 0.0184 --baseline klt)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # matrices are small; where cores are busy, threads wait for each other
-COMMON=(onnxruntime rosbags pytest hypothesis)
+COMMON=(onnxruntime rosbags pytest pytest-xdist hypothesis)
 skipped=()
 ran=()
 
@@ -45,22 +41,28 @@ interpreter() {
 run() {
     local name=$1 python=$2 option=$3 folder=.venv-$1
     shift 3
+    local started=$SECONDS
     echo "== $name: $*"
     [ -e "$folder/bin/python" ] || "$python" -m venv ${option:+"$option"} "$folder"
+    echo "cython<3" >"$folder/build.txt" # PyYAML 5.4 has no wheel for Python 3.10, and builds with an old Cython
+    export PIP_CONSTRAINT=$folder/build.txt PIP_BUILD_CONSTRAINT=$folder/build.txt # older pips know the first alone
     if ! "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" "${COMMON[@]}"; then
         skip "$name" "pip could not install $*"
         return
     fi
-    "$folder/bin/python" -c '
+    PYTHONPATH=. "$folder/bin/python" -c '
 import sys
 from importlib.util import find_spec
-import cv2, matplotlib, numpy, onnxruntime, rosbags
+import cv2, jinja2, matplotlib, numpy, onnxruntime, PIL, rosbags, tqdm, yaml
 from importlib.metadata import version
+from image_as_imu_ros.estimation import compiled
 assert int(numpy.__version__.split(".")[0]) < 2, "something brought NumPy 2"
 assert find_spec("onnx") is None, "something brought onnx"
 print("versions:", sys.version.split()[0], "numpy", numpy.__version__, "opencv", cv2.__version__, "matplotlib",
-      matplotlib.__version__, "onnxruntime", onnxruntime.__version__, "rosbags", version("rosbags"))'
-    PYTHONPATH=. "$folder/bin/python" -m pytest -q -p no:cacheprovider "${TESTS[@]}"
+      matplotlib.__version__, "onnxruntime", onnxruntime.__version__, "rosbags", version("rosbags"), "pyyaml",
+      yaml.__version__, "pillow", PIL.__version__, "tqdm", tqdm.__version__, "jinja2", jinja2.__version__)
+print(compiled.load())'
+    PYTHONPATH=. "$folder/bin/python" -m pytest -q -p no:cacheprovider -n auto "${TESTS[@]}"
     PYTHONPATH=. "$folder/bin/python" -m image_as_imu_ros evaluate "${EVALUATION[@]}" --output "$folder/evaluation" >/dev/null
     "$folder/bin/python" - "$folder/evaluation" <<'END'
 import json, sys
@@ -70,7 +72,8 @@ report = Path(sys.argv[1], "report.html").stat().st_size
 assert frames >= 10 and report, f"evaluate made {frames} estimates of 16 frames, and a report of {report} bytes"
 print(f"evaluate: {frames} estimates of 16 frames, report.html")
 END
-    ran+=("$name")
+    ran+=("$name, $(((SECONDS - started) / 60)) min")
+    echo "$name took $((SECONDS - started)) s"
 }
 
 run_debian() {
@@ -102,7 +105,7 @@ run_pinned() {
         skip "$name" "no Python $version"
         return
     fi
-    run "$name" "$python" "" "$@" pyyaml tqdm jinja2
+    run "$name" "$python" "" pyyaml tqdm jinja2 pillow "$@"
 }
 
 sets=("$@")
@@ -114,7 +117,7 @@ for set in "${sets[@]}"; do
     jazzy) run_pinned jazzy 3.12 numpy==1.26.4 opencv-python-headless==4.6.0.66 matplotlib==3.8.0 scipy==1.11.4 ;;
     floor)
         run_pinned floor 3.10 numpy==1.21.2 opencv-python-headless==4.5.4.60 matplotlib==3.5.0 scipy==1.8.0 \
-            onnxruntime==1.12.0 rosbags==0.10.9
+            onnxruntime==1.12.0 rosbags==0.10.9 pyyaml==5.4.1 pillow==9.0.0 tqdm==4.57.0 jinja2==3.0.0 numba==0.55.0
         ;;
     *)
         echo "no set of packages $set: debian, humble, jazzy, floor" >&2
@@ -122,7 +125,8 @@ for set in "${sets[@]}"; do
         ;;
     esac
 done
-echo "distributions tested: ${ran[*]:-none}"
+printf -v tested '%s; ' "${ran[@]:-none}"
+echo "distributions tested: ${tested%; }"
 [ ${#skipped[@]} -eq 0 ] || printf 'SKIPPED: %s\n' "${skipped[@]}"
 if [ ${#ran[@]} -eq 0 ]; then
     echo "nothing was tested: every set was skipped, for the reasons above" >&2

@@ -1,5 +1,6 @@
-"""`tools/test_distribution.sh` where there is nothing to test with."""
+"""`tools/test_distribution.sh`: which versions it tests, and what it does where there is nothing to test with."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +8,19 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "test_distribution.sh"
+
+
+def test_the_lowest_versions_are_tested():
+    """Packages whose lowest release has no build for Python 3.10 are tested in the first that has one."""
+    text = (SCRIPT.parents[1] / "pyproject.toml").read_text()
+    stated = dict(
+        re.findall(r'"([a-z0-9-]+)>=([\d.]+)"', text[text.index("dependencies = [") : text.index("train = [")])
+    )
+    assert {"numpy", "pyyaml", "pillow", "tqdm", "jinja2", "numba", "rosbags"} <= stated.keys()
+    floor = re.search(r"^    floor\)\n(.*?);;", SCRIPT.read_text(), re.MULTILINE | re.DOTALL)[1]
+    tested = dict(re.findall(r"([a-z0-9-]+)==([\d.]+)", floor.replace("opencv-python-headless", "opencv-python")))
+    for name, version in stated.items():
+        assert f"{tested.get(name)}.".startswith(f"{version}."), name
 
 
 def test_that_nothing_was_tested_is_a_failure(tmp_path):

@@ -4,11 +4,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+onnx = pytest.importorskip("onnx", reason="the package onnx makes and changes model files")
 
 from image_as_imu_ros.engine.model_files.half import halved
 from image_as_imu_ros.engine.model_files.onnx_file import OnnxFile

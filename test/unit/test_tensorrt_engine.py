@@ -11,10 +11,12 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from gpu_machine import TENSORRT_VERSIONS, GpuMachine
 from tqdm import tqdm
+
+onnx = pytest.importorskip("onnx", reason="the package onnx makes and changes model files")
+
+from gpu_machine import TENSORRT_VERSIONS, GpuMachine
 
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.engine import cuda, load_engine, nvidia

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, numpy_helper
 
+onnx = pytest.importorskip("onnx", reason="the package onnx makes and changes model files")
 torch = pytest.importorskip("torch", reason="the training module needs torch")
+
+from onnx import TensorProto, numpy_helper
 
 from image_as_imu_ros.engine import load_engine
 from image_as_imu_ros.engine.model_files.half import halved
