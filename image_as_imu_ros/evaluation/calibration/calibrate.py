@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.evaluation.baselines import klt
-from image_as_imu_ros.evaluation.calibration.epipolar import (
+from image_as_imu_ros.evaluation.calibration.bundle import (
     AXES,
     BIAS,
     COUNT,
     LOG_FOCAL,
     OFFSET,
     READOUT,
-    Rates,
-    Tracks,
+    Window,
 )
+from image_as_imu_ros.evaluation.calibration.rates import Rates
 from image_as_imu_ros.evaluation.calibration.solve import Solution, solve
+from image_as_imu_ros.evaluation.calibration.tracking import follow
 from image_as_imu_ros.evaluation.exposure import Shutters
 from image_as_imu_ros.evaluation.ground_truth_fit import best_offset, named_axes
 from image_as_imu_ros.geometry import so3
@@ -33,13 +33,19 @@ from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.settings import check_settings, setting
 
-_TRACKING = klt.Settings(features=200, distance=12.0)
+_FRAMES = 9  # of a window: corners stay in view for some 0.3 s
+_LEAST_SPACING = 0.02  # s between frames that are used: faster ones see the same again
+_FEWEST_SIGHTINGS = 3  # of a corner
+_FEWEST_TRACKS = 15  # of a window
 _FEWEST_PAIRS = 20
 _LEAST_SECOND = 0.05  # rad/s RMS of ω about its second axis: less tells no axes
 # Of the image's height, from the row that the stamp is about to the middle one: the first row, the middle, the last.
 _ROWS = {StampReference.START: 0.5, StampReference.MIDDLE: 0.0, StampReference.END: -0.5}
 _LEAST_CORRELATION = 0.5  # of |ω| by the images and by the gyroscope
+_REWEIGHTINGS = 10
+_LEAST_LEFT = 1e-3  # rad/s
 _START_READOUT = 0.02  # s, a common one
+_MARGIN = 0.05  # s by which the gyroscope must have been recorded longer than a window
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ class Calibration:
         offset: s by which the gyroscope's clock is ahead of the images'.
         readout: s, from the first row's start to the last row's.
         focal_length: px; camera: what the recording says.
-        residual: px, robust standard deviation. tracks, pairs: numbers of them.
+        residual: px, robust standard deviation. tracks, windows: numbers of them.
+        least_rate: rad/s RMS about the axis that the camera rotated least about.
         exposure_known: whether stamps at the start or end of the exposure could be brought to its middle.
     """
 
@@ -95,7 +102,8 @@ class Calibration:
     camera: Camera
     residual: float
     tracks: int
-    pairs: int
+    windows: int
+    least_rate: float
     exposure_known: bool
 
 
@@ -110,7 +118,7 @@ def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
         samples = read_ground_truth(recording, topic)
         start = int(samples.stamps[0])
         rates = Rates((samples.stamps - start) * 1e-9, samples.angular)
-        tracks, rotations, camera, known = _track(recording, config, start)
+        windows, rotations, camera, known = _track(recording, config, start)
     offset, correlation = best_offset(
         rotations.stamps, rotations.angular, rotations.spans, samples, longest=float(rates.times[-1])
     )
@@ -123,25 +131,30 @@ def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
     both = np.isfinite(true).all(1)
     if both.sum() < _FEWEST_PAIRS:
         raise InputError(f"only {both.sum()} pairs of frames rotate; {_FEWEST_PAIRS} are needed")
-    second = np.sqrt(np.linalg.eigvalsh(true[both].T @ true[both])[1] / both.sum())
+    least, second, _ = np.sqrt(np.maximum(np.linalg.eigvalsh(true[both].T @ true[both]), 0) / both.sum())
     if second < _LEAST_SECOND:
         raise InputError(
             f"the camera rotated about one axis only ({second:.3f} rad/s about others): rotate it about all"
         )
     parameters = np.zeros(COUNT)
-    parameters[AXES] = so3.log(so3.between(true[both], rotations.angular[both]))
+    parameters[AXES] = so3.log(_axes(true[both], rotations.angular[both]))
     parameters[OFFSET] = offset
     parameters[READOUT] = _START_READOUT
-    inside = ((tracks.times + offset > 0) & (tracks.times + offset < rates.times[-1])).all(0)
-    chosen = tracks.select(inside)
-    return _calibration(chosen, solve(chosen, rates, parameters), camera, known)
+    inside = [
+        window
+        for window in windows
+        if window.times[0] + offset > _MARGIN and window.times[-1] + offset < rates.times[-1] - _MARGIN
+    ]
+    if not inside:
+        raise InputError(f"the gyroscope on {topic!r} was not recorded during the images")
+    return _calibration(inside, solve(inside, rates, parameters), camera, float(least), known)
 
 
-def _calibration(tracks: Tracks, solution: Solution, camera: Camera, known: bool) -> Calibration:
+def _calibration(windows: list[Window], solution: Solution, camera: Camera, least: float, known: bool) -> Calibration:
     parameters, sigma = solution.parameters, solution.sigma
     rotation = so3.exp(parameters[AXES])
     axes, askew = named_axes(rotation)
-    focal_length = tracks.focal_length * float(np.exp(parameters[LOG_FOCAL]))
+    focal_length = windows[0].focal_length * float(np.exp(parameters[LOG_FOCAL]))
     return Calibration(
         rotation=rotation,
         rotation_sigma=sigma[AXES],
@@ -157,10 +170,22 @@ def _calibration(tracks: Tracks, solution: Solution, camera: Camera, known: bool
         focal_sigma=focal_length * float(sigma[LOG_FOCAL]),
         camera=camera,
         residual=solution.residual,
-        tracks=len(tracks.pair),
-        pairs=len(tracks.starts),
+        tracks=sum(len(window.seen) for window in windows),
+        windows=len(windows),
+        least_rate=least,
         exposure_known=known,
     )
+
+
+def _axes(gyroscope: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Fit the rotation (3, 3) between angular velocities (N, 3), rad/s, of which some by the images are far off."""
+    weights = np.ones(len(images))
+    rotation = np.eye(3)
+    for _ in range(_REWEIGHTINGS):
+        rotation = so3.between(weights[:, None] * gyroscope, images)
+        left = np.linalg.norm(images - gyroscope @ rotation.T, axis=1)
+        weights = 1 / np.square(np.maximum(left, max(float(np.median(left)), _LEAST_LEFT)))
+    return rotation
 
 
 @dataclass(frozen=True)
@@ -189,52 +214,79 @@ def _shutters(recording: Recording, config: CalibrationConfig) -> tuple[Shutters
     return Shutters(shared, read_exposures(recording, topic, "topic", "s")), True
 
 
-def _track(recording: Recording, config: CalibrationConfig, start: int) -> tuple[Tracks, _Rotations, Camera, bool]:
-    """Track corners from frame to frame; `start`: ns that times are counted from."""
+def _track(
+    recording: Recording, config: CalibrationConfig, start: int
+) -> tuple[list[Window], _Rotations, Camera, bool]:
+    """Follow corners through windows of frames, each beginning where the last ends; `start`: ns, time 0."""
     image_topic = recording.image_topic(config.image_topic or None)
     info_topic = recording.camera_info_topic(image_topic, config.camera_info_topic or None)
     shutters, known = _shutters(recording, config)
-    camera, before = None, None
-    found: list[tuple[np.ndarray, ...]] = []
+    camera = None
+    windows: list[Window] = []
     rotations: list[tuple[int, np.ndarray, float]] = []
+    images: list[np.ndarray] = []
+    middles: list[int] = []
     messages = recording.frames(image_topic, info_topic)
     for message in tqdm(messages, "tracking", recording.count(image_topic), unit="frame", leave=False):
         camera = message.camera() if camera is None else camera
         try:
-            image = message.decode_image("gray")
             shutter = shutters.of(message.stamp, message.frame_id)
+            middle = shutter.mid_exposure(message.stamp, shutter.exposure or 0.0)
+            if middles and 0 < middle - middles[-1] < 1e9 * _LEAST_SPACING:
+                continue
+            image = message.decode_image("gray")
         except InputError:
-            before = None
+            images, middles = [], []
             continue
-        middle = shutter.mid_exposure(message.stamp, shutter.exposure or 0.0)
-        if before is not None and middle > before[1]:
-            pixels = klt.track(before[0], image, _TRACKING)
-            rotation = klt.fit_rotation(camera, *pixels, _TRACKING) if len(pixels[0]) >= _TRACKING.fewest else None
-            if rotation is not None:
-                seconds = (middle - before[1]) * 1e-9
-                rotations.append(((middle + before[1]) // 2, so3.log(rotation.T) / seconds, seconds))
-                found.append(_pair(len(found), camera, pixels, ((before[1] - start) * 1e-9, (middle - start) * 1e-9)))
-        before = image, middle
-    if camera is None or len(found) < _FEWEST_PAIRS:
-        raise InputError(f"corners could be tracked through {len(found)} pairs of frames; {_FEWEST_PAIRS} are needed")
-    pair, rays, times, rows = (
-        np.concatenate(parts, axis=axis) for axis, parts in zip((0, 1, 1, 1), zip(*found, strict=True), strict=True)
-    )
-    tracks = Tracks(pair, rays, times, rows + _ROWS[config.stamp_reference], float(np.sqrt(camera.fx * camera.fy)))
+        if middles and middle <= middles[-1]:
+            images, middles = [], []
+        images.append(image)
+        middles.append(middle)
+        if len(images) == _FRAMES:
+            times = (np.array(middles) - start) * 1e-9
+            pixels, seen, pulls = follow(images, _FRAMES // 2)
+            rotations += _rotations(camera, pixels, seen, middles)
+            windows += _window(camera, (pixels, seen, pulls), times, config.stamp_reference)
+            images, middles = images[-1:], middles[-1:]
+    if camera is None or len(rotations) < _FEWEST_PAIRS or not windows:
+        raise InputError(
+            f"corners could be tracked through {len(rotations)} pairs of frames; {_FEWEST_PAIRS} are needed"
+        )
     stamps, angular, spans = zip(*rotations, strict=True)
-    return tracks, _Rotations(np.array(stamps, np.int64), np.array(angular), np.array(spans)), camera, known
+    return windows, _Rotations(np.array(stamps, np.int64), np.array(angular), np.array(spans)), camera, known
 
 
-def _pair(
-    number: int, camera: Camera, pixels: tuple[np.ndarray, np.ndarray], times: tuple[float, float]
-) -> tuple[np.ndarray, ...]:
-    rays = np.stack([camera.rays(one) for one in pixels])
-    usable = np.asarray(np.isfinite(rays).all((0, 2)))
-    threshold = _TRACKING.threshold / math.sqrt(camera.fx * camera.fy)
-    before, now = rays[0, usable], rays[1, usable]
-    essential, inliers = cv2.findEssentialMat(before, now, np.eye(3), cv2.USAC_MAGSAC, 0.999, threshold)
-    if essential is not None:  # things that move by themselves do not fit it
-        usable[usable] = inliers.ravel() > 0
-    rows = np.stack([(one[usable, 1] + 0.5) / camera.height - 0.5 for one in pixels])
-    count = int(usable.sum())
-    return np.full(count, number), rays[:, usable], np.repeat(np.array(times)[:, None], count, 1), rows
+def _rotations(
+    camera: Camera, pixels: np.ndarray, seen: np.ndarray, middles: list[int]
+) -> Iterator[tuple[int, np.ndarray, float]]:
+    """Fit what the images alone say from frame to frame: ns, rad/s, s."""
+    for k in range(len(middles) - 1):
+        both = seen[:, k] & seen[:, k + 1]
+        rotation = klt.fit_rotation(camera, pixels[both, k], pixels[both, k + 1], klt.settings())
+        if rotation is not None:
+            seconds = (middles[k + 1] - middles[k]) * 1e-9
+            yield (middles[k] + middles[k + 1]) // 2, so3.log(rotation.T) / seconds, seconds
+
+
+def _window(
+    camera: Camera, tracks: tuple[np.ndarray, np.ndarray, np.ndarray], times: np.ndarray, reference: StampReference
+) -> Iterator[Window]:
+    """Yield a window where there are enough tracks in it."""
+    pixels, seen, pulls = tracks
+    rays = camera.rays(pixels.reshape(-1, 2)).reshape(pixels.shape)
+    seen = seen & np.isfinite(rays).all(-1)
+    middle = len(times) // 2
+    kept = (seen.sum(1) >= _FEWEST_SIGHTINGS) & seen[:, middle]
+    if kept.sum() < _FEWEST_TRACKS:
+        return
+    rows = pixels[kept, :, 1] / (camera.height - 1) - 0.5 + _ROWS[reference]
+    yield Window(
+        rays=np.nan_to_num(rays[kept]),
+        seen=seen[kept],
+        rows=rows,
+        times=times,
+        pulls=pulls[kept],
+        height=camera.height,
+        reference=middle,
+        focal_length=float(np.sqrt(camera.fx * camera.fy)),
+    )
