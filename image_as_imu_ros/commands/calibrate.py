@@ -46,15 +46,15 @@ def _describe(found: Calibration, reference: StampReference) -> str:
         f"readout time    {1e3 * found.readout:.2f} ± {1e3 * found.readout_sigma:.2f} ms",
         f"focal length    {found.focal_length:.1f} ± {found.focal_sigma:.1f} px, {change} "
         "to that of camera_info, whose principal point and lens distortion are taken as they are",
-        f"residual        {found.residual:.2f} px over {found.tracks} corners, followed through {found.windows} windows "
-        "of frames",
+        f"residual        {found.residual:.2f} px over {found.tracks} corners, followed through {found.windows} "
+        "windows of frames",
     ]
     if reference != StampReference.MIDDLE and not found.exposure_known:
         lines.append("The exposure time is not known, so half of it is in the clock offset: give --exposure")
     if found.least_rate < _SLOW:
         lines.append(
-            f"WARNING: about one of its axes the camera rotated at {found.least_rate:.2f} rad/s only; below {_SLOW} rad/s "
-            "errors are larger than stated: rotate it faster, about all axes"
+            f"WARNING: about one of its axes the camera rotated at {found.least_rate:.2f} rad/s only; below "
+            f"{_SLOW} rad/s errors are larger than stated: rotate it faster, about all axes"
         )
     return "\n".join(lines)
 

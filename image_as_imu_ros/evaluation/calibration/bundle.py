@@ -231,7 +231,7 @@ def moved(parameters: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 def _turned(window: Window, rates: Rates, parameters: np.ndarray) -> tuple[np.ndarray, Turned]:
-    """Times of the rows (P, K), s on the images' clock, and the gyroscope's orientations then."""
+    """Compute the times of the rows (P, K), s on the images' clock, and the gyroscope's orientations then."""
     times = window.times + parameters[READOUT] * window.rows
     offset = parameters[OFFSET]
     return times, rates.turned(parameters[BIAS], times + offset, float(window.times[window.reference] + offset))
