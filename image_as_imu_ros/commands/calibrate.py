@@ -13,7 +13,7 @@ from image_as_imu_ros.commands.arguments import add_settings, settings_from
 from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.evaluation.calibration.calibrate import Calibration, CalibrationConfig, calibrate
 
-_SLOW = 0.2  # rad/s RMS; rendered captures were rotated at 0.4 and more about every axis
+_LEAST_RATE = 0.2  # rad/s RMS; rendered captures were rotated at 0.4 and more about every axis
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def _describe(found: Calibration, reference: StampReference) -> str:
     ]
     if reference != StampReference.MIDDLE and not found.exposure_known:
         lines.append("The exposure time is not known, so half of it is in the clock offset: give --exposure")
-    if found.least_rate < _SLOW:
+    if found.least_rate < _LEAST_RATE:
         lines.append(
             f"WARNING: about one of its axes the camera rotated at {found.least_rate:.2f} rad/s only; below "
-            f"{_SLOW} rad/s errors are larger than stated: rotate it faster, about all axes"
+            f"{_LEAST_RATE} rad/s errors are larger than stated: rotate it faster, about all axes"
         )
     return "\n".join(lines)
 

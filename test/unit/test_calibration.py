@@ -57,14 +57,14 @@ def window(start: float, rng: np.random.Generator) -> Window:
     inside = np.asarray(((pixels > 0) & (pixels < (camera.width, camera.height))).all(-1))
     inside[:, REFERENCE] = True
     return Window(
-        rays=(pixels - (camera.cx, camera.cy)) / CAPTURE.believed.fx,
+        rays=(pixels - (camera.cx, camera.cy)) / CAPTURE.stated.fx,
         seen=inside,
         rows=rows,
         times=times,
         pulls=np.zeros((POINTS, 2, 2, 2)),
         height=camera.height,
         reference=REFERENCE,
-        focal_length=CAPTURE.believed.fx,
+        focal_length=CAPTURE.stated.fx,
     )
 
 
@@ -85,7 +85,7 @@ TRUE = np.r_[
     CAPTURE.bias,
     CAPTURE.offset,
     CAPTURE.readout,
-    np.log(CAPTURE.camera.fx / CAPTURE.believed.fx),
+    np.log(CAPTURE.camera.fx / CAPTURE.stated.fx),
 ]
 
 
@@ -102,7 +102,7 @@ def test_derivatives_are_those_of_the_errors(windows, rates):
     begun = start_of(one, rates, TRUE)
     positions = rng.normal(0, 0.02, (FRAMES, 3))
     positions[REFERENCE] = 0
-    scene = Scene(begun.directions, rng.uniform(0.5, 1.5, POINTS), positions)
+    scene = Scene(begun.unit_rays, rng.uniform(0.5, 1.5, POINTS), positions)
     linear = linearise(one, scene, rates, TRUE)
     for i, step in enumerate(1e-6 * np.eye(COUNT)):
         there, back = (residuals(one, scene, rates, moved(TRUE, sign * step)) for sign in (1, -1))
@@ -139,7 +139,7 @@ def test_what_deforms_a_patch_is_taken_from_its_track(windows, rates):
     """A track that follows a point 3 px beside its corner is brought back to the corner."""
     one = windows[1]
     camera, beside = CAPTURE.camera, np.array([3.0, 0.0])
-    pixels = one.rays * CAPTURE.believed.fx + (camera.cx, camera.cy)
+    pixels = one.rays * CAPTURE.stated.fx + (camera.cx, camera.cy)
     scene = start_of(one, rates, TRUE)
     linear = linearise(one, scene, rates, TRUE)
     pulls = np.zeros((POINTS, 2, 2, 2))
@@ -151,7 +151,7 @@ def test_what_deforms_a_patch_is_taken_from_its_track(windows, rates):
     (rotation,), (position,) = CAPTURE.trajectory.poses(one.times[[REFERENCE]])
     views = [seen(np.column_stack([ray, np.ones(POINTS)]) * 1e3 @ rotation.T + position, one.times)[0] for ray in rays]
     moved_by = (views[1] - views[0]) - (views[1] - views[0])[:, [REFERENCE]]
-    error = (taken * CAPTURE.believed.fx - moved_by)[one.seen]
+    error = (taken * CAPTURE.stated.fx - moved_by)[one.seen]
     assert np.sqrt(np.mean(np.square(error))) < 0.2 * np.sqrt(np.mean(np.square(moved_by[one.seen])))
 
 

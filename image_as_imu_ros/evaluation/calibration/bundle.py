@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from image_as_imu_ros.evaluation.calibration.rates import Rates, Turned
+from image_as_imu_ros.evaluation.calibration.rates import Orientations, Rates
 from image_as_imu_ros.geometry import so3
 
 # Where the parameters stand: rotation vector of A, rad; bias, rad/s; clock offset, s; readout time, s; log of the focal
@@ -60,7 +60,7 @@ class Window:
 class Scene:
     """What is free in each window: directions v (P, 3), inverse distances ρ (P,), positions p (K, 3)."""
 
-    directions: np.ndarray
+    unit_rays: np.ndarray
     inverse: np.ndarray
     positions: np.ndarray
 
@@ -74,10 +74,10 @@ def start_of(window: Window, rates: Rates, parameters: np.ndarray) -> Scene:
     """Begin with a camera that stays where it is, and points of one distance."""
     seen = window.rays[:, window.reference] * np.exp(-parameters[LOG_FOCAL])
     rays = np.concatenate([seen, np.ones_like(seen[:, :1])], 1) @ so3.exp(parameters[AXES])
-    rotation = _turned(window, rates, parameters)[1].rotation[:, window.reference]
-    directions = np.einsum("pij,pj->pi", rotation, rays)
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    return Scene(directions, np.ones(len(directions)), np.zeros((len(window.times), 3)))
+    rotation = _orientations(window, rates, parameters)[1].rotation[:, window.reference]
+    unit_rays = np.einsum("pij,pj->pi", rotation, rays)
+    unit_rays /= np.linalg.norm(unit_rays, axis=1, keepdims=True)
+    return Scene(unit_rays, np.ones(len(unit_rays)), np.zeros((len(window.times), 3)))
 
 
 def residuals(window: Window, scene: Scene, rates: Rates, parameters: np.ndarray) -> np.ndarray:
@@ -106,11 +106,11 @@ def linearise(
     window: Window, scene: Scene, rates: Rates, parameters: np.ndarray, *, only_errors: bool = False
 ) -> Linear:
     """Compute the errors and, unless they alone are asked for, their derivatives."""
-    times, turned = _turned(window, rates, parameters)
+    times, orientations = _orientations(window, rates, parameters)
     blend, slopes = _blend(window.times, times)
     axes = so3.exp(parameters[AXES])
-    apart = scene.directions[:, None] - scene.inverse[:, None, None] * (blend @ scene.positions)
-    local = np.einsum("pkji,pkj->pki", turned.rotation, apart) @ axes.T
+    apart = scene.unit_rays[:, None] - scene.inverse[:, None, None] * (blend @ scene.positions)
+    local = np.einsum("pkji,pkj->pki", orientations.rotation, apart) @ axes.T
     x, y, z = np.moveaxis(local, -1, 0)
     z = np.maximum(z, _NEAREST)
     scale = window.focal_length * np.exp(parameters[LOG_FOCAL])
@@ -121,25 +121,25 @@ def linearise(
         return Linear(error, *4 * [np.empty(0)])
     by_flat = np.where(window.seen, scale / z, 0)[..., None, None] * np.eye(2)
     by_local = np.concatenate([by_flat, -by_flat @ flat[..., None]], -1)
-    by_apart = by_local @ axes @ turned.rotation.swapaxes(-1, -2)
+    by_apart = by_local @ axes @ orientations.rotation.swapaxes(-1, -2)
     # A small rotation φ of R in the fixed axes: apart → apart − φ × apart.
     by_rotation = np.cross(by_apart, apart[:, :, None])
-    rate = np.einsum("pkij,pkj->pki", turned.rotation, turned.rate)
+    rate = np.einsum("pkij,pkj->pki", orientations.rotation, orientations.rate)
     inverse = scene.inverse[:, None, None]
     travel = inverse * (slopes @ scene.positions)
     by_time = np.einsum("pkai,pki->pka", by_rotation, rate) - np.einsum("pkai,pki->pka", by_apart, travel)
     by_parameters = np.concatenate(
         [
             np.cross(local[:, :, None], by_local),
-            -by_rotation @ turned.swept,
-            np.einsum("pkai,pki->pka", by_rotation, rate - turned.rate_at_reference)[..., None],
+            -by_rotation @ orientations.swept,
+            np.einsum("pkai,pki->pka", by_rotation, rate - orientations.rate_at_reference)[..., None],
             (by_time * window.rows[..., None])[..., None],
             np.where(window.seen[..., None], pixels, 0)[..., None],
         ],
         -1,
     )
     by_inverse = -np.einsum("pkai,pki->pka", by_apart, blend @ scene.positions)
-    by_point = np.concatenate([by_apart @ _tangents(scene.directions)[:, None], by_inverse[..., None]], -1)
+    by_point = np.concatenate([by_apart @ _tangents(scene.unit_rays)[:, None], by_inverse[..., None]], -1)
     free = np.delete(np.arange(len(window.times)), window.reference)
     by_position = -(inverse * blend[:, :, free])[:, :, None, :, None] * by_apart[:, :, :, None]
     return Linear(error, by_parameters, by_point, by_position.reshape(*error.shape, -1), by_time)
@@ -158,8 +158,8 @@ def undeformed(window: Window, linear: Linear, parameters: np.ndarray) -> Window
     skew[..., 1] = linear.by_time * parameters[READOUT] / (window.height - 1)
     skew = np.eye(2) - skew
     deformation = np.linalg.solve(skew, same_time @ skew[:, window.reference, None]) - np.eye(2)
-    pulled = np.einsum("paij,pkij->pka", window.pulls, deformation)
-    return replace(window, rays=window.rays - np.where(window.seen[..., None], pulled, 0) / window.focal_length)
+    taken = np.einsum("paij,pkij->pka", window.pulls, deformation)
+    return replace(window, rays=window.rays - np.where(window.seen[..., None], taken, 0) / window.focal_length)
 
 
 @dataclass(frozen=True)
@@ -180,12 +180,12 @@ class Reduced:
         """Move points and positions as a step (COUNT,) of the parameters asks for."""
         positions = -self.positions[0] - self.positions[1] @ step
         delta = -self.points[0] - self.points[1] @ np.r_[step, positions]
-        directions = scene.directions + np.einsum("pij,pj->pi", _tangents(scene.directions), delta[:, :2])
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        unit_rays = scene.unit_rays + np.einsum("pij,pj->pi", _tangents(scene.unit_rays), delta[:, :2])
+        unit_rays /= np.linalg.norm(unit_rays, axis=1, keepdims=True)
         free = np.arange(len(scene.positions)) != window.reference
         moved_positions = scene.positions.copy()
         moved_positions[free] += positions.reshape(-1, 3)
-        return Scene(directions, scene.inverse + delta[:, 2], moved_positions)
+        return Scene(unit_rays, scene.inverse + delta[:, 2], moved_positions)
 
 
 def reduce(linear: Linear, scene: Scene, weights: np.ndarray, prior_weight: float, damping: float) -> Reduced:
@@ -230,11 +230,11 @@ def moved(parameters: np.ndarray, step: np.ndarray) -> np.ndarray:
     return result
 
 
-def _turned(window: Window, rates: Rates, parameters: np.ndarray) -> tuple[np.ndarray, Turned]:
+def _orientations(window: Window, rates: Rates, parameters: np.ndarray) -> tuple[np.ndarray, Orientations]:
     """Compute the times of the rows (P, K), s on the images' clock, and the gyroscope's orientations then."""
     times = window.times + parameters[READOUT] * window.rows
     offset = parameters[OFFSET]
-    return times, rates.turned(parameters[BIAS], times + offset, float(window.times[window.reference] + offset))
+    return times, rates.orientations(parameters[BIAS], times + offset, float(window.times[window.reference] + offset))
 
 
 def _blend(nodes: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -264,9 +264,9 @@ def _damped(matrices: np.ndarray, damping: float) -> np.ndarray:
     return damped
 
 
-def _tangents(directions: np.ndarray) -> np.ndarray:
+def _tangents(unit_rays: np.ndarray) -> np.ndarray:
     """Two directions (P, 3, 2) across each unit vector (P, 3)."""
-    axis = np.eye(3)[np.abs(directions).argmin(1)]
-    first = np.cross(directions, axis)
+    axis = np.eye(3)[np.abs(unit_rays).argmin(1)]
+    first = np.cross(unit_rays, axis)
     first /= np.linalg.norm(first, axis=1, keepdims=True)
-    return np.stack([first, np.cross(directions, first)], -1)
+    return np.stack([first, np.cross(unit_rays, first)], -1)

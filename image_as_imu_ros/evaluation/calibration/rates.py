@@ -10,7 +10,7 @@ from image_as_imu_ros.geometry import so3
 
 
 @dataclass(frozen=True)
-class Turned:
+class Orientations:
     """Orientations at some times (…).
 
     Attributes:
@@ -32,7 +32,7 @@ class Rates:
     times: np.ndarray
     angular: np.ndarray
 
-    def turned(self, bias: np.ndarray, times: np.ndarray, reference: float) -> Turned:
+    def orientations(self, bias: np.ndarray, times: np.ndarray, reference: float) -> Orientations:
         """Integrate, the rate being linear between samples, from a reference time to others (…), s."""
         first = int(np.searchsorted(self.times, min(times.min(), reference))) - 1
         last = int(np.searchsorted(self.times, max(times.max(), reference))) + 1
@@ -49,7 +49,7 @@ class Rates:
         swept = sums[i] + since[..., None] * (rotations[i] + rotation) / 2
         rate = angular[i] + since * slopes[i]
         back, shape = rotation[-1].T, times.shape
-        return Turned(
+        return Orientations(
             rotation=(back @ rotation[:-1]).reshape(*shape, 3, 3),
             rate=rate[:-1].reshape(*shape, 3),
             swept=(back @ (swept[:-1] - swept[-1])).reshape(*shape, 3, 3),

@@ -71,7 +71,7 @@ class RenderedCapture:
         return self.cell.camera
 
     @property
-    def believed(self) -> Camera:
+    def stated(self) -> Camera:
         """What camera_info says."""
         factor = 1 + _FOCAL_ERROR * self._drawn(4).uniform(-1, 1)
         return with_focal(self.camera, factor * self.camera.fx)
@@ -91,11 +91,11 @@ class RenderedCapture:
     def trajectory(self) -> Trajectory:
         """A hand's: sinusoids at random, scaled to `angular`."""
         rng = self._drawn(7)
-        turns = [_gesture(rng, _FREQUENCIES) for _ in range(3)]
+        gestures = [_gesture(rng, _FREQUENCIES) for _ in range(3)]
         times = np.linspace(0, self.seconds, 400)
         scales = np.full(3, 0.1)
         for _ in range(6):  # pitch, yaw and roll are about the camera's axes only where they are small
-            pitch, yaw, roll = (turn.scaled(scale) for turn, scale in zip(turns, scales, strict=True))
+            pitch, yaw, roll = (gesture.scaled(scale) for gesture, scale in zip(gestures, scales, strict=True))
             moving = Trajectory(pitch=pitch, yaw=yaw, roll=roll)
             scales = scales * self.angular / np.sqrt(np.square(moving.velocity(times)[:, 3:]).mean(0))
         x, y, z = (_gesture(rng, _SWAYS) for _ in range(3))
@@ -113,7 +113,7 @@ class RenderedCapture:
             image = photograph(
                 gain * light, rng, electrons=self.cell.electrons, read_noise=self.cell.read_noise, jpeg=0
             )
-            yield CapturedFrame(self._stamp(time), image, self.believed, self.exposure)
+            yield CapturedFrame(self._stamp(time), image, self.stated, self.exposure)
 
     def gyroscope(self) -> Gyroscope:
         """Measure the rotation, askew, with bias and noise, on a clock of its own."""

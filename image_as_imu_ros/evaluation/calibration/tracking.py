@@ -28,16 +28,16 @@ def follow(images: Sequence[np.ndarray], reference: int) -> tuple[np.ndarray, np
     pixels = np.zeros((len(corners), len(images), 2))
     seen = np.zeros(pixels.shape[:2], bool)
     pixels[:, reference], seen[:, reference] = corners, True
-    for direction in (-1, 1):
-        k, last = reference + direction, corners
+    for side in (-1, 1):
+        k, last = reference + side, corners
         before = last
         while 0 <= k < len(images):
-            guess = np.ascontiguousarray(2 * last - before if k != reference + direction else last, np.float32)
+            guess = np.ascontiguousarray(2 * last - before if k != reference + side else last, np.float32)
             found, good = _track(images[reference], images[k], corners, guess)
             pixels[:, k] = found
-            seen[:, k] = good & seen[:, k - direction]
+            seen[:, k] = good & seen[:, k - side]
             before, last = last, np.where(seen[:, k, None], found, guess).astype(np.float32)
-            k += direction
+            k += side
     return pixels, seen, _pulls(images[reference], corners)
 
 
