@@ -99,7 +99,7 @@ class RenderedCapture:
             moving = Trajectory(pitch=pitch, yaw=yaw, roll=roll)
             scales = scales * self.angular / np.sqrt(np.square(moving.velocity(times)[:, 3:]).mean(0))
         x, y, z = (_gesture(rng, _SWAYS) for _ in range(3))
-        moves = (wave.scaled(_REACH / np.std(wave(times))) for wave in (x, y, z))
+        moves = (wave.scaled(_REACH / float(np.std(wave(times)))) for wave in (x, y, z))
         return replace(moving, **dict(zip("xyz", moves, strict=True)))
 
     def frames(self) -> Iterator[CapturedFrame]:

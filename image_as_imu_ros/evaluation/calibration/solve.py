@@ -175,7 +175,11 @@ def _step(
     hessian = np.sum([one.hessian for one in reduced], 0)
     gradient = np.sum([one.gradient for one in reduced], 0)
     step = np.zeros(COUNT) if held else -np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
-    return step, hessian, [one.moved(*of, step) for one, *of in zip(reduced, windows, state.scenes, strict=True)]
+    return (
+        step,
+        hessian,
+        [one.moved(window, scene, step) for one, window, scene in zip(reduced, windows, state.scenes, strict=True)],
+    )
 
 
 def _sigma(
