@@ -32,7 +32,7 @@ OPSET = 17
 _OUTPUTS = ("flow", "sigma", "depth", "depth_sigma")
 # Where noise drowns an image, logs of little power differ by 4e-3 px; a wrong graph is off by px.
 _TOLERANCE_PX = 1e-2
-# Share of the variance of flow that must be explained. Of some 40 rendered frames, 0.8.0 explains 84 %, and weights as
+# Share of the variance of flow that must be explained. Of 16 rendered frames, 0.8.0 explains 84 %, and weights as
 # they are initialised less than a constant answer does.
 _LEAST_EXPLAINED = 0.1
 _TRAINING = {
