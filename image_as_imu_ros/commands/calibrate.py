@@ -45,7 +45,8 @@ def _describe(found: Calibration, reference: StampReference) -> str:
         "clock is ahead of the images'",
         f"readout time    {1e3 * found.readout:.2f} ± {1e3 * found.readout_sigma:.2f} ms",
         f"focal length    {found.focal_length:.1f} ± {found.focal_sigma:.1f} px, {change} "
-        "to that of camera_info, whose principal point and lens distortion are taken as they are",
+        "to that of camera_info, whose principal point is taken as it is",
+        f"distortion      {found.radial:+.3f} ± {found.radial_sigma:.3f}: k1 of what camera_info leaves of it",
         f"residual        {found.residual:.2f} px over {found.tracks} corners, followed through {found.windows} "
         "windows of frames",
     ]

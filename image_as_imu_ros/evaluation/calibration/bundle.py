@@ -4,9 +4,10 @@ With R(t) the orientation that the gyroscope integrates to, A the rotation from 
 camera's position and a point given by a direction v and an inverse distance ρ, all in the gyroscope's axes at the
 middle of the window's reference frame,
 
-    h = A·R(t)ᵀ·(v − ρ·p(t)),    e = f·(h_x, h_y)/h_z − (x, y),
+    h = A·R(t)ᵀ·(v − ρ·p(t)),    d = (h_x, h_y)/h_z,    e = f·(1 + k·|d|²)·d − (x, y),
 
-t being the time of the row where the point is seen. Positions are free, one per frame, quadratic between. They have no
+t being the time of the row where the point is seen, and k the radial distortion that camera_info leaves: without it a
+lens that bends a little shows as readout time. Positions are free, one per frame, quadratic between. They have no
 scale, which a weak prior of ρ about 1 settles; it also holds where a camera only rotates. Points, then positions, are
 eliminated from each window's normal equations (Schur complement): what is left is about the parameters that all
 windows share.
@@ -22,9 +23,9 @@ from image_as_imu_ros.evaluation.calibration.rates import Orientations, Rates
 from image_as_imu_ros.geometry import so3
 
 # Where the parameters stand: rotation vector of A, rad; bias, rad/s; clock offset, s; readout time, s; log of the focal
-# length over the one that the rays were made with.
-AXES, BIAS, OFFSET, READOUT, LOG_FOCAL = slice(0, 3), slice(3, 6), 6, 7, 8
-COUNT = 9
+# length over the one that the rays were made with; radial distortion.
+AXES, BIAS, OFFSET, READOUT, LOG_FOCAL, RADIAL = slice(0, 3), slice(3, 6), 6, 7, 8, 9
+COUNT = 10
 
 _INVERSE_SIGMA = 1.0  # of ρ about its mean, 1: from half the mean distance to the sky
 _NEAREST = 1e-3  # of a point's distance, that it is at least before the camera
@@ -115,11 +116,14 @@ def linearise(
     z = np.maximum(z, _NEAREST)
     scale = window.focal_length * np.exp(parameters[LOG_FOCAL])
     flat = np.stack([x / z, y / z], -1)
-    pixels = scale * flat
+    squared = np.square(flat).sum(-1, keepdims=True)
+    bent = 1 + parameters[RADIAL] * squared
+    pixels = scale * bent * flat
     error = np.where(window.seen[..., None], pixels - window.focal_length * window.rays, 0)
     if only_errors:
         return Linear(error, *4 * [np.empty(0)])
-    by_flat = np.where(window.seen, scale / z, 0)[..., None, None] * np.eye(2)
+    by_bent = np.where(window.seen, scale / z, 0)[..., None, None]
+    by_flat = by_bent * (bent[..., None] * np.eye(2) + 2 * parameters[RADIAL] * flat[..., None] * flat[..., None, :])
     by_local = np.concatenate([by_flat, -by_flat @ flat[..., None]], -1)
     by_apart = by_local @ axes @ orientations.rotation.swapaxes(-1, -2)
     # A small rotation φ of R in the fixed axes: apart → apart − φ × apart.
@@ -135,6 +139,7 @@ def linearise(
             np.einsum("pkai,pki->pka", by_rotation, rate - orientations.rate_at_reference)[..., None],
             (by_time * window.rows[..., None])[..., None],
             np.where(window.seen[..., None], pixels, 0)[..., None],
+            np.where(window.seen[..., None], scale * squared * flat, 0)[..., None],
         ],
         -1,
     )

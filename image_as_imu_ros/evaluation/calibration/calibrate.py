@@ -18,6 +18,7 @@ from image_as_imu_ros.evaluation.calibration.bundle import (
     COUNT,
     LOG_FOCAL,
     OFFSET,
+    RADIAL,
     READOUT,
     Window,
 )
@@ -81,7 +82,7 @@ class Calibration:
         bias, bias_sigma: (3,) rad/s, in the gyroscope's axes.
         offset: s by which the gyroscope's clock is ahead of the images'.
         readout: s, from the first row's start to the last row's.
-        focal_length: px; camera: what the recording says.
+        focal_length: px. radial: distortion k₁ that `camera`, what the recording says, leaves.
         residual: px, robust standard deviation. tracks, windows: numbers of them.
         least_rate: rad/s RMS about the axis that the camera rotated least about.
         exposure_known: whether stamps at the start or end of the exposure could be brought to its middle.
@@ -99,6 +100,8 @@ class Calibration:
     readout_sigma: float
     focal_length: float
     focal_sigma: float
+    radial: float
+    radial_sigma: float
     camera: Camera
     residual: float
     tracks: int
@@ -168,6 +171,8 @@ def _calibration(windows: list[Window], solution: Solution, camera: Camera, leas
         readout_sigma=float(sigma[READOUT]),
         focal_length=focal_length,
         focal_sigma=focal_length * float(sigma[LOG_FOCAL]),
+        radial=float(parameters[RADIAL]),
+        radial_sigma=float(sigma[RADIAL]),
         camera=camera,
         residual=solution.residual,
         tracks=sum(len(window.seen) for window in windows),

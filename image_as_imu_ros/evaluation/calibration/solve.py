@@ -33,9 +33,9 @@ _RAYLEIGH = 0.8493  # standard deviations of a normal distribution in the median
 _CONVERGED = 0.1  # standard deviations of each parameter, were the tracks' errors independent
 _ROUGHLY = 1.0  # the same, before the patches' deformation is known
 _LEAST_SCALE = 1e-3  # px
-# What tracking errs by throughout a recording, in the order of the parameters: root mean square of the errors of nine
-# rendered captures (tools/check_calibrate.py, seeds 101 to 109). rad, rad/s, s, s, 1.
-_SYSTEMATIC = np.array([*3 * [0.0006], *3 * [0.0005], 0.03e-3, 0.03e-3, 0.0005])
+# What tracking errs by throughout a recording, in the order of the parameters: about the root mean square of the errors
+# of ten rendered captures (tools/check_calibrate.py, seeds 110 to 119). rad, rad/s, s, s, 1, 1.
+_SYSTEMATIC = np.array([*3 * [0.001], *3 * [0.0005], 0.06e-3, 0.045e-3, 0.0006, 0.002])
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def solve(windows: Sequence[Window], rates: Rates, start: np.ndarray) -> Solutio
     """Minimise the robust sum of squares (Levenberg–Marquardt).
 
     Standard deviations are those of the sandwich estimator over windows, within which tracks share errors, and of what
-    tracking errs by throughout. They know nothing of a wrong principal point or lens distortion.
+    tracking errs by throughout. They know nothing of a wrong principal point.
 
     Args:
         start: (COUNT,).
