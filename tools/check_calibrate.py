@@ -1,6 +1,6 @@
 """Render captures of a rolling camera and its gyroscope, calibrate them, and print how far off what is found is.
 
-    python tools/check_calibrate.py --output DIR --seeds 110 111 112 113
+    python tools/check_calibrate.py --output DIR --seeds 120 121 122 123
 
 The table of docs/evaluate.md. Motion, scene, readout, exposure, clock offset, what stamps are and the error of
 camera_info's focal length are drawn by the seed (`evaluation/calibration/rendered.py`). Rendering takes some 40 s per
@@ -23,7 +23,7 @@ def main() -> None:
     """Print one row per capture, then the root mean square of the errors and of errors over sigmas."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="folder of the captures")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(110, 120)), help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(120, 130)), help="(default: %(default)s)")
     arguments = parser.parse_args()
     print("| seed: readout, exposure, stamps | clock offset | readout time | focal length | axes |")
     print("|---|---|---|---|---|")
