@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -40,19 +41,23 @@ class Fingerprint:
     Attributes:
         stamp: ns.
         pixels: some, int16, not averaged: that would hide their noise.
-        details: (N, 16, 16) float32, band-passed patches without their means.
+        image: (H, W) uint8, all of one channel.
     """
 
     stamp: int
     pixels: np.ndarray
-    details: np.ndarray
+    image: np.ndarray
 
     @classmethod
     def of(cls, image: np.ndarray, stamp: int = 0) -> Fingerprint:
         """Take it of an image (H, W) or (H, W, 3) uint8."""
         step = max(1, math.isqrt(image.shape[0] * image.shape[1] // REPEATS.pixels))
-        details = _details(image if image.ndim == 2 else image[..., 1])
-        return cls(stamp, image[::step, ::step].astype(np.int16), details)
+        return cls(stamp, image[::step, ::step].astype(np.int16), image if image.ndim == 2 else image[..., 1])
+
+    @cached_property
+    def details(self) -> np.ndarray:
+        """(N, 16, 16) float32, band-passed patches without their means."""
+        return _details(self.image)
 
     def repeats(self, before: Fingerprint, other: Fingerprint | None = None) -> bool:
         """Tell whether an image equals the one before it up to its encoding.
@@ -62,8 +67,11 @@ class Fingerprint:
         """
         if self.pixels.shape != before.pixels.shape:
             return False
-        if float(np.abs(self.pixels - before.pixels).mean()) < REPEATS.largest_difference:
+        difference = float(np.abs(self.pixels - before.pixels).mean())
+        if difference < REPEATS.largest_difference:
             return True
+        if difference > REPEATS.largest_encoded:  # as of most cameras that move: the rest is not computed
+            return False
         return other is not None and other.pixels.shape == before.pixels.shape and self._shares_noise(before, other)
 
     def _shares_noise(self, before: Fingerprint, other: Fingerprint) -> bool:

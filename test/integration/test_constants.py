@@ -59,6 +59,7 @@ HARMLESS = {
     ("AT_STAMP", "largest_departure"): "test/unit/test_at_stamp.py",
     ("REPEATS", "pixels"): "how many pixels compare two images, a matter of time",
     ("REPEATS", "patches"): "how many patches compare two images, a matter of time",
+    ("REPEATS", "largest_encoded"): "a matter of time: images that differ by less are compared in detail",
     **{
         ("REPEATS", name): "test/unit/test_repeats.py"
         for name in ("largest_difference", "band", "least_detail", "least_patches", "least_correlation", "most_motion")
