@@ -14,7 +14,8 @@ cd "$(dirname "$0")/.."
 
 # All unit tests, and what reads files of others. Tests that need onnx, torch, ROS or a linter skip themselves; they run in
 # `make test`. One short evaluation goes from a recording through network, solver, alignment, tracks and plots to a report.
-TESTS=(test/unit test/integration/test_{convert,convert_captures,field_cases}.py)
+# calibrate's take a minute in every set, and are left to `make test`, too.
+TESTS=(test/unit --ignore=test/unit/test_calibration.py test/integration/test_{convert,convert_captures,field_cases}.py)
 EVALUATION=(test/data/desk_rpy_3s --every 6 --exposure 0.0184 --baseline klt)
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # matrices are small; where cores are busy, threads wait for each other
 COMMON=(onnxruntime rosbags pytest pytest-xdist hypothesis)
