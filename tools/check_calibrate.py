@@ -3,8 +3,8 @@
     python tools/check_calibrate.py --output DIR --seeds 120 121 122 123
 
 The table of docs/evaluate.md. Motion, scene, readout, exposure, clock offset, what stamps are and the error of
-camera_info's focal length are drawn by the seed (`evaluation/calibration/rendered.py`). Rendering takes some 40 s per
-capture on one core; captures that are in the output folder are kept.
+camera_info's focal length are drawn by the seed (`evaluation/calibration/rendered.py`). A capture takes about a minute
+on one core; those that are in the output folder are kept.
 """
 
 from __future__ import annotations

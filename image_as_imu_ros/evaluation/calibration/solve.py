@@ -34,7 +34,8 @@ _CONVERGED = 0.1  # standard deviations of each parameter, were the tracks' erro
 _ROUGHLY = 1.0  # the same, before the patches' deformation is known
 _LEAST_SCALE = 1e-3  # px
 # What tracking errs by throughout a recording, in the order of the parameters: about the root mean square of the errors
-# of ten rendered captures (tools/check_calibrate.py, seeds 110 to 119). rad, rad/s, s, s, 1, 1.
+# of ten rendered captures (tools/check_calibrate.py, seeds 110 to 119, before distortion was fitted); of bias and
+# distortion, a judgement. rad, rad/s, s, s, 1, 1.
 _SYSTEMATIC = np.array([*3 * [0.001], *3 * [0.0005], 0.06e-3, 0.045e-3, 0.0006, 0.002])
 
 
