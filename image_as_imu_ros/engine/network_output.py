@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ class NetworkOutput:
     stride: int
     smoothing: float = 0.0
 
-    @property
+    @cached_property
     def mean_flow(self) -> float:
         """Mean length of the streaks, px of the network's input."""
         return float(np.nanmean(np.hypot(self.axial_flow[0], self.axial_flow[1])))

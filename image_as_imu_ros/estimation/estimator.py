@@ -254,7 +254,8 @@ class MotionEstimator:
         if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
             tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
             shown = self._fixed_parts.elsewhere.ravel()[cells]
-            self.alignment = self._with_tracks(observation, last, self.alignment, tracks.select(shown))
+            tracks, cells = tracks.select(shown), cells[shown]
+            self.alignment = self._with_tracks(observation, last, self.alignment, tracks, cells)
         if self.alignment.accepted is not None:
             self._travel = self.alignment.travel or self._travel
             level, rotation = observation.geometry.aligner.levels[0], self.alignment.accepted.angular * observation.dt
@@ -263,9 +264,9 @@ class MotionEstimator:
         return observation.aligned_with(last, self.alignment)
 
     def _with_tracks(
-        self, observation: Observation, last: Observation, alignment: Alignment, tracks: Tracks
+        self, observation: Observation, last: Observation, alignment: Alignment, tracks: Tracks, cells: np.ndarray
     ) -> Alignment:
-        """Use tracks of corners: they may save an alignment, and tell the shape of the scene."""
+        """Use tracks (N) of corners in cells (N,): they may save an alignment, and tell the shape of the scene."""
         aligner, seconds = observation.geometry.aligner, observation.dt
         if alignment.rejection is not None and alignment.rejection.reason in _WORTH_TRACKING:
             starts = tracked_rotations(tracks, seconds)
@@ -275,8 +276,9 @@ class MotionEstimator:
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
         log_std, blur = observation.scene.log_std, max(observation.blur, last.blur)
+        inverse_depth = 1 / depth.ravel()[cells]
         try:
-            tracked = aligner.with_tracks(alignment, tracks, seconds, depth, log_std, self._travel, blur)
+            tracked = aligner.with_tracks(alignment, tracks, seconds, inverse_depth, log_std, self._travel, blur)
         except np.linalg.LinAlgError:
             return alignment
         return alignment if tracked is alignment else self._checked(tracked, observation)
@@ -302,7 +304,7 @@ class MotionEstimator:
     @staticmethod
     def _checked(alignment: Alignment, observation: Observation) -> Alignment:
         """Correct an alignment for the readout, and reject one that contradicts the blur."""
-        if alignment.velocity is not None:
+        if alignment.velocity is not None and observation.readout_time:
             flow = observation.geometry.flow(alignment.velocity.vector, observation.scene.depth)
             factor = observation.geometry.readout_factor(float(flow[1].mean()), observation.readout_time)
             alignment = replace(alignment, velocity=alignment.velocity.scaled(factor))

@@ -143,13 +143,17 @@ def leaning_rotation(motion: np.ndarray, covariance: np.ndarray, prior: np.ndarr
     covariance Σₚ with each other, so (v̂, ω̂ₚ) has ((Σ_vv, Σₚ_vω), (Σₚ_ωv, Σₚ_ωω)): positive definite, as Σ ⪰ Σₚ.
 
     Args:
-        motion: x̂ (6,). covariance: Σ (6, 6). prior: Λ (6, 6).
+        motion: x̂ (6,). covariance: Σ (6, 6). prior: Λ (…, 6, 6), one or several.
+
+    Returns:
+        (…, 6) and (…, 6, 6), for each prior.
     """
-    posterior = np.linalg.inv(np.linalg.inv(covariance) + prior)
-    leaning = posterior @ np.linalg.solve(covariance, motion)
-    joint = posterior.copy()
-    joint[:3, :3] = covariance[:3, :3]
-    return np.concatenate([motion[:3], leaning[3:]]), joint
+    information = np.linalg.inv(covariance)
+    joint = np.linalg.inv(information + prior)
+    leaning = joint @ (information @ motion)
+    leaning[..., :3] = motion[:3]
+    joint[..., :3, :3] = covariance[:3, :3]
+    return leaning, joint
 
 
 def considered_translation(sensitivity: np.ndarray, std: float) -> np.ndarray:

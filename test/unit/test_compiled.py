@@ -18,6 +18,7 @@ from test_two_view import NETWORK, REST, SECONDS, SENSOR, SIDEWAYS, WALKING, sce
 from image_as_imu_ros import Frame, MotionEstimator, Shutter
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.poses import Poses
+from image_as_imu_ros.estimation.alignment.slides import find_slide
 from image_as_imu_ros.estimation.alignment.tracking import tracked_pose
 from image_as_imu_ros.estimation.alignment.two_view import two_view
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
@@ -57,6 +58,17 @@ def test_two_views_are_solved_alike(seed, shape):
     same(loop.motion, numpy.motion)
     same(loop.covariance, numpy.covariance)
     assert loop.share == pytest.approx(numpy.share, abs=1e-6)
+
+
+@needs_numba
+@pytest.mark.parametrize("motion", [np.zeros(6), SIDEWAYS, WALKING], ids=["rest", "sideways", "walking"])
+@pytest.mark.parametrize("count", [30, 81])
+def test_slides_are_found_alike(motion, count):
+    tracks, depth = scene(motion, seed=count, count=count, noise=0.2, outliers=0.1, rough=0.3)
+    loop, numpy = both(lambda: find_slide(tracks, 1 / depth))
+    same(loop.motion, numpy.motion)
+    same(loop.covariance, numpy.covariance)
+    assert loop.std == pytest.approx(numpy.std, abs=1e-6)
 
 
 @needs_numba

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fields import COLUMNS, ROWS
 from test_alignment import ALIGNER
 
 from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel
@@ -126,7 +125,7 @@ def test_a_handful_of_tracks_is_no_measurement(count, measured):
     tracks, _ = scene(WALKING, count=count)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
     travel = Travel.unknown(0.3, 0.0)
-    alignment = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full((ROWS, COLUMNS), 2.0), 0.5, travel, 0.0)
+    alignment = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full(len(tracks), 0.5), 0.5, travel, 0.0)
     assert (alignment.accepted is not None) == measured
 
 

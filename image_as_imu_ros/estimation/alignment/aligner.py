@@ -165,7 +165,7 @@ class Aligner:
             poses = poses.select([0]).moved(step[None])
         else:
             information = fit.information(ratings.order[0])
-        motion = poses.motion()
+        motion = poses.motions()[0]
         learnt = None
         if measured:
             covariance = np.linalg.inv(information)
@@ -183,7 +183,7 @@ class Aligner:
         alignment: Alignment,
         tracks: Tracks,
         seconds: float,
-        depth: np.ndarray,
+        inverse_depth: np.ndarray,
         depth_log_std: float,
         travel: Travel,
         blur: float,
@@ -192,13 +192,10 @@ class Aligner:
 
         Args:
             alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
-            tracks: on the finest level. depth, depth_log_std, blur: as in `align`. travel: what is expected of v.
+            tracks: (N) on the finest level. inverse_depth: (N,) 1/m of each, NaN where it is not known.
+            depth_log_std, blur: as in `align`. travel: what is expected of v.
         """
-        if len(tracks) < STRUCTURE.least_tracks:
-            return alignment
-        cells, seen = cells_of(self.source, self.scene, self.stride, tracks.camera, tracks.now)
-        inverse_depth = 1 / depth.ravel()[cells]
-        known = seen & np.isfinite(inverse_depth)
+        known = np.isfinite(inverse_depth)
         if known.sum() < STRUCTURE.least_tracks:
             return alignment
         tracks, inverse_depth = tracks.select(known), inverse_depth[known]

@@ -83,8 +83,8 @@ class Poses:
             translation = translation - (self.rotation @ motions[:, :3, None])[..., 0]
         return Poses(self.rotation @ exp(-motions[:, -3:]), translation, self.shear - shear)
 
-    def motion(self) -> np.ndarray:
-        """Return the first one as (6,) (v, ω)·Δt."""
-        rotation = log(self.rotation[0])
-        half = exp(rotation / 2)
-        return np.concatenate([half.T @ self.translation[0], rotation])
+    def motions(self) -> np.ndarray:
+        """Return them as (S, 6) (v, ω)·Δt."""
+        rotations = log(self.rotation)
+        half = exp(rotations / 2)
+        return np.concatenate([np.einsum("sji,sj->si", half, self.translation), rotations], axis=1)

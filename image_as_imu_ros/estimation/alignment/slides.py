@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import STRUCTURE
 from image_as_imu_ros.estimation.velocity import of_unknown_scale
@@ -73,6 +74,29 @@ def find_slide(tracks: Tracks, inverse_depth: np.ndarray) -> Slide:
         inverse_depth: (N,) 1/m of each track in this frame.
     """
     now, before = tracks.camera.rays(tracks.now), tracks.camera.rays(tracks.before)
+    if (loops := compiled.loops("slides")) is not None:
+        of_tracks = compiled.doubles(now, before, inverse_depth)
+        fitted = loops.fit(*of_tracks, STRUCTURE.reweighted, STRUCTURE.largest_step, _RIDGE)
+    else:
+        fitted = _fit(now, before, inverse_depth)
+    heading, rotation, lengths, size, tangents, unlike, normal = fitted
+    distance = np.median(lengths)
+    # A Gaussian's median is at 0.6745 σ.
+    std = max(size * tracks.camera.fx / 0.6745, STRUCTURE.least_std)
+    jacobian = np.zeros((6, 4))
+    jacobian[:3, :2], jacobian[3:, 2:] = distance * tangents, unlike
+    variance = STRUCTURE.correlated_tracks * (std / tracks.camera.fx) ** 2
+    covariance = variance * jacobian @ np.linalg.inv(normal + _RIDGE * np.eye(4)) @ jacobian.T
+    return Slide(np.concatenate([distance * heading, rotation]), covariance, std)
+
+
+def _fit(now: np.ndarray, before: np.ndarray, inverse_depth: np.ndarray) -> tuple:
+    """Fit a slide to rays (N, 2) of both frames.
+
+    Returns:
+        Heading (3,), rotation (3,), how far along the heading each track says (N,) m, median size of what is left
+        across, in rays, `tangents` and `unlike` as in `_Residuals`, and the normal equations (4, 4) of these.
+    """
     moved = before - now
     # A point at r/ρ is seen at b ∝ r + ω×r + ρ·t: ρ·(t_xy − b·t_z) + (ω×r)_xy − b·(ω×r)_z = b − r.
     lines = np.concatenate([np.tile(np.eye(2), (len(now), 1, 1)), -before[:, :, None]], 2)
@@ -86,14 +110,8 @@ def find_slide(tracks: Tracks, inverse_depth: np.ndarray) -> Slide:
         heading = heading + at.tangents @ np.clip(step[:2], -STRUCTURE.largest_step, STRUCTURE.largest_step)
         heading, rotation = heading / np.linalg.norm(heading), at.unlike @ step[2:]
     at = _Residuals.of(lines @ heading, moved - rotations @ rotation, heading)
-    distance = np.median(at.along / inverse_depth)
-    # A Gaussian's median is at 0.6745 σ.
-    std = max(np.median(np.abs(at.across)) * tracks.camera.fx / 0.6745, STRUCTURE.least_std)
-    jacobian, rows = np.zeros((6, 4)), at.rows(lines, rotations)
-    jacobian[:3, :2], jacobian[3:, 2:] = distance * at.tangents, at.unlike
-    variance = STRUCTURE.correlated_tracks * (std / tracks.camera.fx) ** 2
-    covariance = variance * jacobian @ np.linalg.inv(rows.T @ rows + _RIDGE * np.eye(4)) @ jacobian.T
-    return Slide(np.concatenate([distance * heading, rotation]), covariance, std)
+    rows, size = at.rows(lines, rotations), np.median(np.abs(at.across))
+    return heading, rotation, at.along / inverse_depth, size, at.tangents, at.unlike, rows.T @ rows
 
 
 @dataclass(frozen=True)
@@ -113,7 +131,9 @@ class _Residuals:
 
     @classmethod
     def of(cls, line: np.ndarray, left: np.ndarray, heading: np.ndarray) -> _Residuals:
-        tangents = np.linalg.svd(heading[None])[2][1:].T
+        across = np.cross(np.cross(heading, np.eye(3)[np.argmin(np.abs(heading))]), heading)
+        across /= np.linalg.norm(across)
+        tangents = np.stack([across, np.cross(heading, across)], 1)
         unlike = np.array([[heading[0], 0.0], [heading[1], 0.0], [0.0, 1.0]])
         return cls(line, left, np.linalg.norm(line, axis=1) + 1e-9, tangents, unlike)
 
@@ -149,8 +169,7 @@ def _first_heading(rows: np.ndarray, moved: np.ndarray) -> np.ndarray:
 
 def _reweighted(rows: np.ndarray, values: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Solve rows (N, P) · x = values (N,) where residuals had these sizes: towards least absolute ones."""
-    median = np.partition(size, len(size) // 2)[len(size) // 2]  # np.median takes half of the time
-    weighted = rows / (size + median / 2 + 1e-9)[:, None]
+    weighted = rows / (size + np.median(size) / 2 + 1e-9)[:, None]
     return np.asarray(np.linalg.solve(weighted.T @ rows + _RIDGE * np.eye(rows.shape[1]), weighted.T @ values))
 
 

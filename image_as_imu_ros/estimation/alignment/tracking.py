@@ -102,7 +102,7 @@ def tracked_pose(tracks: Tracks, inverse_depth: np.ndarray) -> Poses | None:
     # Of the four poses with this essential matrix, two are rotated by half a turn more; of the others, points lie
     # before both cameras in one.
     *rotations, translation = cv2.decomposeEssentialMat(essential)
-    rotation = min(rotations, key=lambda one: np.linalg.norm(so3.log(one)))
+    rotation = max(rotations, key=np.trace)
     depth = _relative_depth(now.T, before.T, rotation, translation[:, 0])
     in_front = (depth > 0).sum(), (depth < 0).sum()  # with the translation, and with its reverse
     if max(in_front) < TRACKING.least_tracks:

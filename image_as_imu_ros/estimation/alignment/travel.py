@@ -64,12 +64,9 @@ class Travel:
         self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Let the rotation of a motion (6,) with covariance (6, 6) lean on what is expected of v; see `after`."""
-        leaning = [
-            leaning_rotation(motion, covariance, Prior(std * seconds, self.lever_arm).information)
-            for std in self._scaled(scale_log_std)
-        ]
-        motions, covariances = (np.array(one) for one in zip(*leaning, strict=True))
-        return mixture(self.probability, motions, covariances)
+        stds = self._scaled(scale_log_std)[:, None, None]
+        priors = Prior(seconds, self.lever_arm).information / np.square(stds)
+        return mixture(self.probability, *leaning_rotation(motion, covariance, priors))
 
     def _scaled(self, log_std: float) -> np.ndarray:
         """Tell the expected v (K,) that a map of the wrong scale shows: e^ε·v with ε ~ N(0, σ²) has std e^(σ²)·s."""

@@ -73,22 +73,16 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     """
     problem = _Problem.of(tracks, inverse_depth, shape, translation_std)
     state = _State(starts, np.zeros((len(starts), len(problem.polynomials))), np.zeros((len(starts), len(tracks))))
-    std = None
-    for _ in range(STRUCTURE.iterations):
-        state, step = problem.step(state, std)
-        if step.moved < STRUCTURE.converged:
-            break
+    state, step = problem.steps(state, None, STRUCTURE.iterations, STRUCTURE.converged)
     # A wrong motion would excuse itself with the large residuals that it leaves: all are rated by the smallest ones.
     std = np.full(len(starts), step.std.min())
-    for _ in range(STRUCTURE.last_iterations):
-        state, step = problem.step(state, std)
+    state, step = problem.steps(state, std, STRUCTURE.last_iterations)
     log_weight = -step.cost / 2 + np.linalg.slogdet(step.covariance)[1] / 2
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
-    state, step = problem.step(state, std, step.covariance[:, :3, :3])
-    motions = np.array([state.poses.select([which]).motion() for which in range(len(starts))])
+    state, step = problem.steps(state, std, 1, translation_covariance=step.covariance[:, :3, :3])
     covariances = step.covariance * np.square(step.excess)[:, None, None]
-    return TwoView(*mixture(weight, motions, covariances), float(weight @ step.share), float(std[0]))
+    return TwoView(*mixture(weight, state.poses.motions(), covariances), float(weight @ step.share), float(std[0]))
 
 
 def polynomials(place: np.ndarray) -> np.ndarray:
@@ -109,7 +103,7 @@ class _State:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step knew before it was taken: per start, the tracks' standard deviation, px, and so on.
+    """What the last step knew before it was taken: per start, the tracks' standard deviation, px, and so on.
 
     Attributes:
         moved: px, by how much the step changed the tracks of any start at most, about.
@@ -205,19 +199,31 @@ class _Problem:
             shape_variance=shape.rough**2 + shape.smooth**2 * np.square(of_shape).sum(0),
         )
 
-    def step(
-        self, state: _State, std: np.ndarray | None, translation_covariance: np.ndarray | None = None
+    def steps(
+        self,
+        state: _State,
+        std: np.ndarray | None,
+        most: int,
+        converged: float = 0.0,
+        translation_covariance: np.ndarray | None = None,
     ) -> tuple[_State, _Step]:
-        """Take one robust Gauss–Newton step from each of S estimates.
+        """Take robust Gauss–Newton steps from each of S estimates, until one moves the tracks by less than `converged`.
 
         Args:
-            std: (S,) px of a track; None to take it from the residuals.
+            std: (S,) px of a track; None to take it from the residuals. most: so many steps. converged: px.
             translation_covariance: (S, 3, 3) m², of how far the estimates may be off; None where that does not count.
         """
         if translation_covariance is None:
             translation_covariance = np.zeros((len(state.poses), 3, 3))
         if (loops := compiled.loops("two_view")) is not None:
-            return self._compiled_step(loops.step, state, std, translation_covariance)
+            return self._compiled_steps(loops.steps, state, std, most, converged, translation_covariance)
+        for _ in range(most):
+            state, step = self._step(state, std, translation_covariance)
+            if step.moved < converged:
+                break
+        return state, step
+
+    def _step(self, state: _State, std: np.ndarray | None, translation_covariance: np.ndarray) -> tuple[_State, _Step]:
         poses, smooth = state.poses, state.smooth
         at = self._linearise(state)
         residual = at.error_along - at.length * (smooth @ self.polynomials)
@@ -277,8 +283,14 @@ class _Problem:
         rows_along = np.concatenate([by_motion, length[:, None] * self.polynomials], axis=1)
         return _Linear(rows_across, rows_along, (across * error).sum(1), (along * error).sum(1), length)
 
-    def _compiled_step(
-        self, loop: Callable, state: _State, std: np.ndarray | None, translation_covariance: np.ndarray
+    def _compiled_steps(
+        self,
+        loop: Callable,
+        state: _State,
+        std: np.ndarray | None,
+        most: int,
+        converged: float,
+        translation_covariance: np.ndarray,
     ) -> tuple[_State, _Step]:
         """Do the same in `two_view_loop`."""
         count, find_std = len(state.poses), std is None
@@ -289,13 +301,14 @@ class _Problem:
             [
                 *(STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, self.shape.shared),
                 *(STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, self.shape.rough),
+                converged / self.focal[0, 0],
             ]
         )
         figures = np.empty((count, 4))
         of_tracks = self.rays, self.matched, self.inverse_depth, self.place, self.focal, self.polynomials
         fixed = compiled.doubles(*of_tracks, self.precision, self.shape_variance, translation_covariance)
         changing = (poses.rotation, poses.translation, poses.shear, state.smooth, state.delta)
-        covariance, determined = loop(*fixed, *changing, std, find_std, figures, constants)
+        covariance, determined = loop(*fixed, *changing, std, find_std, most, figures, constants)
         if not determined:
             raise np.linalg.LinAlgError("the tracks determine no motion")
         cost, share, moved, excess = figures.T

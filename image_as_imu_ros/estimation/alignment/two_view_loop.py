@@ -1,4 +1,4 @@
-"""The step of `two_view` as compiled loops over tracks: the formulas of `_Problem.step`, in its order.
+"""The steps of `two_view` as compiled loops over tracks: the formulas of `_Problem._step`, in its order.
 
 Imported by `compiled` alone, where Numba is installed.
 """
@@ -24,7 +24,7 @@ from image_as_imu_ros.estimation.small_matrices import (
 _SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors of the five polynomials
 _ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,:,::1]"
 _STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
-_STEP = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, f8[:,::1], f8[::1])"
+_STEPS = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, i8, f8[:,::1], f8[::1])"
 
 
 @numba.njit(**PART)
@@ -175,26 +175,14 @@ def _take(solution, largest, small, shear, smooth):
     return by_translation, by_rotation
 
 
-@numba.njit(_STEP, cache=True, **OPTIONS)
-def step(
+@numba.njit(**PART)
+def _step(
     rays, matched, inverse_depth, place, focal, polynomials, precision, shape_variance, translation_covariance,
-    rotation, translation, shear, smooth, delta, std, find_std, figures, constants,
+    rotation, translation, shear, smooth, delta, std, find_std, figures, constants, covariances,
 ):  # fmt: skip
-    """Take one robust Gauss–Newton step from each of S estimates, which change in place.
-
-    Args:
-        rotation, translation, shear: of the poses. smooth, delta: see `_State`.
-        std: (S,) px of a track; found from the residuals and filled in if `find_std`.
-        figures: (S, 4) is filled with cost, share that fits, by about how much the step moves tracks at most, rad, and
-            excess. Cost, excess and covariance are left out if `find_std`: nobody asks for them.
-        constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, rough.
-
-    Returns:
-        (S, 6, 6) covariance of the motion, and whether there is one.
-    """
+    """Take one step, and tell whether the tracks determine it."""
     tail, shared, largest, shear_std, translation_std, rough = constants[2:8]
     count, size = len(rotation), len(place)
-    covariances = np.zeros((count, 6, 6))
     across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
     weights, variances = np.empty((2, size)), np.empty((2, size))
     small, typical = np.empty(6), median_size(inverse_depth)
@@ -219,7 +207,7 @@ def step(
             right, precision, rotation[s], translation[s], shear[s], smooth[s], translation_std, shear_std
         )
         if not factor(normal):
-            return covariances, False
+            return False
         if not find_std:
             figures[s, 0] = _cost(errors, bend, variance, variances, tail) / shared + cost
             figures[s, 3] = _excess(errors, bend, variances[1])
@@ -235,4 +223,35 @@ def step(
             own = errors[2, n] * rough**2 / variances[1, n]
             delta[s, n] = bend[n] + (errors[1, n] - explained[n]) * own
         move_pose(rotation[s], translation[s], small)
-    return covariances, True
+    return True
+
+
+@numba.njit(_STEPS, cache=True, **OPTIONS)
+def steps(
+    rays, matched, inverse_depth, place, focal, polynomials, precision, shape_variance, translation_covariance,
+    rotation, translation, shear, smooth, delta, std, find_std, most, figures, constants,
+):  # fmt: skip
+    """Take robust Gauss–Newton steps from each of S estimates, which change in place.
+
+    Args:
+        rotation, translation, shear: of the poses. smooth, delta: see `_State`.
+        std: (S,) px of a track; found from the residuals and filled in if `find_std`.
+        most: so many steps, fewer where one moves no track by as much as the last of the constants.
+        figures: (S, 4) is filled with cost, share that fits, by about how much the step moves tracks at most, rad, and
+            excess. Cost, excess and covariance are left out if `find_std`: nobody asks for them.
+        constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, rough,
+            and the rad that a step must move.
+
+    Returns:
+        (S, 6, 6) covariance of the motion, and whether there is one.
+    """
+    covariances = np.zeros((len(rotation), 6, 6))
+    determined = True
+    for _ in range(most):
+        determined = _step(
+            rays, matched, inverse_depth, place, focal, polynomials, precision, shape_variance, translation_covariance,
+            rotation, translation, shear, smooth, delta, std, find_std, figures, constants, covariances,
+        )  # fmt: skip
+        if not determined or figures[:, 2].max() < constants[8]:
+            break
+    return covariances, determined
