@@ -183,7 +183,7 @@ class MotionEstimator:
             previous=None if last is None else last.solution.velocity.vector,
             spectra=geometry.windows.spectra(images.image, output.mean_flow, spectra_depth),
             uncertainty=Uncertainty(
-                linear_velocity_std=config.linear_velocity_std,
+                linear_velocity_std=self._travel.std,
                 lever_arm=config.lever_arm,
                 correlated_cells=info.correlated_cells,
                 flow_log_std=info.flow_log_std,

@@ -535,6 +535,24 @@ def test_two_images_that_determine_no_motion_are_a_rejection(engine, monkeypatch
     assert estimate.alignment.rejection.reason == Reason.NO_SOLUTION
 
 
+def test_a_blur_is_solved_for_a_camera_that_travels_as_it_did_before(engine):
+    """An expectation of 0.3 m/s would take the blur of a slide at 5 m/s for a rotation, and be sure of it."""
+    depth, slide = rough_depth(np.random.default_rng(0)), np.array([5.0, 0, 0, 0, 0, 0])
+    engine.infer = lambda _: field_of(matrix_of(CAMERA), slide, EXPOSURE, depth, 0.1)
+    image = np.kron(depth, np.ones((STRIDE, STRIDE))).astype(np.float32)
+
+    def error_of_rotation(travelled: float) -> float:
+        estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution="axial"))
+        first, second = (replace(frame, depth=image) for frame in panning_frames(2))
+        estimator.update(first)
+        motion = np.array([travelled, 0, 0, 0, 0, 0]) * PERIOD * 1e-9
+        for _ in range(5):
+            estimator._travel = estimator._travel.after(motion, 1e-8 * np.eye(6), PERIOD * 1e-9, 0.0)
+        return float(np.linalg.norm(estimator.update(second).single.angular))
+
+    assert error_of_rotation(5.0) < 0.3 * error_of_rotation(0.1)
+
+
 def test_covariances_are_exactly_symmetric_and_that_of_the_mean_is_smaller(engine):
     engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
     estimator = MotionEstimator(engine)
