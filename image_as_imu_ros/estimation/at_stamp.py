@@ -9,6 +9,9 @@ acceleration a from one pair of frames to the next as
 until dt is so long that successive means have little to do with each other. Accelerations are of like size for some
 frames, so a² is a running mean, half of it from all three axes.
 
+Nor does any carrier keep still: what trembles faster than frames come shows in no mean. Of a tremor of ω with σ_f, at a
+frequency f, the mean lacks σ_f·(1 − sinc(f·dt)).
+
 Time errs, too: by σ_dt the rate, by σ_t the time that the rate is said to be of. Both are the stamps'.
 """
 
@@ -66,5 +69,7 @@ class Acceleration:
         """
         squared = self._pooled
         departure = min(AT_STAMP.departure * dt, AT_STAMP.largest_departure) * dt
+        tremor = AT_STAMP.tremor * (1 - np.sinc(AT_STAMP.tremor_rate * dt))
+        unseen = np.diag(np.repeat([0.0, tremor**2], 3))
         stamps = relative_error(self.velocity, dt_std / dt) + stamp_std**2 * np.diag(squared)
-        return {Term.ACCELERATION: departure**2 * np.diag(squared), Term.STAMPS: stamps}
+        return {Term.ACCELERATION: departure**2 * np.diag(squared) + unseen, Term.STAMPS: stamps}

@@ -15,6 +15,7 @@ _SIMULATED = "simulated stamps, test/unit/test_frame_times.py"
 _SPECTRUM = (
     "power ∝ 1/(1 + (f/4 Hz)⁴), the bandwidth of hands and heads; gyroscopes of phone_drive and aria2_slam_front agree"
 )
+_TREMOR = "above 3 Hz, of nine gyroscopes the calmest (on a gimbal, in a car) see 0.042 rad/s, one on legs 0.2"
 _JUDGEMENT = "judgement; cannot be re-derived"
 _NOT_HELD_OUT = "NEES on three recordings that it is also judged by (docs/accuracy.md)"
 _ENVELOPE = "NEES on rendered cells and a real recording that it is also judged by (docs/envelope.md)"
@@ -115,6 +116,8 @@ class AtStampConstants:
     largest_departure: float = constant(0.4, "", "of that change, at most, over long dt", _SPECTRUM)
     frames: float = constant(4.0, "", "over which accelerations are averaged", _SPECTRUM)
     pooled: float = constant(0.5, "", "how much the axes share", _SPECTRUM)
+    tremor: float = constant(0.04, "rad/s", "σ of ω that is always there, per axis", _TREMOR)
+    tremor_rate: float = constant(8.0, "Hz", "at which it trembles, about", _TREMOR)
 
 
 @dataclass(frozen=True)

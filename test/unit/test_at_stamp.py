@@ -37,11 +37,25 @@ def test_the_mean_over_dt_misses_the_rate_at_its_stamp_by_what_the_covariance_sa
     assert (1.5 if cutoff == 4 else 0.1) < nees < 8
 
 
-def test_a_steady_motion_is_its_mean():
-    acceleration = Acceleration.first(np.arange(6.0), 0, 0.1)
+def steady(dt: float) -> np.ndarray:
+    """Covariance (6, 6) of what a mean over dt s lacks, after a while of constant velocity."""
+    acceleration = Acceleration.first(np.arange(6.0), 0, dt)
     for number in range(1, 60):
-        acceleration = acceleration.followed_by(np.arange(6.0), number * 100_000_000)
-    assert acceleration.terms(0.1, 0.0, 0.0)[Term.ACCELERATION].max() < 1e-6
+        acceleration = acceleration.followed_by(np.arange(6.0), round(number * dt * 1e9))
+    return acceleration.terms(dt, 0.0, 0.0)[Term.ACCELERATION]
+
+
+def test_a_steady_motion_is_its_mean_but_for_a_tremor_that_no_frame_shows():
+    assert steady(0.1)[:3, :3].max() < 1e-6
+    assert np.sqrt(steady(1 / 30)[3:, 3:].max()) < 0.01, "rad/s: frames that come often see it"
+    assert np.sqrt(np.diag(steady(0.2))[3:]) == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_tremor_at_the_rate_of_the_frames_is_within_the_covariance():
+    """A car's springs, seen ten times a second: every mean is zero."""
+    times = np.arange(0.05, 10, 0.1) + 0.1 * np.random.default_rng(0).uniform(size=100)
+    rates = 0.06 * np.sin(2 * np.pi * 10 * times)
+    assert 0.3 < np.mean(rates**2) / steady(0.1)[4, 4] < 4
 
 
 def test_a_wrong_dt_scales_the_rate_and_a_wrong_stamp_takes_another_one():

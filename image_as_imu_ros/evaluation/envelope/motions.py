@@ -31,7 +31,7 @@ _LINEAR_TREMOR = 0.012
 
 # What no vehicle is without: about 0.1 rad/s and 0.05 m/s. Of a phone in a car (phone_drive), 63 % of the power of ω is
 # above 3 Hz, 17 % above 6 Hz and 5 % above 10 Hz.
-_VEHICLE_TREMOR = ((4.7, 0.7), (7.7, 0.22), (11.0, 0.08))
+_VEHICLE_TREMOR = ((4.2, 0.35), (5.4, 0.35), (7.7, 0.22), (11.0, 0.08))
 _VEHICLE_SHARE = 0.6
 _TREMOR = {
     "yaw": (0.005, 2.3, 0.4),
