@@ -75,7 +75,7 @@ def _first_heading(now, before, inverse_depth, reweighted, ridge):
 
 
 @numba.njit(**PART)
-def _directions(heading, tangents, unlike):
+def _bases(heading, tangents, unlike):
     """Fill changes of the heading (3, 2), and axes of rotations unlike translation (3, 2)."""
     # Across the heading and the axis that it is least along.
     least = np.argmin(np.abs(heading))
@@ -124,18 +124,18 @@ def fit(now, before, inverse_depth, reweighted, largest, ridge):
     tangents, unlike = np.empty((3, 2)), np.empty((3, 2))
     rows, values, across, along = np.empty((4, count)), np.empty(count), np.empty(count), np.empty(count)
     for _ in range(reweighted):
-        _directions(heading, tangents, unlike)
+        _bases(heading, tangents, unlike)
         _fill(now, before, heading, rotation, tangents, unlike, rows, values, across, along)
         step = _solve_reweighted(rows, values, across, 1, ridge)
-        turned, length = heading.copy(), 0.0
+        moved, length = heading.copy(), 0.0
         for i in range(3):
             rotation[i] = 0.0
             for k in range(2):
-                turned[i] += tangents[i, k] * min(max(step[k], -largest), largest)
+                moved[i] += tangents[i, k] * min(max(step[k], -largest), largest)
                 rotation[i] += unlike[i, k] * step[2 + k]
-            length += turned[i] ** 2
-        heading = turned / math.sqrt(length)
-    _directions(heading, tangents, unlike)
+            length += moved[i] ** 2
+        heading = moved / math.sqrt(length)
+    _bases(heading, tangents, unlike)
     _fill(now, before, heading, rotation, tangents, unlike, rows, values, across, along)
     normal = np.zeros((4, 4))
     for i in range(4):
