@@ -40,6 +40,20 @@ def test_a_slide_is_found_whatever_the_shape_of_the_map(slide, map_error):
     assert np.linalg.norm(found[:3]) == pytest.approx(np.linalg.norm(slide[:3]), rel=0.02 + map_error / 2)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-9, 100.0])
+def test_tracks_that_determine_no_slide_are_said_to(spread):
+    """All at one place, or at rest to the last digit: a number that is none never reaches a covariance."""
+    pixels = np.array([160.0, 100.0]) + spread * np.random.default_rng(0).uniform(-1, 1, (30, 2))
+    camera = Camera(320, 224, 272.0, 272.0, 159.5, 111.5)
+    for moved in (0.0, 1.0):
+        try:
+            slide = find_slide(Tracks(camera, pixels, pixels + moved), np.full(30, 0.5))
+        except np.linalg.LinAlgError:
+            continue
+        assert np.isfinite(slide.motion).all()
+        assert np.isfinite(slide.covariance).all()
+
+
 def test_what_slides_need_across_grows_with_the_view():
     """A rotation bends the paths of points, by the square of the angle: only a wide view tells it from a slide."""
     (wide, depth), (narrow, _) = rotated(160.0), rotated(800.0)

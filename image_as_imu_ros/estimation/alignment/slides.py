@@ -72,6 +72,9 @@ def find_slide(tracks: Tracks, inverse_depth: np.ndarray) -> Slide:
 
     Args:
         inverse_depth: (N,) 1/m of each track in this frame.
+
+    Raises:
+        LinAlgError: the tracks determine none.
     """
     now, before = tracks.camera.rays(tracks.now), tracks.camera.rays(tracks.before)
     if (loops := compiled.loops("slides")) is not None:
@@ -80,6 +83,8 @@ def find_slide(tracks: Tracks, inverse_depth: np.ndarray) -> Slide:
     else:
         fitted = _fit(now, before, inverse_depth)
     heading, rotation, lengths, size, tangents, unlike, normal = fitted
+    if not np.isfinite(normal).all():
+        raise np.linalg.LinAlgError("the tracks determine no slide")
     distance = np.median(lengths)
     # A Gaussian's median is at 0.6745 σ.
     std = max(size * tracks.camera.fx / 0.6745, STRUCTURE.least_std)
