@@ -9,8 +9,8 @@ acceleration a from one pair of frames to the next as
 until dt is so long that successive means have little to do with each other. Accelerations are of like size for some
 frames, so a² is a running mean, half of it from all three axes.
 
-Nor does any carrier keep still: what trembles faster than frames come shows in no mean. Of a tremor of ω with σ_f, at a
-frequency f, the mean lacks σ_f·(1 − sinc(f·dt)).
+Carriers tremble, too, and what trembles faster than frames come shows in no mean. Of a tremor of ω with σ_f, at a
+frequency f, the mean lacks σ_f·(1 − sinc(f·dt)). It counts always, as that of the calmest carriers.
 
 Time errs, too: by σ_dt the rate, by σ_t the time that the rate is said to be of. Both are the stamps'.
 """
