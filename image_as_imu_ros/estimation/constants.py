@@ -216,6 +216,10 @@ class AlignmentConstants:
     blur_shape: float = constant(0.02, "", "σ of a displacement, of the blur: two blurs differ in shape", _JUDGEMENT)
     shear_std: float = constant(0.02, "rad", "change of the rate by 1 rad/s over a readout of 20 ms", _PHYSICS)
     rotation_prior_std: float = constant(1.0, "rad", "keeps images without texture finite", "as good as unknown")
+    parts: int = constant(3, "", "of the scene, each of which may move by itself", _JUDGEMENT)
+    parts_by_chance: float = constant(
+        8.1, "", "variance by three parts over that expected", "95 % of a Wishart's largest eigenvalue: 6 × 6, 2 d.o.f."
+    )
     largest_step: float = constant(0.2, "rad or m", "of one iteration", _JUDGEMENT)
     least_overlap: float = constant(0.3, "", "fraction of the points seen by both", _JUDGEMENT)
     least_points: int = constant(100, "", "with known depth", _JUDGEMENT)

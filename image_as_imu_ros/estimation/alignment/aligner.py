@@ -161,17 +161,14 @@ class Aligner:
         error = ALIGNMENT.measured_depth_std if measured else depth_log_std
         if full:
             translation = poses.rotation[0].T @ poses.translation[0]
-            step, information = fit.with_depth_considered(ratings.order[0], points[0], translation, error)
+            step, covariance = fit.with_depth_considered(ratings.order[0], points[0], translation, error)
             poses = poses.select([0]).moved(step[None])
-        else:
-            information = fit.information(ratings.order[0])
         motion = poses.motions()[0]
         learnt = None
         if measured:
-            covariance = np.linalg.inv(information)
             learnt = travel.after(motion, covariance, seconds, error)
             motion, covariance = learnt.lean(motion, covariance, seconds, error)
-            information = np.linalg.inv(covariance)
+        information = np.linalg.inv(covariance) if full else fit.information(ratings.order[0])
         terms = _terms(information, motion, motion_model, prior.std, self._blur_shape(blur))
         if full and not measured:
             terms[Term.DEPTH_SHAPE] = np.diag(np.repeat([prior.std**2, 0.0], 3))
@@ -223,8 +220,11 @@ class Aligner:
             learnt = replace(learnt, slides=probability)
         terms[Term.DEPTH_SCALE] = of_scale
         velocity = Velocity.of(motion, terms, seconds)
-        # Corners that are smeared: an alignment that they do not contradict is the better answer.
-        if blur > STRUCTURE.little_blur and alignment.accepted is not None and _agree(velocity, alignment.accepted):
+        # Corners that are smeared: an alignment that they do not contradict is the better answer, unless it is the less
+        # sure, because it follows what moves by itself. With a network's depth both say v as unsurely as the depth is.
+        accepted = alignment.accepted
+        smeared = accepted is not None and blur > STRUCTURE.little_blur and _agree(velocity, accepted)
+        if smeared and (depth_log_std > 0 or not _surer(velocity, accepted)):
             return alignment
         return replace(alignment, velocity=velocity, rejection=None, travel=learnt)
 
@@ -296,6 +296,11 @@ def _agree(one: Velocity, other: Velocity) -> bool:
     """Tell whether two velocities are the same up to their errors."""
     error = one.vector - other.vector
     return bool(error @ np.linalg.solve(one.covariance + other.covariance, error) < STRUCTURE.contradiction)
+
+
+def _surer(one: Velocity, other: Velocity) -> bool:
+    """Tell whether the covariance of one velocity has a smaller volume than another's."""
+    return bool(np.linalg.slogdet(one.covariance)[1] < np.linalg.slogdet(other.covariance)[1])
 
 
 def _rejected(reason: Reason, message: str) -> Alignment:

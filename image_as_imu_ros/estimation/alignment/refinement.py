@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation import compiled
+from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
 from image_as_imu_ros.estimation.alignment.points import Points, sample
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.config import MotionModel
@@ -58,17 +59,22 @@ class Fit:
             log_std: of each of the three errors; the sides err by ±1 of it, and so do top and bottom.
 
         Returns:
-            Motion (P,) that the pose is still wrong by, and information matrix (P, P), whatever the depth's errors are.
+            Motion (P,) that the pose is still wrong by, and its covariance (P, P), whatever the depth's errors are.
         """
-        normal, variance = self.normal[which], self.variance[which]
+        normal, variance, weights = self.normal[which], self.variance[which], self.weights[which]
         by_scale = translation.astype(np.float32) @ points.jacobian[:3]
         by_depth = np.vstack([np.ones_like(points.intensity), points.place]) * by_scale
-        weighted = self.weights[which] * by_depth
+        weighted = weights * by_depth
         both = points.jacobian @ weighted.T
         normal = np.block([[normal, both], [both.T, by_depth @ weighted.T + variance / log_std**2 * np.eye(3)]])
         right = np.concatenate([np.zeros(len(both)), weighted @ self.error[which]])
         size = len(both) - NUISANCES
-        return np.linalg.solve(normal, right)[:size], marginal(normal, size) / variance
+        step = np.linalg.solve(normal, right)
+        covariance = variance * np.linalg.inv(marginal(normal, size))
+        rows = np.vstack([points.jacobian, by_depth])
+        errors = self.error[which] - step @ rows
+        places = np.vstack([points.inverse_depth, points.place])
+        return step[:size], widened_by_parts(covariance, normal, rows, weights, errors, places)
 
 
 def marginal(normal: np.ndarray, size: int) -> np.ndarray:

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation import compiled
+from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
@@ -80,8 +81,10 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     log_weight = -step.cost / 2 + np.linalg.slogdet(step.covariance)[1] / 2
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
-    state, step = problem.steps(state, std, 1, translation_covariance=step.covariance[:, :3, :3])
+    of_translation = step.covariance[:, :3, :3]
+    last, (state, step) = state, problem.steps(state, std, 1, translation_covariance=of_translation)
     covariances = step.covariance * np.square(step.excess)[:, None, None]
+    covariances = problem.widened_by_parts(covariances, last, std, of_translation)
     return TwoView(*mixture(weight, state.poses.motions(), covariances), float(weight @ step.share), float(std[0]))
 
 
@@ -158,6 +161,17 @@ class _Linear:
 
 
 @dataclass(frozen=True)
+class _Rated:
+    """How far tracks are off, (S, N): variances, px²; squared errors over variances; weights of errors, 1/px²."""
+
+    variance_along: np.ndarray
+    squared_across: np.ndarray
+    squared_along: np.ndarray
+    weight_across: np.ndarray
+    weight_along: np.ndarray
+
+
+@dataclass(frozen=True)
 class _Problem:
     """What stays the same from step to step.
 
@@ -223,24 +237,68 @@ class _Problem:
                 break
         return state, step
 
+    def widened_by_parts(
+        self, covariances: np.ndarray, state: _State, std: np.ndarray, translation_covariance: np.ndarray
+    ) -> np.ndarray:
+        """Widen the covariances (S, 6, 6) of the estimates one step from these, see `jackknife`."""
+        at = self._linearise(state)
+        rated = self._rate(at, state.smooth, np.square(std)[:, None], translation_covariance)
+        normal, right = self._normal_equations(at, rated, state.poses)
+        solution = np.linalg.solve(normal, right[..., None])
+        across = np.pad(at.across, ((0, 0), (0, at.along.shape[1] - at.across.shape[1]), (0, 0)))
+        rows = np.concatenate([across, at.along], 2)
+        errors = np.concatenate([at.error_across, at.error_along], 1) - (rows.transpose(0, 2, 1) @ solution)[..., 0]
+        weights = np.concatenate([rated.weight_across, rated.weight_along], 1)
+        places = np.tile([self.inverse_depth, self.polynomials[0], self.polynomials[1]], 2)
+        each = zip(covariances, normal, rows, weights, errors, strict=True)
+        return np.array([widened_by_parts(*of_one, places) for of_one in each])
+
     def _step(self, state: _State, std: np.ndarray | None, translation_covariance: np.ndarray) -> tuple[_State, _Step]:
         poses, smooth = state.poses, state.smooth
         at = self._linearise(state)
-        residual = at.error_along - at.length * (smooth @ self.polynomials)
         if std is None:
             # A quantile that half of the tracks being wrong leaves alone; 0.6745 is a Gaussian's median.
             std = np.maximum(STRUCTURE.least_std, np.median(np.abs(at.error_across), axis=1) / 0.6745)
-        variance = np.square(std)[:, None]
+        variance, tail, shared = np.square(std)[:, None], STRUCTURE.tail, self.shape.shared
+        rated = self._rate(at, smooth, variance, translation_covariance)
+        normal, right = self._normal_equations(at, rated, poses)
+        covariance = np.linalg.inv(normal)
+        solution = (covariance @ right[..., None])[..., 0]
+
+        small = np.clip(solution[:, :6], -STRUCTURE.largest_step, STRUCTURE.largest_step)
+        remaining = at.error_along - (solution[:, None] @ at.along)[:, 0]
+        delta = solution[:, 9:] @ self.polynomials + remaining * at.length * self.shape.rough**2 / rated.variance_along
+        excess = np.maximum(1, np.median(np.sqrt(rated.squared_along), axis=1) / 0.6745)
+        cost = tail * (np.log1p(rated.squared_across / tail) + np.log1p(rated.squared_along / tail))
+        # A shape that explains anything foretells nothing: what it costs to predict so little.
+        cost = (cost + np.log(rated.variance_along / variance)).sum(1) / shared
+        cost += np.square(poses.translation / self.translation_std).sum(1)
+        cost += np.square(smooth).sum(1) * self.precision[-1, -1]
+        moved = np.abs(small[:, 3:]).max() + np.abs(small[:, :3]).max() * np.median(self.inverse_depth)
+        share = (1 / (1 + rated.squared_across / tail)).mean(1)
+        taken = _Step(float(moved * self.focal[0, 0]), std, cost, covariance[:, :6, :6], share, excess)
+        return _State(poses.moved(small, solution[:, 6:9]), solution[:, 9:], delta), taken
+
+    def _rate(
+        self, at: _Linear, smooth: np.ndarray, variance: np.ndarray, translation_covariance: np.ndarray
+    ) -> _Rated:
+        """Rate the tracks' errors; `variance` is (S, 1) px² of a track."""
+        residual = at.error_along - at.length * (smooth @ self.polynomials)
         variance_across = variance + self.shape_variance * _quadratic(at.across, translation_covariance)
         variance_along = variance + self.shape_variance * _quadratic(at.along, translation_covariance)
         variance_along += np.square(self.shape.rough * at.length)
         squared_across = np.square(at.error_across) / variance_across
         squared_along = np.square(residual) / variance_along
-        tail, shared = STRUCTURE.tail, self.shape.shared
-        fits_across = 1 / (1 + squared_across / tail)
-        weight_along = fits_across / (1 + squared_along / tail) / variance_along / shared
-        weighted_across = at.across * (fits_across / variance_across / shared)[:, None]
-        weighted_along = at.along * weight_along[:, None]
+        fits_across = 1 / (1 + squared_across / STRUCTURE.tail)
+        fits_along = fits_across / (1 + squared_along / STRUCTURE.tail)
+        across, along = fits_across / variance_across, fits_along / variance_along
+        shared = self.shape.shared
+        return _Rated(variance_along, squared_across, squared_along, across / shared, along / shared)
+
+    def _normal_equations(self, at: _Linear, rated: _Rated, poses: Poses) -> tuple[np.ndarray, np.ndarray]:
+        """Sum up normal matrices (S, 14, 14), with the priors, and right sides (S, 14)."""
+        weighted_across = at.across * rated.weight_across[:, None]
+        weighted_along = at.along * rated.weight_along[:, None]
         normal = weighted_along @ at.along.transpose(0, 2, 1) + self.precision
         normal[:, :9, :9] += weighted_across @ at.across.transpose(0, 2, 1)
         right = (weighted_along @ at.error_along[..., None])[..., 0]
@@ -248,21 +306,7 @@ class _Problem:
         # The priors are about the whole translation and shear, not about the step.
         right[:, :3] += (poses.translation[:, None] @ poses.rotation)[:, 0] / self.translation_std**2
         right[:, 6:9] += poses.shear / ALIGNMENT.shear_std**2
-        covariance = np.linalg.inv(normal)
-        solution = (covariance @ right[..., None])[..., 0]
-
-        small = np.clip(solution[:, :6], -STRUCTURE.largest_step, STRUCTURE.largest_step)
-        remaining = at.error_along - (solution[:, None] @ at.along)[:, 0]
-        delta = solution[:, 9:] @ self.polynomials + remaining * at.length * self.shape.rough**2 / variance_along
-        excess = np.maximum(1, np.median(np.sqrt(squared_along), axis=1) / 0.6745)
-        cost = tail * (np.log1p(squared_across / tail) + np.log1p(squared_along / tail))
-        # A shape that explains anything foretells nothing: what it costs to predict so little.
-        cost = (cost + np.log(variance_along / variance)).sum(1) / shared
-        cost += np.square(poses.translation / self.translation_std).sum(1)
-        cost += np.square(smooth).sum(1) * self.precision[-1, -1]
-        moved = np.abs(small[:, 3:]).max() + np.abs(small[:, :3]).max() * np.median(self.inverse_depth)
-        taken = _Step(float(moved * self.focal[0, 0]), std, cost, covariance[:, :6, :6], fits_across.mean(1), excess)
-        return _State(poses.moved(small, solution[:, 6:9]), solution[:, 9:], delta), taken
+        return normal, right
 
     def _linearise(self, state: _State) -> _Linear:
         poses, smooth = state.poses, state.smooth
