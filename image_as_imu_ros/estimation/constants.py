@@ -24,6 +24,10 @@ _JUDGEMENT = "judgement; cannot be re-derived"
 _NOT_HELD_OUT = "NEES on three recordings that it is also judged by (docs/accuracy.md)"
 _ENVELOPE = "NEES on rendered cells and a real recording that it is also judged by (docs/envelope.md)"
 _SCENES = "rooms that the network never saw: 0.3, 0.25 and 0.7 (tools/measure_depth_shape.py); streets: scale 1.1"
+_FOREIGN = (
+    "recordings and rendered places, whose scale is wrong by 0 to 0.7: 0.1 to 0.6 of smooth_std²; streets, 1.6 to 3.3:"
+    " 0.8 to 1.4; RGB-D scenes of smooth errors below and above 0.3: scale 0.66 and 1.2 (the script was not kept)"
+)
 _OWN = "share of aligned frames on this project's real recordings; not held out"
 
 
@@ -273,6 +277,12 @@ class StructureConstants:
     )
     largest_step: float = constant(0.3, "rad or m", "of one iteration", _JUDGEMENT)
     scale_std: float = constant(0.75, "", "of the log of the scale of a network's depth, at least", _SCENES)
+    foreign_scale_std: float = constant(
+        1.5, "", "of the same, at most: where the map's shape is as wrong as `smooth_std` says", _FOREIGN
+    )
+    usual_shape: float = constant(0.3, "σ²", "smooth errors of the shape, before any frame", _FOREIGN)
+    first_frames: float = constant(2.0, "", "expected squares that this is worth: a frame's", _JUDGEMENT)
+    shape_memory: float = constant(0.97, "", "of earlier frames' errors, per frame", _JUDGEMENT)
     smooth_std: float = constant(0.3, "", "of the shape of a network's depth, for each polynomial", _SCENES)
     rough_std: float = constant(0.25, "", "of the same, for each point", _SCENES)
     common_std: float = constant(0.1, "px", "of what all tracks share, where a slide is judged by them", _JUDGEMENT)

@@ -189,7 +189,7 @@ class MotionEstimator:
                 flow_log_std=info.flow_log_std,
                 typical_relative_sigma=info.typical_relative_sigma,
                 exposure_log_std=exposure.log_std,
-                depth_log_std=scene.log_std,
+                depth_log_std=scene.log_std * self._travel.map_shape.scale_std / STRUCTURE.scale_std,
             ),
         )
         if solution.impossible:  # the exposure is as good as unknown, until alignments tell it

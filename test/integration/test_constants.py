@@ -92,6 +92,7 @@ HARMLESS = {
     ("STRUCTURE", "converged"): "a matter of time: smaller steps change little",
     ("STRUCTURE", "reweighted"): "a matter of time: the fit has converged before",
     ("SIGN", "usual_frames"): "test/unit/test_estimator.py",
+    **{("STRUCTURE", name): "test/unit/test_map_shape.py" for name in ("usual_shape", "first_frames", "shape_memory")},
     ("STRUCTURE", "largest_step"): "a limit against divergence",
     ("SIGN", "rate_limit"): "test/unit/test_sign.py",
     ("SIGN", "least_overlap"): ELSEWHERE,

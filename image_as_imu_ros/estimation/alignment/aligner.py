@@ -201,19 +201,22 @@ class Aligner:
             starts.append(pose)
         if not starts:
             return alignment
-        scale_std = error = ALIGNMENT.measured_depth_std
+        network, error = depth_log_std > 0, ALIGNMENT.measured_depth_std
         shape = Shape(error, error, (TRACKING.window / TRACKING.distance) ** 2)
-        if depth_log_std > 0:
-            scale_std = max(depth_log_std, STRUCTURE.scale_std)
+        if network:
             shape = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
         fit = two_view(tracks, inverse_depth, Poses.concatenated(starts), shape, ALIGNMENT.travel_std * seconds)
         if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
             return alignment
-        learnt = travel.after(fit.motion, fit.covariance, seconds, scale_std)
-        motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, scale_std)
+        expected_std = max(depth_log_std, STRUCTURE.scale_std) if network else error
+        learnt = travel.after(fit.motion, fit.covariance, seconds, expected_std)
+        motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, expected_std)
+        if network:
+            learnt = replace(learnt, map_shape=travel.map_shape.after(fit.shape_found, fit.shape_expected))
+        scale_std = max(depth_log_std, learnt.map_shape.scale_std) if network else error
         covariance, of_scale = of_unknown_scale(motion, covariance, scale_std)
         terms = _terms(np.linalg.inv(covariance), motion, MotionModel.FULL, 0.0, self._blur_shape(blur))
-        if depth_log_std > 0:
+        if network:
             slide = find_slide(tracks, inverse_depth)
             probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
             terms[Term.DEPTH_SHAPE] = probability * slide.second_moment(motion, scale_std)
@@ -224,7 +227,7 @@ class Aligner:
         # sure, because it follows what moves by itself. With a network's depth both say v as unsurely as the depth is.
         accepted = alignment.accepted
         smeared = accepted is not None and blur > STRUCTURE.little_blur and _agree(velocity, accepted)
-        if smeared and (depth_log_std > 0 or not _surer(velocity, accepted)):
+        if smeared and (network or not _surer(velocity, accepted)):
             return alignment
         return replace(alignment, velocity=velocity, rejection=None, travel=learnt)
 

@@ -10,10 +10,11 @@ The prior is no measurement of v: only ω leans on it (`leaning_rotation`), as a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from image_as_imu_ros.estimation.alignment.map_shape import MapShape
 from image_as_imu_ros.estimation.alignment.poses import Prior
 from image_as_imu_ros.estimation.constants import TRAVEL
 from image_as_imu_ros.estimation.velocity import leaning_rotation, mixture
@@ -26,12 +27,14 @@ class Travel:
     Attributes:
         stds: (K,) m/s, of each component of v. probability: (K,). lever_arm: see `Uncertainty`.
         slides: probability that the camera slides where it seems to turn; as likely as not, before any frame.
+        map_shape: how far the network's depth, which tells v, is to be trusted.
     """
 
     stds: np.ndarray
     probability: np.ndarray
     lever_arm: float
     slides: float = 0.5
+    map_shape: MapShape = field(default_factory=MapShape)
 
     @classmethod
     def unknown(cls, linear_velocity_std: float, lever_arm: float) -> Travel:

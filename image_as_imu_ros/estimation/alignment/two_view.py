@@ -56,12 +56,16 @@ class TwoView:
     Attributes:
         motion: (6,) (v, ω)·Δt, v in the axes of the frame halfway. covariance: (6, 6), without the depth's scale.
         share: of the tracks that fit. std: px, of a track.
+        shape_found, shape_expected: squared factors of the polynomials over their variance, and what they would be on
+            average if that were right; see `map_shape`.
     """
 
     motion: np.ndarray
     covariance: np.ndarray
     share: float
     std: float
+    shape_found: float
+    shape_expected: float
 
 
 def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Shape, translation_std: float) -> TwoView:
@@ -84,8 +88,10 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     of_translation = step.covariance[:, :3, :3]
     last, (state, step) = state, problem.steps(state, std, 1, translation_covariance=of_translation)
     covariances = step.covariance * np.square(step.excess)[:, None, None]
-    covariances = problem.widened_by_parts(covariances, last, std, of_translation)
-    return TwoView(*mixture(weight, state.poses.motions(), covariances), float(weight @ step.share), float(std[0]))
+    covariances, shape_expected = problem.at_the_end(covariances, last, std, of_translation)
+    shape_found = np.square(last.smooth / shape.smooth).sum(1)
+    each = step.share, std, shape_found, shape_expected
+    return TwoView(*mixture(weight, state.poses.motions(), covariances), *(float(weight @ one) for one in each))
 
 
 def polynomials(place: np.ndarray) -> np.ndarray:
@@ -237,10 +243,17 @@ class _Problem:
                 break
         return state, step
 
-    def widened_by_parts(
+    def at_the_end(
         self, covariances: np.ndarray, state: _State, std: np.ndarray, translation_covariance: np.ndarray
-    ) -> np.ndarray:
-        """Widen the covariances (S, 6, 6) of the estimates one step from these, see `jackknife`."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Look at the parts of the scene, and at its shape, before the last step.
+
+        Args:
+            covariances: (S, 6, 6) after that step.
+
+        Returns:
+            Covariances as `jackknife` widens them, and (S,) the expected squares of the polynomials' factors.
+        """
         at = self._linearise(state)
         rated = self._rate(at, state.smooth, np.square(std)[:, None], translation_covariance)
         normal, right = self._normal_equations(at, rated, state.poses)
@@ -251,7 +264,8 @@ class _Problem:
         weights = np.concatenate([rated.weight_across, rated.weight_along], 1)
         places = np.tile([self.inverse_depth, self.polynomials[0], self.polynomials[1]], 2)
         each = zip(covariances, normal, rows, weights, errors, strict=True)
-        return np.array([widened_by_parts(*of_one, places) for of_one in each])
+        told = 1 - np.linalg.inv(normal)[:, range(9, 14), range(9, 14)] / self.shape.smooth**2
+        return np.array([widened_by_parts(*of_one, places) for of_one in each]), told.sum(1)
 
     def _step(self, state: _State, std: np.ndarray | None, translation_covariance: np.ndarray) -> tuple[_State, _Step]:
         poses, smooth = state.poses, state.smooth

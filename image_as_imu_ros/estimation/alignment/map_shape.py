@@ -1,0 +1,36 @@
+"""How far a network's depth map is to be trusted, learnt from the frames themselves.
+
+Two frames of a translating camera tell the shape of the scene, whatever the map says (`two_view`). Nothing tells its
+scale; but where the map's shape is wrong, its scale is: a network that was trained in rooms sees rooms in streets, of
+other proportions and far too near. So the smooth errors of its shape that frames have found are held against those that
+they would have found if errors were as large as expected, σ² times what each frame tells of them: the ratio of the two
+sums is what the scale's standard deviation grows with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from image_as_imu_ros.estimation.constants import STRUCTURE
+
+
+@dataclass(frozen=True)
+class MapShape:
+    """Sums over the frames of late.
+
+    Attributes:
+        found: squared factors of the polynomials over σ². expected: of these, if errors were as large as σ.
+    """
+
+    found: float = STRUCTURE.first_frames * STRUCTURE.usual_shape
+    expected: float = STRUCTURE.first_frames
+
+    def after(self, found: float, expected: float) -> MapShape:
+        """Add what one more frame tells."""
+        return MapShape(STRUCTURE.shape_memory * self.found + found, STRUCTURE.shape_memory * self.expected + expected)
+
+    @property
+    def scale_std(self) -> float:
+        """Standard deviation of the log of the map's scale."""
+        foreign = STRUCTURE.foreign_scale_std * self.found / self.expected
+        return min(max(foreign, STRUCTURE.scale_std), STRUCTURE.foreign_scale_std)
