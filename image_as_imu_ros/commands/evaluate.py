@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from image_as_imu_ros.commands.arguments import add_settings
+from image_as_imu_ros.commands.arguments import add_settings, positive
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.estimation.config import EstimatorConfig, SignResolution
 from image_as_imu_ros.evaluation.baselines import MODULES, TRAJECTORY
@@ -33,6 +33,7 @@ class Command:
     config: EvaluationConfig
     output: Path
     bag: Path | None
+    workers: int
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> int:
     if command.bag:
         check_new(command.bag)
     fresh_folder(command.output)
-    evaluation = evaluate(command.recording, command.config)
+    evaluation = evaluate(command.recording, command.config, command.workers)
     write_results(evaluation, command.output)
     if command.bag:
         write_bag(command.bag, published(evaluation.run, evaluation.samples))
@@ -61,6 +62,7 @@ def parse(argv: list[str]) -> Command:
         config=config_from_settings(vars(args)),
         output=args.output or Path("output") / args.recording.resolve().stem,
         bag=args.write_bag,
+        workers=args.workers,
     )
 
 
@@ -72,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results (default: output/NAME)")
     parser.add_argument(
         "--write-bag", type=Path, metavar="DIR", help="write the estimates as Imu and Twist into a new MCAP bag"
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="2: decode frames and run the network on them ahead of the estimator (default: 1)",
     )
     parser.add_argument(
         "--baseline",

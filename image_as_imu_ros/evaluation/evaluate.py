@@ -34,20 +34,22 @@ from image_as_imu_ros.recordings.topics import Topics
 from image_as_imu_ros.resources import DEFAULT_MODEL
 
 
-def evaluate(recording: str | Path, config: EvaluationConfig) -> Evaluation:
+def evaluate(recording: str | Path, config: EvaluationConfig, workers: int = 1) -> Evaluation:
     """Run the estimator over a recording and compare it with the ground truth.
 
     Args:
         recording: folder or file; docs/evaluate.md says what it must hold.
+        workers: with more than one, the network sees frames ahead of the estimator. The results are the same.
 
     Raises:
         InputError: the recording or the model cannot be used.
     """
     baselines = [find_baseline(name) for name in config.baselines]
+    ahead = workers > 1
     with closing(open_engine(config.engine)) as engine, Recording(recording) as opened:
         topics = _choose_topics(opened, config)
         ground_truth = _read_ground_truth(opened, topics, config)
-        shutters = _shutters(opened, topics, engine, config, ground_truth)
+        shutters = _shutters(opened, topics, engine, config, ground_truth, ahead=ahead)
         run = run_recording(
             opened,
             topics,
@@ -58,12 +60,13 @@ def evaluate(recording: str | Path, config: EvaluationConfig) -> Evaluation:
             ground_truth=ground_truth,
             every=config.every,
             known_sign=config.oracle,
+            ahead=ahead,
         )
         decided = samples_of(run.results, ground_truth, config.estimator.motion_model)
         _check_overlap(ground_truth, decided)
         compared = None
         if baselines and ground_truth is not None:
-            compared = _compare(opened, topics, engine, config, shutters, run, baselines, ground_truth)
+            compared = _compare(opened, topics, engine, config, shutters, run, baselines, ground_truth, ahead=ahead)
     return _summed_up(
         recording, config, run, ground_truth, decided, compared, _settings(recording, config, topics, engine)
     )
@@ -111,14 +114,20 @@ def _read_ground_truth(recording: Recording, topics: Topics, config: EvaluationC
 
 
 def _shutters(
-    recording: Recording, topics: Topics, engine: Engine, config: EvaluationConfig, ground_truth: GroundTruth | None
+    recording: Recording,
+    topics: Topics,
+    engine: Engine,
+    config: EvaluationConfig,
+    ground_truth: GroundTruth | None,
+    *,
+    ahead: bool,
 ) -> Shutters:
     shutters = Shutters(config.shutter)
     if topics.exposure:
         exposures = read_exposures(recording, topics.exposure, str(config.exposure), config.exposure_unit)
         return replace(shutters, exposures=exposures)
     if config.exposure == ExposureSource.FIT and ground_truth is not None:
-        exposure = fitted_exposure(recording, topics, engine, config.estimator, shutters, ground_truth)
+        exposure = fitted_exposure(recording, topics, engine, config.estimator, shutters, ground_truth, ahead=ahead)
         return Shutters(replace(shutters.shared, exposure=exposure))
     return shutters
 
@@ -140,6 +149,8 @@ def _compare(
     run: Run,
     baselines: list[Baseline],
     ground_truth: GroundTruth,
+    *,
+    ahead: bool,
 ) -> Comparison:
     """Run the other systems, and ours as often as it takes to stand beside them."""
     frames = Frames.of(recording, topics, config.every)
@@ -151,7 +162,7 @@ def _compare(
             wanted = replace(estimator, measurement=Measurement.AUTO, sign_resolution=sign_resolution)
             label = f"estimating, {sign_resolution}"
             runs[sign_resolution] = run_recording(
-                recording, topics, engine, wanted, shutters, label, every=config.every
+                recording, topics, engine, wanted, shutters, label, every=config.every, ahead=ahead
             )
     shutter = replace(config.shutter, exposure=settled_exposure(run))
     return comparison.compare(frames, runs, motions, ground_truth, shutter, estimator.motion_model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.velocity import Term, Velocity
+from image_as_imu_ros.evaluation.ahead import DecodedFrame, DecodedFrames, decoded_frames
 from image_as_imu_ros.evaluation.exposure import Shutters, fit_exposure
 from image_as_imu_ros.evaluation.gallery import Gallery
 from image_as_imu_ros.evaluation.overlay import draw_overlay
@@ -52,7 +52,7 @@ class Result:
         span: s over which the velocity is a mean: between two frames, or the time in which one gathered light.
         known_sign: whether somebody will choose the right sign.
         exposure_given: whether its exposure came from outside, not from the images.
-        decoding: s that it took to decode the image and its depth.
+        seconds_before: spent on it before the estimator had it, per stage: decoding; the network, where it ran ahead.
     """
 
     estimate: MotionEstimate
@@ -60,7 +60,7 @@ class Result:
     span: float
     known_sign: bool
     exposure_given: bool
-    decoding: float
+    seconds_before: dict[str, float]
 
     @cached_property
     def _signed(self) -> MotionEstimate:
@@ -90,7 +90,7 @@ class Result:
     @property
     def seconds(self) -> dict[str, float]:
         """Time spent per stage."""
-        return {"decode": self.decoding, **self.estimate.seconds}
+        return {**self.estimate.seconds, **self.seconds_before}
 
 
 @dataclass
@@ -129,6 +129,7 @@ def run_recording(
     ground_truth: GroundTruth | None = None,
     every: int = 1,
     known_sign: bool = False,
+    ahead: bool = False,
 ) -> Run:
     """Estimate the frames of a recording.
 
@@ -137,30 +138,33 @@ def run_recording(
         ground_truth: tells which frames are the worst and the best.
         every: take every so many-th frame only.
         known_sign: somebody will choose the right sign, so the covariances hold no error of it.
+        ahead: decode frames and run the network in another thread, see `ahead`. The results are the same.
 
     Raises:
         InputError: the recording is damaged, or none of its frames can be used.
     """
-    estimator = MotionEstimator(engine, config)
     run = Run()
     messages = recording.frames(topics.image, topics.camera_info, topics.depth)
     progress = tqdm(messages, label, recording.count(topics.image), unit="frame", mininterval=0.5, leave=False)
     chosen = islice(progress, 0, None, every)
-    for frame, message, decoding, estimate in _estimates(estimator, chosen, shutters, run):
-        kept = _kept(estimate)
-        for results, one in ((run.results, kept), (run.single, kept.as_single()), (run.aligned, kept.as_aligned())):
-            if one is not None:
-                results.append(
-                    Result(
-                        estimate=one,
-                        frame_id=message.frame_id,
-                        span=span_of(one, shutters.shared.readout_time),
-                        known_sign=known_sign,
-                        exposure_given=not config.estimate_exposure,
-                        decoding=decoding,
+    decode = partial(_decoded, colour=engine.info.colour, shutters=shutters)
+    with decoded_frames(engine, chosen, decode, ahead=ahead) as (used_engine, frames):
+        estimator = MotionEstimator(used_engine, config)
+        for decoded, frame_id, estimate in _estimates(estimator, frames, run):
+            kept = _kept(estimate)
+            for results, one in ((run.results, kept), (run.single, kept.as_single()), (run.aligned, kept.as_aligned())):
+                if one is not None:
+                    results.append(
+                        Result(
+                            estimate=one,
+                            frame_id=frame_id,
+                            span=span_of(one, shutters.shared.readout_time),
+                            known_sign=known_sign,
+                            exposure_given=not config.estimate_exposure,
+                            seconds_before=decoded.seconds,
+                        )
                     )
-                )
-        _offer_overlays(run, frame, estimate, ground_truth)
+            _offer_overlays(run, decoded.frame, estimate, ground_truth)
     if not run.results:
         rejection = estimator.alignment.rejection if estimator.alignment else None
         reason = next(iter(run.refused), rejection.message if rejection else "the topic has no messages")
@@ -175,6 +179,8 @@ def fitted_exposure(
     config: EstimatorConfig,
     shutters: Shutters,
     ground_truth: GroundTruth,
+    *,
+    ahead: bool = False,
 ) -> float:
     """Find the exposure time, s, of all frames that fits the ground truth best, from their blur alone.
 
@@ -183,7 +189,7 @@ def fitted_exposure(
     """
     config = replace(config, measurement=Measurement.SINGLE, sign_resolution=SignResolution.AXIAL)
     guess = Shutters(replace(shutters.shared, exposure=_FIT_FROM))
-    run = run_recording(recording, topics, engine, config, guess, "fitting the exposure")
+    run = run_recording(recording, topics, engine, config, guess, "fitting the exposure", ahead=ahead)
     return fit_exposure(samples_of(run.results, ground_truth, config.motion_model, mean=True), _FIT_FROM)
 
 
@@ -216,20 +222,23 @@ def span_of(estimate: MotionEstimate, readout_time: float) -> float:
     return estimate.exposure + readout_time if single else estimate.dt
 
 
+def _decoded(message: CameraMessages, *, colour: str, shutters: Shutters) -> Frame:
+    """Make a frame of its messages. Raises InputError: it cannot be used."""
+    image = message.decode_image(colour)
+    shutter = shutters.of(message.stamp, message.frame_id)
+    return Frame(image, message.stamp, message.camera(), shutter, message.decode_depth())
+
+
 def _estimates(
-    estimator: MotionEstimator, messages: Iterator[CameraMessages], shutters: Shutters, run: Run
-) -> Iterator[tuple[Frame, CameraMessages, float, MotionEstimate]]:
-    """(frame, its messages, seconds to decode it, its estimate); frames that cannot be used are counted instead."""
-    before: tuple[Frame, CameraMessages, float] | None = None
+    estimator: MotionEstimator, frames: DecodedFrames, run: Run
+) -> Iterator[tuple[DecodedFrame, str, MotionEstimate]]:
+    """(frame, its frame_id, its estimate); frames that cannot be used are counted instead."""
+    before: tuple[DecodedFrame, str] | None = None
     reasons: dict[str, str] = {}
-    for message in messages:
-        started = time.perf_counter()
+    for message, decode in frames:
         try:
-            image = message.decode_image(estimator.engine.info.colour)
-            shutter = shutters.of(message.stamp, message.frame_id)
-            frame = Frame(image, message.stamp, message.camera(), shutter, message.decode_depth())
-            decoding = time.perf_counter() - started
-            estimate = estimator.update(frame)
+            decoded = decode()
+            estimate = estimator.update(decoded.frame)
         except InputError as error:
             # The same complaint about other numbers is the same reason.
             run.refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
@@ -242,10 +251,10 @@ def _estimates(
             before = None
             continue
         run.frames += 1
-        run.camera = frame.camera
-        now = frame, message, decoding
+        run.camera = decoded.frame.camera
+        now = decoded, message.frame_id
         for one in (before, now):  # with a centered sign, the frame before is answered
-            if one is not None and estimate is not None and one[0].stamp == estimate.header_stamp:
+            if one is not None and estimate is not None and one[0].frame.stamp == estimate.header_stamp:
                 yield *one, estimate
         before = now
     if before is not None and (estimate := estimator.flush()) is not None:

@@ -85,7 +85,7 @@ def test_the_ground_truth_is_that_of_the_stamp_and_vibration_counts_with_its_mea
         measurement, exposure = Measurement.ALIGNED, 0.01
         stamp = EPOCH + 300_000_000
 
-    aligned = Result(Aligned(), "", span=1 / 30, known_sign=False, exposure_given=False, decoding=0.0)  # type: ignore[arg-type]
+    aligned = Result(Aligned(), "", span=1 / 30, known_sign=False, exposure_given=False, seconds_before={})  # type: ignore[arg-type]
     rendered = RenderedCell(replace(HAND, vibration=0.3, vibration_rate=90.0), [])
     steady = RenderedCell(HAND, [])
     (at_stamp,), (mean,) = ground_truth(rendered, [aligned])

@@ -177,7 +177,7 @@ def _answers(
 def _result(estimate: MotionEstimate, readout: float) -> Result:
     span = span_of(estimate, readout)
     # Exposures that are given are true ones: nothing is held back for them.
-    return Result(estimate, frame_id="", span=span, known_sign=False, exposure_given=False, decoding=0.0)
+    return Result(estimate, frame_id="", span=span, known_sign=False, exposure_given=False, seconds_before={})
 
 
 def ground_truth(rendered: RenderedCell, results: list[Result]) -> tuple[np.ndarray, np.ndarray]:
