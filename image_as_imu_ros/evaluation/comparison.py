@@ -15,8 +15,9 @@ from image_as_imu_ros.estimation.frame import Shutter
 from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.baselines.motion import Motion, with_scale
 from image_as_imu_ros.evaluation.config import ORACLE
+from image_as_imu_ros.evaluation.kept import Results
 from image_as_imu_ros.evaluation.metrics import rmse
-from image_as_imu_ros.evaluation.run import Result, Run, samples_of
+from image_as_imu_ros.evaluation.run import Run, samples_of
 from image_as_imu_ros.evaluation.samples import Samples, VelocityPairs, with_true_sign
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
@@ -184,11 +185,11 @@ def _ours(
             )
 
 
-def _answered(frames: Frames, results: list[Result]) -> tuple[list[Result], np.ndarray]:
+def _answered(frames: Frames, results: Results) -> tuple[Results, np.ndarray]:
     """Find the results of frames, and the numbers of these frames."""
-    by_stamp = {result.estimate.header_stamp: result for result in results}
+    by_stamp = {result.estimate.header_stamp: index for index, result in enumerate(results)}
     rows = [row for row, stamp in enumerate(frames.stamps.tolist()) if stamp in by_stamp]
-    return [by_stamp[int(frames.stamps[row])] for row in rows], np.array(rows, int)
+    return results.select(by_stamp[int(frames.stamps[row])] for row in rows), np.array(rows, int)
 
 
 def _placed(samples: Samples, rows: np.ndarray, at_frame: VelocityPairs) -> VelocityPairs:

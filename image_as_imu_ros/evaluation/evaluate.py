@@ -23,8 +23,9 @@ from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.exposure import Shutters
 from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth
+from image_as_imu_ros.evaluation.kept import Results
 from image_as_imu_ros.evaluation.metrics import metrics
-from image_as_imu_ros.evaluation.run import Result, Run, fitted_exposure, run_recording, samples_of, settled_exposure
+from image_as_imu_ros.evaluation.run import Run, fitted_exposure, run_recording, samples_of, settled_exposure
 from image_as_imu_ros.evaluation.samples import Samples, with_true_sign
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.recordings.exposures import read_exposures
@@ -185,7 +186,7 @@ def _summed_up(
     }
     exposure = settled_exposure(run)
 
-    def figures_of(samples: Samples, results: list[Result]) -> dict:
+    def figures_of(samples: Samples, results: Results) -> dict:
         over_dt = samples_of(results, ground_truth, motion_model, mean=True)
         options = {"oracle": config.oracle, "ground_truth_std": config.ground_truth_std}
         return metrics(samples, exposure, over_dt=over_dt, **options)

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from image_as_imu_ros.estimation.config import Measurement, SignResolution
 from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.gallery import Exhibit
+from image_as_imu_ros.evaluation.run import exposures_of
 from image_as_imu_ros.evaluation.samples import sign_agrees
 from image_as_imu_ros.evaluation.tables import answers, number, rejections, summary, vector
 from image_as_imu_ros.geometry.camera import Camera
@@ -109,8 +110,8 @@ def _signs(evaluation: Evaluation) -> list[tuple[str, int, int, int, int]]:
 
 def _exposure_varies(evaluation: Evaluation) -> bool:
     """Whether there is more to say about the exposure than one number."""
-    estimates = [result.estimate for result in evaluation.run.results]
-    return len({one.exposure for one in estimates}) > 1 or any(one.measured_exposure for one in estimates)
+    _, used, measured, _ = exposures_of(evaluation.run)
+    return len(np.unique(used)) > 1 or bool(np.isfinite(measured).any())
 
 
 def _galleries(evaluation: Evaluation) -> dict[str, list[_Card]]:

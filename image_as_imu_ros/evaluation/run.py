@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -15,18 +15,16 @@ from tqdm import tqdm
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine
-from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
-from image_as_imu_ros.estimation.exposure import MeasuredExposure
-from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.evaluation.ahead import DecodedFrame, DecodedFrames, decoded_frames
 from image_as_imu_ros.evaluation.exposure import Shutters, fit_exposure
 from image_as_imu_ros.evaluation.gallery import Gallery
+from image_as_imu_ros.evaluation.kept import KeptEstimates, Result, Results
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.evaluation.samples import BLURRED_PX, Samples
 from image_as_imu_ros.geometry.camera import Camera
@@ -36,61 +34,8 @@ from image_as_imu_ros.recordings.topics import Topics
 _FIT_FROM = 0.02  # s, the guess that a fit starts from
 _SETTLED_LOG_STD = 0.2  # of an estimated exposure
 _INSTANT = 1e-3  # s, over which ground truth at a stamp is averaged
-_NO_FLOW = np.empty((2, 0, 0))
-_NO_CELLS = NetworkOutput(np.empty((2, 0, 0)), np.empty((2, 0, 0)), None, None, 1)
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Result:
-    """One answer of the estimator, and the frame that it belongs to.
-
-    Attributes:
-        estimate: without what takes memory, see `_kept`.
-        frame_id: of the image's header.
-        span: s over which the velocity is a mean: between two frames, or the time in which one gathered light.
-        known_sign: whether somebody will choose the right sign.
-        exposure_given: whether its exposure came from outside, not from the images.
-        seconds_before: spent on it before the estimator had it, per stage: decoding; the network, where it ran ahead.
-    """
-
-    estimate: MotionEstimate
-    frame_id: str
-    span: float
-    known_sign: bool
-    exposure_given: bool
-    seconds_before: dict[str, float]
-
-    @cached_property
-    def _signed(self) -> MotionEstimate:
-        return self.estimate.with_known_sign() if self.known_sign else self.estimate
-
-    @property
-    def velocity(self) -> Velocity:
-        """As it is published: if the sign is known, its covariance holds no error of the sign."""
-        return self._signed.velocity
-
-    @property
-    def held_back(self) -> bool:
-        """Whether the node would hold this one back because the images contradict its exposure."""
-        return bool(reason_to_hold_back(self.estimate, given=self.exposure_given))
-
-    @property
-    def published(self) -> bool:
-        """Whether the node would publish this one."""
-        return not (self._signed.ambiguous or self.held_back)
-
-    @property
-    def rejection(self) -> str:
-        """Why the frame could not be aligned; empty if it could, or if it was not tried."""
-        alignment = self.estimate.alignment
-        return alignment.rejection.message if alignment and alignment.rejection else ""
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Time spent per stage."""
-        return {**self.estimate.seconds, **self.seconds_before}
 
 
 @dataclass
@@ -107,9 +52,9 @@ class Run:
         refused: message → number of frames that could not be used because of it.
     """
 
-    results: list[Result] = field(default_factory=list)
-    single: list[Result] = field(default_factory=list)
-    aligned: list[Result] = field(default_factory=list)
+    results: Results
+    single: Results
+    aligned: Results
     frames: int = 0
     camera: Camera | None = None
     most_blurred: Gallery = field(default_factory=Gallery)
@@ -143,7 +88,8 @@ def run_recording(
     Raises:
         InputError: the recording is damaged, or none of its frames can be used.
     """
-    run = Run()
+    kept = KeptEstimates(shutters.shared.readout_time, known_sign, exposure_given=not config.estimate_exposure)
+    run = Run(Results(kept), Results(kept, MotionEstimate.as_single), Results(kept, MotionEstimate.as_aligned))
     messages = recording.frames(topics.image, topics.camera_info, topics.depth)
     progress = tqdm(messages, label, recording.count(topics.image), unit="frame", mininterval=0.5, leave=False)
     chosen = islice(progress, 0, None, every)
@@ -151,19 +97,10 @@ def run_recording(
     with decoded_frames(engine, chosen, decode, ahead=ahead) as (used_engine, frames):
         estimator = MotionEstimator(used_engine, config)
         for decoded, frame_id, estimate in _estimates(estimator, frames, run):
-            kept = _kept(estimate)
-            for results, one in ((run.results, kept), (run.single, kept.as_single()), (run.aligned, kept.as_aligned())):
-                if one is not None:
-                    results.append(
-                        Result(
-                            estimate=one,
-                            frame_id=frame_id,
-                            span=span_of(one, shutters.shared.readout_time),
-                            known_sign=known_sign,
-                            exposure_given=not config.estimate_exposure,
-                            seconds_before=decoded.seconds,
-                        )
-                    )
+            estimate = replace(estimate, seconds={**estimate.seconds, **decoded.seconds})
+            kept.append(estimate, frame_id)
+            for results in (run.results, run.single, run.aligned):
+                results.offer(len(kept) - 1, estimate)
             _offer_overlays(run, decoded.frame, estimate, ground_truth)
     if not run.results:
         rejection = estimator.alignment.rejection if estimator.alignment else None
@@ -191,35 +128,6 @@ def fitted_exposure(
     guess = Shutters(replace(shutters.shared, exposure=_FIT_FROM))
     run = run_recording(recording, topics, engine, config, guess, "fitting the exposure", ahead=ahead)
     return fit_exposure(samples_of(run.results, ground_truth, config.motion_model, mean=True), _FIT_FROM)
-
-
-def _kept(estimate: MotionEstimate) -> MotionEstimate:
-    """Leave out what takes memory, for thousands of frames: fields, the aligner's state and most covariance terms.
-
-    The terms that are asked for later stay apart, the others are summed.
-    """
-    small = {id(one): _with_few_terms(one) for one in (estimate.velocity, estimate.single, estimate.aligned) if one}
-    alignment = estimate.alignment
-    return replace(
-        estimate,
-        velocity=small[id(estimate.velocity)],
-        single=small[id(estimate.single)],
-        aligned=None if estimate.aligned is None else small[id(estimate.aligned)],
-        alignment=None if alignment is None else replace(alignment, velocity=None, travel=None),
-        network_output=_NO_CELLS,
-        fitted_flow=_NO_FLOW,
-    )
-
-
-def _with_few_terms(velocity: Velocity) -> Velocity:
-    apart = {term: velocity.terms[term] for term in (Term.SIGN, Term.ACCELERATION) if term in velocity.terms}
-    return replace(velocity, terms={Term.DATA: velocity.covariance_without(apart), **apart})
-
-
-def span_of(estimate: MotionEstimate, readout_time: float) -> float:
-    """Compute the s over which a velocity is a mean."""
-    single = estimate.measurement == Measurement.SINGLE
-    return estimate.exposure + readout_time if single else estimate.dt
 
 
 def _decoded(message: CameraMessages, *, colour: str, shutters: Shutters) -> Frame:
@@ -277,7 +185,7 @@ def _offer_overlays(run: Run, frame: Frame, estimate: MotionEstimate, ground_tru
 
 
 def samples_of(
-    results: list[Result], ground_truth: GroundTruth | None, motion_model: MotionModel, *, mean: bool = False
+    results: Sequence[Result], ground_truth: GroundTruth | None, motion_model: MotionModel, *, mean: bool = False
 ) -> Samples:
     """Put results beside the ground truth at their stamps.
 
@@ -285,42 +193,49 @@ def samples_of(
         mean: take the ground truth's mean over the time that each result was found over, and covariances of that.
     """
     apart = {Term.ACCELERATION} if mean else set()
-    stamps = np.array([result.estimate.stamp for result in results], np.int64)
-    unknown = np.full((len(results), 3), np.nan)
-    true_linear, true_angular = unknown, unknown
-    if ground_truth is not None:
-        spans = np.array([result.span if mean else _INSTANT for result in results])
-        true_linear, true_angular = ground_truth.at(stamps, spans)
-    linear = np.array([result.velocity.linear for result in results]).reshape(-1, 3)
+    count = len(results)
+    stamps, spans = np.empty(count, np.int64), np.full(count, _INSTANT)
+    motions, covariance = np.empty((count, 6)), np.empty((count, 6, 6))
+    mean_flow, seconds = np.empty((2, count))
+    resolved, held_back = np.empty((2, count), bool)
+    for number, result in enumerate(results):  # once, as each is made anew
+        estimate, velocity = result.estimate, result.velocity
+        stamps[number], motions[number] = estimate.stamp, velocity.vector
+        covariance[number] = velocity.covariance_without(apart)
+        mean_flow[number], seconds[number] = estimate.mean_flow, sum(estimate.seconds.values())
+        resolved[number], held_back[number] = estimate.sign_resolved, result.held_back
+        if mean:
+            spans[number] = result.span
+    unknown = np.full((count, 3), np.nan)
+    true_linear, true_angular = (unknown, unknown) if ground_truth is None else ground_truth.at(stamps, spans)
     return Samples(
         stamps=stamps,
-        linear=linear if motion_model == MotionModel.FULL else unknown,
-        angular=np.array([result.velocity.angular for result in results]).reshape(-1, 3),
-        covariance=np.array([result.velocity.covariance_without(apart) for result in results]).reshape(-1, 6, 6),
+        linear=motions[:, :3] if motion_model == MotionModel.FULL else unknown,
+        angular=motions[:, 3:],
+        covariance=covariance,
         true_linear=true_linear,
         true_angular=true_angular,
-        mean_flow=np.array([result.estimate.mean_flow for result in results]),
-        resolved=np.array([result.estimate.sign_resolved for result in results], bool),
-        held_back=np.array([result.held_back for result in results], bool),
-        seconds=np.array([sum(result.seconds.values()) for result in results]),
+        mean_flow=mean_flow,
+        resolved=resolved,
+        held_back=held_back,
+        seconds=seconds,
     )
 
 
 def exposures_of(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """List stamps, exposures used, exposures by blur and alignment, and std of their log, each (N,); NaN where none."""
-    estimates = [result.estimate for result in run.results]
-    measured = [estimate.measured_exposure or MeasuredExposure(np.nan, np.nan) for estimate in estimates]
-    return (
-        np.array([estimate.stamp for estimate in estimates], np.int64),
-        np.array([estimate.exposure for estimate in estimates]),
-        np.array([one.seconds for one in measured]),
-        np.array([one.log_std for one in measured]),
-    )
+    stamps, (used, measured, log_std) = np.empty(len(run.results), np.int64), np.full((3, len(run.results)), np.nan)
+    for number, estimate in enumerate(result.estimate for result in run.results):
+        stamps[number], used[number] = estimate.stamp, estimate.exposure
+        if (one := estimate.measured_exposure) is not None:
+            measured[number], log_std[number] = one.seconds, one.log_std
+    return stamps, used, measured, log_std
 
 
 def settled_exposure(run: Run) -> float:
     """Compute the median of the frames' exposure times, s, without estimates that were little more than a guess."""
-    used = np.array([[result.estimate.exposure, result.estimate.exposure_log_std] for result in run.results])
+    estimates = (result.estimate for result in run.results)
+    used = np.array([(estimate.exposure, estimate.exposure_log_std) for estimate in estimates])
     settled = used[:, 1] <= max(_SETTLED_LOG_STD, used[:, 1].min())
     return float(np.median(used[settled, 0]))
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from image_as_imu_ros.evaluation import comparison
 from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.run import Result, Run
+from image_as_imu_ros.evaluation.kept import STAGES, Result
+from image_as_imu_ros.evaluation.run import Run
 from image_as_imu_ros.evaluation.samples import Samples
 
-_STAGES = ("decode", "prepare", "network", "solve", "align", "sign")
 _QUALITY = (
     *("mean_flow_px", "residual", "inliers", "log_likelihood_ratio"),
     *("direction_resolved", "direction_probability", "exposure_s", "held_back"),
@@ -56,7 +56,7 @@ def write_frames(path: Path, run: Run, samples: Samples) -> None:
     if samples.has_ground_truth.any():
         vectors |= {"truth_angular": samples.true_angular, "truth_linear": samples.true_linear}
     names = [f"{name}_{axis}" for name in vectors for axis in "xyz"]
-    stages = [f"{stage}_ms" for stage in _STAGES]
+    stages = [f"{stage}_ms" for stage in STAGES]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["stamp_ns", "measurement", "alignment_doubt", *names, *_QUALITY, *stages])
@@ -77,7 +77,7 @@ def _quality(result: Result) -> list[float]:
         estimate.sign_probability,
         estimate.exposure,
         int(result.held_back),
-        *(1e3 * result.seconds[stage] for stage in _STAGES),
+        *(1e3 * estimate.seconds[stage] for stage in STAGES),
     ]
 
 

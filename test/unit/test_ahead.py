@@ -21,7 +21,7 @@ class CountingEngine:
 
     name = "counting"
 
-    class info:  # noqa: N801
+    class info:
         width, height, colour = 32, 16, "gray"
 
     def __init__(self) -> None:
@@ -80,14 +80,16 @@ def test_few_frames_wait_however_long_the_recording():
     assert len(begun) == 100
 
 
-def test_an_end_in_the_middle_ends_the_thread():
+def interrupted(after: int) -> None:
+    with decoded_frames(CountingEngine(), range(100), decode, ahead=True) as (_, frames):
+        for _ in range(after):
+            next(frames)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [0, 1, 50])
+def test_an_end_in_the_middle_ends_the_thread(after):
     before = threading.active_count()
-    with pytest.raises(KeyboardInterrupt), decoded_frames(CountingEngine(), range(100), decode, ahead=True):
-        raise KeyboardInterrupt
-    with (
-        pytest.raises(KeyboardInterrupt),
-        decoded_frames(CountingEngine(), range(100), decode, ahead=True) as (_, frames),
-    ):
-        next(frames)
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(after)
     assert threading.active_count() == before

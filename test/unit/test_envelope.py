@@ -18,7 +18,7 @@ from image_as_imu_ros.evaluation.envelope.plots import plot_envelope
 from image_as_imu_ros.evaluation.envelope.rendering import EPOCH, RenderedCell, render_cell
 from image_as_imu_ros.evaluation.envelope.sweep import SweepConfig, run_cell
 from image_as_imu_ros.evaluation.envelope.table import markdown, summary, write_csv
-from image_as_imu_ros.evaluation.run import Result
+from image_as_imu_ros.evaluation.kept import Result
 
 GOOD = Answers(HAND, "auto", "measured", 1.0, nees_angular=3.0, nees_linear=2.0, rmse_angular=0.04, true_angular=2.0)
 SHORT = replace(HAND, frames=4)
@@ -85,7 +85,7 @@ def test_the_ground_truth_is_that_of_the_stamp_and_vibration_counts_with_its_mea
         measurement, exposure = Measurement.ALIGNED, 0.01
         stamp = EPOCH + 300_000_000
 
-    aligned = Result(Aligned(), "", span=1 / 30, known_sign=False, exposure_given=False, seconds_before={})  # type: ignore[arg-type]
+    aligned = Result(Aligned(), "", span=1 / 30, known_sign=False, exposure_given=False)  # type: ignore[arg-type]
     rendered = RenderedCell(replace(HAND, vibration=0.3, vibration_rate=90.0), [])
     steady = RenderedCell(HAND, [])
     (at_stamp,), (mean,) = ground_truth(rendered, [aligned])

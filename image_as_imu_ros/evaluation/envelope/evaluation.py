@@ -18,8 +18,9 @@ from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.evaluation.baselines import klt
 from image_as_imu_ros.evaluation.envelope.cell import Cell
 from image_as_imu_ros.evaluation.envelope.rendering import EPOCH, RenderedCell, RenderedFrame
+from image_as_imu_ros.evaluation.kept import Result, span_of
 from image_as_imu_ros.evaluation.metrics import metrics, rmse
-from image_as_imu_ros.evaluation.run import Result, samples_of, span_of
+from image_as_imu_ros.evaluation.run import samples_of
 from image_as_imu_ros.evaluation.samples import Samples
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
@@ -177,7 +178,7 @@ def _answers(
 def _result(estimate: MotionEstimate, readout: float) -> Result:
     span = span_of(estimate, readout)
     # Exposures that are given are true ones: nothing is held back for them.
-    return Result(estimate, frame_id="", span=span, known_sign=False, exposure_given=False, seconds_before={})
+    return Result(estimate, frame_id="", span=span, known_sign=False, exposure_given=False)
 
 
 def ground_truth(rendered: RenderedCell, results: list[Result]) -> tuple[np.ndarray, np.ndarray]:
