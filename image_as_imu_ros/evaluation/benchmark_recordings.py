@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from multiprocessing import get_context
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, config_
 from image_as_imu_ros.evaluation.evaluate import evaluate
 from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.results import fresh_folder, write_results
+from image_as_imu_ros.evaluation.workers import worker_processes
 
 _NONE = np.full(3, np.nan)
 
@@ -62,23 +62,29 @@ def _evaluated(listed: list[ListedRecording], output: Path, workers: int) -> Ite
             yield number, None
             yield number, _sequence(one, output)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
+    with worker_processes(workers) as processes:
         tasks = {processes.submit(_sequence, one, output): number for number, one in enumerate(listed)}
         yield from ((number, None) for number in tasks.values())
-        try:
-            yield from ((tasks[task], task.result()) for task in as_completed(tasks))
-        finally:
-            processes.shutdown(cancel_futures=True)
+        yield from ((tasks[task], task.result()) for task in as_completed(tasks))
 
 
 def _sequence(one: ListedRecording, output: Path) -> Sequence:
     try:
         folder = fresh_folder(output / _folder_name(one.name))
-        evaluation = evaluate(one.path, one.config)
+        evaluation = evaluate(one.path, _with_threads(one.config))
         write_results(evaluation, folder)
         return Sequence(one.name, _rows(evaluation))
     except InputError as error:
         return Sequence(one.name, [], failure=str(error))
+
+
+def _with_threads(config: EvaluationConfig) -> EvaluationConfig:
+    """Give the network one thread where no number is asked for.
+
+    Recordings are evaluated beside each other. The number is the same for one worker, as a network's sums, and with
+    them the last digits of a table, depend on it.
+    """
+    return replace(config, engine=replace(config.engine, threads=config.engine.threads or 1))
 
 
 def read_list(path: str | Path) -> list[ListedRecording]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 from image_as_imu_ros.engine import Engine
@@ -16,6 +15,7 @@ from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.envelope.cell import Cell
 from image_as_imu_ros.evaluation.envelope.evaluation import Answers, evaluate_cell
 from image_as_imu_ros.evaluation.envelope.rendering import render_cell
+from image_as_imu_ros.evaluation.workers import worker_processes
 
 DEPTHS = ("measured", "network")
 
@@ -39,7 +39,7 @@ class SweepConfig:
 
 def run_cells(cells: tuple[Cell, ...], config: SweepConfig) -> Iterator[list[Answers]]:
     """Render and evaluate cells; yields the answers of each as soon as they are there."""
-    with ProcessPoolExecutor(config.workers, get_context("spawn")) as processes:
+    with worker_processes(config.workers) as processes:
         for done in as_completed([processes.submit(run_cell, cell, config) for cell in cells]):
             yield done.result()
 
