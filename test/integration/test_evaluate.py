@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.resources import DEFAULT_MODEL
 
 COUNT = bags.COUNT
+TIMES = re.compile(r"_ms$|^ms_")
 RECORDINGS = Path(__file__).resolve().parents[2] / ".." / "shared" / "recordings"
 
 
@@ -34,7 +36,7 @@ def run_without_plots(recording: Path, output: Path, *options: str) -> tuple[dic
     """The same figures without the time that plots take."""
     output.mkdir(exist_ok=True)
     command = parse([str(recording), *options])
-    write_figures(evaluate(command.recording, command.config), output)
+    write_figures(evaluate(command.recording, command.config, command.workers), output)
     return read(output)
 
 
@@ -42,6 +44,13 @@ def read(output: Path) -> tuple[dict, list[dict]]:
     figures = json.loads((output / "metrics.json").read_text())
     with (output / "frames.csv").open() as file:
         return figures, list(csv.DictReader(file))
+
+
+def untimed(written: object) -> object:
+    """The same without how long it took."""
+    if isinstance(written, dict):
+        return {name: untimed(value) for name, value in written.items() if not TIMES.search(name)}
+    return [untimed(value) for value in written] if isinstance(written, (list, tuple)) else written
 
 
 @pytest.mark.usefixtures("exact_engine")
@@ -64,6 +73,22 @@ class TestWithAnExactEngine:
             assert (tmp_path / "out" / name).stat().st_size > 10_000
         assert list((tmp_path / "out").glob("frame_*.png"))
         assert "RMSE ω" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ("--exposure", "0.01", "--baseline", "klt"),
+            ("--fit-exposure", "--sign-resolution", "centered"),
+            ("--exposure-topic", "/camera/exposure", "--every", "2"),
+        ],
+    )
+    def test_two_workers_find_what_one_does(self, tmp_path, own_cache, options):
+        exposures = [bags.exposure(stamp, 0.01 if i % 5 else 0.0) for i, stamp in enumerate(bags.frame_stamps(COUNT))]
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/camera/exposure": exposures})
+        one, two = (
+            run_without_plots(recording, tmp_path / workers, *options, "--workers", workers) for workers in ("1", "2")
+        )
+        assert untimed(one) == untimed(two)
 
     def test_the_exposure_is_found(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT, ground_truth="imu")
@@ -367,6 +392,14 @@ def test_burst_of_a_hand_held_camera(measurement, tmp_path):
     assert all(row["direction_resolved"] == "1" for row in table[1:])
     assert ratio.min() >= 0.8
     assert ratio.max() <= 1.2
+
+
+def test_two_workers_find_what_one_does_on_real_frames(tmp_path, desk_rpy_3s):
+    one, two = (
+        run_without_plots(desk_rpy_3s, tmp_path / workers, "--exposure", "0.015", "--every", "4", "--workers", workers)
+        for workers in ("1", "2")
+    )
+    assert untimed(one) == untimed(two)
 
 
 def test_camera_rotated_by_hand_over_a_desk(tmp_path):
