@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 import cv2
+from tqdm import tqdm
 
 from image_as_imu_ros.errors import InputError
 
@@ -40,3 +42,4 @@ def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C, which a terminal sends to all, ends this without a word
     cv2.setNumThreads(1)  # threads of processes that are all busy would only wait for each other
+    tqdm.set_lock(threading.RLock())  # its own lock, of all processes, would be reported as leaked by one that is ended
