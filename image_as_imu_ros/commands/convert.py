@@ -6,9 +6,11 @@ import argparse
 import shlex
 from pathlib import Path
 
+from image_as_imu_ros.datasets import tum
 from image_as_imu_ros.datasets.gyroscope_file import TIME_UNITS
 from image_as_imu_ros.geometry.camera import Intrinsics
 from image_as_imu_ros.recordings.conversion import ASSUMED_EXPOSURE, Conversion, Converted, Layout, convert
+from image_as_imu_ros.recordings.recording_writer import IMU_TOPIC
 
 
 def main(argv: list[str]) -> int:
@@ -25,6 +27,15 @@ def _report(converted: Converted, output: Path) -> None:
         print(
             f"The capture does not say the exposure time{of}, nor does the recording; if you know it, give --exposure"
         )
+    if converted.unreadable.count:
+        print(f"{converted.unreadable.count} images left out, the first of them: {converted.unreadable.reason}")
+    if converted.unreadable_depths.count:
+        depths = converted.unreadable_depths
+        print(f"{depths.count} frames without their depth, the first of them: {depths.reason}")
+    if converted.depth_complaint:
+        print(f"WARNING: {converted.depth_complaint}; if they count other units per metre, give --depth-scale")
+    if converted.poses_complaint:
+        print(f"WARNING: evaluate cannot use the poses: {converted.poses_complaint}; interpolate them")
     print(
         f"{converted.kept} of {converted.count} frames, "
         f"{' and '.join(converted.ground_truth) or 'nothing to compare with'} → {output}\n"
@@ -41,6 +52,10 @@ def _evaluate(converted: Converted, output: Path) -> list[str]:
         words += ["--stamp-reference", converted.stamp_reference]
     if converted.readout_time is not None:
         words += ["--readout-time", f"{converted.readout_time:.4g}"]
+    if converted.poses_complaint and "gyroscope" in converted.ground_truth:
+        words += ["--ground-truth-topic", IMU_TOPIC]
+    if converted.with_depth:
+        words += ["--depth-topic", "auto"]
     return words
 
 
@@ -81,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
         made[layout] = layouts.add_parser(layout, help=summary)
         _add_common(made[layout], source)
     made[Layout.EUROC].add_argument("--camera", default="cam0", help="which of its cameras (default: %(default)s)")
+    made[Layout.TUM].add_argument(
+        "--depth-scale",
+        type=float,
+        default=tum.UNITS_PER_METRE,
+        metavar="UNITS",
+        help="of its depth images, units per metre: 1000 where they are in mm (default: %(default)g)",
+    )
     for layout in (Layout.VIDEO, Layout.IMAGES):
         _add_files(made[layout])
     for layout in (Layout.VIDEO, Layout.IMAGES, Layout.GOPRO, Layout.MARS, Layout.OPENCAMERA):

@@ -27,13 +27,14 @@ class DepthImage:
     """
 
     values: np.ndarray
-    units_per_metre: int = 1000
+    units_per_metre: float = 1000
 
     def millimetres(self) -> np.ndarray:
-        """Return (H, W) uint16 mm, as ROS has it, 0 where unknown."""
+        """Return (H, W) uint16 mm, as ROS has it, 0 where unknown, or farther than that can say."""
         if self.units_per_metre == 1000:
             return self.values
-        return np.round(self.values * (1000 / self.units_per_metre)).astype(np.uint16)
+        values = np.round(self.values * (1000 / self.units_per_metre))
+        return np.where(values > np.iinfo(np.uint16).max, 0, values).astype(np.uint16)
 
     def metres(self) -> np.ndarray:
         """Return (H, W) float32 m, NaN where unknown, which the largest value means, too."""
@@ -58,6 +59,7 @@ class CapturedFrame:
         camera: its intrinsics.
         exposure: time that one row integrates light, s; None if the capture does not say.
         depth_image: registered to the image, perhaps coarser; None without.
+        depth_complaint: why there is none, where there should be.
     """
 
     stamp: int
@@ -65,6 +67,7 @@ class CapturedFrame:
     camera: Camera
     exposure: float | None = None
     depth_image: DepthImage | None = None
+    depth_complaint: str = ""
 
     @property
     def depth(self) -> np.ndarray | None:
@@ -106,8 +109,9 @@ class Frames:
 
     Attributes:
         stamps: (N,) int64 ns, ascending.
-        has_depth: (N,) bool.
-        read: number of a frame, 0 … N − 1 → the frame.
+        has_depth: (N,) bool, whether there should be depth.
+        read: number of a frame, 0 … N − 1 → the frame. Raises `files.UnreadableImageError`: its image is missing or
+            damaged. An iteration goes on after that.
     """
 
     stamps: np.ndarray

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from image_as_imu_ros.datasets.capture import DepthImage
+from image_as_imu_ros.datasets.capture import CapturedFrame, DepthImage
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 
@@ -50,26 +52,51 @@ def ascending(stamps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nd
     return stamps, values[finite][first]
 
 
+class UnreadableImageError(InputError):
+    """One image of a capture is missing or damaged; the others may be whole."""
+
+
 def read_image(path: Path) -> np.ndarray:
     """Read an image as stored: (H, W) uint8 or uint16, or (H, W, 3) BGR uint8.
 
     Raises:
-        InputError: it is missing or not such an image.
+        UnreadableImageError: it is missing or not such an image.
     """
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is not None and image.ndim == 3 and image.shape[2] == 4:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
     if image is None or (image.dtype != np.uint8 and (image.dtype != np.uint16 or image.ndim != 2)):
-        raise InputError(f"{path} is missing or not a readable image of 8 bits, or of 16 without colour")
+        raise UnreadableImageError(f"{path} is missing or not a readable image of 8 bits, or of 16 without colour")
     return image
 
 
-def read_depth(path: Path, units_per_metre: int = 1000) -> DepthImage:
-    """Read a 16-bit depth image. Raises InputError: it is missing or another image."""
+def first_size(paths: Iterable[Path]) -> tuple[int, int]:
+    """Return width and height of the first image that can be read. Raises InputError: none can."""
+    complaint = "there are no images"
+    for path in paths:
+        try:
+            height, width = read_image(path).shape[:2]
+        except UnreadableImageError as error:
+            complaint = str(error)
+        else:
+            return width, height
+    raise InputError(f"none of the images can be read: {complaint}")
+
+
+def read_depth(path: Path, units_per_metre: float = 1000) -> DepthImage:
+    """Read a 16-bit depth image. Raises UnreadableImageError: it is missing or another image."""
     depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
-        raise InputError(f"{path} is missing or not a 16-bit depth image")
+        raise UnreadableImageError(f"{path} is missing or not a 16-bit depth image")
     return DepthImage(depth, units_per_metre)
+
+
+def with_depth(frame: CapturedFrame, read: Callable[[], DepthImage]) -> CapturedFrame:
+    """Add the depth image that `read` returns; where it cannot be read, the reason."""
+    try:
+        return replace(frame, depth_image=read())
+    except UnreadableImageError as error:
+        return replace(frame, depth_complaint=str(error))
 
 
 def read_camera(path: Path, width: int, height: int) -> Camera:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Gyroscope, Poses
-from image_as_imu_ros.datasets.files import ascending, nanoseconds, read_image
+from image_as_imu_ros.datasets.files import ascending, first_size, nanoseconds, read_image
 from image_as_imu_ros.datasets.frame_table import FrameTable, read_frame_table
 from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples, placed
 from image_as_imu_ros.datasets.video import camera_of, frame_of
@@ -38,7 +38,7 @@ def open_capture(
         frames: names of files, else a row per image in the order of names; None: the names are stamps in ns.
 
     Raises:
-        InputError: an image is missing, or nothing says when they were taken.
+        InputError: no image can be read, or nothing says when they were taken.
     """
     table = _stamped_by_name(folder) if frames is None else frames
     files = table.files or tuple(path.name for path in _images(folder))
@@ -46,7 +46,7 @@ def open_capture(
         raise InputError(f"{folder} has {len(files)} images, but their table {len(table)} rows: which belong together?")
     order = np.argsort(table.stamps, kind="stable")
     delay = _DELAY if table.stamps.min() <= 0 else 0
-    height, width = read_image(folder / files[0]).shape[:2]
+    width, height = first_size(folder / file for file in files)
     camera = camera_of(intrinsics, table, width, height)
     stamps = table.stamps[order] + delay
 
@@ -78,7 +78,7 @@ def open_events(folder: Path) -> Capture:
     """
     times, files = _listed(folder / "images.txt")
     camera_numbers = _numbers(folder / "calib.txt", 9)[0]
-    height, width = read_image(folder / files[0]).shape[:2]
+    width, height = first_size(folder / file for file in files)
     fx, fy, cx, cy, *distortion = camera_numbers[:9].tolist()
     camera = Camera(width, height, fx, fy, cx, cy, "plumb_bob", tuple(distortion))
     delay = _DELAY if times[0] <= 0 else 0

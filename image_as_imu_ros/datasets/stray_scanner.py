@@ -27,6 +27,7 @@ from image_as_imu_ros.datasets.files import (
     read_camera,
     read_depth,
     read_table,
+    with_depth,
 )
 from image_as_imu_ros.datasets.video_file import Video
 from image_as_imu_ros.errors import InputError
@@ -74,13 +75,13 @@ def open_frames(folder: Path) -> tuple[Frames, Poses]:
 
     def read(i: int) -> CapturedFrame:
         image, row = video[i], rows[i]
-        return CapturedFrame(
+        frame = CapturedFrame(
             stamp=int(nanoseconds(row["timestamp"])),
             image=image,
             camera=_camera_of(row, folder, *image.shape[1::-1]),
             exposure=float(row["exposure"]) if "exposure" in column_names(rows) else None,
-            depth_image=_read_depth(folder, numbers[i]) if has_depth[i] else None,
         )
+        return with_depth(frame, lambda: _read_depth(folder, numbers[i])) if has_depth[i] else frame
 
     frames = Frames(nanoseconds(rows["timestamp"]), has_depth, read)
     return frames, Poses(stamps, rotation_matrices(poses[:, :4]), poses[:, 4:])

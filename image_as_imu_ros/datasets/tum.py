@@ -1,6 +1,7 @@
 """TUM RGB-D data sets (Sturm et al. 2012): rgb.txt, depth.txt and groundtruth.txt list stamps in s beside the files.
 
-Depth is registered to the colour image, 5000 units per metre. Poses are those of the colour camera's optical frame.
+Depth is registered to the colour image, 5000 units per metre; others who use this layout write other units. Poses are
+those of the colour camera's optical frame.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Poses
-from image_as_imu_ros.datasets.files import ascending, read_camera, read_depth, read_image
+from image_as_imu_ros.datasets.files import ascending, read_camera, read_depth, read_image, with_depth
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.camera import Camera, Intrinsics
 from image_as_imu_ros.geometry.so3 import rotation_matrices
 
-_UNITS_PER_METRE = 5000
+UNITS_PER_METRE = 5000.0
 _LONGEST_DELAY = 20_000_000  # ns between a colour image and its depth image
 
 _INTRINSICS = "camera-intrinsics.txt"
@@ -28,22 +29,25 @@ _CAMERAS = {
 }
 
 
-def open_capture(folder: Path, camera: Camera | None = None) -> Capture:
+def open_capture(
+    folder: Path, intrinsics: Intrinsics | None = None, units_per_metre: float = UNITS_PER_METRE
+) -> Capture:
     """Open a sequence's folder.
 
     Args:
-        camera: of the colour images; None: that of a `camera-intrinsics.txt` in the folder (a 3×3 matrix, then OpenCV's
-            distortion coefficients, if any), else the folder's name says which of the data set's cameras it was.
+        intrinsics: of the colour images; None: those of a `camera-intrinsics.txt` in the folder (a 3×3 matrix, then
+            OpenCV's distortion coefficients, if any), else the folder's name says which of the set's cameras it was.
+        units_per_metre: of the depth images.
 
     Raises:
         InputError: files are missing or damaged, or the camera is not known.
     """
-    frames = open_frames(folder, camera)
+    frames = open_frames(folder, intrinsics, units_per_metre)
     poses = read_poses(folder) if (folder / "groundtruth.txt").exists() else None
     return Capture(frames, len(frames), lossless=True, poses=poses)
 
 
-def open_frames(folder: Path, camera: Camera | None = None) -> Frames:
+def open_frames(folder: Path, intrinsics: Intrinsics | None = None, units_per_metre: float = UNITS_PER_METRE) -> Frames:
     """List the colour images with the depth images taken within 20 ms of them; as `open_capture`."""
     colour = _read_list(folder / "rgb.txt")
     depth = _read_list(folder / "depth.txt") if (folder / "depth.txt").exists() else []
@@ -53,18 +57,20 @@ def open_frames(folder: Path, camera: Camera | None = None) -> Frames:
     if depth:
         nearest = np.abs(depth_stamps - stamps[:, None]).argmin(1)
         has_depth = np.abs(depth_stamps[nearest] - stamps) <= _LONGEST_DELAY
-    known = None if camera is not None or (folder / _INTRINSICS).exists() else _camera_by_name(folder)
+    known = None if intrinsics is not None or (folder / _INTRINSICS).exists() else _camera_by_name(folder)
 
     def read(i: int) -> CapturedFrame:
         stamp, name = colour[i]
         image = read_image(folder / name)
         size = image.shape[1::-1]
-        if camera is not None:
-            taken_by = camera
+        if intrinsics is not None:
+            camera = intrinsics.camera(*size)
         else:
-            taken_by = read_camera(folder / _INTRINSICS, *size) if known is None else known.resize(*size)
-        depth_image = read_depth(folder / depth[nearest[i]][1], _UNITS_PER_METRE) if has_depth[i] else None
-        return CapturedFrame(stamp, image, taken_by, depth_image=depth_image)
+            camera = read_camera(folder / _INTRINSICS, *size) if known is None else known.resize(*size)
+        frame = CapturedFrame(stamp, image, camera)
+        if not has_depth[i]:
+            return frame
+        return with_depth(frame, lambda: read_depth(folder / depth[nearest[i]][1], units_per_metre))
 
     return Frames(stamps, has_depth, read)
 

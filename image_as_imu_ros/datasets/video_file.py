@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from image_as_imu_ros.datasets.files import UnreadableImageError
 from image_as_imu_ros.errors import InputError
 
 _SEEK_BEYOND = 64  # frames; fewer are decoded faster than they are sought across
@@ -63,7 +64,7 @@ class Video:
         return self._count
 
     def __getitem__(self, number: int) -> np.ndarray:
-        """Decode a frame: (H, W, 3) uint8 BGR. Raises InputError: the file is damaged there."""
+        """Decode a frame: (H, W, 3) uint8 BGR. Raises UnreadableImageError: the file is damaged there."""
         if not self._next <= number < self._next + _SEEK_BEYOND:
             self._video.set(cv2.CAP_PROP_POS_FRAMES, number)
             self._next = number
@@ -72,5 +73,5 @@ class Video:
         self._next += 1
         read, image = self._video.read()
         if not read:
-            raise InputError(f"{self._path}: frame {number} of {len(self)} cannot be decoded")
+            raise UnreadableImageError(f"{self._path}: frame {number} of {len(self)} cannot be decoded")
         return image

@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from image_as_imu_ros.datasets import euroc, gopro, image_folder, phone, stray_scanner, tum, video
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, mean_blur
+from image_as_imu_ros.datasets.files import UnreadableImageError
 from image_as_imu_ros.datasets.frame_table import FrameTable, read_frame_table
-from image_as_imu_ros.datasets.ground_truth import GroundTruth
+from image_as_imu_ros.datasets.ground_truth import GroundTruth, too_rare
 from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples, read_gyroscope
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import check_exposure
@@ -22,7 +23,11 @@ from image_as_imu_ros.recordings.recording_writer import write_recording
 from image_as_imu_ros.settings import TextEnum
 
 ASSUMED_EXPOSURE = 0.01  # s, what phones and web cameras often take indoors; only to choose blurred frames by
-_TUM_SIZE = 640, 480  # px
+_NEAREST = 0.4  # m that structured light and time of flight measure from
+_FARTHEST = 10.0  # m that they measure to
+_NEAR_SHARE = 0.05  # of a depth image, as its nearest
+_DEPTH_STEP = 4  # px between depths that are looked at
+_LARGEST_SCALE = 100_000.0  # units per metre
 
 
 class Layout(TextEnum):
@@ -53,9 +58,10 @@ class Conversion:
         axes: the camera's in the gyroscope's; None for what the layout's own are, else the same.
         frames: table of a video's or a folder's frames.
         intrinsics: of a video, images or a TUM sequence; None for what the capture says.
+        depth_scale: units per metre of a TUM sequence's depth images.
 
     Raises:
-        InputError: an exposure is out of range.
+        InputError: an exposure or the scale of depths is out of range.
     """
 
     layout: Layout
@@ -72,10 +78,29 @@ class Conversion:
     axes: str | None = None
     frames: Path | None = None
     intrinsics: Intrinsics | None = None
+    depth_scale: float = tum.UNITS_PER_METRE
 
     def __post_init__(self) -> None:
         if self.exposure is not None:
             check_exposure(self.exposure)
+        if not (1 <= self.depth_scale <= _LARGEST_SCALE):
+            raise InputError(
+                f"--depth-scale is {self.depth_scale:g}, expected units per metre, 1 to {_LARGEST_SCALE:g}: 1000 where "
+                "depth is in mm"
+            )
+
+
+@dataclass
+class Unreadable:
+    """How many images are missing or damaged, and what is said of the first."""
+
+    count: int = 0
+    reason: str = ""
+
+    def add(self, reason: str) -> None:
+        """Count one more."""
+        self.reason = self.reason or reason
+        self.count += 1
 
 
 @dataclass(frozen=True)
@@ -83,15 +108,22 @@ class Converted:
     """What came of it.
 
     Attributes:
-        kept: number of frames, of `count` in the capture.
+        kept: number of frames, of `count` in the capture. with_depth: how many of them have depth.
+        unreadable, unreadable_depths: frames that are left out for their image, and those that have lost their depth.
         unknown_exposures: number of frames whose exposure nobody said; the recording does not say it either.
         ground_truth: names of what else was found.
+        poses_complaint, depth_complaint: why the poses or depths are of no use; empty if they seem to be.
         stamp_reference, readout_time: what the capture says of its frames; None where it does not.
     """
 
     kept: int
     count: int
+    with_depth: int
+    unreadable: Unreadable
+    unreadable_depths: Unreadable
     unknown_exposures: int
+    poses_complaint: str
+    depth_complaint: str
     ground_truth: tuple[str, ...]
     stamp_reference: str | None
     readout_time: float | None
@@ -110,6 +142,11 @@ def convert(conversion: Conversion) -> Converted:
     return Converted(
         kept=frames.kept,
         count=capture.count,
+        with_depth=len(frames.depths),
+        unreadable=frames.unreadable,
+        unreadable_depths=frames.unreadable_depths,
+        poses_complaint=too_rare(capture.poses.stamps) if capture.poses is not None else "",
+        depth_complaint=_implausible(frames.depths) if conversion.layout == Layout.TUM else "",
         unknown_exposures=frames.unknown,
         ground_truth=tuple(name for name, part in found if part is not None),
         stamp_reference=capture.stamp_reference,
@@ -129,7 +166,7 @@ def _open(conversion: Conversion) -> Capture:
         case Layout.EUROC:
             return euroc.open_capture(source, conversion.camera)
         case Layout.TUM:
-            return tum.open_capture(source, intrinsics.camera(*_TUM_SIZE) if intrinsics else None)
+            return tum.open_capture(source, intrinsics, conversion.depth_scale)
         case Layout.EVENTS:
             return image_folder.open_events(source)
         case Layout.MARS:
@@ -158,12 +195,28 @@ def _read_frames(conversion: Conversion) -> FrameTable | None:
     return None if conversion.frames is None else read_frame_table(conversion.frames, conversion.time_unit)
 
 
+def _implausible(depths: list[np.ndarray]) -> str:
+    """Say how depths contradict what depth cameras measure; empty if they do not, or are not there."""
+    known = np.array([one for one in depths if np.isfinite(one).all()])
+    if not len(known):
+        return ""
+    near, middle = np.median(known, 0)
+    if near >= _NEAREST and middle <= _FARTHEST:
+        return ""
+    return (
+        f"the depth images have their median at {middle:.2g} m, and a twentieth of them nearer than {near:.2g} m: "
+        f"depth cameras mostly measure from {_NEAREST:g} to {_FARTHEST:g} m"
+    )
+
+
 class _Wanted:
     """The frames of a capture that are asked for, resized and cropped.
 
     Attributes:
         kept: how many there were so far.
         unknown: how many of them have an exposure that nobody said.
+        depths: of each that has depth, how far the nearest of it and the middle of it are, m.
+        unreadable, unreadable_depths: as of `Converted`.
     """
 
     def __init__(self, capture: Capture, conversion: Conversion) -> None:
@@ -173,10 +226,13 @@ class _Wanted:
             raise InputError("--min-blur needs a gyroscope or poses in the capture")
         self.kept = 0
         self.unknown = 0
+        self.depths: list[np.ndarray] = []
+        self.unreadable = Unreadable()
+        self.unreadable_depths = Unreadable()
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         conversion = self._conversion
-        for frame in tqdm(self._capture.frames, "converting", self._capture.count, unit="frame", leave=False):
+        for frame in tqdm(self._readable(), "converting", self._capture.count, unit="frame", leave=False):
             camera = frame.camera
             if frame.image.shape[:2] != (camera.height, camera.width):
                 raise InputError(
@@ -189,10 +245,30 @@ class _Wanted:
                 continue
             self.unknown += frame.exposure is None
             self.kept += 1
+            self._look_at_depth(frame)
             frame = frame.resized(*conversion.resize) if conversion.resize else frame
             yield frame.cropped(*conversion.crop) if conversion.crop else frame
         if not self.kept:
-            raise InputError(f"none of the {self._capture.count} frames is left: --min-blur is too much")
+            reason = "--min-blur is too much" if self._rotation is not None else self.unreadable.reason
+            raise InputError(f"none of the {self._capture.count} frames is left: {reason}")
+
+    def _readable(self) -> Iterator[CapturedFrame]:
+        frames = iter(self._capture.frames)
+        while True:
+            try:
+                yield next(frames)
+            except StopIteration:
+                return
+            except UnreadableImageError as error:
+                self.unreadable.add(str(error))
+
+    def _look_at_depth(self, frame: CapturedFrame) -> None:
+        if frame.depth_image is not None:
+            depth = frame.depth_image.metres()[::_DEPTH_STEP, ::_DEPTH_STEP]
+            known = depth[np.isfinite(depth)]
+            self.depths.append(np.quantile(known, [_NEAR_SHARE, 0.5]) if len(known) else np.full(2, np.nan))
+        elif frame.depth_complaint:
+            self.unreadable_depths.add(frame.depth_complaint)
 
     def _is_blurred(self, frame: CapturedFrame, rotation: GroundTruth, exposure: float) -> bool:
         """Not where nothing was measured."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from image_as_imu_ros.datasets.ground_truth import GroundTruth, velocities_of_poses
+from image_as_imu_ros.datasets.ground_truth import GroundTruth, too_rare, velocities_of_poses
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.so3 import rotation_matrices
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
@@ -21,10 +21,17 @@ def read_ground_truth(recording: Recording, topic: str) -> GroundTruth:
     those of the optical frame in a fixed one. Nothing is rotated.
 
     Raises:
-        InputError: the topic holds fewer than two usable samples.
+        InputError: the topic holds fewer than two usable samples, or they are too far apart.
     """
-    read = _from_poses if "Pose" in recording.topics[topic] else _from_velocities
-    ground_truth = read(message for _, message in recording.messages(topic))
+    messages = (message for _, message in recording.messages(topic))
+    if "Pose" in recording.topics[topic]:
+        poses = _poses(messages)
+        ground_truth, complaint = velocities_of_poses(*poses), too_rare(poses[0])
+    else:
+        ground_truth = _from_velocities(messages)
+        complaint = too_rare(ground_truth.stamps)
+    if complaint:
+        raise InputError(f"ground truth topic {topic!r} is of no use: {complaint}")
     if len(ground_truth.stamps) < 2:
         count = len(ground_truth.stamps)
         raise InputError(f"ground truth topic {topic!r} has {count} usable samples; at least 2 are needed")
@@ -48,7 +55,8 @@ def _from_velocities(messages: Iterable[Any]) -> GroundTruth:
     return GroundTruth(stamps[usable], values[usable, :3], values[usable, 3:], frame_id)
 
 
-def _from_poses(messages: Iterable[Any]) -> GroundTruth:
+def _poses(messages: Iterable[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stamps (N,) ns, rotations (N, 3, 3) and positions (N, 3)."""
     samples = []
     for message in messages:
         # PoseWithCovarianceStamped holds a PoseWithCovariance.
@@ -57,7 +65,7 @@ def _from_poses(messages: Iterable[Any]) -> GroundTruth:
         samples.append((stamp_to_nanoseconds(message.header.stamp), [*_vector(pose.position), q.w, q.x, q.y, q.z]))
     stamps, poses = _ascending(samples, 7)
     usable = np.isfinite(poses).all(1) & (np.linalg.norm(poses[:, 3:], axis=1) > 0.5)
-    return velocities_of_poses(stamps[usable], rotation_matrices(poses[usable, 3:]), poses[usable, :3])
+    return stamps[usable], rotation_matrices(poses[usable, 3:]), poses[usable, :3]
 
 
 def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -137,7 +137,8 @@ def sequence_of(folder: Path, frames: Frames, poses: Poses) -> RgbdSequence:
 
     def read(i: int) -> tuple[np.ndarray, np.ndarray, Camera]:
         frame = frames.read(int(kept[i]))
-        assert frame.depth_image is not None  # `has_depth` says so
+        if frame.depth_image is None:  # though `has_depth` says so
+            raise InputError(frame.depth_complaint)
         return rgb(frame.image), frame.depth_image.metres(), frame.camera
 
     return RgbdSequence(stamps, known, find_jumps(stamps, known), read)

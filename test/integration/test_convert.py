@@ -133,7 +133,7 @@ def test_an_unknown_exposure_is_not_made_up(stray, tmp_path, capsys):
     assert convert(["stray", str(stray), str(tmp_path / "recording")]) == 0
     said = capsys.readouterr().out
     assert "does not say the exposure time" in said
-    assert said.endswith(f"evaluate {tmp_path}/recording --exposure estimate\n")
+    assert said.endswith(f"evaluate {tmp_path}/recording --exposure estimate --depth-topic auto\n")
     with Recording(tmp_path / "recording") as recording:
         assert "/camera/exposure" not in recording.topics
 

@@ -1,0 +1,181 @@
+"""Captures of which a part is missing, or is not as the layout has it: the rest is read, and what is wrong is said."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import captures
+import cv2
+import numpy as np
+import pytest
+from captures import FRAMES, frame_times
+
+from image_as_imu_ros.commands.convert import main as convert
+from image_as_imu_ros.commands.evaluate import parse
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.recordings.ground_truth import read_ground_truth
+from image_as_imu_ros.recordings.recording import Recording
+
+DEPTH_TOPIC = "/camera/aligned_depth/image_raw/compressed"
+
+
+@pytest.fixture
+def tum(tmp_path) -> Path:
+    return captures.write_tum_sequence(tmp_path / "rgbd_dataset_freiburg1_small")
+
+
+def counted(path: Path) -> tuple[int, int]:
+    """Images and depth images of a recording."""
+    with Recording(path) as recording:
+        depths = recording.count(DEPTH_TOPIC) if DEPTH_TOPIC in recording.topics else 0
+        return recording.count(recording.image_topic()), depths
+
+
+def events(folder: Path) -> Path:
+    folder.mkdir()
+    captures.write_images_and_table(folder / "images")
+    rows = [[f"{time:.9f}", f"images/{i}.png"] for i, time in enumerate(frame_times()[1:] - frame_times()[1])]
+    captures.write_rows(folder / "images.txt", "", rows, " ")
+    captures.write_rows(folder / "calib.txt", "", [[192, 192, 127.5, 95.5, 0, 0, 0, 0, 0]], " ")
+    return folder
+
+
+def images(folder: Path) -> Path:
+    folder.mkdir()
+    return captures.write_images_and_table(folder / "images")
+
+
+LAYOUTS = {
+    "tum": (lambda path: captures.write_tum_sequence(path / "rgbd_dataset_freiburg1_small"), "rgb/*.png", []),
+    "euroc": (captures.write_euroc_sequence, "mav0/cam0/data/*.png", []),
+    "images": (images, "*.png", ["--fx", "192", "--frames"]),
+    "events": (events, "images/*.png", []),
+}
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_image_that_is_listed_and_missing_is_left_out_and_counted(tmp_path, capsys, layout, damaged):
+    write, pattern, options = LAYOUTS[layout]
+    source = write(tmp_path / "capture")
+    options = [*options, str(source.parent / "frames.csv")] if options else []
+    files = sorted(source.glob(pattern))
+    for i, file in enumerate(files):
+        if damaged:
+            file.write_bytes(b"no image")
+        else:
+            file.unlink()
+        output = tmp_path / f"without_{i + 1}"
+        if i + 1 == len(files):
+            with pytest.raises(InputError, match="missing or not a readable image"):
+                convert([layout, str(source), str(output), *options])
+            assert not output.exists()
+        elif i < 2:
+            convert([layout, str(source), str(output), *options])
+            lines = capsys.readouterr().out.splitlines()
+            assert [line for line in lines if line.startswith(f"{i + 1} images left out, the first of them: ")]
+            assert counted(output)[0] == len(files) - i - 1
+
+
+def test_a_depth_image_that_is_missing_costs_its_frame_only_the_depth(tum, tmp_path, capsys):
+    (tum / "depth" / "0.png").unlink()
+    convert(["tum", str(tum), str(tmp_path / "recording")])
+    said = capsys.readouterr().out
+    assert "1 frames without their depth, the first of them: " in said
+    assert "--depth-topic" not in said
+    assert counted(tmp_path / "recording") == (3, 0)
+
+
+def test_damaged_depth_of_the_lidar_is_left_out(tmp_path, capsys):
+    capture = captures.write_stray_capture(tmp_path / "capture", depth=True)
+    (capture / "depth" / "000003.png").write_bytes(b"no image")
+    convert(["stray", str(capture), str(tmp_path / "recording")])
+    assert "1 frames without their depth" in capsys.readouterr().out
+    assert counted(tmp_path / "recording") == (FRAMES, FRAMES - 1)
+
+
+def test_the_command_that_is_printed_uses_the_depth_that_was_written(tum, tmp_path, capsys):
+    convert(["tum", str(tum), str(tmp_path / "recording")])
+    *_, command = capsys.readouterr().out.splitlines()
+    assert parse(shlex.split(command)[4:]).config.depth_topic == "auto"
+
+
+@pytest.mark.parametrize(("scale", "metres"), [(None, 2.0), ("1000", 10.0), ("2500", 4.0), ("100", 0.0)])
+def test_depth_of_other_units_is_scaled(tum, tmp_path, scale, metres):
+    """Farther than 65.535 m mm in 16 bits say nothing: 0."""
+    convert(["tum", str(tum), str(tmp_path / "recording"), *(["--depth-scale", scale] if scale else [])])
+    with Recording(tmp_path / "recording") as recording:
+        topic = recording.image_topic()
+        frame = next(iter(recording.frames(topic, recording.camera_info_topic(topic), DEPTH_TOPIC)))
+        np.testing.assert_allclose(frame.decode_depth(), metres)
+
+
+@pytest.mark.parametrize(
+    ("units", "options", "warned"),
+    [
+        (10_000, [], False),  # 2 m
+        (2000, [], False),  # 0.4 m
+        (1800, [], True),  # 1.8 m in mm, read as 0.36 m
+        (1800, ["--depth-scale", "1000"], False),
+        (10_000, ["--depth-scale", "500"], True),  # 20 m
+    ],
+)
+def test_depths_that_no_depth_camera_measures_are_warned_of(tum, tmp_path, capsys, units, options, warned):
+    cv2.imwrite(str(tum / "depth" / "0.png"), np.full((480, 640), units, np.uint16))
+    convert(["tum", str(tum), str(tmp_path / "recording"), *options])
+    said = capsys.readouterr().out
+    assert ("WARNING: the depth images have their median at" in said and "--depth-scale" in said) == warned
+
+
+@pytest.mark.parametrize("scale", ["0", "0.001", "nan", "1e9"])
+def test_a_depth_scale_that_is_none_is_refused(tum, tmp_path, scale):
+    with pytest.raises(InputError, match="expected units per metre"):
+        convert(["tum", str(tum), str(tmp_path / "recording"), "--depth-scale", scale])
+
+
+def test_intrinsics_are_of_images_of_any_size(tmp_path):
+    folder = captures.write_tum_sequence(tmp_path / "drive")
+    for file in (folder / "rgb").iterdir():
+        cv2.imwrite(str(file), np.full((376, 1241), 90, np.uint8))
+    convert(["tum", str(folder), str(tmp_path / "recording"), "--fx", "707", "--cx", "602", "--cy", "183"])
+    with Recording(tmp_path / "recording") as recording:
+        topic = recording.image_topic()
+        camera = next(iter(recording.frames(topic, recording.camera_info_topic(topic)))).camera()
+    assert (camera.width, camera.height, camera.fx, camera.cx, camera.cy) == (1241, 376, 707, 602, 183)
+
+
+def rarer_poses(folder: Path, seconds: float) -> None:
+    lines = (folder / "groundtruth.txt").read_text().splitlines()
+    (folder / "groundtruth.txt").write_text("\n".join(lines[1 :: round(seconds / 0.01)]) + "\n")
+
+
+def test_poses_of_10_hz_are_used(tum, tmp_path, capsys):
+    """KITTI's come every 0.1037 s."""
+    rarer_poses(tum, 0.11)
+    convert(["tum", str(tum), str(tmp_path / "recording")])
+    assert "WARNING" not in capsys.readouterr().out
+    with Recording(tmp_path / "recording") as recording:
+        ground_truth = read_ground_truth(recording, "/ground_truth/pose")
+    stamps = ground_truth.stamps[1:-1]
+    np.testing.assert_allclose(ground_truth.at(stamps, 1e-3)[1], [[0, 0.5, 0]] * len(stamps), atol=1e-4)
+
+
+def test_poses_that_are_too_rare_are_said_with_the_limit_when_they_are_converted_and_evaluated(tum, tmp_path, capsys):
+    rarer_poses(tum, 0.2)
+    convert(["tum", str(tum), str(tmp_path / "recording")])
+    reason = "its samples are 0.2 s apart (5 Hz), and across more than 0.125 s (8 Hz) no velocity is taken"
+    assert f"WARNING: evaluate cannot use the poses: {reason}" in capsys.readouterr().out
+    with Recording(tmp_path / "recording") as recording, pytest.raises(InputError) as refused:
+        read_ground_truth(recording, "/ground_truth/pose")
+    assert reason in str(refused.value)
+
+
+def test_a_gyroscope_beside_poses_that_are_too_rare_is_compared_with(tmp_path, capsys):
+    sequence = captures.write_euroc_sequence(tmp_path / "V1_01")
+    states = sequence / "mav0" / "state_groundtruth_estimate0" / "data.csv"
+    head, *rows = states.read_text().splitlines()
+    states.write_text("\n".join([head, *rows[::20]]) + "\n")
+    convert(["euroc", str(sequence), str(tmp_path / "recording")])
+    *_, command = capsys.readouterr().out.splitlines()
+    assert parse(shlex.split(command)[4:]).config.ground_truth_topic == "/imu/data_raw"
