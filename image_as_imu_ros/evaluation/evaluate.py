@@ -21,11 +21,18 @@ from image_as_imu_ros.evaluation.comparison import COMPARED, Comparison
 from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, ExposureSource, command_line
 from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.exposure import Shutters
+from image_as_imu_ros.evaluation.exposure import Shutters, longer_than_period
 from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth
 from image_as_imu_ros.evaluation.kept import Results
 from image_as_imu_ros.evaluation.metrics import metrics
-from image_as_imu_ros.evaluation.run import Run, fitted_exposure, run_recording, samples_of, settled_exposure
+from image_as_imu_ros.evaluation.run import (
+    Run,
+    fitted_exposure,
+    run_recording,
+    samples_of,
+    settled_exposure,
+    settled_log_std,
+)
 from image_as_imu_ros.evaluation.samples import Samples, with_true_sign
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.recordings.exposures import read_exposures
@@ -226,19 +233,25 @@ def _exposure_origin(config: EvaluationConfig, run: Run, settings: dict[str, str
         return "fitted to the ground truth"
     if config.exposure == ExposureSource.ESTIMATE:
         last = run.results[-1].estimate
-        return f"estimated; at the end {1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%}"
+        at_end = f"{1e3 * last.exposure:.2f} ms ± {last.exposure_log_std:.0%}"
+        return f"estimated to ± {settled_log_std(run):.0%}; at the end {at_end}"
     return f"median of {settings['exposures']}" if "exposures" in settings else "given"
 
 
 def _exposure_complaint(config: EvaluationConfig, run: Run) -> str:
-    """Say how exposures that were given or recorded contradict the images by their end; empty if they do not."""
-    if config.exposure in (ExposureSource.FIT, ExposureSource.ESTIMATE):
-        return ""
+    """Say how exposures contradict the images by their end, or the frames' rate; empty if they do not."""
+    estimated = config.exposure in (ExposureSource.FIT, ExposureSource.ESTIMATE)
     complaint = ""
     for estimate in (result.estimate for result in run.results):
-        if estimate.measured_exposure is not None:
+        if not estimated and estimate.measured_exposure is not None:
             complaint = contradiction(estimate.exposure, estimate.measured_exposure)
-    return complaint
+    return complaint or _too_long(config, run)
+
+
+def _too_long(config: EvaluationConfig, run: Run) -> str:
+    stamps = np.array([result.estimate.header_stamp for result in run.results], np.int64)
+    log_std = settled_log_std(run) if config.exposure == ExposureSource.ESTIMATE else 0.0
+    return longer_than_period(settled_exposure(run), log_std, stamps, config.every)
 
 
 def _settings(recording: str | Path, config: EvaluationConfig, topics: Topics, engine: Engine) -> dict[str, str]:

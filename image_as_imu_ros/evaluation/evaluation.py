@@ -27,7 +27,7 @@ class Evaluation:
         figures: content of metrics.json.
         ground_truth_complaint: what does not fit about it, for people; empty if nothing.
         exposure_origin: where the exposure came from, for people.
-        exposure_complaint: how that contradicts the images; empty if it does not.
+        exposure_complaint: how that contradicts the images or their rate; empty if it does not.
         settings: name → value, for people: all that it takes to do it again.
     """
 

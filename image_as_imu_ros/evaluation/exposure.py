@@ -11,6 +11,7 @@ from image_as_imu_ros.estimation.frame import Shutter
 from image_as_imu_ros.evaluation.samples import Samples, with_true_sign
 from image_as_imu_ros.recordings.exposures import Exposures
 
+_LONGEST = 1.02  # frame periods that an exposure may take: periods are rounded
 _FEWEST_TO_FIT = 5  # blurred frames with ground truth
 
 
@@ -35,6 +36,25 @@ class Shutters:
         if self.exposures is None:
             return self.shared
         return replace(self.shared, exposure=self.exposures.of(header_stamp, frame_id))
+
+
+def longer_than_period(exposure: float, log_std: float, header_stamps: np.ndarray, every: int) -> str:
+    """Say that an exposure, s, is longer than the time from frame to frame; empty if it is not.
+
+    Args:
+        log_std: of its logarithm; 0 where it was given.
+        header_stamps: (N,) ns, of every `every`-th frame.
+    """
+    if len(header_stamps) < 2:
+        return ""
+    period = 1e-9 * float(np.median(np.diff(header_stamps))) / every
+    if not 0 < _LONGEST * period < exposure:
+        return ""
+    sure = f" ± {log_std:.0%}" if log_std else ""
+    return (
+        f"an exposure of {1e3 * exposure:.1f} ms{sure} is impossible, as frames are {1e3 * period:.1f} ms apart: "
+        f"velocities from blur are at least {exposure / period:.2f} times too small"
+    )
 
 
 def fit_exposure(samples: Samples, guess: float) -> float:

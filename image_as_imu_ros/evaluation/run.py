@@ -234,10 +234,19 @@ def exposures_of(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
 
 def settled_exposure(run: Run) -> float:
     """Compute the median of the frames' exposure times, s, without estimates that were little more than a guess."""
+    return float(np.median(_settled(run)[:, 0]))
+
+
+def settled_log_std(run: Run) -> float:
+    """Compute the median standard deviation of the log of the exposures that `settled_exposure` is of."""
+    return float(np.median(_settled(run)[:, 1]))
+
+
+def _settled(run: Run) -> np.ndarray:
+    """Exposures, s, and standard deviations of their logs, (M, 2)."""
     estimates = (result.estimate for result in run.results)
     used = np.array([(estimate.exposure, estimate.exposure_log_std) for estimate in estimates])
-    settled = used[:, 1] <= max(_SETTLED_LOG_STD, used[:, 1].min())
-    return float(np.median(used[settled, 0]))
+    return used[used[:, 1] <= max(_SETTLED_LOG_STD, used[:, 1].min())]
 
 
 def published(run: Run, samples: Samples) -> Iterator[tuple[int, str, Velocity]]:

@@ -108,21 +108,22 @@ def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
     figures = evaluation.figures
     if evaluation.ground_truth_complaint:
         print(f"WARNING: the ground truth does not fit: {evaluation.ground_truth_complaint}")
+    if figures["constant_error"] and figures["constant_error"]["complaint"]:
+        print(f"WARNING: {figures['constant_error']['complaint']}")
     for name, *values in summary(evaluation):
         print(f"{name:<34}" + "".join(f"{value:>26}" for value in values))
     for name, of_one in (("published", figures), *figures["measurements"].items()):
         covariance = of_one["covariance"]
         print(
             f"{name}: RMSE ω {vector(of_one['all']['rmse_angular'])} rad/s on {of_one['all']['frames']} frames; "
-            f"mean normalised error squared ω {number(covariance['nees_angular'], '.2f')}, "
-            f"v {number(covariance['nees_linear'], '.2f')} (3 is honest); "
+            f"mean normalised error squared {nees(covariance)} (3 is honest, of the median 2.4); "
             f"inside their 95 % ellipsoid: ω {number(covariance['coverage95_angular'], '.1%')}, "
             f"v {number(covariance['coverage95_linear'], '.1%')}"
         )
         mean = of_one["mean_over_dt"]
         print(
             f"{name}, against the mean over dt: RMSE ω {vector(mean['rmse_angular'])} rad/s; mean normalised error "
-            f"squared ω {number(mean['nees_angular'], '.2f')}, v {number(mean['nees_linear'], '.2f')}"
+            f"squared {nees(mean)}"
         )
     frame_ids = {result.frame_id for result in evaluation.run.results}
     if ground_truth_frame and frame_ids != {ground_truth_frame}:
@@ -167,6 +168,15 @@ def rejections(run: Run) -> Counter[str]:
     for rejection in (result.rejection for result in run.results if result.rejection):
         counts[first.setdefault(re.sub(r"[\d.]+", "#", rejection), rejection)] += 1
     return counts
+
+
+def nees(covariance: dict) -> str:
+    """Write the mean and median normalised errors squared of ω and v."""
+    return ", ".join(
+        f"{symbol} {number(covariance[f'nees_{name}'], '.2f')} "
+        f"(median {number(covariance[f'nees_median_{name}'], '.2f')})"
+        for symbol, name in (("ω", "angular"), ("v", "linear"))
+    )
 
 
 def number(value: float | None, form: str) -> str:

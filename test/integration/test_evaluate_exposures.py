@@ -14,6 +14,7 @@ from image_as_imu_ros.commands.evaluate import parse
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.evaluation import engines
 from image_as_imu_ros.evaluation.evaluate import evaluate
+from image_as_imu_ros.evaluation.exposure import longer_than_period
 from image_as_imu_ros.evaluation.results import write_figures
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.recordings.recording import Recording
@@ -108,3 +109,24 @@ def test_velocities_that_the_node_holds_back_do_not_count(tmp_path, monkeypatch,
     assert published <= figures["frames"] - count
     said = capsys.readouterr().out
     assert (f"{count} velocities held back, as by the node" in said) == contradicted
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize(
+    ("exposure", "log_std", "said"),
+    [
+        (
+            0.0572,
+            0.14,
+            "57.2 ms ± 14% is impossible, as frames are 33.3 ms apart: velocities from blur are at least 1.72",
+        ),
+        (0.05, 0.0, "50.0 ms is impossible"),
+        (0.0333, 0.02, ""),
+        (0.01, 0.0, ""),
+    ],
+)
+def test_an_exposure_longer_than_from_frame_to_frame_is_impossible(exposure, log_std, said, every):
+    stamps = np.delete(np.arange(30) * 33_333_333, [7, 8])[::every]
+    complaint = longer_than_period(exposure, log_std, stamps, every)
+    assert said in complaint
+    assert bool(complaint) == bool(said)

@@ -53,12 +53,18 @@ def test_a_perfect_run():
             }
         ),
         "blurred": group,
-        "covariance": {"nees_angular": 0, "nees_linear": 0, "coverage95_angular": 1.0, "coverage95_linear": 1.0},
+        "covariance": (
+            honesty := {
+                **{"nees_angular": 0, "nees_linear": 0, "nees_median_angular": 0, "nees_median_linear": 0},
+                **{"coverage95_angular": 1.0, "coverage95_linear": 1.0},
+            }
+        ),
         "mean_over_dt": {
             "rmse_angular": [0, 0, 0],
             "rmse_linear": [0, 0, 0],
-            **{"nees_angular": 0, "nees_linear": 0, "coverage95_angular": 1.0, "coverage95_linear": 1.0},
+            **honesty,
         },
+        "constant_error": None,
         "rotation_drift_deg_10s": None,
         "time_ms": {"p50": 20.0, "p95": 20.0},
     }
@@ -165,9 +171,48 @@ def test_errors_drawn_from_the_covariance_are_found_honest():
     found = metrics(run, 0.01)["covariance"]
     assert found["nees_angular"] == pytest.approx(3, rel=0.03)
     assert found["nees_linear"] == pytest.approx(3, rel=0.03)
+    assert found["nees_median_angular"] == pytest.approx(2.366, rel=0.03)
+    assert found["nees_median_linear"] == pytest.approx(2.366, rel=0.03)
     assert found["coverage95_angular"] == pytest.approx(0.95, abs=0.005)
     for levels in ellipsoid_levels(run):
         np.testing.assert_allclose(np.quantile(levels, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.015)
+
+
+def test_jumps_of_the_ground_truth_hardly_move_the_median():
+    rng = np.random.default_rng(2)
+    errors = rng.normal(size=(1000, 3))
+    errors[::20] += 30
+    found = metrics(samples(np.zeros((1000, 3)), errors), 0.01)["covariance"]
+    assert found["nees_angular"] > 100
+    assert found["nees_median_angular"] == pytest.approx(2.5, abs=0.3)
+
+
+BIAS = np.array([0.02, -0.01, 0.08])  # rad/s, of a phone's gyroscope
+
+
+def held_against(bias: np.ndarray, wander: float = 0.0, sigma: float = 0.02) -> dict:
+    """Figures of honest estimates beside a biased gyroscope; of some whose errors wander slowly, too."""
+    rng = np.random.default_rng(3)
+    true = rng.normal(size=(400, 3))
+    slow = wander * np.sin(np.arange(400) / 60)[:, None] * np.ones(3)
+    estimates = true + slow + rng.normal(0, sigma, (400, 3))
+    return metrics(samples(true + bias, estimates, covariance=np.tile(sigma**2 * np.eye(6), (400, 1, 1))), 0.01)
+
+
+def test_a_gyroscopes_bias_is_found_and_said_with_what_the_errors_are_without_it():
+    found = held_against(BIAS)
+    assert found["covariance"]["nees_angular"] > 15
+    constant = found["constant_error"]
+    np.testing.assert_allclose(constant["angular"], -BIAS, atol=0.004)
+    assert (np.abs(constant["angular"] + BIAS) < 3 * np.array(constant["sigma_angular"])).all()
+    assert constant["nees_angular_without"] == pytest.approx(3, abs=0.3)
+    assert "a constant part of (-0.0" in constant["complaint"]
+    assert "a gyroscope's bias, or the estimates'" in constant["complaint"]
+
+
+@pytest.mark.parametrize("errors", [{"bias": 0 * BIAS}, {"bias": 0.1 * BIAS}, {"bias": 0 * BIAS, "wander": 0.1}])
+def test_errors_without_a_constant_part_are_left_alone(errors):
+    assert held_against(**errors)["constant_error"]["complaint"] == ""
 
 
 def test_an_ellipsoid_reaches_as_far_as_chi_squared_says():
