@@ -37,7 +37,13 @@ def _describe(found: Calibration, reference: StampReference) -> str:
     axes = f"{found.axes}, askew by {found.askew_deg:.2f}°" if found.axes else "askew"
     rows = "; ".join(" ".join(f"{value:+.5f}" for value in row) for row in found.rotation)
     change = f"{found.focal_length / camera - 1:+.1%}"
-    lines = [
+    lines = []
+    if found.complaint:
+        lines.append(
+            f"WARNING: these are no values of a camera: {found.complaint}. Is the video stabilised, rotated, or "
+            "cropped otherwise than camera_info says, or is it another camera's gyroscope?"
+        )
+    lines += [
         f"axes            {axes} (the camera's x, y, z in the gyroscope's) ± {angles}° about x, y, z",
         f"                rotation from the gyroscope's axes: {rows}",
         f"bias            {_vector(found.bias)} ± {_vector(found.bias_sigma)} rad/s, in the gyroscope's axes",
@@ -52,6 +58,11 @@ def _describe(found: Calibration, reference: StampReference) -> str:
     ]
     if reference != StampReference.MIDDLE and not found.exposure_known:
         lines.append("The exposure time is not known, so half of it is in the clock offset: give --exposure")
+    if found.jitter:
+        lines.append(
+            f"The images' stamps jitter by {1e3 * found.jitter:.1f} ms about a period of {1e3 * found.period:.2f} ms, "
+            "which was followed: they are those of arrival, whose delay may be another one next time"
+        )
     if found.least_rate < _LEAST_RATE:
         lines.append(
             f"WARNING: about one of its axes the camera rotated at {found.least_rate:.2f} rad/s only; below "

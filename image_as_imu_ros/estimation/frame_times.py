@@ -94,6 +94,28 @@ class FrameTimes:
         )
 
 
+def regular_stamps(stamps: np.ndarray) -> np.ndarray:
+    """Put header stamps (N,) ns, ascending, where the camera's period has them, looking ahead as well as back.
+
+    Those that do not jitter about one, or are few, stay: (N,) int64 ns.
+    """
+    regular = stamps.copy()
+    pauses = np.flatnonzero(np.diff(stamps) > FRAME_TIMES.longest_interval * 1e9) + 1
+    for part in np.split(np.arange(len(stamps)), pauses):
+        count = min(FRAME_TIMES.window, len(part))
+        if count < FRAME_TIMES.sure_from:
+            continue
+        for i, here in enumerate(part.tolist()):
+            first = min(max(i - count // 2, 0), len(part) - count)
+            last = part[first + count - 1]
+            times = (stamps[part[first] : last + 1] - stamps[last]) * 1e-9
+            numbers = _numbers(times)
+            line = _Line.through(numbers, times)
+            if line.shows_jitter and (np.diff(numbers) < 1).mean() <= FRAME_TIMES.largest_late:
+                regular[here] = stamps[last] + round(1e9 * (line.now + line.period * numbers[i - first]))
+    return regular
+
+
 @dataclass(frozen=True)
 class _Line:
     """A line through stamps, without single ones that came late.

@@ -49,11 +49,8 @@ def metrics(
       before any oracle. See `sign_agrees`.
 
     In "covariance", over the frames of "all": `nees_*` is the mean of eᵀC⁻¹e for each 3-vector of errors, 3 if the
-    covariance is honest; `nees_median_*` is its median, 2.4 if so, which single wrong samples of the ground truth, as
-    jumps of a motion capture, hardly move; `coverage95_*` is the fraction of frames whose true ω or v is inside the
-    95 % ellipsoid.
-
-    `constant_error`: see `constant_error.constant_error`. `rotation_drift_deg_10s`: see `rotation_drift_deg`.
+    covariance is honest; `nees_median_*` is its median, 2.4 then; `coverage95_*` is the fraction of frames whose true
+    ω or v is inside the 95 % ellipsoid. `constant_error`, `rotation_drift_deg_10s`: see the functions of these names.
 
     Args:
         samples: with the published signs.

@@ -245,7 +245,7 @@ class _Wanted:
                 continue
             self.unknown += frame.exposure is None
             self.kept += 1
-            self._look_at_depth(frame)
+            self._measure_depth(frame)
             frame = frame.resized(*conversion.resize) if conversion.resize else frame
             yield frame.cropped(*conversion.crop) if conversion.crop else frame
         if not self.kept:
@@ -262,7 +262,7 @@ class _Wanted:
             except UnreadableImageError as error:
                 self.unreadable.add(str(error))
 
-    def _look_at_depth(self, frame: CapturedFrame) -> None:
+    def _measure_depth(self, frame: CapturedFrame) -> None:
         if frame.depth_image is not None:
             depth = frame.depth_image.metres()[::_DEPTH_STEP, ::_DEPTH_STEP]
             known = depth[np.isfinite(depth)]

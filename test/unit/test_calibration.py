@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
+from image_as_imu_ros.commands.calibrate import main as calibrate_command
 from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.evaluation.calibration import bundle
 from image_as_imu_ros.evaluation.calibration.bundle import (
     COUNT,
+    Reduced,
     Scene,
     Window,
     linearise,
@@ -23,7 +25,7 @@ from image_as_imu_ros.evaluation.calibration.bundle import (
 from image_as_imu_ros.evaluation.calibration.calibrate import Calibration, CalibrationConfig, calibrate
 from image_as_imu_ros.evaluation.calibration.rates import Rates
 from image_as_imu_ros.evaluation.calibration.rendered import RenderedCapture
-from image_as_imu_ros.evaluation.calibration.solve import solve
+from image_as_imu_ros.evaluation.calibration.solve import jackknife, solve
 from image_as_imu_ros.evaluation.calibration.tracking import follow
 from image_as_imu_ros.geometry import so3
 
@@ -138,6 +140,24 @@ def test_all_are_found_and_their_standard_deviations_hold(windows, rates, moving
     assert found.residual == pytest.approx(NOISE, rel=0.3)
 
 
+@pytest.mark.parametrize(("groups", "ratio"), [(200, 0.22), (10, 1.0)])
+def test_errors_that_successive_windows_share_are_in_the_jackknife_over_groups(groups, ratio):
+    """Windows that each measure the parameters with a variance of 1, in runs of twenty that err alike."""
+    rng = np.random.default_rng(4)
+    variances, errors = [], []
+    for _ in range(50):
+        measured = np.repeat(rng.normal(size=(10, COUNT)), 20, axis=0)
+        nothing = (np.empty(0), np.empty(0))
+        windows = [Reduced(np.eye(COUNT), -one, nothing, nothing) for one in measured]
+        variances.append(jackknife(windows, groups))
+        errors.append(measured.mean(0))
+    assert np.sqrt(np.mean(variances) / np.var(errors)) == pytest.approx(ratio, rel=0.3)
+
+
+def test_of_one_window_nothing_is_sure(windows):
+    assert np.isinf(jackknife([Reduced(np.eye(COUNT), np.ones(COUNT), (), ())], 1)).all()
+
+
 def test_a_lens_that_bends_more_than_camera_info_says_is_no_longer_readout(windows, rates):
     bent = [replace(one, rays=one.rays * (1 + 0.05 * np.square(one.rays).sum(-1, keepdims=True))) for one in windows]
     found = solve(bent, rates, start()).parameters
@@ -206,6 +226,44 @@ def test_a_rendered_captures_standard_deviations_hold(rendered):
     assert abs(found.focal_length - capture.camera.fx) < 3 * found.focal_sigma
     askew = so3.log(found.rotation @ capture.rotation.T)
     assert (np.abs(askew) < 3 * found.rotation_sigma).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"readout": -0.0001}, ""),  # a global shutter
+        ({"readout": -0.0017, "readout_sigma": 0.0002}, "-1.70 ± 0.20 ms, which is negative"),
+        ({"readout": 0.0334}, ""),
+        ({"readout": 0.036}, "which is longer than from frame to frame, 33.3 ms"),
+        ({"radial": 0.98}, "a distortion k1 of +0.98"),
+        ({"radial": -0.3}, ""),
+        ({"focal_length": 500.0}, "a focal length of 500 px"),
+    ],
+)
+def test_values_that_no_camera_has_are_said_to_be_none(rendered, changes, said):
+    found = replace(rendered[1], readout_sigma=1e-4)
+    complaint = replace(found, **changes).complaint
+    assert said in complaint
+    assert bool(complaint) == bool(said)
+
+
+def test_the_command_says_it_before_the_values(rendered, monkeypatch, capsys):
+    nonsense = replace(rendered[1], radial=1.1)
+    monkeypatch.setattr("image_as_imu_ros.commands.calibrate.calibrate", lambda *_: nonsense)
+    assert calibrate_command(["recording"]) == 0
+    assert capsys.readouterr().out.startswith("WARNING: these are no values of a camera: a distortion k1 of +1.10")
+
+
+def test_stamps_that_jitter_are_no_readout(tmp_path):
+    capture = RenderedCapture(
+        2, readout=0.02, exposure=0.006, angular=(0.8, 0.9, 0.8), seconds=2.2, width=240, stamp_noise=0.003
+    )
+    capture.write(tmp_path / "rendered")
+    found = calibrate(tmp_path / "rendered", CalibrationConfig(stamp_reference=capture.stamp_reference))
+    assert abs(found.readout - capture.readout) < 0.5e-3
+    assert found.jitter == pytest.approx(0.003, rel=0.3)
+    assert found.offset_sigma > found.jitter
 
 
 def test_a_phone_in_a_car_comes_out_as_its_makers_say(recorded):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
+from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes, regular_stamps
 
 PERIOD = 1 / 30  # s
 
@@ -41,6 +41,17 @@ def test_the_first_stamps_are_no_surer_than_their_jitter():
     times = PERIOD * np.arange(30)
     found = np.array([list(errors(followed(times, 0.003, seed), times)) for seed in range(40)])[:, 3:]
     assert np.square(found[..., 0]).mean() < 1.5 * np.square(found[..., 1]).mean()
+
+
+@pytest.mark.parametrize("dropped", [0.0, 0.2])
+def test_looking_ahead_too_stamps_are_put_where_the_period_has_them(dropped):
+    times = PERIOD * np.cumsum(1 + (np.random.default_rng(1).random(240) < dropped))
+    times[120:] += 5  # a pause
+    stamps = np.round(1e9 * (10 + times + np.random.default_rng(0).normal(0, 0.003, len(times)))).astype(np.int64)
+    error = 1e-9 * regular_stamps(stamps) - 10 - times
+    assert np.sqrt(np.square(error).mean()) < 0.25 * 0.003
+    few = stamps[:20]
+    np.testing.assert_array_equal(regular_stamps(few), few)
 
 
 def test_regular_stamps_stay_as_they_are():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
+from image_as_imu_ros.estimation.frame_times import regular_stamps
 from image_as_imu_ros.evaluation.baselines import klt
 from image_as_imu_ros.evaluation.calibration.bundle import (
     AXES,
@@ -46,6 +48,10 @@ _LEAST_CORRELATION = 0.5  # of |ω| by the images and by the gyroscope
 _REWEIGHTINGS = 10
 _LEAST_LEFT = 1e-3  # rad/s
 _START_READOUT = 0.02  # s, a common one
+# What no camera has, or no lens: with more, something else has moved the images, as stabilisation does.
+_SIGMAS = 3.0
+_LARGEST_RADIAL = 0.5  # k1 of what camera_info leaves: barrels of action cameras have about -0.3
+_LARGEST_RATIO = 1.5  # of the focal length to that of camera_info, or the reverse: guesses from a data sheet are nearer
 _MARGIN = 0.05  # s by which the gyroscope must have been recorded longer than a window
 
 
@@ -85,6 +91,7 @@ class Calibration:
         focal_length: px. radial: distortion k₁ that `camera`, what the recording says, leaves.
         residual: px, robust standard deviation. tracks, windows: numbers of them.
         least_rate: rad/s RMS about the axis that the camera rotated least about.
+        period: s from frame to frame. jitter: s, standard deviation of the images' stamps about it; 0 if they keep it.
         exposure_known: whether stamps at the start or end of the exposure could be brought to its middle.
     """
 
@@ -108,6 +115,26 @@ class Calibration:
     windows: int
     least_rate: float
     exposure_known: bool
+    period: float
+    jitter: float
+
+    @property
+    def complaint(self) -> str:
+        """Say which of these values no camera has; empty if none."""
+        reasons = []
+        readout = f"a readout time of {1e3 * self.readout:.2f} ± {1e3 * self.readout_sigma:.2f} ms"
+        if self.readout < -_SIGMAS * self.readout_sigma:
+            reasons.append(f"{readout}, which is negative")
+        if self.readout > self.period + _SIGMAS * self.readout_sigma:
+            reasons.append(f"{readout}, which is longer than from frame to frame, {1e3 * self.period:.1f} ms")
+        if abs(self.radial) > _LARGEST_RADIAL:
+            reasons.append(
+                f"a distortion k1 of {self.radial:+.2f} ± {self.radial_sigma:.2f} beyond that of camera_info"
+            )
+        stated = math.sqrt(self.camera.fx * self.camera.fy)
+        if abs(math.log(self.focal_length / stated)) > math.log(_LARGEST_RATIO):
+            reasons.append(f"a focal length of {self.focal_length:.0f} px, where camera_info has {stated:.0f} px")
+        return ", and ".join(reasons)
 
 
 def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
@@ -121,7 +148,7 @@ def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
         samples = read_ground_truth(recording, topic)
         start = int(samples.stamps[0])
         rates = Rates((samples.stamps - start) * 1e-9, samples.angular)
-        windows, rotations, camera, known = _track(recording, config, start)
+        windows, rotations, camera, known, frame_times = _track(recording, config, start)
     offset, correlation = best_offset(
         rotations.stamps, rotations.angular, rotations.spans, samples, longest=float(rates.times[-1])
     )
@@ -150,10 +177,12 @@ def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
     ]
     if not inside:
         raise InputError(f"the gyroscope on {topic!r} was not recorded during the images")
-    return _calibration(inside, solve(inside, rates, parameters), camera, float(least), known)
+    return _calibration(inside, solve(inside, rates, parameters), camera, float(least), known, frame_times)
 
 
-def _calibration(windows: list[Window], solution: Solution, camera: Camera, least: float, known: bool) -> Calibration:
+def _calibration(
+    windows: list[Window], solution: Solution, camera: Camera, least: float, known: bool, frame_times: _FrameTimes
+) -> Calibration:
     parameters, sigma = solution.parameters, solution.sigma
     rotation = so3.exp(parameters[AXES])
     axes, askew = named_axes(rotation)
@@ -166,7 +195,7 @@ def _calibration(windows: list[Window], solution: Solution, camera: Camera, leas
         bias=parameters[BIAS],
         bias_sigma=sigma[BIAS],
         offset=float(parameters[OFFSET]),
-        offset_sigma=float(sigma[OFFSET]),
+        offset_sigma=math.hypot(sigma[OFFSET], frame_times.jitter),
         readout=float(parameters[READOUT]),
         readout_sigma=float(sigma[READOUT]),
         focal_length=focal_length,
@@ -179,6 +208,8 @@ def _calibration(windows: list[Window], solution: Solution, camera: Camera, leas
         windows=len(windows),
         least_rate=least,
         exposure_known=known,
+        period=frame_times.period,
+        jitter=frame_times.jitter,
     )
 
 
@@ -221,7 +252,7 @@ def _shutters(recording: Recording, config: CalibrationConfig) -> tuple[Shutters
 
 def _track(
     recording: Recording, config: CalibrationConfig, start: int
-) -> tuple[list[Window], _Rotations, Camera, bool]:
+) -> tuple[list[Window], _Rotations, Camera, bool, _FrameTimes]:
     """Follow corners through windows of frames, each beginning where the last ends; `start`: ns, time 0."""
     image_topic = recording.image_topic(config.image_topic or None)
     info_topic = recording.camera_info_topic(image_topic, config.camera_info_topic or None)
@@ -231,12 +262,13 @@ def _track(
     rotations: list[tuple[int, np.ndarray, float]] = []
     images: list[np.ndarray] = []
     middles: list[int] = []
+    frame_times = _frame_times(recording, image_topic, info_topic)
     messages = recording.frames(image_topic, info_topic)
     for message in tqdm(messages, "tracking", recording.count(image_topic), unit="frame", leave=False):
         camera = message.camera() if camera is None else camera
         try:
             shutter = shutters.of(message.stamp, message.frame_id)
-            middle = shutter.mid_exposure(message.stamp, shutter.exposure or 0.0)
+            middle = shutter.mid_exposure(frame_times.regular[message.stamp], shutter.exposure or 0.0)
             if middles and 0 < middle - middles[-1] < 1e9 * _LEAST_SPACING:
                 continue
             image = message.decode_image("gray")
@@ -258,7 +290,33 @@ def _track(
             f"corners could be tracked through {len(rotations)} pairs of frames; {_FEWEST_PAIRS} are needed"
         )
     stamps, angular, spans = zip(*rotations, strict=True)
-    return windows, _Rotations(np.array(stamps, np.int64), np.array(angular), np.array(spans)), camera, known
+    found = _Rotations(np.array(stamps, np.int64), np.array(angular), np.array(spans))
+    return windows, found, camera, known, frame_times
+
+
+@dataclass(frozen=True)
+class _FrameTimes:
+    """When frames were taken: header stamp → where the camera's period has it, ns; that period and the jitter, s."""
+
+    regular: dict[int, int]
+    period: float
+    jitter: float
+
+
+def _frame_times(recording: Recording, image_topic: str, info_topic: str) -> _FrameTimes:
+    """Read the stamps of all frames. Those that jitter would be taken for motion between the frames, and for readout.
+
+    They are mostly those of arrival: the mean delay is no better known than how it varies, and adds to the offset.
+    """
+    stamps = np.unique([message.stamp for message in recording.frames(image_topic, info_topic)]).astype(np.int64)
+    if len(stamps) < 2:
+        return _FrameTimes(dict(zip(stamps.tolist(), stamps.tolist(), strict=True)), 0.0, 0.0)
+    regular = regular_stamps(stamps)
+    return _FrameTimes(
+        dict(zip(stamps.tolist(), regular.tolist(), strict=True)),
+        1e-9 * float(np.median(np.diff(stamps))),
+        1e-9 * float(np.std(regular - stamps)),
+    )
 
 
 def _rotations(

@@ -42,7 +42,7 @@ class RenderedCapture:
         seed: of motion, scene, noise, the gyroscope's mounting and bias, and what camera_info is off by.
         readout, exposure: s. offset: s by which the gyroscope's clock is ahead. stamp_reference: of the images.
         angular: rad/s RMS about each of the camera's axes. seconds: duration. rate: Hz of the frames.
-        width: px; height is 3/4 of it. distance: m of the room's walls.
+        width: px; height is 3/4 of it. distance: m of the room's walls. stamp_noise: s.
     """
 
     seed: int
@@ -55,6 +55,7 @@ class RenderedCapture:
     rate: float = 30.0
     width: int = 320
     distance: float = 2.5
+    stamp_noise: float = 0.0
 
     @cached_property
     def cell(self) -> Cell:
@@ -106,6 +107,7 @@ class RenderedCapture:
         """Render the frames one by one, as their sensor gives them."""
         cv2.setNumThreads(1)
         rng, world, gain = self._drawn(2), world_of(self.cell), 0.0
+        late = self._drawn(9).normal(0, self.stamp_noise, self.cell.frames)
         for number in range(self.cell.frames):
             time = _BEFORE + (number + 1) / self.rate
             light = render_light(world, self.camera, self.trajectory, Exposure(time, self.exposure, self.readout))
@@ -113,7 +115,7 @@ class RenderedCapture:
             image = photograph(
                 gain * light, rng, electrons=self.cell.electrons, read_noise=self.cell.read_noise, jpeg=0
             )
-            yield CapturedFrame(self._stamp(time), image, self.stated, self.exposure)
+            yield CapturedFrame(self._stamp(time + late[number]), image, self.stated, self.exposure)
 
     def gyroscope(self) -> Gyroscope:
         """Measure the rotation, askew, with bias and noise, on a clock of its own."""

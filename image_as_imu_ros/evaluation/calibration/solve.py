@@ -33,6 +33,7 @@ _RAYLEIGH = 0.8493  # standard deviations of a normal distribution in the median
 _CONVERGED = 0.1  # standard deviations of each parameter, were the tracks' errors independent
 _ROUGHLY = 1.0  # the same, before the patches' deformation is known
 _LEAST_SCALE = 1e-3  # px
+_GROUPS = 10  # of a recording, whose errors are taken for independent
 # What tracking errs by throughout a recording, in the order of the parameters: about the root mean square of the errors
 # of ten rendered captures (tools/check_calibrate.py, seeds 110 to 119, before distortion was fitted); of bias and
 # distortion, a judgement. rad, rad/s, s, s, 1, 1.
@@ -60,8 +61,9 @@ class _State:
 def solve(windows: Sequence[Window], rates: Rates, start: np.ndarray) -> Solution:
     """Minimise the robust sum of squares (Levenberg–Marquardt).
 
-    Standard deviations are those of the sandwich estimator over windows, within which tracks share errors, and of what
-    tracking errs by throughout. They know nothing of a wrong principal point.
+    Standard deviations are those of a delete-group jackknife, over windows, within which tracks share errors, or over
+    tenths of the recording, within which windows do (a clock that drifts, a scene), whichever is larger; and of what
+    tracking errs by throughout. They know nothing of what is wrong all the time, as a principal point.
 
     Args:
         start: (COUNT,).
@@ -194,7 +196,23 @@ def _sigma(
     hessian = np.sum([one.hessian for one in reduced], 0)
     if np.linalg.eigvalsh(hessian)[0] <= 0:
         return np.full(COUNT, np.inf)
-    inverse = np.linalg.inv(hessian)
+    variances = [jackknife(reduced, groups) for groups in (len(reduced), min(_GROUPS, len(reduced)))]
+    return np.sqrt(np.max(variances, 0) + np.square(_SYSTEMATIC))
+
+
+def jackknife(reduced: list[Reduced], groups: int) -> np.ndarray:
+    """Compute variances (COUNT,) from what the parameters are without one group of successive windows after the other.
+
+    They are found by one Newton step from the minimum of all. Infinite where the others determine no minimum.
+    """
+    if groups < 2:
+        return np.full(COUNT, np.inf)
+    hessians = np.array([one.hessian for one in reduced])
     gradients = np.array([one.gradient for one in reduced])
-    covariance = inverse @ (gradients.T @ gradients) @ inverse * len(gradients) / (len(gradients) - 1)
-    return np.sqrt(np.diag(covariance) + np.square(_SYSTEMATIC))
+    steps = []
+    for group in np.array_split(np.arange(len(reduced)), groups):
+        hessian, gradient = hessians.sum(0) - hessians[group].sum(0), gradients.sum(0) - gradients[group].sum(0)
+        if np.linalg.eigvalsh(hessian)[0] <= 0:
+            return np.full(COUNT, np.inf)
+        steps.append(-np.linalg.solve(hessian, gradient))
+    return (groups - 1) * np.var(steps, axis=0)
