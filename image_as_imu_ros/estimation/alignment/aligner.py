@@ -226,8 +226,8 @@ class Aligner:
         # Corners that are smeared: an alignment that they do not contradict is the better answer, unless it is the less
         # sure, because it follows what moves by itself. With a network's depth both say v as unsurely as the depth is.
         accepted = alignment.accepted
-        smeared = accepted is not None and blur > STRUCTURE.little_blur and _agree(velocity, accepted)
-        if smeared and (network or not _surer(velocity, accepted)):
+        smeared = blur > STRUCTURE.little_blur
+        if smeared and accepted is not None and _agree(velocity, accepted) and (network or _surer(accepted, velocity)):
             return alignment
         return replace(alignment, velocity=velocity, rejection=None, travel=learnt)
 

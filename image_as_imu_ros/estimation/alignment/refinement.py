@@ -73,6 +73,7 @@ class Fit:
         covariance = variance * np.linalg.inv(marginal(normal, size))
         rows = np.vstack([points.jacobian, by_depth])
         errors = self.error[which] - step @ rows
+        assert points.inverse_depth is not None
         places = np.vstack([points.inverse_depth, points.place])
         return step[:size], widened_by_parts(covariance, normal, rows, weights, errors, places)
 

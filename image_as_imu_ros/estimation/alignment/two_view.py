@@ -264,8 +264,8 @@ class _Problem:
         weights = np.concatenate([rated.weight_across, rated.weight_along], 1)
         places = np.tile([self.inverse_depth, self.polynomials[0], self.polynomials[1]], 2)
         each = zip(covariances, normal, rows, weights, errors, strict=True)
-        told = 1 - np.linalg.inv(normal)[:, range(9, 14), range(9, 14)] / self.shape.smooth**2
-        return np.array([widened_by_parts(*of_one, places) for of_one in each]), told.sum(1)
+        expected = 1 - np.linalg.inv(normal)[:, range(9, 14), range(9, 14)] / self.shape.smooth**2
+        return np.array([widened_by_parts(*of_one, places) for of_one in each]), expected.sum(1)
 
     def _step(self, state: _State, std: np.ndarray | None, translation_covariance: np.ndarray) -> tuple[_State, _Step]:
         poses, smooth = state.poses, state.smooth
