@@ -2,7 +2,8 @@
 
 Each formula is written in NumPy where it belongs, and a file `…_loop.py` beside it computes the same as a loop. Loops
 have explicit signatures: what `load` has not compiled is never compiled. The cache lies in the user's cache folder,
-under a hash of the loops' source: Numba itself does not see that a function in another file has changed.
+one per installation and its present source: Numba itself takes a file by its path and time, and does not see that a
+function in another file has changed.
 """
 
 from __future__ import annotations
@@ -91,8 +92,13 @@ def _loaded() -> tuple[dict[str, ModuleType], ModuleType]:
 def _compile(folder: Path) -> None:
     """Fill a cache, on all cores: one process per module, as compiling holds Python's lock.
 
-    What a process could not compile, `_loaded` does, or says why it cannot.
+    What a process could not compile, `_loaded` does, or says why it cannot. What former versions of this installation
+    have left is deleted.
     """
+    installation = folder.name.rpartition("_")[0]
+    for former in folder.parent.glob(f"{installation}_*"):
+        if former != folder:
+            shutil.rmtree(former, ignore_errors=True)
     _log.info("compiling inner loops, which takes up to a minute and is kept in %s", folder)
     program = "import sys, numba; numba.config.CACHE_DIR = sys.argv[1]; __import__(sys.argv[2])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -104,13 +110,13 @@ def _compile(folder: Path) -> None:
 
 def _cache() -> Path:
     """Find the folder for these very loops: in Numba's own cache where the user has chosen one, else in ours."""
-    text = b"".join(path.read_bytes() for path in [*_sources(), _HERE / _SHARED])
-    name = hashlib.sha256(text).hexdigest()[:16]
-    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
-        folder = Path(chosen) / f"image_as_imu_{name}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    return cache_folder(f"compiled/{name}")
+    paths = [*_sources(), _HERE / _SHARED]
+    source = b"".join(path.read_bytes() + str(path.stat().st_mtime_ns).encode() for path in paths)
+    installation, version = (hashlib.sha256(text).hexdigest()[:12] for text in (str(_HERE).encode(), source))
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    folder = (Path(chosen) if chosen else cache_folder("compiled")) / f"image_as_imu_{installation}_{version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _sources() -> list[Path]:

@@ -1,6 +1,7 @@
 """Compiled loops compute what NumPy does, and nothing is compiled once frames come."""
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -162,9 +163,30 @@ def test_processes_of_their_own_fill_the_cache(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(compiled, "_modules", lambda: {"one": "one_loop", "none": "a_module_that_is_not_there"})
-    (folder := tmp_path / "cache").mkdir()
+    folder, former, other = (tmp_path / "cache" / name for name in ("here_now", "here_before", "elsewhere_now"))
+    for each in (folder, former, other):
+        each.mkdir(parents=True)
     compiled._compile(folder)
     assert list(folder.rglob("one_loop.f-*.nbc"))
+    assert other.exists()
+    assert not former.exists()
+
+
+def test_each_installation_and_each_version_of_it_has_a_cache_of_its_own(tmp_path, monkeypatch):
+    """Numba takes a file by its path and time: in another's cache it would find nothing, and compile one by one."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "caches"))
+    for installation in ("one", "other"):
+        shutil.copytree(compiled._HERE, tmp_path / installation)
+
+    def cache_of(installation, seconds):
+        os.utime(tmp_path / installation / "small_matrices.py", (seconds, seconds))
+        monkeypatch.setattr(compiled, "_HERE", tmp_path / installation)
+        return compiled._cache()
+
+    folders = [cache_of("one", 1), cache_of("one", 1), cache_of("one", 2), cache_of("other", 1)]
+    assert folders[0] == folders[1]
+    assert len(set(folders)) == 3
+    assert len({folder.name.rpartition("_")[0] for folder in folders}) == 2
 
 
 @pytest.mark.parametrize(
