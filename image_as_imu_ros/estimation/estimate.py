@@ -85,6 +85,13 @@ class MotionEstimate:
         """Whether a depth image was given, but the network's depth was used."""
         return self.measured_depth_share is not None and self.measured_depth_share < SCENE_DEPTH.least_share
 
+    @property
+    def depth_is_foreign(self) -> bool:
+        """Whether v rests on a network's depth whose shape is not the scene's, and its scale likely neither."""
+        measured = self.measured_depth_share is not None and not self.depth_too_sparse
+        travel = self.alignment.travel if self.alignment else None
+        return not measured and travel is not None and travel.map_shape.foreign
+
     def as_single(self) -> MotionEstimate | None:
         """Return what the blur of this frame alone says; the previous frame only chose the sign.
 

@@ -357,6 +357,8 @@ class BlurImuNode(LifecycleNode):
         if estimate is not None:
             if estimate.depth_too_sparse:
                 self._health.count("depth too sparse")
+            if estimate.depth_is_foreign:
+                self._health.count("foreign depth")
             processed = next(one for one in self._processed if one.frame.stamp == estimate.header_stamp)
             self._publish(estimate, processed, settings)
         elif settings.measurement == Measurement.ALIGNED:

@@ -65,7 +65,8 @@ class Health:
         """Count one more event.
 
         Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
-        "depth too sparse", "exposure being measured", "waiting for …" what is beside the image, and the measurements.
+        "depth too sparse", "foreign depth", "exposure being measured", "waiting for …" what is beside the image, and
+        the measurements.
         """
         with self._lock:
             self._totals[what] += 1
@@ -145,6 +146,11 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
         problems.append(
             f"{recent['depth too sparse']} depth images show less than {SCENE_DEPTH.least_share:.0%} of the view: the "
             "network's depth is used"
+        )
+    if recent["foreign depth"] > recent["published"] / 2:
+        problems.append(
+            "the scene has not the shape that the network sees: without a depth image linear velocity may be several "
+            "times too small or too large"
         )
     if recent["without rate hint"]:
         problems.append(f"{recent['without rate hint']} images without a message on the topic rate_hint within 0.1 s")

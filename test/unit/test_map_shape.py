@@ -24,11 +24,15 @@ def test_before_any_frame_the_scale_is_as_unsure_as_in_rooms():
 
 
 def test_a_map_of_the_right_shape_stays_as_believed_as_before():
-    assert after_frames(0.0).scale_std == STRUCTURE.scale_std
+    shape = after_frames(0.0)
+    assert shape.scale_std == STRUCTURE.scale_std
+    assert not shape.foreign
 
 
 def test_the_scale_of_a_map_of_a_foreign_shape_is_as_good_as_unknown():
-    assert after_frames(1.2).scale_std == pytest.approx(STRUCTURE.foreign_scale_std, rel=0.2)
+    shape = after_frames(1.2)
+    assert shape.scale_std == pytest.approx(STRUCTURE.foreign_scale_std, rel=0.2)
+    assert shape.foreign
 
 
 def test_frames_that_tell_nothing_of_the_shape_change_nothing():

@@ -269,6 +269,19 @@ def test_health_speaks_of_the_time_since_the_last_report():
     assert not health.report("", [], {}).warning
 
 
+def test_health_warns_of_a_scene_that_the_network_does_not_know():
+    health = Health()
+    for _ in range(3):
+        health.count("received")
+        health.published(0.004)
+    health.count("foreign depth")
+    assert not health.report("", [], {}).warning
+    for what in ("received", "foreign depth"):
+        health.count(what)
+    health.published(0.004)
+    assert "several times too small or too large" in health.report("", [], {}).message
+
+
 def test_health_warns_of_a_machine_that_cannot_keep_up():
     health = Health()
     for what in ("received", "received", "overwritten"):

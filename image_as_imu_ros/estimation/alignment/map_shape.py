@@ -30,6 +30,11 @@ class MapShape:
         return MapShape(STRUCTURE.shape_memory * self.found + found, STRUCTURE.shape_memory * self.expected + expected)
 
     @property
+    def foreign(self) -> bool:
+        """Whether the map is another place's: its scale may well be wrong by more than a factor of e."""
+        return self.scale_std > 1
+
+    @property
     def scale_std(self) -> float:
         """Standard deviation of the log of the map's scale."""
         foreign = STRUCTURE.foreign_scale_std * self.found / self.expected
