@@ -6,7 +6,8 @@ A scene is a folder in the layout of 7-Scenes that the network was not trained o
 network. With ρ the measured inverse depth of a cell, ρ₀ the network's and s their mean ratio in the frame,
 δ = ρ/(s·ρ₀) − 1 is split into the five polynomials of `two_view` and a rest. Printed per scene and over scenes, each
 scene counting once: root mean square of the polynomials' factors (`smooth_std`) and of the rest (`rough_std`), and of
-log s, the scale (`scale_std`).
+log s, the scale (`scale_std`). Then log s once more, over the scenes whose smooth errors are below 0.3 and those whose
+are above (`foreign_scale_std`). In folders named mixed… every frame is a scene of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 from image_as_imu_training.datasets.rgbd import RgbdFrame
 from image_as_imu_training.datasets.seven_scenes import read
 
+_FOREIGN = 0.3  # smooth errors of a scene that has another shape than the network sees
 _LEAST_CELLS = 300  # with measured depth, of a frame that counts
 
 
@@ -37,10 +39,17 @@ def main() -> None:
     engine = load_engine(arguments.model, "onnxruntime")
     squares = []
     for folder in arguments.scenes:
-        frames = [errors(engine, frame) for frame in read(folder)]
-        squares.append(np.mean(np.square([frame for frame in frames if frame is not None]), axis=0))
-        print(folder.name, len(frames), "frames: smooth, rough, scale", np.sqrt(squares[-1]).round(2))
-    print("all: smooth, rough, scale", np.sqrt(np.mean(squares, axis=0)).round(2))
+        found = [one for frame in read(folder) if (one := errors(engine, frame)) is not None]
+        mixed = folder.name.startswith("mixed")
+        for scene in [[one] for one in found] if mixed else [found] if found else []:
+            squares.append(np.mean(np.square(scene), axis=0))
+            print(folder.name, len(scene), "frames: smooth, rough, scale", np.sqrt(squares[-1]).round(2))
+    each = np.array(squares)
+    print(len(each), "scenes: smooth, rough, scale", np.sqrt(each.mean(axis=0)).round(2))
+    foreign = each[:, 0] > _FOREIGN**2
+    for name, part in (("below", each[~foreign]), ("above", each[foreign])):
+        if len(part):
+            print(len(part), f"scenes of smooth errors {name} {_FOREIGN}: scale", np.sqrt(part[:, 2].mean()).round(2))
 
 
 def errors(engine: Engine, frame: RgbdFrame) -> tuple[float, float, float] | None:

@@ -23,10 +23,11 @@ _TREMOR = (
 _JUDGEMENT = "judgement; cannot be re-derived"
 _NOT_HELD_OUT = "NEES on three recordings that it is also judged by (docs/accuracy.md)"
 _ENVELOPE = "NEES on rendered cells and a real recording that it is also judged by (docs/envelope.md)"
-_SCENES = "rooms that the network never saw: 0.3, 0.25 and 0.7 (tools/measure_depth_shape.py); streets: scale 1.1"
+_SCENES = "rooms that the network never saw: 0.26, 0.24 and 0.67 (tools/measure_depth_shape.py); rounded up"
 _FOREIGN = (
     "recordings and rendered places, whose scale is wrong by 0 to 0.7: 0.1 to 0.6 of smooth_std²; streets, 1.6 to 3.3:"
-    " 0.8 to 1.4; RGB-D scenes of smooth errors below and above 0.3: scale 0.66 and 1.2 (the script was not kept)"
+    " 0.8 to 1.4 (judged by them, too). RGB-D scenes of smooth errors below 0.3: scale 0.66, above: 1.2, of rooms 0.7"
+    " (tools/measure_depth_shape.py)"
 )
 _OWN = "share of aligned frames on this project's real recordings; not held out"
 
