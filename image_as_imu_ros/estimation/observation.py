@@ -19,6 +19,7 @@ from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame import halfway
 from image_as_imu_ros.estimation.frame_times import FrameTime
+from image_as_imu_ros.estimation.innovation import Forecast
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.scene_mask import scene_cells
 from image_as_imu_ros.estimation.sign import Grid, contradiction, disagreement, small_image
@@ -114,6 +115,8 @@ class Observation:
         solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
         alignment, measured_exposure, seconds: see `MotionEstimate`.
         acceleration: of late; None as long as nothing was aligned.
+        forecast: of the velocity, after this alignment.
+        innovation: covariance (6, 6) that is added because this alignment is not what was expected.
         earlier_disagreement: `usual_disagreement` of the frame before.
     """
 
@@ -131,6 +134,8 @@ class Observation:
     solution: Solution
     alignment: Alignment | None = None
     acceleration: Acceleration | None = None
+    forecast: Forecast | None = None
+    innovation: np.ndarray = field(default_factory=lambda: np.zeros((6, 6)))
     earlier_disagreement: float = 3.0
     log_odds: float = 0.0
     measured_exposure: MeasuredExposure | None = None
@@ -138,15 +143,26 @@ class Observation:
 
     def aligned_with(self, last: Observation, alignment: Alignment) -> Observation:
         """Add what an alignment with the previous frame says."""
-        acceleration, accepted = last.acceleration, alignment.accepted
+        acceleration, accepted, innovation = last.acceleration, alignment.accepted, self.innovation
+        forecast = None if last.forecast is None else last.forecast.later(self.dt)
         if accepted is not None:
+            if forecast is None:
+                forecast = Forecast(accepted.vector, accepted.covariance)
+            else:
+                innovation = forecast.inflation(accepted)
+                forecast = forecast.updated(accepted, innovation)
             stamp = halfway(self.mid_exposure, self.dt)
             if acceleration is None:
                 acceleration = Acceleration.first(accepted.vector, stamp, self.dt)
             else:
                 acceleration = acceleration.followed_by(accepted.vector, stamp)
         return replace(
-            self, alignment=alignment, acceleration=acceleration, earlier_disagreement=last.usual_disagreement
+            self,
+            alignment=alignment,
+            acceleration=acceleration,
+            forecast=forecast,
+            innovation=innovation,
+            earlier_disagreement=last.usual_disagreement,
         )
 
     @property
@@ -161,7 +177,8 @@ class Observation:
         if accepted is None or self.acceleration is None:
             return None
         terms = self.acceleration.terms(self.dt, self.dt_std, self.time.std)
-        return accepted.with_terms({**terms, Term.CONTRADICTION: self.contradiction})
+        inflation = {Term.CONTRADICTION: self.contradiction, Term.INNOVATION: self.innovation}
+        return accepted.with_terms({**terms, **inflation})
 
     @cached_property
     def disagreement(self) -> tuple[np.ndarray, float] | None:

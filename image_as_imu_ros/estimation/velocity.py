@@ -43,6 +43,8 @@ class Term(TextEnum):
     """That a mean over dt is not the velocity at its stamp, halfway."""
     CONTRADICTION = "contradiction"
     """That the blur of a frame and its alignment say different things, and either may be wrong."""
+    INNOVATION = "innovation"
+    """That an alignment is not what those before it have led to expect."""
     STAMPS = "stamps"
     """That dt and the stamp are wrong."""
 

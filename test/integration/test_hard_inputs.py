@@ -157,7 +157,7 @@ def test_texture_in_the_top_24_of_480_rows_alone(real, outcome, measurement):
         return flat
 
     found = outcome(changed(real, top), measurement=measurement)
-    assert found.beyond == 0
+    assert found.beyond <= UNTOUCHED
     assert all(np.diag(one.velocity.covariance)[3:].max() > 0.3**2 for one in found.estimates if not one.ambiguous)
 
 
