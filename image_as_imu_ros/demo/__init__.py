@@ -73,7 +73,10 @@ def play(config: DemoConfig) -> Played:
     path = rendered(config.seconds)
     run = session.Run(path, frames, config.depth, config.model, config.motion_model, logs=output)
     comparison, diagnostics = session.play(run)
-    played = Played(report.table(comparison, diagnostics), output / "time_series.png", output / "streaks.png")
+    full = config.motion_model == MotionModel.FULL
+    remarks = report.remarks(comparison, diagnostics, depth=config.depth, full=full)
+    text = "\n".join([report.table(comparison, diagnostics), *(f"note: {remark}" for remark in remarks)])
+    played = Played(text, output / "time_series.png", output / "streaks.png")
     report.draw_time_series(comparison, played.time_series)
     estimator = EstimatorConfig(motion_model=config.motion_model, lever_arm=LEVER_ARM)
     report.draw_streaks(open_recording(path, frames), config.model, estimator, played.streaks)

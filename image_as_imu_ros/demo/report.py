@@ -21,6 +21,7 @@ from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.evaluation.plots import plot_time_series
 
 _STAMP_TOLERANCE = 1_000_000  # ns
+_MOST_OVERWRITTEN = 0.1  # of the frames, on a machine that keeps up
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,24 @@ def table(comparison: Comparison, diagnostics: dict[str, str]) -> str:
         ("frames lost", f"{sent - answered - withheld}  ({overwritten} in the node, for a newer one)"),
     ]
     return "\n".join(f"{name:22}{value}" for name, value in rows)
+
+
+def remarks(comparison: Comparison, diagnostics: dict[str, str], *, depth: bool, full: bool) -> list[str]:
+    """Say what a newcomer may take for the method's own limits.
+
+    Args:
+        depth: whether the camera measured it. full: whether v was solved for.
+    """
+    overwritten, sent = int(diagnostics.get("overwritten", 0)), len(comparison.latency)
+    said = []
+    if overwritten > _MOST_OVERWRITTEN * sent:
+        said.append(
+            f"this machine was too slow for {RATE:.0f} frames/s: {overwritten} of {sent} were overwritten by newer "
+            "ones, and those that follow them are compared over a longer time, or not at all"
+        )
+    if full and not depth:
+        said.append("v rests on the network's depth, whose scale is a guess; with --depth the camera measures it")
+    return said
 
 
 def blurriest_frame(recording: Recording) -> int:

@@ -48,6 +48,7 @@ def test_it_ends_with_a_table_and_two_images(environment, tiny_model, tmp_path):
         r"^frames answered +(\d+) of 45: (\d+) aligned, (\d+) single", result.stdout, re.MULTILINE
     ).groups()
     assert int(answered) == int(aligned) + int(single)
+    assert "note: v rests on the network's depth" in result.stdout
     lost = int(re.search(r"^frames lost +(\d+)", result.stdout, re.MULTILINE)[1])
     assert lost < 45, result.stdout  # how many depends on what else the machine does
     for name in ("time_series.png", "streaks.png"):
