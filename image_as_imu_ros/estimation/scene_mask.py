@@ -27,6 +27,14 @@ def read_mask(path: str | Path) -> np.ndarray:
     return image > 0
 
 
+def check_mask_size(mask: np.ndarray, width: int, height: int) -> None:
+    """Raise InputError if a mask (H, W) is not as large as the camera's images."""
+    if mask.shape != (height, width):
+        raise InputError(
+            f"mask is {mask.shape[1]}×{mask.shape[0]} px but the images are {width}×{height}: draw it on one of them"
+        )
+
+
 def scene_cells(mask: np.ndarray | None, view: View, stride: int) -> np.ndarray:
     """Tell which cells (h, w) of a network's grid see nothing but scene; without a mask, all.
 
@@ -39,12 +47,7 @@ def scene_cells(mask: np.ndarray | None, view: View, stride: int) -> np.ndarray:
     shape = view.camera.height // stride, view.camera.width // stride
     if mask is None:
         return np.ones(shape, bool)
-    source = view.source
-    if mask.shape != (source.height, source.width):
-        raise InputError(
-            f"mask is {mask.shape[1]}×{mask.shape[0]} px but the images are {source.width}×{source.height}: draw it on "
-            "one of them"
-        )
+    check_mask_size(mask, view.source.width, view.source.height)
     crop = mask[view.top : view.top + view.height, view.left : view.left + view.width].astype(np.float32)
     shown = cv2.resize(crop, (view.camera.width, view.camera.height), interpolation=cv2.INTER_AREA)
     shown = cv2.resize(shown, shape[::-1], interpolation=cv2.INTER_AREA) > 0.999  # of each cell, but for rounding

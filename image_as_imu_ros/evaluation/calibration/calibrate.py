@@ -13,6 +13,7 @@ from tqdm import tqdm
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.estimation.frame_times import regular_stamps
+from image_as_imu_ros.estimation.scene_mask import check_mask_size, read_mask
 from image_as_imu_ros.evaluation.baselines import klt
 from image_as_imu_ros.evaluation.calibration.bundle import (
     AXES,
@@ -71,6 +72,10 @@ class CalibrationConfig:
         StampReference.MIDDLE,
         "what the images' header stamps are: start, middle or end of the exposure",
         choices=StampReference,
+    )
+    mask: str = setting(
+        "",
+        "PNG as large as the images, black where they show what is not static: the robot itself, traffic; empty: none",
     )
 
     def __post_init__(self) -> None:
@@ -257,7 +262,7 @@ def _track(
     image_topic = recording.image_topic(config.image_topic or None)
     info_topic = recording.camera_info_topic(image_topic, config.camera_info_topic or None)
     shutters, known = _shutters(recording, config)
-    camera = None
+    camera, mask = None, read_mask(config.mask).astype(np.uint8) if config.mask else None
     windows: list[Window] = []
     rotations: list[tuple[int, np.ndarray, float]] = []
     images: list[np.ndarray] = []
@@ -275,13 +280,15 @@ def _track(
         except InputError:
             images, middles = [], []
             continue
+        if mask is not None:
+            check_mask_size(mask, image.shape[1], image.shape[0])
         if middles and middle <= middles[-1]:
             images, middles = [], []
         images.append(image)
         middles.append(middle)
         if len(images) == _FRAMES:
             times = (np.array(middles) - start) * 1e-9
-            pixels, seen, pulls = follow(images, _FRAMES // 2)
+            pixels, seen, pulls = follow(images, _FRAMES // 2, mask)
             rotations += _rotations(camera, pixels, seen, middles)
             windows += _window(camera, (pixels, seen, pulls), times, config.stamp_reference)
             images, middles = images[-1:], middles[-1:]

@@ -16,12 +16,17 @@ _BACK_AND_FORTH = 0.3  # px within which a corner tracked forth and back must re
 _CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 0.001)
 
 
-def follow(images: Sequence[np.ndarray], reference: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def follow(
+    images: Sequence[np.ndarray], reference: int, mask: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Follow the corners of one of K (H, W) uint8 images through all: (P, K, 2) px, (P, K) whether seen, and `_pulls`.
 
     Every patch is compared with that of the reference, so that no error accumulates from frame to frame.
+
+    Args:
+        mask: (H, W) uint8, 0 where no corners are wanted; None for corners everywhere.
     """
-    corners = cv2.goodFeaturesToTrack(images[reference], _FEATURES, _QUALITY, _DISTANCE)
+    corners = cv2.goodFeaturesToTrack(images[reference], _FEATURES, _QUALITY, _DISTANCE, mask=mask)
     if corners is None:
         return np.empty((0, len(images), 2)), np.zeros((0, len(images)), bool), np.empty((0, 2, 2, 2))
     corners = corners[:, 0]
