@@ -1,10 +1,10 @@
 """How far a network's depth map is to be trusted, learnt from the frames themselves.
 
 Two frames of a translating camera tell the shape of the scene, whatever the map says (`two_view`). Nothing tells its
-scale; but where the map's shape is wrong, its scale is: a network that was trained in rooms sees rooms in streets, of
-other proportions and far too near. So the smooth errors of its shape that frames have found are held against those that
-they would have found if errors were as large as expected, σ² times what each frame tells of them: the ratio of the two
-sums is what the scale's standard deviation grows with.
+scale; but a network that was trained in rooms sees rooms in streets, of other proportions and far too near. (Among
+rooms, how wrong the shape is foretells nothing: tools/measure_depth_shape.py.) So the smooth errors of its shape that
+frames have found are held against those that they would have found if errors were as large as expected, σ² times what
+each frame tells of them: the ratio of the two sums is what the scale's standard deviation grows with.
 """
 
 from __future__ import annotations
