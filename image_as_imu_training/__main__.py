@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_render(render: argparse.ArgumentParser) -> None:
-    render.add_argument("--photos", type=Path, required=True, help="folder of sharp photographs")
+    render.add_argument(
+        "--photos", type=Path, action="append", required=True, help="folder of sharp photographs; repeatable"
+    )
     layouts = "LAYOUT is 7scenes, tum, stray or scannetpp; repeatable"
     render.add_argument(
         "--rgbd",
@@ -56,6 +58,12 @@ def _add_render(render: argparse.ArgumentParser) -> None:
         default=[],
         metavar="LAYOUT:FOLDER",
         help=f"RGB-D recordings to blur by their own motion ({layouts})",
+    )
+    render.add_argument(
+        "--motions",
+        type=Path,
+        metavar="FOLDER",
+        help="CSV files of recorded motions (t_ns and px,py,pz,qw,qx,qy,qz or wx,wy,wz): half of the training samples move so",
     )
     render.add_argument(
         "--subframes",
@@ -85,6 +93,14 @@ def _add_render(render: argparse.ArgumentParser) -> None:
         default=0.15,
         metavar="SHARE",
         help="of the training samples, how many show RGB-D frames, if there are any (default: %(default)s)",
+    )
+    render.add_argument(
+        "--parts-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the training samples, before how many something moves by itself or is fixed to the camera "
+        "(default: %(default)s)",
     )
     render.add_argument("--seed", type=int, default=0)
     render.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")

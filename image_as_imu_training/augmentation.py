@@ -75,6 +75,10 @@ class Zoom:
         """Apply it to depths (B, 1, h, w): never a mean of near and far."""
         return self._part(depth, "nearest")
 
+    def mask(self, mask: torch.Tensor) -> torch.Tensor:
+        """Apply it to masks (B, h, w) bool."""
+        return self.depth(mask[:, None].float())[:, 0] > 0
+
     def flow(self, flow: torch.Tensor) -> torch.Tensor:
         """Apply it to axial flows (B, 2, h, w)."""
         return self.scale * self.image(flow)

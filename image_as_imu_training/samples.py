@@ -15,6 +15,7 @@ class Samples:
         image: (N, h, w) uint8 luminance.
         flow: (N, 2, h/8, w/8) float16 axial flow q over the exposure, px.
         depth: (N, h/8, w/8) float16 m, NaN where unknown.
+        moving: (N, h/8, w/8) bool, where something hides the scene that moves by itself. Flow is that of the scene.
         camera: (N, 3) float32 focal length and principal point x, y, px; pixel centres are integers.
         motion: (N, 6) float32 velocity (v, ω) per exposure at mid-exposure, m and rad, in the optical frame. NaN where
             `camera` and `motion` do not explain the flow: distorted lenses and rolling shutters.
@@ -25,6 +26,7 @@ class Samples:
     image: np.ndarray
     flow: np.ndarray
     depth: np.ndarray
+    moving: np.ndarray
     camera: np.ndarray
     motion: np.ndarray
     depth_known: np.ndarray

@@ -39,7 +39,7 @@ def main() -> None:
     calibration = engine.info
     engine.close()
     network = AxialNetwork(load_network(arguments.model.with_suffix(".safetensors")))
-    sources = Sources(arguments.photos, tuple(arguments.rgbd))
+    sources = Sources((arguments.photos,), tuple(arguments.rgbd))
     for seed in arguments.seeds:
         job = Job(sources, arguments.output / str(seed), seed, "cpu")
         render_part(job, Part("frames", FRAME, held_out=True), SETS[seed], arguments.workers)

@@ -28,7 +28,7 @@ import torch
 
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
-from image_as_imu_training.datasets.invented_motion import render_invented_motion
+from image_as_imu_training.datasets.invented_motion import Mixture, render_invented_motion
 from image_as_imu_training.datasets.layouts import Recording
 from image_as_imu_training.datasets.photos import Photos
 from image_as_imu_training.datasets.rgbd_textures import RgbdScenes
@@ -106,7 +106,7 @@ def render(folder: Path, count: int) -> Samples:
     scene = RgbdScenes([Recording("7scenes", folder, held_out=True, whole=True)])
     generator = torch.Generator().manual_seed(_SEED)
     size = (FRAME_HEIGHT, FRAME_WIDTH)
-    return render_invented_motion(Photos([]), scene, count, size, generator, room_share=0.0, rgbd_share=1.0)
+    return render_invented_motion(Photos([]), scene, count, size, generator, mixture=Mixture(rooms=0.0, rgbd=1.0))
 
 
 def answers_of(engine: Engine, frames: Samples) -> Answers:

@@ -234,6 +234,7 @@ def _random_samples(exposure: Exposure, count: int, size: tuple[int, int], gener
         image=photograph(crops.of(exposure.light, MARGIN)[:, None], local).cpu().numpy(),
         flow=axial_from_signed(flow).half().numpy(),
         depth=(1 / crops.at_cells(1 / known)).half().numpy(),
+        moving=np.zeros((count, size[0] // STRIDE, size[1] // STRIDE), bool),
         camera=np.array(cameras, np.float32),
         motion=np.tile(motion, (count, 1)),
         depth_known=np.ones(count, bool),

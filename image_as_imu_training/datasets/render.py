@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.datasets import rendered_from, reprojection, shards
-from image_as_imu_training.datasets.invented_motion import RGBD_SHARE, ROOM_SHARE, render_invented_motion
+from image_as_imu_training.datasets.carrier_motion import CarrierMotions, load_motions
+from image_as_imu_training.datasets.invented_motion import USUAL, Mixture, render_invented_motion
 from image_as_imu_training.datasets.layouts import Recording, find_recordings
 from image_as_imu_training.datasets.photos import Photos, split_photos
 from image_as_imu_training.datasets.prompt_da import PromptDepth
@@ -39,13 +40,14 @@ class Sources:
     """Where material comes from.
 
     Attributes:
-        photos: folder. rgbd, sequences: LAYOUT:FOLDER each.
+        photos: folders. rgbd, sequences: LAYOUT:FOLDER each. motions: folder of recorded motions, or None.
         subframes: "reprojection" or "rife". densify: "promptda" or None.
     """
 
-    photos: Path
+    photos: tuple[Path, ...]
     rgbd: tuple[str, ...] = ()
     sequences: tuple[str, ...] = ()
+    motions: Path | None = None
     subframes: str = "reprojection"
     densify: str | None = None
 
@@ -57,6 +59,7 @@ class Material:
     photos: Photos
     rgbd: RgbdScenes | None
     sequences: RealMotion | None
+    motions: CarrierMotions | None
 
 
 def find_material(sources: Sources, held_out: bool) -> tuple[list[Path], list[Recording], list[Recording]]:
@@ -65,10 +68,11 @@ def find_material(sources: Sources, held_out: bool) -> tuple[list[Path], list[Re
     Raises:
         InputError: there are no photographs, or something is not where the sources say.
     """
-    photos = split_photos(sources.photos)[held_out]
+    photos = [photo for folder in sources.photos for photo in split_photos(folder)[held_out]]
     if not photos:
         part = "validation" if held_out else "training"
-        raise InputError(f"{sources.photos} holds too few photographs: none is for {part}")
+        folders = ", ".join(map(str, sources.photos))
+        raise InputError(f"{folders} holds too few photographs: none is for {part}")
     rgbd, sequences = (
         [recording for source in kind for recording in find_recordings(source, held_out)]
         for kind in (sources.rgbd, sources.sequences)
@@ -86,6 +90,7 @@ def load_material(sources: Sources, held_out: bool, device: str) -> Material:
         Photos.load(photos),
         RgbdScenes.of(rgbd) if rgbd else None,
         RealMotion(sequences, subframes, densify) if sequences else None,
+        load_motions(sources.motions) if sources.motions is not None else None,
     )
 
 
@@ -95,14 +100,13 @@ class Part:
 
     Attributes:
         size: (height, width) of its images. held_out: whether its material is never trained on.
-        room_share, rgbd_share: how many of its invented motions are made in rooms and in RGB-D frames, 0…1.
+        mixture: what those of its samples show that are not of sequences.
     """
 
     name: str
     size: tuple[int, int]
     held_out: bool
-    room_share: float = ROOM_SHARE
-    rgbd_share: float = RGBD_SHARE
+    mixture: Mixture = USUAL
 
 
 def render_samples(
@@ -110,7 +114,8 @@ def render_samples(
 ) -> tuple[Samples, list[str]]:
     """Render `count` samples of a part, and say for each what it was rendered from.
 
-    Where there are sequences, 30 % show real motion; that of the others is invented. `generator` must live on the CPU.
+    Where there are sequences, 30 % show real motion. That of the others is invented, of half of the training samples
+    recorded where there are recorded motions. `generator` must live on the CPU.
     """
     real = 0 if material.sequences is None else round(count * _SEQUENCE_SHARE)
     invented = render_invented_motion(
@@ -120,8 +125,8 @@ def render_samples(
         part.size,
         generator,
         device,
-        part.room_share,
-        part.rgbd_share,
+        part.mixture,
+        None if part.held_out else material.motions,
     )
     sources = ["invented"] * len(invented)
     if material.sequences is None or not real:
@@ -171,8 +176,10 @@ def settings_of(job: Job, part: Part) -> rendered_from.Settings:
         "--sequence": rendered_from.describe_files([recording.folder for recording in sequences]),
         "--subframes": job.sources.subframes,
         "--densify": job.sources.densify or "none",
-        "--room-share": part.room_share,
-        "--rgbd-share": part.rgbd_share,
+        "--motions": "none" if job.sources.motions is None else rendered_from.describe_files([job.sources.motions]),
+        "--room-share": part.mixture.rooms,
+        "--rgbd-share": part.mixture.rgbd,
+        "--parts-share": part.mixture.parts,
         "--seed": job.seed,
     }
 
@@ -260,9 +267,10 @@ def _on_cluster(job: Job, part: Part, sizes: Mapping[int, int]) -> Iterator[int]
 
 
 def render(
-    photos: Path,
+    photos: list[Path],
     rgbd: list[str],
     sequence: list[str],
+    motions: Path | None,
     subframes: str,
     densify: str | None,
     output: Path,
@@ -270,6 +278,7 @@ def render(
     frames: int,
     room_share: float,
     rgbd_share: float,
+    parts_share: float,
     seed: int,
     workers: int,
     device: str,
@@ -284,19 +293,21 @@ def render(
     there already are kept, so an interrupted run continues, and larger numbers add to it (a last shard that was shorter
     is rendered again in full); those of other sources or settings are refused before anything is rendered.
     """
+    if not 0 <= parts_share <= 1:
+        raise InputError(f"--parts-share is {parts_share}; it must be from 0 to 1")
     if not (0 <= room_share <= 1 and 0 <= rgbd_share <= 1 and room_share + rgbd_share <= 1):
         raise InputError(
             f"--room-share is {room_share} and --rgbd-share {rgbd_share}; both and their sum must be from 0 to 1"
         )
-    sources = Sources(photos, tuple(rgbd), tuple(sequence), subframes, densify)
+    sources = Sources(tuple(photos), tuple(rgbd), tuple(sequence), motions, subframes, densify)
     for held_out in (True, False):  # what is missing is said before anything is rendered
         find_material(sources, held_out)
-    job = Job(sources, output, seed, device)
+    job, mixture = Job(sources, output, seed, device), Mixture(room_share, rgbd_share, parts_share)
     parts = {
         Part("validation", CROP, held_out=True): HELD_OUT_CROPS,
         Part("frames", FRAME, held_out=True): HELD_OUT_FRAMES,
-        Part("train", CROP, False, room_share, rgbd_share): samples,
-        Part("train_frames", FRAME, False, room_share, rgbd_share): frames,
+        Part("train", CROP, False, mixture): samples,
+        Part("train_frames", FRAME, False, mixture): frames,
     }
     parts = {part: count for part, count in parts.items() if count > 0}
     rendered_from.refuse_other_shards({output / part.name: settings_of(job, part) for part in parts})

@@ -1,7 +1,8 @@
 """Shards: tar files of samples in WebDataset's naming, read at random.
 
-`part/shard_0000.tar` holds, for each sample, KEY.image.npy, KEY.flow.npy, KEY.depth.npy and KEY.json. Nothing is
-compressed, so a member is read from where it lies; https://github.com/webdataset/webdataset reads the same files.
+`part/shard_0000.tar` holds, for each sample, KEY.image.npy, KEY.flow.npy, KEY.depth.npy, KEY.moving.npy and KEY.json.
+Nothing is compressed, so a member is read from where it lies; https://github.com/webdataset/webdataset reads the same
+files.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.samples import Samples
 
-_ARRAYS = ("image", "flow", "depth")
+_ARRAYS = ("image", "flow", "depth", "moving")
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -92,6 +93,10 @@ class Shards(Sequence):
         with file.open("rb") as stream:
 
             def content(name: str) -> bytes:
+                if name not in members:
+                    raise InputError(
+                        f"{file} is of an earlier version, without {name}: delete its folder, render again"
+                    )
                 offset, size = members[name]
                 stream.seek(offset)
                 return stream.read(size)

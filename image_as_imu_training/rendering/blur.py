@@ -18,9 +18,10 @@ from typing import Protocol
 import torch
 
 from image_as_imu_training.rendering.motion import Motion
+from image_as_imu_training.rendering.moving_parts import MovingParts
 from image_as_imu_training.rendering.views import Views
 
-_POINTS_AT_ONCE = 400_000  # bounds the memory; about a processor's cache
+_POINTS_AT_ONCE = {"cpu": 400_000, "cuda": 20_000_000}  # bounds the memory; on a CPU about its cache
 
 
 class Scene(Protocol):
@@ -41,21 +42,32 @@ class Scene(Protocol):
         ...
 
 
-def render_blur(scene: Scene, views: Views, motion: Motion, subframes: int, margin: int = 0) -> torch.Tensor:
+def render_blur(
+    scene: Scene, views: Views, motion: Motion, subframes: int, margin: int = 0, parts: MovingParts | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Average `subframes` sharp images over the exposure.
 
     Args:
-        scene, views, motion: batches of B.
+        scene, views, motion, parts: batches of B.
         subframes: equally spaced instants; enough of them, or streaks break up.
         margin: px more on each side.
 
     Returns:
-        (B, 1, height + 2·margin, width + 2·margin) linear luminance 0…1.
+        (B, 1, height + 2·margin, width + 2·margin) linear luminance 0…1, and for how much of the exposure each pixel
+        sees a part that moves by itself, 0…1.
     """
     pixels = views.pixels(margin)
-    rays = motion.rotated(views.rays(pixels), views.rows(pixels))
+    rays, rows = views.rays(pixels), views.rows(pixels)
+    of_scene = motion.rotated(rays, rows)
+    of_parts = None if parts is None else parts.motion.rotated(rays, rows)
     times = (torch.arange(subframes, device=rays.device) + 0.5) / subframes - 0.5
-    total = torch.zeros(rays.shape[0], rays.shape[2], device=rays.device)
-    for chunk in times.split(max(1, _POINTS_AT_ONCE // total.numel())):
-        total += scene.light(rays, *motion.pose(chunk)).sum(1)
-    return (total / subframes).view(-1, 1, views.height + 2 * margin, views.width + 2 * margin)
+    total, hidden = torch.zeros(2, rays.shape[0], rays.shape[2], device=rays.device)
+    for chunk in times.split(max(1, _POINTS_AT_ONCE[rays.device.type] // total.numel())):
+        light = scene.light(of_scene, *motion.pose(chunk))
+        if parts is not None and of_parts is not None:
+            before, covered = parts.seen(of_parts, chunk)
+            light = light + covered * (before - light)
+            hidden += covered.sum(1)
+        total += light.sum(1)
+    size = (-1, 1, views.height + 2 * margin, views.width + 2 * margin)
+    return (total / subframes).view(size), (hidden / subframes).view(size)

@@ -6,6 +6,7 @@ m. The frame is the camera's optical frame at that row's mid-exposure, except wh
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,11 @@ SUBFRAMES_PER_PX = 1.5  # textures are up to about this fine; sparser sub-frames
 _MAX_ROTATION = 0.6  # rad per exposure; beyond that streaks are no streaks any more
 _MAX_ROLL_OR_ZOOM = 0.35
 _LEAST_PX_PER_METRE = 0.1  # in scenes so far away that translation is hardly seen, it does not become endless
+KNOTS = 33  # of a path over the exposure: four to a period of the fastest vibration
+_RECORDED = 0.5  # share of motions that are recorded ones, where there are any
+_VIBRATING = 0.08  # share of global shutters that vibrate
+_VIBRATION_CYCLES = (0.25, 8.0)  # per exposure: 50 to 200 Hz over 5 to 40 ms
+_VIBRATION_PX = (0.3, 4.0)  # amplitude
 
 
 @dataclass(frozen=True)
@@ -25,24 +31,35 @@ class Motion:
     """Motion of a batch of cameras.
 
     Attributes:
-        angular, linear: (B, 3) velocity at mid-exposure, rad and m per exposure.
+        angular, linear: (B, 3) mean velocity over the exposure, rad and m per exposure.
         angular_acceleration: (B, 3) constant, rad per exposure².
         readout: (B,) from the first row's exposure to the last one's, in exposures; 0 is a global shutter.
+        deviation: (B, KNOTS, 6) what rotation vector (rad) and position (m) are beside all that, at equally spaced
+            times from −½ to ½: zero at mid-exposure and the same at both ends. None is none. For global shutters.
     """
 
     angular: torch.Tensor
     linear: torch.Tensor
     angular_acceleration: torch.Tensor
     readout: torch.Tensor
+    deviation: torch.Tensor | None = None
 
     def __getitem__(self, index: torch.Tensor) -> Motion:
-        return Motion(self.angular[index], self.linear[index], self.angular_acceleration[index], self.readout[index])
+        parts = (self.angular[index], self.linear[index], self.angular_acceleration[index], self.readout[index])
+        return Motion(*parts, None if self.deviation is None else self.deviation[index])
 
     def pose(self, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return camera-to-mid-exposure poses at (N,) times: rotation (B, N, 3, 3) and position (B, N, 3)."""
         t = times[:, None]
         rotation_vector = self.angular[:, None] * t + 0.5 * self.angular_acceleration[:, None] * t**2
-        return so3.exp(rotation_vector), self.linear[:, None] * t
+        position = self.linear[:, None] * t
+        if self.deviation is not None:
+            knot = ((times + 0.5) * (KNOTS - 1)).clamp(0, KNOTS - 1)
+            before = knot.long().clamp(max=KNOTS - 2)
+            share = (knot - before)[:, None]
+            beside = (1 - share) * self.deviation[:, before] + share * self.deviation[:, before + 1]
+            rotation_vector, position = rotation_vector + beside[..., :3], position + beside[..., 3:]
+        return so3.exp(rotation_vector), position
 
     def rotated(self, rays: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Rotate rays of the rows (B, N) of a rolling shutter into the middle row's frame: (B, 3, N) → (B, 3, N).
@@ -112,15 +129,19 @@ def axial_from_signed(flow: torch.Tensor) -> torch.Tensor:
     return torch.stack([(u * u - v * v) / safe, 2 * u * v / safe], 1)
 
 
-def random_motion(views: Views, inverse_depth: torch.Tensor, generator: torch.Generator) -> Motion:
-    """Invent motions whose mean blur over each view follows the training distribution.
+def random_motion(
+    views: Views, inverse_depth: torch.Tensor, generator: torch.Generator, recorded: torch.Tensor | None = None
+) -> Motion:
+    """Invent motions whose mean blur over each view follows the training distribution, or scale recorded ones to it.
 
-    9 % are practically static (below 1 px), 79 % have 1–40 px, 12 % 40–80 px. Rotation and translation dominate
-    or mix; a quarter of the rotations is mostly roll, a third of the translations mostly zoom. Half of the shutters
-    are rolling.
+    9 % are practically static (below 1 px), 79 % have 1–40 px, 12 % 40–80 px. Of the invented ones, rotation and
+    translation dominate or mix; a quarter of the rotations is mostly roll, a third of the translations mostly zoom;
+    half of the shutters are rolling. Recorded ones keep their relation of rotation to translation and how they change over
+    the exposure, behind global shutters. A few global shutters vibrate.
 
     Args:
         views: B views. inverse_depth: (B, cells) 1/m at their cell centres.
+        recorded: (B, KNOTS, 6) paths of which some are taken: rotation vector, rad, and position, m.
     """
     draw = _Draws(len(views.focal), views.focal.device, generator)
     cells = views.cells()
@@ -134,6 +155,12 @@ def random_motion(views: Views, inverse_depth: torch.Tensor, generator: torch.Ge
     linear = linear / lengths(zero, linear).mean(1, keepdim=True).clamp(min=_LEAST_PX_PER_METRE)
     share = draw.share_of_translation()
     angular, linear = (1 - share) * angular, share * linear
+    deviation, moved = None, torch.zeros(draw.batch, dtype=torch.bool, device=draw.device)
+    if recorded is not None:
+        moved = draw.uniform(0, 1) < _RECORDED
+        mean, beside = _parted(recorded)
+        angular, linear = (torch.where(moved[:, None], *x) for x in ((mean[:, :3], angular), (mean[:, 3:], linear)))
+        deviation = moved[:, None, None] * beside
     blur = draw.mean_blur()
     length = lengths(angular, linear)
     scale = blur / length.mean(1, keepdim=True)
@@ -149,13 +176,22 @@ def random_motion(views: Views, inverse_depth: torch.Tensor, generator: torch.Ge
     acceleration = draw.axis(0) * draw.uniform(0, 0.3, 1) * angular.norm(dim=1, keepdim=True)
     # A long readout must not rotate the view away from the scene that the blur was chosen for.
     readout = torch.minimum(draw.uniform(0, 2), 0.25 / angular.norm(dim=1).clamp(min=1e-9))
-    rolling = draw.uniform(0, 1) < 0.5
+    rolling = (draw.uniform(0, 1) < 0.5) & ~moved
+    trembled, tremor = _parted(draw.vibration(views.focal) * ~rolling[:, None, None])
     return Motion(
-        angular,
+        angular + trembled[:, :3],
         linear,
-        torch.where(rolling[:, None], 0.5, 1.0) * acceleration,
+        torch.where(rolling, 0.5, torch.where(moved, 0.0, 1.0))[:, None] * acceleration,
         torch.where(rolling, readout, 0.0),
+        tremor if deviation is None else tremor + deviation * scale[:, :, None],
     )
+
+
+def _parted(path: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Part paths (B, KNOTS, 6) into the mean velocity (B, 6) per exposure and what they are beside it."""
+    mean = path[:, -1] - path[:, 0]
+    times = torch.linspace(-0.5, 0.5, KNOTS, device=path.device)
+    return mean, path - mean[:, None] * times[:, None]
 
 
 @dataclass(frozen=True)
@@ -185,6 +221,21 @@ class _Draws:
         mixed = self.uniform(0.2, 0.8, 1)
         return torch.where(kind < 0.4, minor, torch.where(kind < 0.65, 1 - minor, mixed))
 
+    def vibration(self, focal: torch.Tensor) -> torch.Tensor:
+        """Draw rotations that swing about a random axis, zero at mid-exposure: (batch, KNOTS, 6) rad; most are none."""
+        times = torch.linspace(-0.5, 0.5, KNOTS, device=self.device)
+        (slow, fast), (least, most) = _VIBRATION_CYCLES, _VIBRATION_PX
+        cycles = slow * (fast / slow) ** self.uniform(0, 1, 1)
+        # The faster, the smaller, as in a frame that shakes.
+        amplitude = least * (most / least) ** self.uniform(0, 1, 1) / focal[:, None] / (cycles / 2).clamp(min=1)
+        phase = self.uniform(0, 2 * math.pi, 1)
+        swing = amplitude * ((2 * math.pi * cycles * times + phase).sin() - phase.sin())
+        axis = self.axis(0)
+        axis = axis / axis.norm(dim=1, keepdim=True)
+        chosen = self.uniform(0, 1, 1) < _VIBRATING
+        rotation = (chosen * swing)[:, :, None] * axis[:, None]
+        return torch.cat([rotation, torch.zeros_like(rotation)], 2)
+
     def mean_blur(self) -> torch.Tensor:
         """Draw (batch, 1) px."""
         amount = self.uniform(0, 1, 1)
@@ -200,4 +251,10 @@ def subframe_count(views: Views, motion: Motion, inverse_depth: torch.Tensor) ->
     flow = motion_field(views, views.cells(), inverse_depth, motion.angular, motion.linear)
     longest = flow.norm(dim=1).amax(1)
     speeding_up = 0.5 * motion.angular_acceleration.norm(dim=1) * views.focal
-    return (SUBFRAMES_PER_PX * (1.1 * longest + speeding_up) + STRIDE).ceil().long()
+    if motion.deviation is not None:  # sub-frames are as dense as where the camera is fastest
+        rotated, moved = (KNOTS * motion.deviation.diff(dim=1)).split(3, 2)
+        nearest = inverse_depth.amax(1)
+        faster = rotated.norm(dim=2).amax(1) + nearest * moved.norm(dim=2).amax(1)
+        speeding_up = speeding_up + views.focal * faster
+    most = int(SUBFRAMES_PER_PX * 2 * MAX_BLUR_PX)
+    return (SUBFRAMES_PER_PX * (1.1 * longest + speeding_up) + STRIDE).ceil().long().clamp(max=most)

@@ -45,13 +45,21 @@ class PlaneScene:
 
     def light(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Return (B, N, P) linear luminance along (B, 3, P) rays of the camera at N poses. An exact homography."""
-        plane = self.plane[:, None, :, None]
-        facing = plane.mT @ rotation
-        onto_plane = position[..., None] @ facing + (1 - (position[..., None] * plane).sum(2, True)) * rotation
+        facing, onto_plane = self._onto_plane(rotation, position)
         homography = torch.cat([self.axes[:, None] @ onto_plane + self.origin[:, None, :, None] * facing, facing], 2)
         u, v, w = (homography @ rays[:, None]).unbind(2)
         points = torch.stack([u / w, v / w], -1)
         return sample_mirrored(self.texture, points.flatten(1, 2)).unflatten(1, points.shape[1:3])
+
+    def met(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """Return where (B, 3, P) rays of the camera at N poses meet the plane, up to a factor each: (B, N, 3, P)."""
+        return self._onto_plane(rotation, position)[1] @ rays[:, None]
+
+    def _onto_plane(self, rotation: torch.Tensor, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return m·R (B, N, 1, 3), and the map of rays to where they meet the plane, times m·R·ray: (B, N, 3, 3)."""
+        plane = self.plane[:, None, :, None]
+        facing = plane.mT @ rotation
+        return facing, position[..., None] @ facing + (1 - (position[..., None] * plane).sum(2, True)) * rotation
 
 
 def random_planes(texture: torch.Tensor, views: Views, generator: torch.Generator) -> PlaneScene:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 
@@ -9,7 +11,12 @@ def exp(vector: torch.Tensor) -> torch.Tensor:
     """Convert rotation vectors (…, 3) rad to matrices (…, 3, 3)."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
-    return torch.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3)))
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    angle = vector.norm(dim=-1)[..., None, None]
+    identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    # Rodrigues' formula; torch.sinc is sin(πx)/(πx).
+    first, second = torch.sinc(angle / math.pi), 0.5 * torch.sinc(angle / (2 * math.pi)) ** 2
+    return identity + first * cross + second * cross @ cross
 
 
 def rotate(vector: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

@@ -27,9 +27,9 @@ _UPRIGHT = 0.75  # of the batches
 class RenderedSamples(Dataset):
     """Samples written by `render`, one by one.
 
-    Each is a dict of image (1, H, W) uint8; flow (2, h, w) axial, px; depth (1, h, w) m, NaN where unknown;
-    depth_known, bool; matrix (2, 6, h, w), the motion field matrix for a depth of 1 m; motion (6,) per exposure, NaN
-    where matrix and motion do not explain the flow. See `Samples`.
+    Each is a dict of image (1, H, W) uint8; flow (2, h, w) axial, px; depth (1, h, w) m, NaN where unknown; moving
+    (h, w) bool; depth_known, bool; matrix (2, 6, h, w), the motion field matrix for a depth of 1 m; motion (6,) per
+    exposure, NaN where matrix and motion do not explain the flow. See `Samples`.
     """
 
     def __init__(self, folder: Path, stride: int) -> None:
@@ -54,6 +54,7 @@ class RenderedSamples(Dataset):
             "image": sample["image"][None],
             "flow": sample["flow"].astype(np.float32),
             "depth": sample["depth"][None].astype(np.float32),
+            "moving": sample["moving"],
             "depth_known": sample["depth_known"],
             "matrix": motion_field_matrix(Camera(width, height, focal, focal, cx, cy), self._stride),
             "motion": sample["motion"],
@@ -142,6 +143,7 @@ def augmented(
         "image": (zoom.image, symmetry.image),
         "flow": (zoom.flow, symmetry.axial),
         "depth": (zoom.depth, symmetry.image),
+        "moving": (zoom.mask, symmetry.image),
         "matrix": (zoom.matrix, symmetry.matrix),
     }
 

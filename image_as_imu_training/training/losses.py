@@ -8,6 +8,8 @@ With predicted axial flow q̂, its sigmas s∥, s⊥, depth Ẑ and its sigma s_
     depth        |log Ẑ − log Z|
     depth_sigma  log s_Z + √2·|log Ẑ − log Z|/s_Z
 
+Where something moves by itself, flow says nothing: its own is not the camera's. Sigma learns there from the scene's.
+
 log s + √2·|e|/s is the negative log-likelihood, less log √2, of the Laplace distribution with standard deviation s: its
 density is exp(−√2·|e|/s)/(√2·s). It forgives outliers, and is least at s = √2·E|e|. e is detached, so a sigma never
 excuses the flow from being right; w is, too.
@@ -45,23 +47,27 @@ Terms = dict[str, torch.Tensor]
 VELOCITY_TERMS = ("velocity", "angular", "linear", "own_depth")
 
 
-def flow_term(flow: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
+def flow_term(flow: torch.Tensor, true_flow: torch.Tensor, static: torch.Tensor) -> torch.Tensor:
     """Average the distance between compressed flows, (B, 2, h, w) px: absolute for short blurs, relative for long ones.
+
+    Over the cells (B, h, w) that are `static`.
 
     (An error divided by 1 + 0.3 ‖q‖ is much the same for small errors, but large ones draw every guess to zero.)
     """
-    return (compress(flow) - compress(true_flow)).norm(dim=1).mean()
+    return _mean((compress(flow) - compress(true_flow)).norm(dim=1), static)
 
 
-def sure_flow_term(flow: torch.Tensor, sigma: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
+def sure_flow_term(
+    flow: torch.Tensor, sigma: torch.Tensor, true_flow: torch.Tensor, static: torch.Tensor
+) -> torch.Tensor:
     """Average as `flow_term`, where cells that are surer weigh more: those are what the solver goes by.
 
     A cell weighs σ^−0.7, relative to the batch's mean, with σ the geometric mean of its sigmas (B, 2, h, w) in
     compressed px. The weights are constants. For networks that predict a sensible sigma.
     """
     compressed_sigma = sigma.prod(1).sqrt() / (1 + KNEE * flow.norm(dim=1))
-    weight = compressed_sigma.detach().clamp(0.05, 20) ** -0.7
-    return (weight * (compress(flow) - compress(true_flow)).norm(dim=1)).mean() / weight.mean()
+    weight = compressed_sigma.detach().clamp(0.05, 20) ** -0.7 * static
+    return (weight * (compress(flow) - compress(true_flow)).norm(dim=1)).mean() / weight.mean().clamp(min=1e-6)
 
 
 def sigma_term(flow: torch.Tensor, sigma: torch.Tensor, true_flow: torch.Tensor) -> torch.Tensor:
@@ -95,13 +101,14 @@ def rendered_terms(outputs: Outputs, batch: Batch, *, velocity: bool) -> Terms:
     - own_depth: flow that the velocity's error causes when it is solved with the network's depth.
 
     Args:
-        batch: flow, depth, depth_known, matrix and motion as `RenderedSamples` has them.
+        batch: flow, depth, moving, depth_known, matrix and motion as `RenderedSamples` has them.
     """
     flow, sigma, depth, depth_sigma = outputs
+    static = ~batch["moving"]
     depth_known = batch["depth_known"][:, None, None, None] & batch["depth"].isfinite()
     terms = {
-        "flow": flow_term(flow, batch["flow"]),
-        "sure_flow": sure_flow_term(flow, sigma, batch["flow"]),
+        "flow": flow_term(flow, batch["flow"], static),
+        "sure_flow": sure_flow_term(flow, sigma, batch["flow"], static),
         "sigma": sigma_term(flow, sigma, batch["flow"]),
         "depth": depth_term(depth, batch["depth"], depth_known),
         "depth_sigma": depth_sigma_term(depth, depth_sigma, batch["depth"], depth_known),

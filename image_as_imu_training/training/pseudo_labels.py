@@ -26,9 +26,10 @@ class PseudoLabels:
         flow, sigma, depth, depth_sigma = outputs
         with torch.no_grad():
             start_flow, start_sigma, start_depth, start_depth_sigma = self._network(image)
+        everywhere = torch.ones_like(start_depth, dtype=torch.bool)
         return {
-            "flow": flow_term(flow, start_flow),
+            "flow": flow_term(flow, start_flow, everywhere[:, 0]),
             "sigma": (sigma.log() - start_sigma.log()).abs().mean(),
-            "depth": depth_term(depth, start_depth, torch.ones_like(start_depth, dtype=torch.bool)),
+            "depth": depth_term(depth, start_depth, everywhere),
             "depth_sigma": (depth_sigma.log() - start_depth_sigma.log()).abs().mean(),
         }

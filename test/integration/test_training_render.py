@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="the training module needs torch")
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.__main__ import main
 from image_as_imu_training.datasets import shards
+from image_as_imu_training.datasets.invented_motion import Mixture
 from image_as_imu_training.datasets.render import Job, Part, Sources, render_part, render_shard
 
 TRAIN = Part("train", (64, 64), held_out=False)
@@ -32,7 +33,7 @@ def material(tmp_path_factory) -> Path:
 
 
 def job(material: Path, output: Path, **changes) -> Job:
-    sources = Sources(material / "photos", (f"7scenes:{material / 'rgbd'}",), (f"7scenes:{material / 'rgbd'}",))
+    sources = Sources((material / "photos",), (f"7scenes:{material / 'rgbd'}",), (f"7scenes:{material / 'rgbd'}",))
     return Job(**({"sources": sources, "output": output, "seed": 5, "device": "cpu", "shard_size": 8} | changes))
 
 
@@ -62,8 +63,8 @@ def test_shards_hold_samples_of_all_material(rendered, material):
 
 def test_as_many_training_samples_show_rooms_as_asked_for(material, tmp_path):
     (tmp_path / "train").mkdir()
-    photos_only = job(material, tmp_path, sources=Sources(material / "photos"))
-    render_shard(photos_only, replace(TRAIN, room_share=0.75), 0, 8)
+    photos_only = job(material, tmp_path, sources=Sources((material / "photos",)))
+    render_shard(photos_only, replace(TRAIN, mixture=Mixture(rooms=0.75)), 0, 8)
     assert shards.load(tmp_path / "train").depth_known.sum() == 6  # of 8; depth behind single planes is not learned
 
 
@@ -120,7 +121,11 @@ def test_the_same_material_elsewhere_continues(begun, material, tmp_path_factory
     ("changes", "part", "says"),
     [
         ({"seed": 6}, TRAIN, "--seed was 5 and is 6"),
-        ({}, replace(TRAIN, room_share=0.5, rgbd_share=0.4), "--room-share was 0.25 and is 0.5; --rgbd-share was 0.15"),
+        (
+            {},
+            replace(TRAIN, mixture=Mixture(rooms=0.5, rgbd=0.4)),
+            "--room-share was 0.25 and is 0.5; --rgbd-share was 0.15",
+        ),
         ({"sources": {"sequences": ()}}, TRAIN, r"--sequence was \d+ files \(\w+\) and is 0 files"),
         ({"sources": {"densify": "promptda"}}, TRAIN, "--densify was none and is promptda"),
     ],
@@ -160,8 +165,8 @@ def test_other_shards_are_refused_before_anything_is_rendered(begun, material, c
 
 def test_another_seed_gives_other_samples(rendered, material, tmp_path):
     (tmp_path / "train").mkdir()
-    render_shard(job(material, tmp_path, seed=6, sources=Sources(material / "photos")), TRAIN, 0, 2)
-    render_shard(job(material, tmp_path, seed=5, sources=Sources(material / "photos")), TRAIN, 1, 2)
+    render_shard(job(material, tmp_path, seed=6, sources=Sources((material / "photos",))), TRAIN, 0, 2)
+    render_shard(job(material, tmp_path, seed=5, sources=Sources((material / "photos",))), TRAIN, 1, 2)
     first, second = shards.Shards(tmp_path / "train")[0], shards.Shards(tmp_path / "train")[2]
     assert not np.array_equal(first["image"], second["image"])
 

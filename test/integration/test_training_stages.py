@@ -239,6 +239,7 @@ def test_terms_of_flow_and_depth_are_distances_and_those_of_sigmas_are_likelihoo
     sigma = torch.rand(2, 2, 4, 4) + 0.5
     depth, true_depth, depth_sigma = torch.rand(3, 2, 1, 4, 4) + 0.5
     batch = {"flow": true_flow, "depth": true_depth, "depth_known": torch.tensor([True, False])}
+    batch["moving"] = torch.zeros(2, 4, 4, dtype=torch.bool)
     terms = rendered_terms((flow, sigma, depth, depth_sigma), batch, velocity=False)
     assert terms["flow"] == pytest.approx(float((compress(flow) - compress(true_flow)).norm(dim=1).mean()))
     likelihood = sigma.log() + np.sqrt(2) * (flow - true_flow).abs() / sigma
@@ -247,6 +248,19 @@ def test_terms_of_flow_and_depth_are_distances_and_those_of_sigmas_are_likelihoo
     assert terms["depth"] == pytest.approx(float(log_ratio.mean()))
     likelihood = depth_sigma[0].log() + np.sqrt(2) * log_ratio / depth_sigma[0]
     assert terms["depth_sigma"] == pytest.approx(float(likelihood.mean()))
+
+
+def test_where_something_moves_by_itself_sigma_learns_and_flow_does_not():
+    torch.manual_seed(0)
+    flow, sigma = torch.randn(2, 2, 4, 4).requires_grad_(), (torch.rand(2, 2, 4, 4) + 0.5).requires_grad_()
+    depth, moving = torch.ones(2, 1, 4, 4), torch.zeros(2, 4, 4, dtype=torch.bool)
+    moving[:, :2] = True
+    batch = {"flow": torch.randn(2, 2, 4, 4), "depth": depth, "depth_known": torch.ones(2).bool(), "moving": moving}
+    terms = rendered_terms((flow, sigma, depth, depth), batch, velocity=False)
+    (terms["flow"] + terms["sure_flow"] + terms["sigma"]).backward()
+    assert not flow.grad[:, :, :2].any()
+    assert flow.grad[:, :, 2:].all()
+    assert sigma.grad.all()
 
 
 def laplace(std: float, *shape: int) -> torch.Tensor:
@@ -303,15 +317,16 @@ def test_a_sigma_does_not_excuse_the_flow_or_depth_from_being_right():
 def test_surer_cells_weigh_more_in_the_flow_term_and_none_if_all_are_alike():
     error = torch.zeros(1, 2, 1, 2)
     error[0, 0, 0] = torch.tensor([1.0, 3.0])
-    zero = torch.zeros_like(error)
+    zero, static = torch.zeros_like(error), torch.ones(1, 1, 2, dtype=torch.bool)
 
     def term(left: float, right: float) -> torch.Tensor:
         """Of cells with these spreads along; across, all are alike."""
-        return sure_flow_term(error, torch.tensor([[[[left, right]], [[1.0, 1.0]]]]), zero)
+        return sure_flow_term(error, torch.tensor([[[[left, right]], [[1.0, 1.0]]]]), zero, static)
 
-    assert term(1.0, 1.0) == pytest.approx(float(flow_term(error, zero)), rel=0.2)
-    assert term(0.01, 100.0) < 0.75 * flow_term(error, zero)
-    assert term(100.0, 0.01) > 1.1 * flow_term(error, zero)
+    alike = float(flow_term(error, zero, static))
+    assert term(1.0, 1.0) == pytest.approx(alike, rel=0.2)
+    assert term(0.01, 100.0) < 0.75 * alike
+    assert term(100.0, 0.01) > 1.1 * alike
 
 
 def test_terms_about_velocity_vanish_at_the_true_velocity_and_skip_what_is_not_explained():
@@ -327,6 +342,7 @@ def test_terms_about_velocity_vanish_at_the_true_velocity_and_skip_what_is_not_e
     batch = {
         "flow": flow,
         "depth": depth,
+        "moving": torch.zeros_like(depth[:, 0], dtype=torch.bool),
         "matrix": matrix,
         "motion": motion,
         "depth_known": torch.tensor([True, False, True]),

@@ -153,6 +153,7 @@ def test_a_few_steps_lower_the_loss():
     image = torch.rand(2, 1, 64, 64)
     flow, depth = torch.randn(2, 2, 8, 8) * 3, torch.full((2, 1, 8, 8), 2.0)
     batch = {"flow": flow, "depth": depth, "depth_known": torch.tensor([False, True])}
+    batch["moving"] = torch.zeros_like(depth[:, 0], dtype=torch.bool)
     values = []
     for _ in range(15):
         value = sum(rendered_terms(network(image), batch, velocity=False).values())
@@ -206,7 +207,7 @@ def samples_of(flow, depth):
     count, _, height, width = flow.shape
     image, camera = np.zeros((count, 8 * height, 8 * width), np.uint8), np.zeros((count, 3), np.float32)
     no_exact_velocity = np.full((count, 6), np.nan, np.float32)
-    return Samples(image, flow, depth, camera, no_exact_velocity, np.ones(count, bool))
+    return Samples(image, flow, depth, np.zeros(depth.shape, bool), camera, no_exact_velocity, np.ones(count, bool))
 
 
 def test_calibration_finds_what_errors_were_made_of():

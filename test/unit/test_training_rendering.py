@@ -9,12 +9,13 @@ from image_as_imu_ros.geometry import so3 as runtime_so3
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed as runtime_axial
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
-from image_as_imu_training.datasets.invented_motion import render_invented_motion
+from image_as_imu_training.datasets.invented_motion import Mixture, render_invented_motion
 from image_as_imu_training.datasets.photos import Photos
 from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
 from image_as_imu_training.rendering import so3
 from image_as_imu_training.rendering.blur import render_blur
 from image_as_imu_training.rendering.motion import (
+    KNOTS,
     MAX_BLUR_PX,
     Motion,
     axial_from_signed,
@@ -23,6 +24,7 @@ from image_as_imu_training.rendering.motion import (
     rolling_motion_field,
     subframe_count,
 )
+from image_as_imu_training.rendering.moving_parts import random_parts
 from image_as_imu_training.rendering.planes import PlaneScene, random_planes
 from image_as_imu_training.rendering.rgbd import random_rgbd
 from image_as_imu_training.rendering.rooms import TEXTURES, random_rooms
@@ -123,7 +125,9 @@ class HalfKnown:
 
 
 def test_depth_that_nobody_measured_has_no_label_and_what_is_far_is_far():
-    samples = render_invented_motion(Photos([]), HalfKnown(), 8, (224, 320), generator(), room_share=0, rgbd_share=1)
+    samples = render_invented_motion(
+        Photos([]), HalfKnown(), 8, (224, 320), generator(), mixture=Mixture(rooms=0, rgbd=1)
+    )
     depth = samples.depth.astype(np.float32)
     assert np.isnan(depth[:, 14, :10]).all()  # the middle row; the cameras are rolled by up to 20°
     np.testing.assert_allclose(depth[:, 14, 30:], 1e4, rtol=0.01)
@@ -132,7 +136,9 @@ def test_depth_that_nobody_measured_has_no_label_and_what_is_far_is_far():
 
 
 def test_a_scene_seen_by_its_own_camera_has_its_focal_length():
-    samples = render_invented_motion(Photos([]), HalfKnown(), 8, (224, 320), generator(), room_share=0, rgbd_share=1)
+    samples = render_invented_motion(
+        Photos([]), HalfKnown(), 8, (224, 320), generator(), mixture=Mixture(rooms=0, rgbd=1)
+    )
     zoom = samples.camera[:, 0] / (320 * np.tile([0.6, 1.2], 4))
     assert (zoom >= 1).all()
     assert (zoom <= 1.3).all()
@@ -188,7 +194,7 @@ def panned_dot(readout=0.0):
     scene = PlaneScene(texture, torch.tensor([[0.0, 0.0, 1.0]]), axes, torch.tensor([[0.0, 0.25]]))
     motion = Motion(torch.tensor([[0.0, 0.15, 0.0]]), torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([readout]))
     count = int(subframe_count(views, motion, scene.inverse_depth(views.rays(views.cells())))[0])
-    profile = render_blur(scene, views, motion, count)[0, 0].sum(0)
+    profile = render_blur(scene, views, motion, count)[0][0, 0].sum(0)
     return (profile > 0.5 * profile.max()).nonzero().flatten()
 
 
@@ -203,6 +209,58 @@ def test_a_rolling_shutter_displaces_the_streak_by_its_rows_delay_and_keeps_its_
     of_global, rolling = panned_dot(), panned_dot(readout=2.0)
     assert len(rolling) == pytest.approx(len(of_global), abs=1)
     assert (rolling.float().mean() - of_global.float().mean()).item() == pytest.approx(30 * 2 * 32 / 224, abs=1)
+
+
+def test_paths_end_where_the_mean_velocity_leads_and_what_is_recorded_keeps_its_shape():
+    scene, views = plane_scenes(batch=256)
+    inverse_depth = scene.inverse_depth(views.rays(views.cells()))
+    times = torch.linspace(-0.5, 0.5, KNOTS)
+    path = torch.zeros(256, KNOTS, 6)
+    path[..., 1] = 0.1 * times + 0.03 * times**2 * 4  # a pan that speeds up
+    motion = random_motion(views, inverse_depth, generator(), path)
+    assert not motion.deviation[:, KNOTS // 2].any()
+    torch.testing.assert_close(motion.deviation[:, 0], motion.deviation[:, -1], rtol=0, atol=1e-6)
+    recorded = (motion.linear == 0).all(1)
+    assert 0.4 < recorded.float().mean() < 0.6
+    assert not motion.readout[recorded].any()
+    calm = recorded & (motion.angular[:, [0, 2]] == 0).all(1) & (motion.angular[:, 1] > 0)
+    assert calm.sum() > 50
+    ratio = motion.deviation[calm, 0, 1] / motion.angular[calm, 1]
+    torch.testing.assert_close(ratio, torch.full_like(ratio, 0.3), rtol=1e-3, atol=0)
+    rotation, _ = motion.pose(torch.tensor([0.25]))
+    turned = torch.from_numpy(runtime_so3.log(rotation[calm, 0].double().numpy()))[:, 1] / motion.angular[calm, 1]
+    torch.testing.assert_close(turned.float(), torch.full_like(ratio, 0.25 + 0.3 * 0.25), rtol=2e-3, atol=0)
+
+
+def test_a_part_that_is_fixed_to_the_camera_stays_sharp_and_one_that_moves_hides_more():
+    views = random_views(torch.full((16,), 200.0), torch.zeros(16), 224, 320, generator())
+    textures, readout = smooth_textures(16, 1, 256, 256), torch.zeros(16)
+    parts = random_parts(textures, views, readout, generator(1))
+    rays = views.rays(views.pixels())
+    light, covered = parts.seen(rays, torch.tensor([-0.5, 0.0, 0.5]))
+    share = covered[:, 1].mean(1)
+    assert share.amin() > 0.08
+    assert share.amax() < 0.45
+    fixed = (parts.motion.angular == 0).all(1)
+    assert 0 < fixed.sum() < 12
+    torch.testing.assert_close(light[fixed, 0], light[fixed, 2])
+    torch.testing.assert_close(covered[fixed, 0], covered[fixed, 2])
+    ever = covered[~fixed].amax(1).mean(1)
+    assert (ever >= covered[~fixed, 1].mean(1) - 1e-4).all()
+    assert (ever.mean() - covered[~fixed, 1].mean()) > 0.02
+
+
+def test_cells_before_which_something_moves_have_no_depth_and_the_others_are_as_without():
+    photos = Photos([(255 * smooth_textures(1, 1, 400, 400)[0, 0]).byte()])
+    samples = render_invented_motion(
+        photos, None, 8, (224, 320), generator(), mixture=Mixture(rooms=1, rgbd=0, parts=0.6)
+    )
+    shares = samples.moving.mean((1, 2))
+    assert 0 < (shares > 0).sum() < 8
+    assert shares[shares > 0].min() > 0.05
+    assert np.isnan(samples.depth[samples.moving]).all()
+    assert np.isfinite(samples.depth[~samples.moving]).all()
+    assert np.isfinite(samples.flow).all()
 
 
 def test_blur_spans_the_range_that_cameras_meet():

@@ -25,6 +25,7 @@ def random_samples(count: int, seed: int = 0) -> Samples:
         image=rng.integers(0, 256, (count, 32, 48)).astype(np.uint8),
         flow=rng.normal(size=(count, 2, 4, 6)).astype(np.float16),
         depth=depth,
+        moving=rng.random((count, 4, 6)) < 0.2,
         camera=rng.uniform(10, 300, (count, 3)).astype(np.float32),
         motion=motion,
         depth_known=rng.integers(0, 2, count).astype(bool),
@@ -77,8 +78,8 @@ def test_members_are_named_and_written_as_webdataset_wants_them(tmp_path):
     write(tmp_path, 12, random_samples(2))
     with tarfile.open(tmp_path / "shard_0012.tar") as tar:
         names = tar.getnames()
-        record = json.load(tar.extractfile(names[3]))
-    suffixes = ["image.npy", "flow.npy", "depth.npy", "json"]
+        record = json.load(tar.extractfile(names[4]))
+    suffixes = ["image.npy", "flow.npy", "depth.npy", "moving.npy", "json"]
     assert names == [f"0012{i:06d}.{suffix}" for i in range(2) for suffix in suffixes]
     assert record.keys() == {"camera", "motion", "depth_known", "source"}
     assert record["motion"] == [None] * 6  # strict JSON has no NaN
