@@ -3,7 +3,7 @@
 Per block: a smooth prediction, the DCT of what differs from it, uniform quantisation with a dead zone, and H.264's
 deblocking filter across the edges of blocks. In a frame that is predicted from earlier ones, what was lost is coded
 once more, on the grid that the motion has carried off. A codec would also predict by copying along an orientation, and
-would choose the block's size by its content: at the same quantisation parameter it loses a little less.
+would choose the block's size by its content: at the same quantisation parameter it mostly loses less.
 """
 
 from __future__ import annotations
