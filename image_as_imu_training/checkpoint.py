@@ -101,13 +101,9 @@ def load_optimizer(
 ) -> None:
     """Give back what `optimizer_tensors` collected."""
     index = {name: number for number, name in enumerate(_trained(network))}
-    parameters = dict(network.named_parameters())
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         parameter, _, key = name.rpartition(".")
-        like = parameters[parameter]
-        if tensor.shape == like.shape:  # in the same order of memory, which fused steps rely on
-            tensor = torch.empty_like(like, requires_grad=False).copy_(tensor)
         state.setdefault(index[parameter], {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -49,7 +49,7 @@ class RoomScene:
 
     def inverse_depth(self, rays: torch.Tensor) -> torch.Tensor:
         """Find (B, N) 1/Z such that the scene lies at Z·ray along (B, 3, N) rays."""
-        return _first_hit(_projections(self.right, self.down, self.corner)[:, None], rays[:, None])[0][:, 0]
+        return _first_hit(_projections(self.right, self.down, self.corner)[:, None], rays)[0][:, 0]
 
     def measured(self, rays: torch.Tensor) -> torch.Tensor:
         """Say that the depth along all (B, 3, N) rays is the scene's own: (B, N) bool."""
@@ -59,7 +59,7 @@ class RoomScene:
         """Return (B, N, P) linear luminance along (B, 3, P) rays of the camera at N poses."""
         seen = self.corner[:, None] - position[:, :, None]
         projections = _projections(self.right[:, None], self.down[:, None], seen) @ rotation[:, :, None]
-        inverse, face = _first_hit(projections, rays[:, None])
+        inverse, face = _first_hit(projections, rays)
         flat = face.flatten(1)
 
         def of_face(values: torch.Tensor) -> torch.Tensor:
@@ -94,7 +94,7 @@ def _first_hit(projections: torch.Tensor, rays: torch.Tensor) -> tuple[torch.Ten
     """Find the nearest face along each ray.
 
     Args:
-        projections: (B, N, F, 3, 3) as `_projections`. rays: (B, 1, 3, P).
+        projections: (B, N, F, 3, 3) as `_projections`. rays: (B, 3, P).
 
     Returns:
         1/Z and the face's number, (B, N, P) each.
@@ -102,10 +102,11 @@ def _first_hit(projections: torch.Tensor, rays: torch.Tensor) -> tuple[torch.Ten
     # From −1 to 1 on the face, both coordinates are looked at together.
     first, second, inverse = projections.unbind(3)
     projections = torch.stack([2 * first - inverse, 2 * second - inverse, inverse], 3)
-    nearest = torch.full((*projections.shape[:2], rays.shape[3]), 1e-3, device=rays.device)
+    nearest = torch.full((*projections.shape[:2], rays.shape[2]), 1e-3, device=rays.device)
     face = torch.zeros_like(nearest, dtype=torch.int64)
     for index in range(projections.shape[2]):
-        a, b, inverse = (projections[:, :, index] @ rays).unbind(2)
+        # Poses as rows of one matrix, so that no ray is copied for each of them.
+        a, b, inverse = (projections[:, :, index].flatten(1, 2) @ rays).unflatten(1, (-1, 3)).unbind(2)
         hit = torch.maximum(a.abs_(), b.abs_()) <= inverse
         closer = hit.logical_and_(inverse > nearest)
         nearest = torch.where(closer, inverse, nearest)
@@ -129,7 +130,7 @@ def random_rooms(textures: torch.Tensor, views: Views, generator: torch.Generato
     # Only faces that can be seen from about here are kept: what the camera uncovers as it moves is among them.
     rays = views.rays(views.cells())
     rays = torch.cat([rays, rays * torch.tensor([_WIDER, _WIDER, 1.0], device=device)[:, None]], 2)
-    inverse, face = (x[:, 0] for x in _first_hit(_projections(right, down, corner)[:, None], rays[:, None]))
+    inverse, face = (x[:, 0] for x in _first_hit(_projections(right, down, corner)[:, None], rays))
     hits = F.one_hot(face, corner.shape[1])
     count = hits.sum(1)
     chosen = count.argsort(dim=1, descending=True)[:, : int((count > 0).sum(1).max())]

@@ -106,10 +106,8 @@ class _Training:
             start = Path(settings.init).expanduser()
             load_weights(self.network, load_network(start).state_dict(), start)
         choose_trained(self.network, settings.trains)
-        # The order of memory in which GPUs convolve; a CPU keeps the one in which it always added up.
-        layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
-        self.network.to(device, memory_format=layout)
-        average = create_network(settings.network).to(device, memory_format=layout)
+        self.network.to(device)
+        average = create_network(settings.network).to(device)
         average.load_state_dict(self.network.state_dict() if checkpoint is None else checkpoint.average)
         self.average = AxialNetwork(average.requires_grad_(False)).to(device).eval()
         self.averaged = [
