@@ -63,7 +63,7 @@ def _add_render(render: argparse.ArgumentParser) -> None:
         "--motions",
         type=Path,
         metavar="FOLDER",
-        help="CSV files of recorded motions (t_ns and px,py,pz,qw,qx,qy,qz or wx,wy,wz): half of the training samples move so",
+        help="CSV files of recorded motions (t_ns; px,py,pz,qw,qx,qy,qz or wx,wy,wz) for half of the training samples",
     )
     render.add_argument(
         "--subframes",

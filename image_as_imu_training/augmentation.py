@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,12 +39,12 @@ class Symmetry:
         q = ‖f‖(cos 2θ, sin 2θ) changes its sign; transposing makes θ into π/2 − θ: the first one does.
         """
         signs = (-1.0 if self.transpose else 1.0, -1.0 if self.mirror != self.flip else 1.0)
-        return self.image(flow) * flow.new_tensor(signs)[:, None, None]
+        return self.image(flow) * _numbers(signs, flow)[:, None, None]
 
     def matrix(self, matrix: torch.Tensor) -> torch.Tensor:
         """Apply it to a motion field matrix (B, 2, P, h, w): the same motion now causes the transformed field."""
         signs = (-1.0 if self.mirror else 1.0, -1.0 if self.flip else 1.0)
-        transformed = self.image(matrix) * matrix.new_tensor(signs)[:, None, None, None]
+        transformed = self.image(matrix) * _numbers(signs, matrix)[:, None, None, None]
         return transformed.flip(1) if self.transpose else transformed
 
 
@@ -92,9 +93,14 @@ class Zoom:
             return field
         room = 1 - 1 / self.scale
         middle = [(2 * place - 1) * room for place in (self.left, self.top)]
-        affine = field.new_tensor([[1 / self.scale, 0, middle[0]], [0, 1 / self.scale, middle[1]]])
+        affine = _numbers([[1 / self.scale, 0, middle[0]], [0, 1 / self.scale, middle[1]]], field)
         where = F.affine_grid(affine.expand(len(field), 2, 3), list(field.shape), align_corners=False)
         return F.grid_sample(field, where, mode, "border", align_corners=False)
+
+
+def _numbers(values: Sequence, like: torch.Tensor) -> torch.Tensor:
+    """Send numbers to where a tensor is, as its type, without waiting for a GPU to finish what it does."""
+    return torch.tensor(values, dtype=like.dtype).to(like.device, non_blocking=True)
 
 
 def photometric(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

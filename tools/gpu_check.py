@@ -178,7 +178,7 @@ def main() -> None:
         results[name] = _run_apart(name, arguments, left) if left > 0 else {"error": "no time was left"}
         arguments.output.write_text(json.dumps(results, indent=1) + "\n")
         print(f"{name}: {results[name].get('error', 'done')}", flush=True)
-    print("\n" + rows(results))
+    print(f"\n{arguments.output.read_text()}\n{rows(results)}")
 
 
 def rows(results: dict[str, dict[str, Any]]) -> str:

@@ -20,6 +20,7 @@ from image_as_imu_training.rendering.motion import (
 )
 from image_as_imu_training.rendering.moving_parts import random_parts
 from image_as_imu_training.rendering.planes import random_planes
+from image_as_imu_training.rendering.point_lights import with_point_lights
 from image_as_imu_training.rendering.rgbd import random_rgbd
 from image_as_imu_training.rendering.rooms import TEXTURES, random_rooms
 from image_as_imu_training.rendering.sensor import MARGIN, photograph
@@ -89,15 +90,17 @@ def render_invented_motion(
     samples = []
     if of_planes:
         views = invented_views(of_planes)
-        scene = random_planes(photos.random_textures(of_planes, generator, device), views, local)
-        samples.append(render(scene, views, depth_known=False))
+        textures = with_point_lights(photos.random_textures(of_planes, generator, device), local)
+        samples.append(render(random_planes(textures, views, local), views, depth_known=False))
     if of_rooms:
         views = invented_views(of_rooms)
-        textures = photos.random_textures(of_rooms * TEXTURES, generator, device).unflatten(0, (of_rooms, TEXTURES))
+        textures = with_point_lights(photos.random_textures(of_rooms * TEXTURES, generator, device), local)
+        textures = textures.unflatten(0, (of_rooms, TEXTURES))
         samples.append(render(random_rooms(textures[:, :, 0], views, local), views, depth_known=True))
     if of_rgbd and scenes is not None:
         frames = scenes.draw(of_rgbd, generator).to(device)
-        scene, focal = random_rgbd(frames.texture, frames.inverse_depth, frames.known, frames.focal, local)
+        texture = with_point_lights(frames.texture, local)
+        scene, focal = random_rgbd(texture, frames.inverse_depth, frames.known, frames.focal, local)
         views = random_views(focal, torch.zeros_like(focal), *size, local)
         samples.append(render(scene, views, depth_known=True))
     return Samples.concatenate(samples)

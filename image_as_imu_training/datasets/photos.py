@@ -56,22 +56,24 @@ class Photos:
         Returns:
             (count, 1, TEXTURE_SIZE, TEXTURE_SIZE) float32 0…1.
         """
+        decode = _DECODE.to(device)
         collage = (torch.rand(count, generator=generator) < 0.5).tolist()
         textures = []
         for four in collage:
             if four:
-                a, b, c, d = (self._random_patch(TEXTURE_SIZE // 2, generator, device) for _ in range(4))
+                a, b, c, d = (self._random_patch(TEXTURE_SIZE // 2, generator, decode) for _ in range(4))
                 textures.append(torch.cat([torch.cat([a, b], 1), torch.cat([c, d], 1)]))
             else:
-                textures.append(self._random_patch(TEXTURE_SIZE, generator, device))
+                textures.append(self._random_patch(TEXTURE_SIZE, generator, decode))
         return torch.stack(textures)[:, None]
 
-    def _random_patch(self, size: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-        """Cut (size, size) linear light of at least half of a photograph's area."""
+    def _random_patch(self, size: int, generator: torch.Generator, decode: torch.Tensor) -> torch.Tensor:
+        """Cut (size, size) linear light of at least half of a photograph's area; `decode` (256,) on the device."""
         image = self.images[int(torch.randint(len(self.images), (1,), generator=generator))]
         share, left, top = torch.rand(3, generator=generator).tolist()
         height, width = image.shape
         side = int(min(height, width) * (0.7 + 0.3 * share))
         top, left = int((height - side) * top), int((width - side) * left)
-        patch = _DECODE[image[top : top + side, left : left + side].long()].to(device)
+        # 8-bit values travel to a GPU, not what they decode to.
+        patch = decode[image[top : top + side, left : left + side].to(decode.device).int()]
         return F.interpolate(patch[None, None], (size, size), mode="bilinear", antialias=True)[0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from image_as_imu_training.datasets.rgbd import LEAST_KNOWN, RgbdFrame, fill_hol
 
 HEIGHT, WIDTH = 336, 448  # about 1.1–1.4 texels per px of the virtual camera
 _TRIES = 100  # frames drawn for one that has enough depth
+_KEPT = 500  # frames in memory, 1.4 MB each: they are drawn over and over
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class RgbdTextures:
 
 @dataclass(frozen=True)
 class RgbdScenes:
-    """Scenes to draw frames from. Nothing is read before it is drawn, so there can be any number of them.
+    """Scenes to draw frames from. Nothing is read before it is drawn, so there can be any number of them, and what was
+    drawn lately is kept.
 
     Attributes:
         recordings: one scene each.
@@ -63,21 +66,41 @@ class RgbdScenes:
         """
         frames = [self._draw_one(generator) for _ in range(count)]
         return RgbdTextures(
-            _stacked([linear_luminance(frame.colour) for frame in frames]),
-            _stacked([1 / fill_holes(frame.depth) for frame in frames]),
-            _stacked([known_depth(frame.depth) for frame in frames]),
-            torch.tensor([frame.camera.fx / WIDTH for frame in frames]),
+            _stacked([frame.light for frame in frames]),
+            _stacked([frame.inverse_depth for frame in frames]),
+            _stacked([frame.known for frame in frames]),
+            torch.tensor([frame.focal for frame in frames]),
         )
 
-    def _draw_one(self, generator: torch.Generator) -> RgbdFrame:
+    def _draw_one(self, generator: torch.Generator) -> _Frame:
         for _ in range(_TRIES):
             which, when = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-            sequence = self.recordings[int(which * len(self.recordings))].open()
-            frame = as_wide_as_possible(sequence[int(when * len(sequence))])
-            if known_depth(frame.depth).mean() > LEAST_KNOWN:
+            recording = self.recordings[int(which * len(self.recordings))]
+            frame = _read(recording, int(when * len(recording.open())))
+            if frame is not None:
                 return frame
         names = ", ".join(recording.name for recording in self.recordings[:5])
         raise InputError(f"{names}: none of {_TRIES} random frames has depth at {LEAST_KNOWN:.0%} of its pixels")
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One frame. Maps (HEIGHT, WIDTH), linear luminance, inverse depth and where it is known, as in RgbdTextures."""
+
+    light: np.ndarray
+    inverse_depth: np.ndarray
+    known: np.ndarray
+    focal: float
+
+
+@lru_cache(maxsize=_KEPT)
+def _read(recording: Recording, number: int) -> _Frame | None:
+    """Read a frame; None where too little depth is known."""
+    frame = as_wide_as_possible(recording.open()[number])
+    known = known_depth(frame.depth)
+    if known.mean() <= LEAST_KNOWN:
+        return None
+    return _Frame(linear_luminance(frame.colour), 1 / fill_holes(frame.depth), known, frame.camera.fx / WIDTH)
 
 
 def _stacked(maps: list[np.ndarray]) -> torch.Tensor:

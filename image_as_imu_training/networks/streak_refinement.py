@@ -92,6 +92,7 @@ class StreakRefinement(nn.Module):
         rows, columns = map(int, flow.shape[-2:])
         image = image - image.mean((2, 3), keepdim=True)
         transformed, shares, octaves = [], [], []
+        device = image.device
         for shrink, step in _SCALES:
             shrunk = image if shrink == 1 else F.avg_pool2d(image, shrink)
             height, width = map(int, shrunk.shape[-2:])
@@ -101,10 +102,9 @@ class StreakRefinement(nn.Module):
             if any(lacking):
                 shrunk = F.pad(shrunk, lacking, "replicate")
             transformed.append(_transformed(shrunk, step))
-            shares.append(_shares(rows, columns, height + lacking[3], width + lacking[1], shrink, step))
-            octaves += [math.log2(shrink)] * len(shares[-1])
-        shares = torch.cat(shares).to(image.device)
-        octave = torch.tensor(octaves, device=image.device)[:, None]
+            shares.append(_shares(rows, columns, height + lacking[3], width + lacking[1], shrink, step, device))
+            octaves.append(torch.full((len(shares[-1]), 1), math.log2(shrink), device=device))
+        shares, octave = torch.cat(shares), torch.cat(octaves)
         cosines, sines = torch.cat(transformed, 1).unbind(2)
         (cc, cs), (sc, ss) = (part.unbind(3) for part in (cosines, sines))
         powers = [(cc - ss).square() + (sc + cs).square(), (cc + ss).square() + (sc - cs).square()]
@@ -128,7 +128,7 @@ class StreakRefinement(nn.Module):
         sums = (log_power @ self.sums).unflatten(2, (_LINES, -1))
         nearness = F.relu(unit @ self.lines - math.cos(2 * math.pi / _LINES)).unflatten(2, (-1, _LINES))
         nearness = nearness / nearness.sum(3, keepdim=True).clamp(min=1e-4)
-        displacement = _hats((_LOG_CYCLES - _LOG_FREQUENCIES[:, None]).to(unit.device), log_length[..., None])
+        displacement = _hats(_displacements(unit.device), log_length[..., None])
         total, count = nearness @ sums @ displacement, nearness @ self.counts @ displacement
         along, left, right, across = (total / count.clamp(min=0.3)).unbind(2)
         seen = count[:, :, 0].clamp(max=10) / 10
@@ -154,7 +154,7 @@ def _transformed(image: torch.Tensor, step: int) -> torch.Tensor:
     Image (B, 1, H, W) → (B, windows, 2, _WAVES, 2, _WAVES): cosines and sines over rows times those over columns.
     """
     height, width = map(int, image.shape[-2:])
-    rows, columns = (_waves(size, step).to(image.device) for size in (height, width))
+    rows, columns = (_waves(size, step, image.device) for size in (height, width))
     # Two products with fixed matrices transform all windows at once.
     columns = columns.unflatten(0, (-1, 2 * _WAVES)).transpose(1, 2)
     windows = ((rows @ image.squeeze(1)).unsqueeze(1) @ columns).unflatten(2, (-1, 2, _WAVES))
@@ -193,7 +193,15 @@ def _line_sums() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @cache
-def _shares(rows: int, columns: int, height: int, width: int, shrink: int, step: int) -> torch.Tensor:
+def _displacements(device: torch.device) -> torch.Tensor:
+    """Say how far each frequency is from each cycle count, as logarithms: (frequencies, cycle counts)."""
+    return (_LOG_CYCLES - _LOG_FREQUENCIES[:, None]).to(device)
+
+
+@cache
+def _shares(
+    rows: int, columns: int, height: int, width: int, shrink: int, step: int, device: torch.device
+) -> torch.Tensor:
     """Weigh the network's cells in the windows of an image of height × width shrunk px: (windows, cells).
 
     Each window's sum is 1.
@@ -205,11 +213,11 @@ def _shares(rows: int, columns: int, height: int, width: int, shrink: int, step:
         distance = (centre[:, None] - cell).abs() / (shrink * _WINDOW / 2)
         along_axis.append(torch.cos(math.pi / 2 * distance.clamp(max=1)) ** 2)
     shares = torch.einsum("ir,jc->jirc", *along_axis).flatten(2).flatten(0, 1)
-    return shares / shares.sum(1, keepdim=True)
+    return (shares / shares.sum(1, keepdim=True)).to(device)
 
 
 @cache
-def _waves(size: int, step: int) -> torch.Tensor:
+def _waves(size: int, step: int, device: torch.device) -> torch.Tensor:
     """Make cosines and sines under a Hann window, window by window: (windows · 2 · _WAVES, size)."""
     place = torch.arange(_WINDOW)
     hann = torch.sin(math.pi * (place + 0.5) / _WINDOW) ** 2
@@ -219,7 +227,7 @@ def _waves(size: int, step: int) -> torch.Tensor:
     placed = torch.zeros(len(starts), 2, _WAVES, size)
     for index, start in enumerate(starts):
         placed[index, :, :, start : start + _WINDOW] = waves
-    return placed.flatten(0, 2)
+    return placed.flatten(0, 2).to(device)
 
 
 @cache

@@ -136,8 +136,8 @@ def random_motion(
 
     9 % are practically static (below 1 px), 79 % have 1–40 px, 12 % 40–80 px. Of the invented ones, rotation and
     translation dominate or mix; a quarter of the rotations is mostly roll, a third of the translations mostly zoom;
-    half of the shutters are rolling. Recorded ones keep their relation of rotation to translation and how they change over
-    the exposure, behind global shutters. A few global shutters vibrate.
+    half of the shutters are rolling. Recorded ones keep their relation of rotation to translation and how they change
+    over the exposure, behind global shutters. A few global shutters vibrate.
 
     Args:
         views: B views. inverse_depth: (B, cells) 1/m at their cell centres.

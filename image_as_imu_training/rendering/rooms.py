@@ -49,7 +49,7 @@ class RoomScene:
 
     def inverse_depth(self, rays: torch.Tensor) -> torch.Tensor:
         """Find (B, N) 1/Z such that the scene lies at Z·ray along (B, 3, N) rays."""
-        return _first_hit(self._projections(self.corner)[:, None], rays[:, None])[0][:, 0]
+        return _first_hit(_projections(self.right, self.down, self.corner)[:, None], rays)[0][:, 0]
 
     def measured(self, rays: torch.Tensor) -> torch.Tensor:
         """Say that the depth along all (B, 3, N) rays is the scene's own: (B, N) bool."""
@@ -58,16 +58,18 @@ class RoomScene:
     def light(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Return (B, N, P) linear luminance along (B, 3, P) rays of the camera at N poses."""
         seen = self.corner[:, None] - position[:, :, None]
-        projections = self._projections(seen) @ rotation[:, :, None]
-        inverse, a, b, face = _first_hit(projections, rays[:, None])
+        projections = _projections(self.right[:, None], self.down[:, None], seen) @ rotation[:, :, None]
+        inverse, face = _first_hit(projections, rays)
         flat = face.flatten(1)
 
         def of_face(values: torch.Tensor) -> torch.Tensor:
             return values.gather(1, flat).view_as(face)
 
+        number = face[:, :, None].expand(-1, -1, 3, -1)
         coordinates = []
-        for axis, coordinate in enumerate((a, b)):
-            along = of_face(self.scale[..., axis]) * (coordinate / inverse) + of_face(self.offset[..., axis])
+        for axis in range(2):
+            coordinate = (projections[:, :, :, axis].mT.gather(3, number) * rays[:, None]).sum(2) / inverse
+            along = of_face(self.scale[..., axis]) * coordinate + of_face(self.offset[..., axis])
             mirrored = 1 - (along.remainder(2) - 1).abs()
             half_texel = 1 / self.atlas.shape[-1]
             inside = half_texel + (1 - 2 * half_texel) * mirrored
@@ -77,37 +79,39 @@ class RoomScene:
         light = F.grid_sample(self.atlas, grid, "bilinear", "border", align_corners=False)[:, 0, :, 0]
         return light.view_as(face) * of_face(self.gain)
 
-    def _projections(self, corner: torch.Tensor) -> torch.Tensor:
-        """Invert each face's axes, given (…, F, 3) corners as seen from the camera: (…, F, 3, 3).
 
-        Its rows times a ray are a/Z, b/Z and 1/Z, where a and b are the coordinates on the face.
-        """
-        right, down = (x.view(x.shape[0], *(1,) * (corner.dim() - 3), *x.shape[1:]) for x in (self.right, self.down))
-        basis = torch.stack(torch.broadcast_tensors(right, down, corner), -1)
-        return torch.linalg.inv(basis)
+def _projections(right: torch.Tensor, down: torch.Tensor, corner: torch.Tensor) -> torch.Tensor:
+    """Invert each face's axes, (…, F, 3) as seen from the camera: (…, F, 3, 3).
+
+    Its rows times a ray are a/Z, b/Z and 1/Z, where a and b are the coordinates on the face.
+    """
+    normal = torch.linalg.cross(right, down)
+    rows = [torch.linalg.cross(down, corner), torch.linalg.cross(corner, right), normal.expand_as(corner)]
+    return torch.stack(rows, -2) / (normal * corner).sum(-1)[..., None, None]
 
 
-def _first_hit(
-    projections: torch.Tensor, rays: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def _first_hit(projections: torch.Tensor, rays: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Find the nearest face along each ray.
 
     Args:
-        projections: (B, N, F, 3, 3) as `RoomScene._projections`. rays: (B, 1, 3, P).
+        projections: (B, N, F, 3, 3) as `_projections`. rays: (B, 3, P).
 
     Returns:
-        1/Z, a/Z, b/Z (B, N, P) and the face's number (B, N, P).
+        1/Z and the face's number, (B, N, P) each.
     """
-    first_a, first_b, inverse = (projections[:, :, 0] @ rays).unbind(2)
-    hit = (torch.minimum(first_a, first_b) >= 0) & (torch.maximum(first_a, first_b) <= inverse)
-    nearest, face = torch.where(hit, inverse, 1e-3), torch.zeros_like(first_a, dtype=torch.int64)
-    for index in range(1, projections.shape[2]):
-        a, b, inverse = (projections[:, :, index] @ rays).unbind(2)
-        hit = (torch.minimum(a, b) >= 0) & (torch.maximum(a, b) <= inverse) & (inverse > nearest)
-        nearest = torch.where(hit, inverse, nearest)
-        first_a, first_b = torch.where(hit, a, first_a), torch.where(hit, b, first_b)
-        face.masked_fill_(hit, index)
-    return nearest, first_a, first_b, face
+    # From −1 to 1 on the face, both coordinates are looked at together.
+    first, second, inverse = projections.unbind(3)
+    projections = torch.stack([2 * first - inverse, 2 * second - inverse, inverse], 3)
+    nearest = torch.full((*projections.shape[:2], rays.shape[2]), 1e-3, device=rays.device)
+    face = torch.zeros_like(nearest, dtype=torch.int64)
+    for index in range(projections.shape[2]):
+        # Poses as rows of one matrix, so that no ray is copied for each of them.
+        a, b, inverse = (projections[:, :, index].flatten(1, 2) @ rays).unflatten(1, (-1, 3)).unbind(2)
+        hit = torch.maximum(a.abs_(), b.abs_()) <= inverse
+        closer = hit.logical_and_(inverse > nearest)
+        nearest = torch.where(closer, inverse, nearest)
+        face.masked_fill_(closer, index)
+    return nearest, face
 
 
 def random_rooms(textures: torch.Tensor, views: Views, generator: torch.Generator) -> RoomScene:
@@ -126,8 +130,7 @@ def random_rooms(textures: torch.Tensor, views: Views, generator: torch.Generato
     # Only faces that can be seen from about here are kept: what the camera uncovers as it moves is among them.
     rays = views.rays(views.cells())
     rays = torch.cat([rays, rays * torch.tensor([_WIDER, _WIDER, 1.0], device=device)[:, None]], 2)
-    projections = torch.linalg.inv(torch.stack([right, down, corner], -1))
-    inverse, _, _, face = (x[:, 0] for x in _first_hit(projections[:, None], rays[:, None]))
+    inverse, face = (x[:, 0] for x in _first_hit(_projections(right, down, corner)[:, None], rays))
     hits = F.one_hot(face, corner.shape[1])
     count = hits.sum(1)
     chosen = count.argsort(dim=1, descending=True)[:, : int((count > 0).sum(1).max())]

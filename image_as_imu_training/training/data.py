@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from dataclasses import fields, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
@@ -21,54 +21,75 @@ from image_as_imu_training.samples import Samples
 Batch = dict[str, torch.Tensor]
 
 _COMMON_BLUR_PX = 40.0
+_AT_ONCE = 1024  # samples whose blur is measured
 _UPRIGHT = 0.75  # of the batches
 
 
-class RenderedSamples(Dataset):
-    """Samples written by `render`, one by one.
+class RenderedSamples:
+    """Samples written by `render`, all of them in the memory of the device that trains.
 
-    Each is a dict of image (1, H, W) uint8; flow (2, h, w) axial, px; depth (1, h, w) m, NaN where unknown; moving
-    (h, w) bool; depth_known, bool; matrix (2, 6, h, w), the motion field matrix for a depth of 1 m; motion (6,) per
-    exposure, NaN where matrix and motion do not explain the flow. See `Samples`.
+    A batch of B is a dict of image (B, 1, H, W) uint8; flow (B, 2, h, w) axial, px; depth (B, 1, h, w) m, NaN where
+    unknown; moving (B, h, w) bool; depth_known (B,) bool; matrix (B, 2, 6, h, w), the motion field matrix for a depth
+    of 1 m; motion (B, 6) per exposure, NaN where matrix and motion do not explain the flow. See `Samples`.
+
+    Attributes:
+        image_size: H, W.
     """
 
-    def __init__(self, folder: Path, stride: int) -> None:
+    def __init__(self, folder: Path, stride: int, device: torch.device | str = "cpu") -> None:
         """Read a part. Raises InputError: it holds no samples, or their labels have another stride than the network."""
         samples = load(folder)
-        self._samples = [vars(samples[np.array(index)]) for index in range(len(samples))]
+        self.image_size = samples.image.shape[1:]
+        self._parts = {name: torch.from_numpy(values).to(device) for name, values in vars(samples).items()}
         self._stride = stride
-        found = self._samples[0]["image"].shape[-1] // self._samples[0]["flow"].shape[-1]
+        found = self.image_size[1] // samples.flow.shape[-1]
         if found != stride:
             raise InputError(
                 f"samples in {folder} have one label per {found} px, the network predicts one per {stride}"
             )
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._parts["image"])
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        sample = self._samples[index]
-        focal, cx, cy = map(float, sample["camera"])
-        height, width = sample["image"].shape
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Put samples together, on the device."""
+        # Not waiting for the copy is what lets a GPU work on the last step meanwhile.
+        chosen = torch.tensor(indices).to(self._parts["image"].device, non_blocking=True)
+        part = {name: values[chosen] for name, values in self._parts.items()}
+        rows, columns = part["flow"].shape[-2:]
         return {
-            "image": sample["image"][None],
-            "flow": sample["flow"].astype(np.float32),
-            "depth": sample["depth"][None].astype(np.float32),
-            "moving": sample["moving"],
-            "depth_known": sample["depth_known"],
-            "matrix": motion_field_matrix(Camera(width, height, focal, focal, cx, cy), self._stride),
-            "motion": sample["motion"],
+            "image": part["image"][:, None],
+            "flow": part["flow"].float(),
+            "depth": part["depth"][:, None].float(),
+            "moving": part["moving"],
+            "depth_known": part["depth_known"],
+            "matrix": motion_field_matrices(part["camera"], rows, columns, self._stride),
+            "motion": part["motion"],
         }
 
     def first(self, count: int) -> Samples:
         """Return the first `count` samples at once."""
-        chosen = [self._samples[index] for index in range(count)]
-        return Samples(**{field.name: np.stack([sample[field.name] for sample in chosen]) for field in fields(Samples)})
+        return Samples(**{name: values[:count].cpu().numpy() for name, values in self._parts.items()})
 
     def weights(self) -> torch.Tensor:
         """Say how often to draw each (N,): short blurs, the common case of cameras, more often than long ones."""
-        lengths = [np.hypot(*sample["flow"].astype(np.float32)).mean() for sample in self._samples]
-        return 1 / (_COMMON_BLUR_PX + torch.tensor(lengths))
+        flow = self._parts["flow"]
+        lengths = [part.float().norm(dim=1).mean((1, 2)).cpu() for part in flow.split(_AT_ONCE)]
+        return 1 / (_COMMON_BLUR_PX + torch.cat(lengths))
+
+
+def motion_field_matrices(camera: torch.Tensor, rows: int, columns: int, stride: int) -> torch.Tensor:
+    """Compute what `motion_field_matrix` does for B ideal cameras (B, 3), as in `Samples`: (B, 2, 6, rows, columns)."""
+    focal, cx, cy = camera.double()[:, :, None, None].unbind(1)
+
+    def rays(cells: int, centre: torch.Tensor) -> torch.Tensor:
+        return ((torch.arange(cells, device=camera.device) + 0.5) * stride - 0.5 - centre) / focal
+
+    x, y = torch.broadcast_tensors(rays(columns, cx), rays(rows, cy).mT)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    u = torch.stack([-one, zero, x, x * y, -(1 + x * x), y], 1)
+    v = torch.stack([zero, -one, y, 1 + y * y, -x * y, -x], 1)
+    return (focal[:, None, None] * torch.stack([u, v], 1)).float()
 
 
 def motion_field_matrix(camera: Camera, stride: int) -> np.ndarray:
@@ -103,8 +124,10 @@ def random_generator(
     return torch.Generator(device).manual_seed(int(entropy.generate_state(1)[0]))
 
 
-def batches(dataset: Dataset, sampler: StepSampler, workers: int) -> DataLoader:
+def batches(dataset: RenderedSamples | Dataset, sampler: StepSampler, workers: int) -> Iterable[Batch]:
     """Load the batches of a sampler, one per step."""
+    if isinstance(dataset, RenderedSamples):
+        return map(dataset.batch, sampler)
     return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, worker_init_fn=_start_worker)
 
 
@@ -118,7 +141,7 @@ def first_samples(dataset: RenderedSamples, count: int, batch: int) -> Iterator[
     """Yield the first `count` samples in batches."""
     count = min(count, len(dataset))
     for start in range(0, count, batch):
-        yield default_collate([dataset[index] for index in range(start, min(start + batch, count))])
+        yield dataset.batch(range(start, min(start + batch, count)))
 
 
 def augmented(

@@ -188,6 +188,8 @@ class LabelledFrames(Dataset):
     (6,) = (v, ω) per exposure, NaN where not known; noise (6,), its standard deviation.
     """
 
+    image_size = (FRAME_HEIGHT, FRAME_WIDTH)
+
     def __init__(self, folder: Path, stride: int) -> None:
         """Read their labels. Raises InputError: there are none, or one is damaged."""
         found = sorted(path.parent for path in folder.glob("*/recording.json") if path.parent.suffix != ".partial")

@@ -78,12 +78,14 @@ class Settings:
         checkpoint: folder to write, and to continue from if a checkpoint is there.
         trains: one of TRAINED_PARTS; the others keep their weights. A first guess that learns together with its
             refinement ceases to be a good guess.
-        steps: length of the schedule. batch: samples per step and process.
+        steps: length of the schedule. minutes: its length by the clock, if that is over first: of a machine that one
+            has for so long. The learning rate has then fallen as it does over all the steps.
+        batch: samples per step and process.
         window: side, px, of the square that is cut out of each sample at a random place; none takes all of it.
         learning_rate: its peak.
         freeze_norm: keep the statistics of batch normalisation as they are. Right where a batch holds few images: their
             cells resemble each other, and a network that is normalised by them alone reads single images wrongly.
-        precision: one of PRECISIONS. workers: processes that load samples, 0 for none.
+        precision: one of PRECISIONS. workers: processes that load frames of recordings, 0 for none.
         save_seconds: from one checkpoint to the next. log: one of LOGS.
     """
 
@@ -95,6 +97,7 @@ class Settings:
     checkpoint: str = MISSING
     trains: str = MISSING
     steps: int = MISSING
+    minutes: float | None = MISSING
     batch: int = MISSING
     window: int | None = MISSING
     learning_rate: float = MISSING
@@ -145,6 +148,8 @@ def _problems(settings: Settings) -> Iterator[tuple[bool, str]]:
     for name in ("every", "samples", "frames"):
         value = getattr(settings.validation, name)
         yield value < 1, f"validation.{name} is {value}; it must be at least 1"
+    minutes = settings.minutes
+    yield minutes is not None and not minutes > 0, f"minutes is {minutes}; it must be positive, or null"
     yield not settings.learning_rate > 0, f"learning_rate is {settings.learning_rate}; it must be positive"
     yield (
         not any(vars(settings.weights).values()),

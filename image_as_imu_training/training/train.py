@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
@@ -43,6 +41,7 @@ from image_as_imu_training.training.next_commands import next_commands
 from image_as_imu_training.training.pseudo_labels import PseudoLabels
 from image_as_imu_training.training.recordings import LabelledFrames
 from image_as_imu_training.training.settings import Settings
+from image_as_imu_training.training.signals import requests_to_stop
 
 _AVERAGE_DECAY = 0.999
 _WARM_UP = 0.03  # of the schedule
@@ -84,9 +83,9 @@ class _Training:
         if self.folder.is_file():
             raise InputError(f"checkpoint={self.folder} is a file, and a run writes a folder; init= starts from a file")
         self.accelerator = _accelerator(settings, self.folder)
-        self.step = 0
+        self.step, self.seconds = 0, 0.0
         self._start_network()
-        self.dataset = _training_data(settings, self.network.stride)
+        self.dataset = _training_data(settings, self.network.stride, self.accelerator.device)
         self.objective = _objective(settings, self.accelerator.device)
         self._prepare_validation()
 
@@ -111,14 +110,20 @@ class _Training:
         average = create_network(settings.network).to(device)
         average.load_state_dict(self.network.state_dict() if checkpoint is None else checkpoint.average)
         self.average = AxialNetwork(average.requires_grad_(False)).to(device).eval()
+        self.averaged = [
+            (mean, value)
+            for mean, value in zip(average.state_dict().values(), self.network.state_dict().values(), strict=True)
+            if mean.is_floating_point()
+        ]
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         # Weights that only share a tensor with those that learn must not decay.
         decay = 0.0 if settings.trains == "depth" else _WEIGHT_DECAY
-        optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=decay)
+        fused = True if device.type == "cuda" else None
+        optimizer = torch.optim.AdamW(trained, settings.learning_rate, weight_decay=decay, fused=fused)
         self.model, self.optimizer = self.accelerator.prepare(AxialNetwork(self.network).to(device), optimizer)
         if checkpoint is not None:
             load_optimizer(self.optimizer, self.network, checkpoint.optimizer)
-            self.step = checkpoint.state["step"]
+            self.step, self.seconds = checkpoint.state["step"], checkpoint.state.get("seconds", 0.0)
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
 
@@ -126,14 +131,21 @@ class _Training:
         validation = self.settings.validation
         self.held_out = None
         if validation.data is not None:
-            self.held_out = RenderedSamples(Path(validation.data).expanduser(), self.network.stride)
+            folder = Path(validation.data).expanduser()
+            self.held_out = RenderedSamples(folder, self.network.stride, self.accelerator.device)
         self.recordings = [ValidationRecording(entry, validation.frames) for entry in validation.recordings]
         if isinstance(self.dataset, LabelledFrames):
             for recording in self.recordings:
                 self.dataset.refuse(recording.name, recording.identities)
 
+    @property
+    def progress(self) -> float:
+        """How much of the schedule is over, 0…1, by steps or by the clock."""
+        minutes = self.settings.minutes
+        return min(1.0, max(self.step / self.settings.steps, 0 if minutes is None else self.seconds / (60 * minutes)))
+
     def run(self) -> int:
-        """Train to the last step, or until a signal arrives. Returns as `train`."""
+        """Train to the end of the schedule, or until a signal arrives. Returns as `train`."""
         settings, main = self.settings, self.accelerator.is_main_process
         if main:
             print(settings.to_yaml(), end="")
@@ -141,13 +153,15 @@ class _Training:
             (self.folder / "settings.yaml").write_text(settings.to_yaml())
         process = self.accelerator.process_index
         weights = self.dataset.weights()
-        sampler = StepSampler(weights, settings.batch, self.step, settings.steps, settings.seed, process)
+        last = settings.steps if self.progress < 1 else self.step
+        sampler = StepSampler(weights, settings.batch, self.step, last, settings.seed, process)
         per_step = settings.batch * self.accelerator.num_processes
         position = {"initial": self.step * per_step, "total": settings.steps * per_step}
         recent: list[Terms] = []
         saved = time.monotonic()
+        began = saved - self.seconds
         with (
-            _requests_to_stop() as requests,
+            requests_to_stop() as requests,
             tqdm(desc=settings.stage, unit="sample", disable=not main, **position) as bar,
         ):
             for batch in batches(self.dataset, sampler, settings.workers):
@@ -158,21 +172,21 @@ class _Training:
                     recent.clear()
                 elif self.step < _LOG_EVERY:  # later, nobody waits for a number; reading it makes a GPU wait
                     bar.set_postfix(step=self.step, loss=f"{float(recent[-1]['loss']):.3f}")
-                if self._must_stop(requests):
+                if self._must_stop(requests, time.monotonic() - began):
                     break
                 if time.monotonic() - saved > settings.save_seconds:
                     self._save()
                     saved = time.monotonic()
-                if self.step % settings.validation.every == 0 and self.step < settings.steps:
+                if self.step % settings.validation.every == 0:
                     self._validate()
         self._save()
-        if self.step < settings.steps:
+        if self.progress < 1:
             self.accelerator.print(f"stopped after step {self.step}; the same command continues")
         else:
             self._validate()
             self.accelerator.print("\n".join(f"next: {command}" for command in next_commands(settings)))
         self.accelerator.end_training()
-        return 128 + requests[0] if self.step < settings.steps else 0
+        return 128 + requests[0] if self.progress < 1 else 0
 
     def _step(self, batch: Batch) -> Terms:
         """Take one step of the optimizer. Returns the terms of the loss before it, and their weighted sum as `loss`."""
@@ -192,7 +206,7 @@ class _Training:
         loss = torch.zeros((), device=device)
         for name in (name for name in terms if weights[name]):
             loss = loss + weights[name] * terms[name]
-        rate = learning_rate(self.step / settings.steps, settings.learning_rate)
+        rate = learning_rate(self.progress, settings.learning_rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
@@ -200,7 +214,7 @@ class _Training:
         self.accelerator.clip_grad_norm_(self.model.parameters(), _LONGEST_GRADIENT)
         self.optimizer.step()
         self.step += 1
-        _update_average(self.average.network, self.network, self.step)
+        _update_average(self.averaged, self.step)
         return {name: term.detach() for name, term in ({"loss": loss} | terms).items()}
 
     def _log(self, recent: list[Terms]) -> float:
@@ -208,7 +222,7 @@ class _Training:
         self._check_weights()
         means = {name: torch.stack([terms[name].float() for terms in recent]).mean() for name in recent[0]}
         means = {name: float(value) for name, value in self.accelerator.reduce(means, "mean").items()}
-        rate = learning_rate(self.step / self.settings.steps, self.settings.learning_rate)
+        rate = learning_rate(self.progress, self.settings.learning_rate)
         values = {f"train/{name}": value for name, value in means.items()} | {"train/learning_rate": rate}
         self.accelerator.log(values, step=self.step)
         return means["loss"]
@@ -221,6 +235,7 @@ class _Training:
                 "stage": self.settings.stage,
                 "network": self.settings.network,
                 "step": self.step,
+                "seconds": self.seconds,
                 "scaler": None if scaler is None else scaler.state_dict(),
             }
             Checkpoint(
@@ -231,22 +246,27 @@ class _Training:
             ).save(self.folder)
 
     def _check_weights(self) -> None:
-        if not torch.stack([parameter.isfinite().all() for parameter in self.network.parameters()]).all():
+        if not torch.nn.utils.get_total_norm(self.network.parameters()).isfinite():
             raise InputError(
                 f"training diverged: the weights are not finite after step {self.step}. Lower learning_rate or set "
                 f"precision=no; the checkpoint in {self.folder}, if there is one, is from before"
             )
 
-    def _must_stop(self, requests: list[int]) -> bool:
-        """Say whether a signal has arrived, in any process: all have to stop after the same step."""
+    def _must_stop(self, requests: list[int], seconds: float) -> bool:
+        """Say whether the schedule is over or a signal has arrived, in any process: all stop after the same step.
+
+        Args:
+            seconds: that the run has taken by this process's clock; all then go by the latest.
+        """
         if self.accelerator.num_processes == 1:
-            return bool(requests)
-        if self.step % _LOG_EVERY:
+            self.seconds = seconds
+        elif self.step % _LOG_EVERY:
             return False
-        received = torch.tensor(float(max(requests, default=0)), device=self.accelerator.device)
-        received = int(max(self.accelerator.gather(received)))
-        requests[:] = [received] if received else []
-        return bool(requests)
+        else:
+            news = torch.tensor([[max(requests, default=0), seconds]], device=self.accelerator.device)
+            received, self.seconds = self.accelerator.gather(news).amax(0).tolist()
+            requests[:] = [int(received)] if received else []
+        return bool(requests) or self.progress >= 1
 
     def _validate(self) -> None:
         """Measure the averaged network and log it. The other processes wait for the main one."""
@@ -278,6 +298,7 @@ def _accelerator(settings: Settings, folder: Path) -> Accelerator:
     if log is not None and find_spec(log) is None:
         raise InputError(f"log={log} needs the package {log}: pip install {log}, or set log=none")
     try:
+        torch.backends.cudnn.benchmark = True  # the sizes stay the same
         accelerator = Accelerator(mixed_precision=settings.precision, log_with=log, project_dir=str(folder))
     except ValueError as error:
         raise InputError(f"precision={settings.precision} is not possible here: {error}") from None
@@ -285,14 +306,14 @@ def _accelerator(settings: Settings, folder: Path) -> Accelerator:
     return accelerator
 
 
-def _training_data(settings: Settings, stride: int) -> RenderedSamples | LabelledFrames:
+def _training_data(settings: Settings, stride: int, device: torch.device) -> RenderedSamples | LabelledFrames:
     folder = Path(settings.data).expanduser()
     dataset = (
         LabelledFrames(folder, stride)
         if settings.stage == "recordings"
-        else RenderedSamples(folder / settings.part, stride)
+        else RenderedSamples(folder / settings.part, stride, device)
     )
-    shortest = min(dataset[0]["image"].shape[1:])
+    shortest = min(dataset.image_size)
     if settings.window is not None and not (0 < settings.window <= shortest and settings.window % 32 == 0):
         raise InputError(f"window is {settings.window} px; expected a multiple of 32, at most the samples' {shortest}")
     return dataset
@@ -349,30 +370,9 @@ def _wants_velocity(settings: Settings) -> bool:
     return any(getattr(settings.weights, name) for name in VELOCITY_TERMS)
 
 
-@contextmanager
-def _requests_to_stop() -> Iterator[list[int]]:
-    """Collect the numbers of the signals that arrived. A second one acts at once, as it would without this."""
-    received: list[int] = []
-
-    def note(number: int, _) -> None:
-        received.append(number)
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        restore()
-
-
 @torch.no_grad()
-def _update_average(average: torch.nn.Module, network: torch.nn.Module, step: int) -> None:
-    """Move the exponential average of weights and batch statistics, faster at first."""
+def _update_average(averaged: list[tuple[torch.Tensor, torch.Tensor]], step: int) -> None:
+    """Move the exponential average of weights and batch statistics, (average, value) each, faster at first."""
     decay = min(_AVERAGE_DECAY, (1 + step) / (10 + step))
-    for mean, value in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, 1 - decay)
+    means, values = zip(*averaged, strict=True)
+    torch._foreach_lerp_(means, values, 1 - decay)

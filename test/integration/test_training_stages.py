@@ -453,6 +453,7 @@ class TestLabels:
         (["steps"], "'steps'"),
         (["steps=0"], "at least 1"),
         (["learning_rate=0"], "must be positive"),
+        (["minutes=0"], "must be positive, or null"),
         (["weights={flow: 0, sigma: 0, depth: 0, depth_sigma: 0}"], "all weights are 0"),
         (["trains=nothing"], "one of: all, first_guess, refinement, depth"),
         (["network=segnext", "stage=refinement", "init=null"], "this network has none"),
@@ -546,18 +547,18 @@ def test_an_interrupted_run_continues_to_the_same_bits(rendered, tmp_path, monke
         return main(["train", f"data={rendered}", f"checkpoint={tmp_path / folder}", "steps=6", *TINY, *overrides])
 
     assert train("straight") == 0
-    read, reads = RenderedSamples.__getitem__, []
+    read, reads = RenderedSamples.batch, []
 
-    def interrupted(self, index):
-        reads.append(index)
-        if len(reads) == 1 + 2 * 2 + 1:  # one to check the window; then the third step's
+    def interrupted(self, indices):
+        reads.append(indices)
+        if len(reads) == 3:
             signal.raise_signal(signal.SIGTERM)
-        return read(self, index)
+        return read(self, indices)
 
-    monkeypatch.setattr(RenderedSamples, "__getitem__", interrupted)
+    monkeypatch.setattr(RenderedSamples, "batch", interrupted)
     assert train("interrupted") == 128 + signal.SIGTERM
     assert Checkpoint.load(tmp_path / "interrupted").state["step"] == 3
-    monkeypatch.setattr(RenderedSamples, "__getitem__", read)
+    monkeypatch.setattr(RenderedSamples, "batch", read)
     assert train("interrupted") == 0
     straight, continued = tensors_of(tmp_path / "straight"), tensors_of(tmp_path / "interrupted")
     assert straight.keys() == continued.keys()
