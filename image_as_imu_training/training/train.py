@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from image_as_imu_ros.errors import InputError
@@ -264,7 +265,7 @@ class _Training:
             return False
         else:
             news = torch.tensor([[max(requests, default=0), seconds]], device=self.accelerator.device)
-            received, self.seconds = self.accelerator.gather(news).amax(0).tolist()
+            received, self.seconds = torch.as_tensor(self.accelerator.gather(news)).amax(0).tolist()
             requests[:] = [int(received)] if received else []
         return bool(requests) or self.progress >= 1
 
@@ -370,9 +371,8 @@ def _wants_velocity(settings: Settings) -> bool:
     return any(getattr(settings.weights, name) for name in VELOCITY_TERMS)
 
 
-@torch.no_grad()
 def _update_average(averaged: list[tuple[torch.Tensor, torch.Tensor]], step: int) -> None:
     """Move the exponential average of weights and batch statistics, (average, value) each, faster at first."""
     decay = min(_AVERAGE_DECAY, (1 + step) / (10 + step))
     means, values = zip(*averaged, strict=True)
-    torch._foreach_lerp_(means, values, 1 - decay)
+    get_ema_multi_avg_fn(decay)(means, values, step)
