@@ -195,6 +195,7 @@ class BlurNetwork(Network):
         self.head = nn.Conv2d(fine + features, 6, 1)
         nn.init.zeros_(self.head.weight)
         self.refinement = StreakRefinement()
+        self.refines = True  # without, the flow is the first guess
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Predict flow, sigma, depth and depth_sigma: see the class."""
@@ -212,7 +213,9 @@ class BlurNetwork(Network):
         head = F.conv2d(x, for_x, self.head.bias) + F.conv2d(features, for_features)
         flow, sigma, depth, depth_sigma = head.float().split((2, 2, 1, 1), 1)
         with torch.autocast(image.device.type, enabled=False):
-            flow, sigma = self.refinement(image.float(), expand(4 * flow), 0.05 + F.softplus(sigma + 1))
+            flow, sigma = expand(4 * flow), 0.05 + F.softplus(sigma + 1)
+            if self.refines:
+                flow, sigma = self.refinement(image.float(), flow, sigma)
         return flow, sigma, torch.exp(depth.clamp(-_LOG_DEPTH, _LOG_DEPTH)), 0.05 + F.softplus(depth_sigma)
 
 

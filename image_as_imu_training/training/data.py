@@ -144,23 +144,18 @@ def first_samples(dataset: RenderedSamples, count: int, batch: int) -> Iterator[
         yield dataset.batch(range(start, min(start + batch, count)))
 
 
-def augmented(
-    batch: Batch, window: int | None, stride: int, generator: torch.Generator, mostly_upright: bool = False
-) -> Batch:
+def augmented(batch: Batch, window: int | None, stride: int, generator: torch.Generator) -> Batch:
     """Zoom a batch at random, cut a random square of `window` px if that is given, and apply a random symmetry.
 
-    Its images must be floats.
-
-    Args:
-        mostly_upright: three batches in four keep up and down: floors are below, and near at the bottom. Flow does not
-            care, depth does.
+    Three batches in four keep up and down: floors are below, and near at the bottom. Flow does not care, depth does.
+    Images must be floats.
     """
     rows, columns = (side // stride for side in batch["image"].shape[-2:])
     height, width = (rows, columns) if window is None else (window // stride, window // stride)
     top = int(torch.randint(rows - height + 1, (), generator=generator))
     left = int(torch.randint(columns - width + 1, (), generator=generator))
     symmetry, zoom = Symmetry.random(generator), Zoom.random(generator)
-    if mostly_upright and torch.rand((), generator=generator) < _UPRIGHT:
+    if torch.rand((), generator=generator) < _UPRIGHT:
         symmetry = replace(symmetry, flip=False, transpose=False)
     changes = {
         "image": (zoom.image, symmetry.image),

@@ -26,7 +26,7 @@ from image_as_imu_training.checkpoint import (
     optimizer_tensors,
 )
 from image_as_imu_training.networks import create_network
-from image_as_imu_training.networks.blur_network import DEPTH_FROM
+from image_as_imu_training.networks.blur_network import DEPTH_FROM, BlurNetwork
 from image_as_imu_training.training.axial_network import AxialNetwork, Outputs
 from image_as_imu_training.training.data import (
     Batch,
@@ -109,6 +109,7 @@ class _Training:
         choose_trained(self.network, settings.trains)
         self.network.to(device)
         average = create_network(settings.network).to(device)
+        choose_trained(average, settings.trains)
         average.load_state_dict(self.network.state_dict() if checkpoint is None else checkpoint.average)
         self.average = AxialNetwork(average.requires_grad_(False)).to(device).eval()
         self.averaged = [
@@ -196,8 +197,8 @@ class _Training:
         torch.manual_seed(random_generator(*here, "network").initial_seed())
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         batch["image"] = batch["image"].float() / 255
-        random, upright = random_generator(*here, "augmentation"), settings.trains == "depth"
-        batch = augmented(batch, settings.window, self.network.stride, random, upright)
+        random = random_generator(*here, "augmentation")
+        batch = augmented(batch, settings.window, self.network.stride, random)
         self.model.train()
         if settings.freeze_norm:
             _freeze_norm(self.model)
@@ -337,11 +338,14 @@ def _objective(settings: Settings, device: torch.device) -> Objective:
 def choose_trained(network: torch.nn.Module, part: str) -> None:
     """Let "all" of a network learn, or its "refinement", or its "first_guess", which is everything else, or "depth".
 
-    Depth learns in the two outputs of the head that say it: streaks are read as before.
+    While the first guess learns, the refinement is left out: it is made for the guesses that it has seen. Depth learns
+    in the two outputs of the head that say it: streaks are read as before.
 
     Raises:
         InputError: there is nothing to learn in that part.
     """
+    if isinstance(network, BlurNetwork):
+        network.refines = part != "first_guess"
     for name, parameter in network.named_parameters():
         if part == "depth":
             parameter.requires_grad_(name in ("head.weight", "head.bias") and len(parameter) > DEPTH_FROM)
