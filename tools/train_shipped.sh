@@ -14,7 +14,8 @@ folder=$(realpath "$2")
 cd "$(dirname "$0")/.."
 run() { "${PYTHON:-python}" -m image_as_imu_training "$@"; }
 share() { "${PYTHON:-python}" -c "print($1 * $minutes)"; }
-train() { run train part=train_frames data="$folder/data" batch="${BATCH:-128}" steps=100000 log=none "$@"; }
+train() { run train part=train_frames data="$folder/data" batch="${BATCH:-128}" steps=100000 log=none \
+    validation.every=100000 validation.data="$folder/data/frames" "$@"; }
 
 # The start: 0.8.0's weights, from this repository's history.
 [ -s "$folder/start.safetensors" ] || git show df6a5b6:models/blur_imu_small.safetensors > "$folder/start.safetensors"

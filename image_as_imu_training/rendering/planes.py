@@ -47,19 +47,24 @@ class PlaneScene:
         """Return (B, N, P) linear luminance along (B, 3, P) rays of the camera at N poses. An exact homography."""
         facing, onto_plane = self._onto_plane(rotation, position)
         homography = torch.cat([self.axes[:, None] @ onto_plane + self.origin[:, None, :, None] * facing, facing], 2)
-        u, v, w = (homography @ rays[:, None]).unbind(2)
+        u, v, w = _mapped(homography, rays).unbind(2)
         points = torch.stack([u / w, v / w], -1)
         return sample_mirrored(self.texture, points.flatten(1, 2)).unflatten(1, points.shape[1:3])
 
     def met(self, rays: torch.Tensor, rotation: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Return where (B, 3, P) rays of the camera at N poses meet the plane, up to a factor each: (B, N, 3, P)."""
-        return self._onto_plane(rotation, position)[1] @ rays[:, None]
+        return _mapped(self._onto_plane(rotation, position)[1], rays)
 
     def _onto_plane(self, rotation: torch.Tensor, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return m·R (B, N, 1, 3), and the map of rays to where they meet the plane, times m·R·ray: (B, N, 3, 3)."""
         plane = self.plane[:, None, :, None]
         facing = plane.mT @ rotation
         return facing, position[..., None] @ facing + (1 - (position[..., None] * plane).sum(2, True)) * rotation
+
+
+def _mapped(matrices: torch.Tensor, rays: torch.Tensor) -> torch.Tensor:
+    """Multiply (B, N, 3, 3) matrices and (B, 3, P) rays, without a copy of the rays for each: (B, N, 3, P)."""
+    return (matrices.flatten(1, 2) @ rays).unflatten(1, (-1, 3))
 
 
 def random_planes(texture: torch.Tensor, views: Views, generator: torch.Generator) -> PlaneScene:

@@ -32,6 +32,7 @@ def written(tmp_path) -> Samples:
         rng.integers(0, 256, (count, HEIGHT, WIDTH), np.uint8),
         rng.normal(0, 10, (count, 2, HEIGHT // STRIDE, WIDTH // STRIDE)).astype(np.float16),
         rng.uniform(0.5, 8, (count, HEIGHT // STRIDE, WIDTH // STRIDE)).astype(np.float16),
+        rng.random((count, HEIGHT // STRIDE, WIDTH // STRIDE)) < 0.2,
         rng.normal([200, 50, 30], 20, (count, 3)).astype(np.float32),
         rng.normal(0, 0.1, (count, 6)).astype(np.float32),
         rng.random(count) < 0.5,
