@@ -17,7 +17,9 @@ _TRAIN = "Settings and their values are in image_as_imu_training/training/config
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="image_as_imu_training", description="Train the blur network offline.")
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_render(commands.add_parser("render", help="photographs and RGB-D frames → blurred samples with labels"))
+    render = commands.add_parser("render", help="photographs and RGB-D frames → blurred samples with labels")
+    _add_sources(render)
+    _add_amounts(render)
 
     sheet = commands.add_parser("contact_sheet", help="rendered samples with their labels drawn in, as one image")
     sheet.add_argument("part", type=Path, help="folder of shards, for example DATA/train")
@@ -40,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_render(render: argparse.ArgumentParser) -> None:
+def _add_sources(render: argparse.ArgumentParser) -> None:
     render.add_argument(
         "--photos", type=Path, action="append", required=True, help="folder of sharp photographs; repeatable"
     )
@@ -72,6 +74,9 @@ def _add_render(render: argparse.ArgumentParser) -> None:
         help="what fills in between two frames of a recording (default: %(default)s)",
     )
     render.add_argument("--densify", choices=["promptda"], help="what makes the depth of recordings dense")
+
+
+def _add_amounts(render: argparse.ArgumentParser) -> None:
     render.add_argument("--output", type=Path, default=DATA, help="folder for the shards (default: %(default)s)")
     render.add_argument(
         "--samples",

@@ -224,8 +224,8 @@ class _Draws:
     def vibration(self, focal: torch.Tensor) -> torch.Tensor:
         """Draw rotations that swing about a random axis, zero at mid-exposure: (batch, KNOTS, 6) rad; most are none."""
         times = torch.linspace(-0.5, 0.5, KNOTS, device=self.device)
-        (slow, fast), (least, most) = _VIBRATION_CYCLES, _VIBRATION_PX
-        cycles = slow * (fast / slow) ** self.uniform(0, 1, 1)
+        (lowest, highest), (least, most) = _VIBRATION_CYCLES, _VIBRATION_PX
+        cycles = lowest * (highest / lowest) ** self.uniform(0, 1, 1)
         # The faster, the smaller, as in a frame that shakes.
         amplitude = least * (most / least) ** self.uniform(0, 1, 1) / focal[:, None] / (cycles / 2).clamp(min=1)
         phase = self.uniform(0, 2 * math.pi, 1)
