@@ -5,7 +5,7 @@
 #
 # MATERIAL: a folder with photos, photos_more, rgbd, rgbd_scenes and motions (tools/README.md, "Material").
 # FOLDER: where samples, runs and the model go. DEVICE: cuda or cpu (default: cuda). WORKERS: processes that render
-# (default: 15). MINUTES: of training, all together (default: 6.5, those of one H200; two CPU cores take a week).
+# (default: 15). MINUTES: of training, all together (default: 6.5).
 # Sums over many threads differ in their last bits, so the weights will be alike, not the same.
 set -euo pipefail
 material=$(realpath "$1") device=${3:-cuda} workers=${4:-15} minutes=${5:-6.5}

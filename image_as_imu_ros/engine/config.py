@@ -31,7 +31,7 @@ class EngineConfig:
     precision: Precision = setting(
         Precision.AUTO,
         "of the network's numbers: its files are NAME.onnx (fp32), NAME_fp16.onnx, NAME_int8.onnx; "
-        "auto: as the model's name says, with TensorRT fp16",
+        "auto: as the model's name says, with TensorRT fp16, in the node on a CPU with VNNI int8",
         choices=Precision,
         read_only=True,
     )

@@ -71,8 +71,8 @@ class MotionEstimator:
         precision: str = "auto",
         dla_core: int = -1,
     ) -> MotionEstimator:
-        """Load a model file and make an estimator of it. See `load_engine` for arguments and errors."""
-        loaded = load_engine(model, engine, threads, precision, dla_core)
+        """Load a model and make an estimator of it, INT8 where that is fast. Arguments and errors: `load_engine`."""
+        loaded = load_engine(model, engine, threads, precision, dla_core, int8_where_fast=True)
         try:
             return cls(loaded, config)
         except InputError:

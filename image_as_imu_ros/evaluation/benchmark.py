@@ -90,7 +90,7 @@ def benchmark(config: BenchmarkConfig, publishing: Publishing | None = None) -> 
         InputError: the model cannot be used.
     """
     free_before = _free_gpu_memory()
-    engine = open_engine(config.engine)
+    engine = open_engine(config.engine, int8_where_fast=True)
     with nullcontext() if publishing is None else publishing() as publish:
         seconds = measure(MotionEstimator(engine), config.width, config.height, config.frames, publish)
     free_after = _free_gpu_memory()

@@ -27,7 +27,7 @@ def test_engines_are_compared_line_by_line(tiny_model, capsys):
     options = ["--model", str(tiny_model), "--frames", "5", "--threads", "1"]
     assert command_line.run("benchmark", [*options, "--engine", "onnxruntime", "--engine", "auto"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert len([line for line in said if line.endswith("  onnxruntime (CPU)")]) == 2
+    assert len([line for line in said if "  onnxruntime (CPU, " in line]) == 2
     assert said.count("axial flow differs from ONNX Runtime on the CPU by 0.0000 px, at most 0.000 px") == 2
 
 

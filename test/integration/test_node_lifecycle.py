@@ -115,7 +115,7 @@ def test_engine_auto_says_in_the_log_why_it_is_onnx_runtime(make_node, tiny_mode
     said = capfd.readouterr().err
     assert "engine auto: engine tensorrt cannot be used here: no " in said
     assert "engine auto: ONNX Runtime on the CPU it is" in said
-    assert "engine onnxruntime (CPU)" in said
+    assert "engine onnxruntime (CPU, " in said
 
 
 def test_a_missing_message_package_fails_configuration(make_node, tiny_model):

@@ -42,6 +42,22 @@ def test_the_file_is_chosen_by_its_name(tmp_path, files, model, precision, tenso
 
 
 @pytest.mark.parametrize(
+    ("files", "model", "precision", "expected"),
+    [
+        ("a a_int8", "a", "auto", ("a_int8", "int8")),
+        ("a", "a", "auto", ("a", "fp32")),
+        ("a a_int8", "a", "fp32", ("a", "fp32")),
+        ("a_fp16 a_int8", "a_fp16", "auto", ("a_fp16", "fp16")),
+    ],
+)
+def test_where_int8_is_fast_it_is_what_auto_means_of_a_model_that_has_it(tmp_path, files, model, precision, expected):
+    for name in files.split():
+        (tmp_path / f"{name}.onnx").touch()
+    chosen, chosen_precision = choose_weights(tmp_path / f"{model}.onnx", precision, tensorrt=False, fast_int8=True)
+    assert (chosen.stem, chosen_precision) == expected
+
+
+@pytest.mark.parametrize(
     ("model", "precision", "tensorrt"), [("a", "int8", True), ("a", "fp16", False), ("a_int8", "fp16", True)]
 )
 def test_a_precision_without_its_file_is_refused_by_the_name_of_the_file(tmp_path, model, precision, tensorrt):

@@ -392,7 +392,7 @@ def test_auto_takes_tensorrt_where_it_runs(machine, conv_model):
 def test_auto_falls_back_to_onnx_runtime_and_says_so(machine, conv_model, monkeypatch, caplog):
     machine()
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    assert load_engine(conv_model).name == "onnxruntime (CPU)"
+    assert load_engine(conv_model).name == "onnxruntime (CPU, fp32)"
     assert {record.levelno for record in caplog.records} == {logging.WARNING}, "there is a GPU, and it lies idle"
     assert "engine auto: engine tensorrt cannot be used here: no TensorRT" in caplog.messages[0]
     assert caplog.messages[-1] == "engine auto: ONNX Runtime on the CPU it is"
@@ -402,7 +402,7 @@ def test_auto_says_it_softly_where_there_is_no_gpu(conv_model, caplog):
     if cuda.why_no_gpu() is None:
         pytest.skip("there is a GPU")
     with caplog.at_level(logging.INFO):
-        assert load_engine(conv_model).name == "onnxruntime (CPU)"
+        assert load_engine(conv_model).name == "onnxruntime (CPU, fp32)"
     assert {record.levelno for record in caplog.records} == {logging.INFO}
     assert caplog.messages[-1] == "engine auto: ONNX Runtime on the CPU it is"
 

@@ -13,7 +13,7 @@ from image_as_imu_ros.settings import TextEnum
 
 
 class Precision(TextEnum):
-    """Of a network's numbers; AUTO is what its file's name says, with TensorRT FP16."""
+    """Of a network's numbers; AUTO: what its file's name says, with TensorRT FP16, on CPUs made for it INT8."""
 
     AUTO = "auto"
     FP32 = "fp32"
@@ -27,15 +27,17 @@ _SUFFIXES = {Precision.FP32: "", Precision.FP16: "_fp16", Precision.INT8: "_int8
 _FLAGS = {Precision.FP32: (), Precision.FP16: ("FP16",), Precision.INT8: ("INT8", "FP16")}
 
 
-def choose_weights(model: Path, precision: str, *, tensorrt: bool) -> tuple[Path, Precision]:
+def choose_weights(model: Path, precision: str, *, tensorrt: bool, fast_int8: bool = False) -> tuple[Path, Precision]:
     """Choose the file of a model that serves a precision, and replace "auto" by the precision that it stands for.
 
-    "auto" is what the file's name says; of a file without a suffix TensorRT makes FP16, ONNX Runtime runs it as it is.
+    "auto" is what the file's name says; of a file without a suffix TensorRT makes FP16, ONNX Runtime runs it as it is,
+    or the INT8 file beside it where that is fast.
 
     Args:
         model: any file of the model; the others are looked for beside it.
         precision: one of PRECISIONS.
         tensorrt: whether TensorRT will run it, which can make FP16 out of FP32 itself.
+        fast_int8: whether a CPU will run it that multiplies INT8 much faster than FP32.
 
     Raises:
         InputError: no such precision, or the model has no file for it.
@@ -47,6 +49,9 @@ def choose_weights(model: Path, precision: str, *, tensorrt: bool) -> tuple[Path
     if chosen == Precision.AUTO:
         chosen = Precision.FP16 if tensorrt and named == Precision.FP32 else named
     stem = model.stem.removesuffix(_SUFFIXES[named])
+    quantised = model.with_name(f"{stem}{_SUFFIXES[Precision.INT8]}{model.suffix}")
+    if precision == Precision.AUTO and chosen == Precision.FP32 and fast_int8 and quantised.is_file():
+        return quantised, Precision.INT8
     wanted = model.with_name(f"{stem}{_SUFFIXES[chosen]}{model.suffix}")
     if wanted == model or wanted.is_file():
         return wanted, chosen
