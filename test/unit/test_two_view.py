@@ -171,3 +171,16 @@ class TestTravel:
             travel = travel.after(swing * SECONDS, self.SURE * SECONDS**2, SECONDS, 0.0)
         assert travel.std == pytest.approx(0.3)
         assert np.linalg.norm(swing[:3]) > 0.9
+
+    def test_the_faster_it_rotates_the_less_its_lever_arm_tells_about_v(self):
+        """At rest 0.1 m/s tells a rotation of 0.03 rad/s; at 5 rad/s any arm between 5 and 25 cm explains as much."""
+        likelihood = np.diag(np.square([0.2, 0.2, 0.2, 0.1, 0.1, 0.1]))
+        likelihood[0, 4] = likelihood[4, 0] = 0.019
+        hand = self.after([0.02, 0.02, 0, 0, 0, 0])
+
+        def leans(rotation: float) -> float:
+            motion = np.array([0.1, 0, 0, 0, 0, rotation])
+            return abs(hand.lean(motion, likelihood, 1.0, 0.0)[0][4])
+
+        assert leans(0.0) > 0.02
+        assert leans(5.0) < 0.3 * leans(0.0)

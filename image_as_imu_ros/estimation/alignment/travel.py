@@ -2,8 +2,9 @@
 
 Where a scene shows little parallax, a rotation and a slide look alike, and only what is expected of v tells them apart:
 a hand that turns a camera moves it by centimetres per second, a robot that carries it by metres. So the prior on each
-component of v, at the point that the camera rotates about, is N(0, s²) with an unknown s. Each measured v with its
-covariance C weighs the hypotheses by N(v; 0, C + s²·I), as a hidden Markov model whose state is seldom drawn anew.
+component of v, at the point that the camera rotates about, is N(0, s²) with an unknown s. Where that point lies is
+known to some centimetres, σ_a: at a rotation ω that adds (σ_a·|ω|)² to s². Each measured v with its covariance C weighs
+the hypotheses by N(v; 0, C + s²·I), as a hidden Markov model whose state is seldom drawn anew.
 
 The prior is no measurement of v: only ω leans on it (`leaning_rotation`), as a mixture over s.
 """
@@ -56,7 +57,7 @@ class Travel:
         """
         pivot = Prior(1.0, self.lever_arm).pivot_from_camera / seconds
         velocity, sigma = pivot @ motion, pivot @ covariance @ pivot.T
-        total = sigma + np.square(self._scaled(scale_log_std))[:, None, None] * np.eye(3)
+        total = sigma + self._variances(motion, seconds, scale_log_std)[:, None, None] * np.eye(3)
         squared = np.linalg.inv(total) @ velocity @ velocity
         log_likelihood = -(squared + np.linalg.slogdet(total)[1]) / 2 / TRAVEL.correlated_frames
         remembered = TRAVEL.memory * self.probability + (1 - TRAVEL.memory) * np.array(TRAVEL.probabilities)
@@ -67,10 +68,14 @@ class Travel:
         self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Let the rotation of a motion (6,) with covariance (6, 6) lean on what is expected of v; see `after`."""
-        stds = self._scaled(scale_log_std)[:, None, None]
-        priors = Prior(seconds, self.lever_arm).information / np.square(stds)
+        variances = self._variances(motion, seconds, scale_log_std)[:, None, None]
+        priors = Prior(seconds, self.lever_arm).information / variances
         return mixture(self.probability, *leaning_rotation(motion, covariance, priors))
 
-    def _scaled(self, log_std: float) -> np.ndarray:
-        """Tell the expected v (K,) that a map of the wrong scale shows: e^ε·v with ε ~ N(0, σ²) has std e^(σ²)·s."""
-        return self.stds * np.exp(log_std**2)
+    def _variances(self, motion: np.ndarray, seconds: float, log_std: float) -> np.ndarray:
+        """Tell the variances (K,) of v, (m/s)², of a camera that rotates so.
+
+        A map of the wrong scale shows e^ε·v with ε ~ N(0, σ²), which has std e^(σ²)·s.
+        """
+        by_arm = TRAVEL.lever_arm_std * np.linalg.norm(motion[3:]) / seconds
+        return np.square(self.stds * np.exp(log_std**2)) + by_arm**2
