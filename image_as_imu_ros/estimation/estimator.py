@@ -12,7 +12,7 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation import compiled
-from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel, starts_along, tracked_rotations
+from image_as_imu_ros.estimation.alignment import Alignment, History, Tracks, Travel, starts_along, tracked_rotations
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
 from image_as_imu_ros.estimation.constants import ESTIMATOR, SHARED, STRUCTURE
@@ -27,10 +27,7 @@ from image_as_imu_ros.estimation.repeats import RepeatWatch
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.scene_mask import read_mask
 from image_as_imu_ros.estimation.sign import (
-    alignment_log_odds,
-    continuity_log_odds,
     contradicts,
-    photometric_log_odds,
     rate_log_odds,
 )
 from image_as_imu_ros.estimation.stopwatch import Stopwatch
@@ -87,6 +84,7 @@ class MotionEstimator:
         info = self.engine.info
         self._fixed_parts = FixedParts.unknown(info.height // info.stride, info.width // info.stride)
         self._travel = Travel.unknown(self.config.linear_velocity_std, self.config.lever_arm)
+        self._history = History()
         self._times = FrameTimes()
         self._exposure: ExposureEstimator | None = None
         self._first_exposure = ESTIMATOR.first_exposure
@@ -123,7 +121,7 @@ class MotionEstimator:
         self._repeats.keep(new_image)
         if self.config.sign_resolution != SignResolution.CENTERED:
             return self._choose(observation.estimate())
-        return None if last is None else self._choose(_with_next_frame(last, observation))
+        return None if last is None else self._choose(last.estimate_before(observation))
 
     def flush(self) -> MotionEstimate | None:
         """Return, with `sign_resolution: centered`, the estimate of the last frame, for which no next one will come."""
@@ -256,9 +254,12 @@ class MotionEstimator:
             shown = self._fixed_parts.elsewhere.ravel()[cells]
             tracks, cells = tracks.select(shown), cells[shown]
             self.alignment = self._with_tracks(observation, last, self.alignment, tracks, cells)
-        if self.alignment.accepted is not None:
+        accepted, sharp = self.alignment.accepted, observation.blur < STRUCTURE.longest_blur
+        motion = None if accepted is None else accepted.vector * observation.dt
+        self._history = self._history.after(*observation.seen, sharp, motion)
+        if accepted is not None:
             self._travel = self.alignment.travel or self._travel
-            level, rotation = observation.geometry.aligner.levels[0], self.alignment.accepted.angular * observation.dt
+            level, rotation = observation.geometry.aligner.levels[0], accepted.angular * observation.dt
             images = observation.images.pyramid[0], last.images.pyramid[0]
             self._fixed_parts = self._fixed_parts.after(level, *images, rotation)
         return observation.aligned_with(last, self.alignment)
@@ -277,8 +278,9 @@ class MotionEstimator:
             return alignment
         log_std, blur = observation.scene.log_std, max(observation.blur, last.blur)
         inverse_depth = 1 / depth.ravel()[cells]
+        far = None if observation.scene.measured else self._history.far(*observation.seen, seconds)
         try:
-            tracked = aligner.with_tracks(alignment, tracks, seconds, inverse_depth, log_std, self._travel, blur)
+            tracked = aligner.with_tracks(alignment, tracks, seconds, inverse_depth, log_std, self._travel, blur, far)
         except np.linalg.LinAlgError:
             return alignment
         return alignment if tracked is alignment else self._checked(tracked, observation)
@@ -322,7 +324,7 @@ class MotionEstimator:
             log_odds = rate_log_odds(observation.solution.velocity, frame.rate_hint, self.config.rate_hint_std)
         if last is None:
             return replace(observation, log_odds=log_odds)
-        log_odds += _log_odds(observation, last)
+        log_odds += observation.log_odds_after(last)
         return replace(observation, log_odds=log_odds, measured_exposure=self._measure_exposure(observation, last))
 
     def _measure_exposure(self, observation: Observation, last: Observation) -> MeasuredExposure | None:
@@ -359,42 +361,3 @@ class MotionEstimator:
             Measurement.ALIGNED: aligned,
             Measurement.AUTO: aligned or single,
         }[self.config.measurement]
-
-
-def _log_odds(observation: Observation, last: Observation) -> float:
-    """Log-odds for the sign of the solution, from the previous frame."""
-    velocity, seconds = observation.solution.velocity, observation.dt
-    aligned = observation.alignment.accepted if observation.alignment else None
-    if aligned is not None:
-        return alignment_log_odds(velocity, aligned, seconds / 2)
-    log_odds = photometric_log_odds(
-        observation.geometry.grid,
-        velocity.vector,
-        observation.scene.depth,
-        observation.images.small,
-        last.images.small,
-        seconds,
-    )
-    if last.last_velocity is not None:
-        log_odds += continuity_log_odds(velocity.vector, velocity.covariance, last.last_velocity, seconds)
-    return log_odds
-
-
-def _with_next_frame(observation: Observation, following: Observation) -> MotionEstimate:
-    """Estimate a frame whose sign is judged by the next frame too."""
-    if not following.dt:
-        return observation.estimate()
-    velocity, seconds = observation.solution.velocity, following.dt
-    aligned = following.alignment.accepted if following.alignment else None
-    if aligned is not None:
-        return observation.estimate(alignment_log_odds(velocity, aligned, seconds / 2))
-    return observation.estimate(
-        photometric_log_odds(
-            observation.geometry.grid,
-            velocity.vector,
-            observation.scene.depth,
-            observation.images.small,
-            following.images.small,
-            -seconds,
-        )
-    )

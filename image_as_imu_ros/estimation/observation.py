@@ -22,7 +22,15 @@ from image_as_imu_ros.estimation.frame_times import FrameTime
 from image_as_imu_ros.estimation.innovation import Forecast
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.scene_mask import scene_cells
-from image_as_imu_ros.estimation.sign import Grid, contradiction, disagreement, small_image
+from image_as_imu_ros.estimation.sign import (
+    Grid,
+    alignment_log_odds,
+    continuity_log_odds,
+    contradiction,
+    disagreement,
+    photometric_log_odds,
+    small_image,
+)
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
@@ -171,6 +179,11 @@ class Observation:
         return self.network_output.mean_flow * self.geometry.view.px_at_320
 
     @property
+    def seen(self) -> tuple[Camera, int, np.ndarray]:
+        """What is kept of it: the finest level's camera, when it was taken, ns, and its luminance (H, W)."""
+        return self.geometry.aligner.levels[0].camera, self.mid_exposure, self.images.pyramid[0]
+
+    @property
     def aligned(self) -> Velocity | None:
         """What alignment says about the velocity at its stamp, halfway; None where it is rejected."""
         accepted = self.alignment.accepted if self.alignment else None
@@ -256,4 +269,29 @@ class Observation:
             fitted_flow=fitted_flow,
             view=self.geometry.view,
             seconds=self.seconds,
+        )
+
+    def log_odds_after(self, last: Observation) -> float:
+        """Log-odds for the sign of the solution, from the previous frame."""
+        velocity = self.solution.velocity
+        aligned = self.alignment.accepted if self.alignment else None
+        if aligned is not None:
+            return alignment_log_odds(velocity, aligned, self.dt / 2)
+        small = self.images.small, last.images.small
+        log_odds = photometric_log_odds(self.geometry.grid, velocity.vector, self.scene.depth, *small, self.dt)
+        if last.last_velocity is not None:
+            log_odds += continuity_log_odds(velocity.vector, velocity.covariance, last.last_velocity, self.dt)
+        return log_odds
+
+    def estimate_before(self, following: Observation) -> MotionEstimate:
+        """Make the single-frame estimate, its sign judged by the next frame too."""
+        if not following.dt:
+            return self.estimate()
+        velocity, seconds = self.solution.velocity, following.dt
+        aligned = following.alignment.accepted if following.alignment else None
+        if aligned is not None:
+            return self.estimate(alignment_log_odds(velocity, aligned, seconds / 2))
+        small = self.images.small, following.images.small
+        return self.estimate(
+            photometric_log_odds(self.geometry.grid, velocity.vector, self.scene.depth, *small, -seconds)
         )

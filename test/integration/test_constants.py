@@ -91,6 +91,8 @@ HARMLESS = {
     ("STRUCTURE", "least_tracks"): "test/unit/test_two_view.py",
     ("STRUCTURE", "converged"): "a matter of time: smaller steps change little",
     ("STRUCTURE", "reweighted"): "a matter of time: the fit has converged before",
+    ("LONG_BASELINE", "longest"): "test/unit/test_long_baseline.py",
+    ("LONG_BASELINE", "levels"): "a matter of time: it is known where to look",
     ("SIGN", "usual_frames"): "test/unit/test_estimator.py",
     **{("STRUCTURE", name): "test/unit/test_map_shape.py" for name in ("usual_shape", "first_frames", "shape_memory")},
     ("STRUCTURE", "largest_step"): "a limit against divergence",

@@ -19,6 +19,7 @@ from test_two_view import NETWORK, REST, SECONDS, SENSOR, SIDEWAYS, WALKING, sce
 from image_as_imu_ros import Frame, MotionEstimator, Shutter
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.poses import Poses
+from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.slides import find_slide
 from image_as_imu_ros.estimation.alignment.tracking import tracked_pose
 from image_as_imu_ros.estimation.alignment.two_view import two_view
@@ -27,6 +28,10 @@ from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_numba = pytest.mark.skipif(not compiled.loops("two_view"), reason="no Numba")
+
+
+# A map that a long baseline has corrected, here and there better.
+CORRECTED = Shape(1.0, np.linspace(0.2, 0.4, 150), 16.0, np.linalg.cholesky(0.05 * np.eye(5) + 0.02))
 
 
 @contextmanager
@@ -50,7 +55,7 @@ def same(one, other, within=1e-6):
 
 
 @needs_numba
-@pytest.mark.parametrize("shape", [NETWORK, SENSOR])
+@pytest.mark.parametrize("shape", [NETWORK, SENSOR, CORRECTED])
 @pytest.mark.parametrize("seed", range(4))
 def test_two_views_are_solved_alike(seed, shape):
     tracks, depth = scene(WALKING if seed % 2 else SIDEWAYS, seed=seed, outliers=0.1 * seed, rough=0.3)

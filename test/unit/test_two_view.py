@@ -8,8 +8,9 @@ from test_alignment import ALIGNER
 
 from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
+from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.tracking import tracked_pose
-from image_as_imu_ros.estimation.alignment.two_view import Shape, TwoView, two_view
+from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 
 CAMERA = ALIGNER.levels[0].camera

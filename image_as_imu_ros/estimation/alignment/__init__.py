@@ -6,7 +6,8 @@ small, undistorted images (`levels`): many hypotheses are rated on the coarsest 
 refined there and on the finer levels by inverse-compositional Gauss–Newton (Baker & Matthews 2004) with robust weights
 (`refinement`). Where there is little blur, corners are tracked too (`tracking`): they start what blur cannot start, and
 where depth is at hand their two-view geometry (`two_view`) replaces the result, because it does not take a depth map's
-relief for the truth. Where it leaves rotation and translation coupled, ω leans on what is expected of v (`travel`).
+relief for the truth; a frame farther back tells better what that is (`long_baseline`). Where rotation and translation
+stay coupled, ω leans on what is expected of v (`travel`).
 
 Most shutters roll. Where the angular velocity is another one than it was in the previous frame, the bottom rows have
 then rotated further, or less far, than the top ones: a shear, which would pass for a roll. It is found with the motion.
@@ -14,7 +15,8 @@ then rotated further, or less far, than the top ones: a shear, which would pass 
 
 from image_as_imu_ros.estimation.alignment.aligner import Aligner, Alignment
 from image_as_imu_ros.estimation.alignment.hypotheses import starts_along
+from image_as_imu_ros.estimation.alignment.long_baseline import History
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_rotations
 from image_as_imu_ros.estimation.alignment.travel import Travel
 
-__all__ = ["Aligner", "Alignment", "Tracks", "Travel", "starts_along", "tracked_rotations"]
+__all__ = ["Aligner", "Alignment", "History", "Tracks", "Travel", "starts_along", "tracked_rotations"]

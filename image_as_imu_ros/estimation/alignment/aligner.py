@@ -10,13 +10,15 @@ import numpy as np
 
 from image_as_imu_ros.estimation.alignment.hypotheses import Ratings, best
 from image_as_imu_ros.estimation.alignment.levels import Level, cells_of
+from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, with_network_depth
 from image_as_imu_ros.estimation.alignment.points import Points
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
+from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, track, tracked_pose
 from image_as_imu_ros.estimation.alignment.travel import Travel
-from image_as_imu_ros.estimation.alignment.two_view import Shape, two_view
+from image_as_imu_ros.estimation.alignment.two_view import two_view
 from image_as_imu_ros.estimation.config import MotionModel
 from image_as_imu_ros.estimation.constants import ALIGNMENT, SHARED, STRUCTURE, TRACKING
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
@@ -184,6 +186,7 @@ class Aligner:
         depth_log_std: float,
         travel: Travel,
         blur: float,
+        long_pair: LongPair | None = None,
     ) -> Alignment:
         """Measure the motion from tracked corners, whatever the shape of a network's depth is worth.
 
@@ -191,21 +194,24 @@ class Aligner:
             alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
             tracks: (N) on the finest level. inverse_depth: (N,) 1/m of each, NaN where it is not known.
             depth_log_std, blur: as in `align`. travel: what is expected of v.
+            long_pair: this frame and an earlier one, which corrects a network's depth.
         """
         known = np.isfinite(inverse_depth)
         if known.sum() < STRUCTURE.least_tracks:
             return alignment
         tracks, inverse_depth = tracks.select(known), inverse_depth[known]
         starts = [] if alignment.velocity is None else [Poses.of(alignment.velocity.vector[None] * seconds)]
-        if (pose := tracked_pose(tracks, inverse_depth)) is not None:
+        network, error = depth_log_std > 0, ALIGNMENT.measured_depth_std
+        if (pose := tracked_pose(tracks, inverse_depth, thorough=not network)) is not None:
             starts.append(pose)
         if not starts:
             return alignment
-        network, error = depth_log_std > 0, ALIGNMENT.measured_depth_std
-        shape = Shape(error, error, (TRACKING.window / TRACKING.distance) ** 2)
+        poses, bound = Poses.concatenated(starts), ALIGNMENT.travel_std * seconds
         if network:
-            shape = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
-        fit = two_view(tracks, inverse_depth, Poses.concatenated(starts), shape, ALIGNMENT.travel_std * seconds)
+            fit = with_network_depth(tracks, inverse_depth, poses, bound, long_pair)
+        else:
+            of_sensor = Shape(error, error, (TRACKING.window / TRACKING.distance) ** 2)
+            fit = two_view(tracks, inverse_depth, poses, of_sensor, bound)
         if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
             return alignment
         expected_std = max(depth_log_std, STRUCTURE.scale_std) if network else error

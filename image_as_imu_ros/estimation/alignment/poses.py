@@ -83,6 +83,11 @@ class Poses:
             translation = translation - (self.rotation @ motions[:, :3, None])[..., 0]
         return Poses(self.rotation @ exp(-motions[:, -3:]), translation, self.shear - shear)
 
+    def after(self, first: Poses) -> Poses:
+        """Chain two motions, without their shears: these, from the frame before to an earlier one, and `first`."""
+        translation = (self.rotation @ first.translation[..., None])[..., 0] + self.translation
+        return Poses(self.rotation @ first.rotation, translation, np.zeros_like(translation))
+
     def motions(self) -> np.ndarray:
         """Return them as (S, 6) (v, ω)·Δt."""
         rotations = log(self.rotation)

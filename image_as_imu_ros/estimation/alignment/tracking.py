@@ -49,11 +49,29 @@ def track(camera: Camera, now: np.ndarray, before: np.ndarray) -> Tracks:
     corners = cv2.goodFeaturesToTrack(now, TRACKING.corners, TRACKING.quality, TRACKING.distance)
     if corners is None:
         return Tracks(camera, np.empty((0, 2)), np.empty((0, 2)))
-    size, levels = (TRACKING.window, TRACKING.window), TRACKING.levels
-    there, found, _ = cv2.calcOpticalFlowPyrLK(now, before, corners, corners.copy(), winSize=size, maxLevel=levels)
-    back, again, _ = cv2.calcOpticalFlowPyrLK(before, now, there, there.copy(), winSize=size, maxLevel=levels)
-    kept = np.logical_and(found, again).ravel() & (np.linalg.norm(back - corners, axis=2).ravel() < TRACKING.return_px)
+    there, kept = there_and_back(now, before, corners, corners, TRACKING.levels)
     return Tracks(camera, corners[kept, 0].astype(np.float64), there[kept, 0].astype(np.float64))
+
+
+def there_and_back(
+    now: np.ndarray, before: np.ndarray, corners: np.ndarray, near: np.ndarray, levels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Track corners (N, 1, 2) float32 between images (H, W) uint8, from where they are expected, `near`.
+
+    Args:
+        levels: of the pyramid above the image itself.
+
+    Returns:
+        Where they are (N, 1, 2), and (N,) bool, which of them return to where they came from.
+    """
+    size, start = (TRACKING.window, TRACKING.window), cv2.OPTFLOW_USE_INITIAL_FLOW
+    there, found, _ = cv2.calcOpticalFlowPyrLK(
+        now, before, corners, near.copy(), winSize=size, maxLevel=levels, flags=start
+    )
+    expected = there + (corners - near)
+    back, again, _ = cv2.calcOpticalFlowPyrLK(before, now, there, expected, winSize=size, maxLevel=levels, flags=start)
+    returned = np.linalg.norm(back - corners, axis=2).ravel() < TRACKING.return_px
+    return there, np.logical_and(found, again).ravel() & returned
 
 
 def tracked_rotations(tracks: Tracks, seconds: float) -> np.ndarray:
@@ -86,15 +104,17 @@ def tracked_rotations(tracks: Tracks, seconds: float) -> np.ndarray:
     return np.pad(np.reshape(vectors, (-1, 3)), ((0, 0), (3, 0)))
 
 
-def tracked_pose(tracks: Tracks, inverse_depth: np.ndarray) -> Poses | None:
+def tracked_pose(tracks: Tracks, inverse_depth: np.ndarray, thorough: bool = True) -> Poses | None:
     """Find the pose whose epipolar lines the tracks follow; None if they agree on none.
 
     Args:
         inverse_depth: (N,) 1/m of each track in this frame, whose median scales the translation.
+        thorough: whether to marginalise over the limit (MAGSAC), which takes four times longer.
     """
     now, before = tracks.camera.rays(tracks.now), tracks.camera.rays(tracks.before)
     limit = TRACKING.epipolar_px / tracks.camera.fx
-    essential, inliers = cv2.findEssentialMat(now, before, np.eye(3), cv2.USAC_MAGSAC, 0.999, limit)
+    method = cv2.USAC_MAGSAC if thorough else cv2.USAC_FAST
+    essential, inliers = cv2.findEssentialMat(now, before, np.eye(3), method, 0.999, limit)
     if essential is None or essential.shape != (3, 3):
         return None
     chosen = inliers.ravel() > 0

@@ -1,4 +1,4 @@
-"""The steps of `two_view` as compiled loops over tracks: the formulas of `_Problem._step`, in its order.
+"""The steps of `two_view` as compiled loops over tracks: the formulas of `two_view_steps`, in its order.
 
 Imported by `compiled` alone, where Numba is installed.
 """
@@ -22,7 +22,7 @@ from image_as_imu_ros.estimation.small_matrices import (
 )
 
 _SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors of the five polynomials
-_ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,:,::1]"
+_ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], f8[::1], f8[:,:,::1]"
 _STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
 _STEPS = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, i8, f8[:,::1], f8[::1])"
 
@@ -108,7 +108,7 @@ def _weigh(errors, bend, variances, tail, shared, weights):
 
 @numba.njit(**PART)
 def _excess(errors, bend, variances):
-    """Compare residuals along the lines with what their variances (N,) foretell, see `_Step`."""
+    """Compare residuals along the lines with what their variances (N,) foretell, see `Step`."""
     relative = np.empty(len(variances))
     for n in range(len(variances)):
         relative[n] = (errors[1, n] - errors[2, n] * bend[n]) / math.sqrt(variances[n])
@@ -177,11 +177,11 @@ def _take(solution, largest, small, shear, smooth):
 
 @numba.njit(**PART)
 def _step(
-    rays, matched, inverse_depth, place, focal, polynomials, precision, shape_variance, translation_covariance,
+    rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance, translation_covariance,
     rotation, translation, shear, smooth, delta, std, find_std, figures, constants, covariances,
 ):  # fmt: skip
     """Take one step, and tell whether the tracks determine it."""
-    tail, shared, largest, shear_std, translation_std, rough = constants[2:8]
+    tail, shared, largest, shear_std, translation_std = constants[2:7]
     count, size = len(rotation), len(place)
     across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
     weights, variances = np.empty((2, size)), np.empty((2, size))
@@ -196,7 +196,7 @@ def _step(
             std[s] = max(constants[1], median_size(errors[0]) / 0.6745)
         variance = std[s] ** 2
         for n in range(size):
-            variances[0, n], variances[1, n] = variance, variance + (rough * errors[2, n]) ** 2
+            variances[0, n], variances[1, n] = variance, variance + (rough[n] * errors[2, n]) ** 2
         _allow(across, translation_covariance[s], shape_variance, variances[0])
         _allow(along, translation_covariance[s], shape_variance, variances[1])
         figures[s, 1] = _weigh(errors, bend, variances, tail, shared, weights)
@@ -220,7 +220,7 @@ def _step(
         figures[s, 2] = moved[1] + moved[0] * typical
         bend = combined(smooth[s], polynomials)
         for n in range(size):
-            own = errors[2, n] * rough**2 / variances[1, n]
+            own = errors[2, n] * rough[n] ** 2 / variances[1, n]
             delta[s, n] = bend[n] + (errors[1, n] - explained[n]) * own
         move_pose(rotation[s], translation[s], small)
     return True
@@ -228,19 +228,19 @@ def _step(
 
 @numba.njit(_STEPS, cache=True, **OPTIONS)
 def steps(
-    rays, matched, inverse_depth, place, focal, polynomials, precision, shape_variance, translation_covariance,
+    rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance, translation_covariance,
     rotation, translation, shear, smooth, delta, std, find_std, most, figures, constants,
 ):  # fmt: skip
     """Take robust Gauss–Newton steps from each of S estimates, which change in place.
 
     Args:
-        rotation, translation, shear: of the poses. smooth, delta: see `_State`.
+        rotation, translation, shear: of the poses. smooth, delta: see `State`.
         std: (S,) px of a track; found from the residuals and filled in if `find_std`.
         most: so many steps, fewer where one moves no track by as much as the last of the constants.
         figures: (S, 4) is filled with cost, share that fits, by about how much the step moves tracks at most, rad, and
             excess. Cost, excess and covariance are left out if `find_std`: nobody asks for them.
-        constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, rough,
-            and the rad that a step must move.
+        constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, and
+            the rad that a step must move.
 
     Returns:
         (S, 6, 6) covariance of the motion, and whether there is one.
@@ -249,9 +249,10 @@ def steps(
     determined = True
     for _ in range(most):
         determined = _step(
-            rays, matched, inverse_depth, place, focal, polynomials, precision, shape_variance, translation_covariance,
-            rotation, translation, shear, smooth, delta, std, find_std, figures, constants, covariances,
+            rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance,
+            translation_covariance, rotation, translation, shear, smooth, delta, std, find_std, figures, constants,
+            covariances,
         )  # fmt: skip
-        if not determined or figures[:, 2].max() < constants[8]:
+        if not determined or figures[:, 2].max() < constants[7]:
             break
     return covariances, determined
