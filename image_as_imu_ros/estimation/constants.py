@@ -305,6 +305,9 @@ class LongBaselineConstants:
     shortest: float = constant(1.5, "times dt", "between two frames: neighbours are a pair anyway", _JUDGEMENT)
     levels: int = constant(2, "", "of the tracker's pyramid above the image: it is known where to look", _LONG_BASELINE)
     left_std: float = constant(0.25, "", "of the corrected shape, smooth and rough, at least", _LONG_BASELINE)
+    trust: float = constant(
+        0.5, "", "in the corrected covariance, the other half in the map's", "of 0, 0.5, 1, TUM's NEES in sight"
+    )
 
 
 @dataclass(frozen=True)

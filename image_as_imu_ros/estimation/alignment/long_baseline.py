@@ -2,9 +2,8 @@
 
 From one frame to the next a camera travels little, and parallax corrects the map (`two_view`) only partly. So corners
 are also tracked to a frame a third of a second back, from where the camera has travelled several times as far. With the
-shape that this pair finds the pair of neighbours is then solved. But its covariance is that of the map as it was:
-frames in a row have nearly the same long pair and share its errors, and relief that noise has made would seem to tell a
-rotation from a slide. The motion of the long pair is not used: it is no velocity at a stamp.
+shape that this pair finds the pair of neighbours is then solved. Frames in a row have nearly the same long pair and
+share its errors. The motion of the long pair is not used: it is no velocity at a stamp.
 
 Motions from frame to frame tell where to look for the corners. As a start of the solution they are not enough: an
 answer that once was wrong would prove itself anew in each frame. The other start is the epipolar geometry of the long
@@ -21,7 +20,7 @@ import numpy as np
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import FoundShape, Shape, polynomials
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, there_and_back, tracked_pose
-from image_as_imu_ros.estimation.alignment.two_view import TwoView, solved, two_view, two_view_motion
+from image_as_imu_ros.estimation.alignment.two_view import TwoView, solved, two_view
 from image_as_imu_ros.estimation.alignment.two_view_steps import Problem
 from image_as_imu_ros.estimation.constants import ALIGNMENT, LONG_BASELINE, STRUCTURE
 from image_as_imu_ros.geometry.camera import Camera
@@ -143,17 +142,21 @@ class History:
 def with_network_depth(
     tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, translation_std: float, long_pair: LongPair | None
 ) -> TwoView:
-    """Solve the pair of neighbours with a network's depth, see `two_view`; the motion by the corrected one."""
+    """Solve the pair of neighbours with a network's depth, see `two_view`; the motion by the corrected one.
+
+    Its covariance lies between that of either: relief that noise has made would seem to tell a rotation from a slide.
+    """
     of_map = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
     fit = two_view(tracks, inverse_depth, starts, of_map, translation_std)
     corrected = None if long_pair is None else long_pair.corrected(tracks, inverse_depth, starts.select([0]))
     if corrected is None:
         return fit
     try:
-        motion = two_view_motion(tracks, corrected.inverse_depth, starts, corrected.shape, translation_std)
+        better = two_view(tracks, corrected.inverse_depth, starts, corrected.shape, translation_std)
     except np.linalg.LinAlgError:
         return fit
-    return replace(fit, motion=motion)
+    trust = LONG_BASELINE.trust
+    return replace(fit, motion=better.motion, covariance=trust * better.covariance + (1 - trust) * fit.covariance)
 
 
 def correct(

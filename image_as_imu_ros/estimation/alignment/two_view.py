@@ -73,14 +73,6 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     return TwoView(*mixture(weight, state.poses.motions(), covariances), *(float(weight @ one) for one in each))
 
 
-def two_view_motion(
-    tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Shape, translation_std: float
-) -> np.ndarray:
-    """Find the motion (6,) alone; see `two_view`."""
-    state, step, _ = solved(Problem.of(tracks, inverse_depth, shape, translation_std), starts)
-    return np.asarray(step.weight @ state.poses.motions())
-
-
 def solved(problem: Problem, starts: Poses) -> tuple[State, Step, np.ndarray]:
     """Descend from S poses: the estimates, the last step, and (S,) px, the standard deviation that all are rated by."""
     start = State.at(starts, len(problem.inverse_depth))
