@@ -63,14 +63,29 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     """
     problem = Problem.of(tracks, inverse_depth, shape, translation_std)
     state, step, std = solved(problem, starts)
-    weight = step.weight
-    of_translation = step.covariance[:, :3, :3]
+    px = tracks.camera.fx * np.repeat([np.median(inverse_depth), 1.0], 3)
+    kept, weight = _distinct(px * state.poses.motions(), step.weight)
+    state, std, of_translation = state.select(kept), std[kept], step.covariance[kept, :3, :3]
     last, (state, step) = state, problem.steps(state, std, 1, translation_covariance=of_translation)
     covariances = step.covariance * np.square(step.excess)[:, None, None]
     covariances, shape_expected = problem.at_the_end(covariances, last, std, of_translation)
     shape_found = np.square(last.smooth / shape.smooth).sum(1)
     each = step.share, std, shape_found, shape_expected
     return TwoView(*mixture(weight, state.poses.motions(), covariances), *(float(weight @ one) for one in each))
+
+
+def _distinct(motions: np.ndarray, weight: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """Keep one of motions (S, 6), px, that are the same, with the weights (S,) of all: most starts end alike."""
+    kept: list[int] = []
+    of_kept: list[float] = []
+    for number, (motion, one) in enumerate(zip(motions, weight, strict=True)):
+        alike = [np.abs(motion - motions[other]).max() < STRUCTURE.converged for other in kept]
+        if any(alike):
+            of_kept[alike.index(True)] += one
+        else:
+            kept.append(number)
+            of_kept.append(one)
+    return kept, np.array(of_kept)
 
 
 def solved(problem: Problem, starts: Poses) -> tuple[State, Step, np.ndarray]:

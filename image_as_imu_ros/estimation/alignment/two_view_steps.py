@@ -23,6 +23,10 @@ class State:
     smooth: np.ndarray
     delta: np.ndarray
 
+    def select(self, index: list[int]) -> State:
+        """Keep some of the estimates."""
+        return State(self.poses.select(index), self.smooth[index], self.delta[index])
+
     @classmethod
     def at(cls, poses: Poses, tracks: int) -> State:
         """Start from poses, with the map as it is."""
