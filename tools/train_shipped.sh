@@ -4,8 +4,8 @@
 #     tools/train_shipped.sh PHOTOS RGBD FOLDER
 #
 # PHOTOS: the 340 photographs. RGBD: the 200 frames of 7-Scenes redkitchen. FOLDER: where samples, runs and the model go.
-# 0.8.0's frames were rendered before each RGB-D scene kept its own camera and unmeasured depth lost its label: those
-# of the kitchen will be alike, not the same.
+# 0.8.0's frames were rendered before each RGB-D scene kept its own camera, unmeasured depth lost its label, and sensors
+# compressed video, mapped tones and saw lamps: frames will be alike, not the same.
 # Rendering takes some 0.4 s per frame and core; training took 12 minutes on one core. Sums over several threads differ
 # in their last bits, so the weights will be alike, not the same.
 set -euo pipefail
