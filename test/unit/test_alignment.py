@@ -106,14 +106,14 @@ def test_a_translation_that_the_rotation_model_leaves_out_is_inside_its_covarian
 
 
 def test_the_translation_of_a_camera_that_rotates_about_a_point_behind_it_is_not_taken_for_a_faster_rotation():
-    """Seen through a long lens, a slide before a wall and a turn are all but the same."""
+    """Seen through a long lens, a slide before a wall and a turn are all but the same. The point is known to 0.1 m."""
     velocity = camera_from_pivot(0.3) @ rotation(0.2, 0.8, 0.1)
     pair = image_pair(velocity)
     options = {"depth": WALL_DEPTH, "motion_model": "full", "linear_velocity_std": 0.005}
     about_the_point = aligned(*pair, velocity, lever_arm=0.3, **options).velocity
     about_itself = aligned(*pair, velocity, **options).velocity
     np.testing.assert_allclose(about_the_point.vector, velocity, atol=0.03)
-    assert about_itself.angular[1] > about_the_point.angular[1] + 0.02
+    assert about_itself.angular[1] > about_the_point.angular[1] + 0.01
 
 
 def rolled_image(start: float, rate: np.ndarray, change: np.ndarray, readout: float) -> np.ndarray:
