@@ -54,7 +54,7 @@ def load_engine(
         precision: one of PRECISIONS, see `choose_weights`.
         dla_core: TensorRT only: deep learning accelerator to use, −1 for none.
         int8_where_fast: "auto" is INT8 on a CPU with VNNI, where the model has a file for it. Figures then depend on
-            the CPU, by less than 2 %.
+            the CPU, a little: docs/performance.md.
 
     Raises:
         InputError: no such engine or precision; the engine lacks something here, which the message names; or the

@@ -85,7 +85,7 @@ def int8_sums(cpu_flags: Collection[str]) -> dict[str, str]:
 
 
 def has_vnni(cpu_flags: Collection[str]) -> bool:
-    """Say whether a CPU with these flags of /proc/cpuinfo adds INT8 products at once: twice as fast as FP32."""
+    """Say whether a CPU with these flags of /proc/cpuinfo adds INT8 products at once, which makes them fast."""
     return any("vnni" in flag for flag in cpu_flags)
 
 

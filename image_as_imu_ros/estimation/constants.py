@@ -13,9 +13,9 @@ _REPEATED = "scatter of repeated estimates on the demo's rendered recording; the
 _ENCODED = "seven recordings, JPEG 95 to 40, MPEG-4; photographs at rest with made noise (docs/reliability.md)"
 _SIMULATED = "simulated stamps, test/unit/test_frame_times.py"
 _SPECTRUM = (
-    "tools/measure_at_stamp.py: of the change of ω at 0.033, 0.1, 0.2 s, 22 recorded motions lack 0.07, 0.23, 0.33"
+    "tools/measure_at_stamp.py: of the change of ω at 0.033, 0.1, 0.2 s, 23 recorded motions lack 0.07, 0.23, 0.33"
     " (median), 0.21, 0.41, 0.40 (upper quartile); v changes more smoothly, 0.12, 0.14 at 0.1, 0.2 s, but measured"
-    " depth errs, too: with half of it NEES of v is 3.5 in place of 2.7 on walk_a, 6.0 in place of 4.5 on kitchen_a"
+    " depth errs, too: with 2/s and 0.2 NEES of v is 3.5 in place of 2.7 on walk_a, 6.0 in place of 4.5 on kitchen_a"
 )
 _TREMOR = (
     "above 3 Hz, of nine gyroscopes the calmest (on a gimbal, in a car) see 0.042 rad/s, one on legs 0.2; the script"

@@ -9,23 +9,27 @@ import torch
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws one number per sample, (B, 1, 1, 1): whatever is then done with them, the next draws are the same."""
+    """Draws for all of a batch, whatever is then done with the numbers: the next draws are the same."""
 
     batch: int
     device: torch.device
     generator: torch.Generator
 
-    def uniform(self, low: float, high: float) -> torch.Tensor:
-        """Draw from low…high."""
-        return low + (high - low) * torch.rand(self.batch, 1, 1, 1, device=self.device, generator=self.generator)
+    def uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
+        """Draw (batch, *shape) numbers from low…high."""
+        return low + (high - low) * torch.rand(self.batch, *shape, device=self.device, generator=self.generator)
+
+    def per_image(self, low: float, high: float) -> torch.Tensor:
+        """Draw one number from low…high for each image: (batch, 1, 1, 1)."""
+        return self.uniform(low, high, 1, 1, 1)
 
     def log_uniform(self, low: float, high: float) -> torch.Tensor:
-        """Draw from low…high, each octave as often."""
-        return low * (high / low) ** self.uniform(0, 1)
+        """Draw from low…high for each image, each octave as often: (batch, 1, 1, 1)."""
+        return low * (high / low) ** self.per_image(0, 1)
 
     def choose(self, share: float) -> torch.Tensor:
-        """Choose a share of the samples."""
-        return self.uniform(0, 1) < share
+        """Choose a share of the images: (batch, 1, 1, 1)."""
+        return self.per_image(0, 1) < share
 
     def noise_like(self, image: torch.Tensor) -> torch.Tensor:
         """Draw white noise of unit variance."""

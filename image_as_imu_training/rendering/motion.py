@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from image_as_imu_training.rendering import so3
+from image_as_imu_training.rendering.draws import Draws
 from image_as_imu_training.rendering.views import STRIDE, Views
 
 MAX_BLUR_PX = 80.0
@@ -194,17 +195,8 @@ def _parted(path: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, path - mean[:, None] * times[:, None]
 
 
-@dataclass(frozen=True)
-class _Draws:
-    """Random numbers for a batch."""
-
-    batch: int
-    device: torch.device
-    generator: torch.Generator
-
-    def uniform(self, low: float, high: float, *shape: int) -> torch.Tensor:
-        """Draw (batch, *shape) numbers."""
-        return low + (high - low) * torch.rand(self.batch, *shape, device=self.device, generator=self.generator)
+class _Draws(Draws):
+    """Random motions of a batch."""
 
     def axis(self, mostly_z: float) -> torch.Tensor:
         """Draw (batch, 3) vectors, of which a share of `mostly_z` is mostly along z."""

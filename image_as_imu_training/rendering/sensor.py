@@ -55,7 +55,7 @@ def photograph(light: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _defocused(light: torch.Tensor, draws: Draws) -> torch.Tensor:
-    sigma = torch.where(draws.choose(0.6), 0.3, draws.uniform(0.3, 1.2))
+    sigma = torch.where(draws.choose(0.6), 0.3, draws.per_image(0.3, 1.2))
     return gaussian_blur(light, sigma.flatten())
 
 
@@ -63,8 +63,8 @@ def _exposed(light: torch.Tensor, dark: torch.Tensor, draws: Draws) -> torch.Ten
     """Expose to some mean, which lamps have no part in, and interpolate to twice the network's scale."""
     mean = light.clamp(max=1).mean((1, 2, 3), keepdim=True)
     flat = draws.choose(0.06)
-    light = torch.where(flat, mean + draws.uniform(0.03, 0.3) * (light - mean), light)
-    exposure = 0.02 * 30 ** draws.uniform(0, 1) ** 0.6
+    light = torch.where(flat, mean + draws.per_image(0.03, 0.3) * (light - mean), light)
+    exposure = 0.02 * 30 ** draws.per_image(0, 1) ** 0.6
     exposure = torch.where(dark, draws.log_uniform(0.003, 0.02), exposure)
     light = light * exposure / mean.clamp(min=0.02)
     # The interpolation would put black rims around lamps.
@@ -77,7 +77,7 @@ def _with_noise(light: torch.Tensor, dark: torch.Tensor, draws: Draws) -> torch.
     noisy = draws.choose(0.07)
     shot = draws.log_uniform(1e-6, 1.5e-4) * torch.where(noisy, 60.0, torch.where(dark, 20.0, 1.0))
     read = draws.log_uniform(1e-4, 1.2e-3) * torch.where(noisy, 12.0, torch.where(dark, 4.0, 1.0))
-    noise, sigma = draws.noise_like(light), draws.uniform(0.4, 1.2)
+    noise, sigma = draws.noise_like(light), draws.per_image(0.4, 1.2)
     change(noise, draws.choose(0.5), _grain, sigma)
     # Clipped before the noise is added, as a full well is; a saturated highlight is quiet.
     light = light.clamp(max=1.02)
@@ -92,20 +92,20 @@ def _grain(white: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 def _reduce_noise(light: torch.Tensor, dark: torch.Tensor, draws: Draws) -> None:
     """Smooth dark images, half of them by a median."""
-    median, sigma = draws.choose(0.5), draws.uniform(0.5, 1.2).flatten()
+    median, sigma = draws.choose(0.5), draws.per_image(0.5, 1.2).flatten()
     change(light, dark & median, median_of_nine)
     change(light, dark & ~median, gaussian_blur, sigma)
 
 
 def _map_tones(light: torch.Tensor, draws: Draws) -> None:
     """Map the tones of one image in seven locally."""
-    chosen, width = draws.choose(0.15), draws.uniform(16, 32)
-    change(light, chosen, map_tones, width, draws.uniform(0.4, 1), draws.uniform(0.9, 1.4))
+    chosen, width = draws.choose(0.15), draws.per_image(16, 32)
+    change(light, chosen, map_tones, width, draws.per_image(0.4, 1), draws.per_image(0.9, 1.4))
 
 
 def _encoded(light: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Encode by sRGB or by a power."""
-    standard, gamma = draws.choose(0.6), draws.uniform(1.8, 2.6)
+    standard, gamma = draws.choose(0.6), draws.per_image(1.8, 2.6)
     power = light.clamp(min=1e-5).pow_(1 / torch.where(standard, 2.4, gamma))
     return torch.where(standard, torch.where(light <= 0.0031308, 12.92 * light, 1.055 * power - 0.055), power)
 
@@ -113,8 +113,8 @@ def _encoded(light: torch.Tensor, draws: Draws) -> torch.Tensor:
 def _sharpen(encoded: torch.Tensor, draws: Draws) -> None:
     """Sharpen half of the images, a third of these with halos."""
     halos = draws.choose(0.3)
-    sigma = torch.where(halos, draws.uniform(0.6, 2.5), 1.0)
-    amount = torch.where(halos, draws.uniform(0.4, 2), draws.uniform(0.2, 1.2))
+    sigma = torch.where(halos, draws.per_image(0.6, 2.5), 1.0)
+    amount = torch.where(halos, draws.per_image(0.4, 2), draws.per_image(0.2, 1.2))
     change(encoded, draws.choose(0.5), sharpen, sigma, amount)
 
 
@@ -130,11 +130,11 @@ def _compressed(images: torch.Tensor, draws: Draws) -> torch.Tensor:
     its scale.
     """
     video, large = draws.choose(0.2), draws.choose(0.5)
-    qp, inter = draws.uniform(20, 38), draws.choose(0.8)
+    qp, inter = draws.per_image(20, 38), draws.choose(0.8)
     for block, chosen in ((16, video & large), (8, video & ~large)):
         change(images, chosen, partial(video_frame, block=block), qp, inter)
-    where = torch.where(video, 1.0, draws.uniform(0, 1))
-    quality = (98 - 58 * draws.uniform(0, 1) ** 2).int()
+    where = torch.where(video, 1.0, draws.per_image(0, 1))
+    quality = (98 - 58 * draws.per_image(0, 1) ** 2).int()
     whole = images.add_(0.5).to(torch.uint8)[:, 0].cpu().numpy()
     with ThreadPoolExecutor(_THREADS) as pool:
         resized = list(pool.map(_resized, whole, where.flatten().tolist(), quality.flatten().tolist()))

@@ -168,7 +168,7 @@ def test_steps_apply_to_the_chosen_images_only():
 
 def test_draws_keep_to_their_ranges_and_shares():
     draws = Draws(4000, torch.device("cpu"), generator())
-    assert draws.uniform(2, 3).mean().item() == pytest.approx(2.5, abs=0.02)
+    assert draws.per_image(2, 3).mean().item() == pytest.approx(2.5, abs=0.02)
     assert draws.log_uniform(0.01, 1).log10().mean().item() == pytest.approx(-1, abs=0.03)
     assert draws.choose(0.2).float().mean().item() == pytest.approx(0.2, abs=0.02)
 

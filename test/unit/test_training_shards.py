@@ -1,5 +1,6 @@
 """Shards keep what was rendered, bit by bit, in a form that other tools read."""
 
+import io
 import json
 import tarfile
 
@@ -108,4 +109,16 @@ def test_an_unfinished_shard_is_none(tmp_path):
 
 def test_a_folder_without_shards_is_said_clearly(tmp_path):
     with pytest.raises(InputError, match="run `render` first"):
+        shards.load(tmp_path)
+
+
+def test_shards_of_an_earlier_version_are_refused_in_plain_words(tmp_path):
+    write(tmp_path, 0, random_samples(1))
+    path = shards.shard_path(tmp_path, 0)
+    with tarfile.open(path) as tar:
+        kept = [(member, tar.extractfile(member).read()) for member in tar if "moving" not in member.name]
+    with tarfile.open(path, "w") as tar:
+        for member, content in kept:
+            tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(InputError, match="is of an earlier version, without moving"):
         shards.load(tmp_path)
