@@ -18,6 +18,7 @@ from test_two_view import NETWORK, REST, SECONDS, SENSOR, SIDEWAYS, WALKING, sce
 
 from image_as_imu_ros import Frame, MotionEstimator, Shutter
 from image_as_imu_ros.estimation import compiled
+from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.slides import find_slide
@@ -64,6 +65,23 @@ def test_two_views_are_solved_alike(seed, shape):
     same(loop.motion, numpy.motion)
     same(loop.covariance, numpy.covariance)
     assert loop.share == pytest.approx(numpy.share, abs=1e-6)
+
+
+@needs_numba
+@pytest.mark.parametrize("seed", range(4))
+def test_parts_are_left_out_alike(seed):
+    """Also of points that come in columns, are all equally far, or whose equations were summed in single precision."""
+    random = np.random.default_rng(seed)
+    rows, weights = random.normal(size=(14, 300)), random.uniform(0, 1, 300)
+    errors, places = random.normal(size=300) * (1 + 3 * (random.uniform(size=300) > 0.7)), random.normal(size=(300, 3))
+    places[:, 0] = 1.0
+    errors[places[:, 1] > 0.5] += 2 * rows[0, places[:, 1] > 0.5]
+    normal = np.eye(14) + (rows * weights) @ rows.T
+    covariance = 0.1 * np.linalg.inv(normal)[:6, :6]
+    for one in (normal, normal.astype(np.float32)):
+        loop, numpy = both(lambda one=one: widened_by_parts(covariance, one, rows, weights, errors, places.T))
+        assert np.linalg.det(numpy) > 2 * np.linalg.det(covariance)
+        same(loop, numpy)
 
 
 @needs_numba

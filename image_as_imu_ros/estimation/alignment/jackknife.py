@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.constants import ALIGNMENT
 
 
@@ -34,24 +35,39 @@ def widened_by_parts(
         weights, errors: (M,), the latter as the solution leaves them.
         places: (3, M) of the points, in any unit: inverse depth, x and y.
     """
-    size = len(covariance)
-    for place in places:
-        part_of = np.searchsorted(np.quantile(place, np.arange(1, ALIGNMENT.parts) / ALIGNMENT.parts), place)
-        parts = np.unique(part_of)
-        if len(parts) == 1:  # all points are equally far
-            continue
-        jackknifed = np.zeros_like(covariance)
-        for part in parts:
-            chosen = part_of == part
-            weighted = rows[:, chosen] * weights[chosen]
-            without = np.linalg.solve(normal - weighted @ rows[:, chosen].T, weighted @ errors[chosen])[:size]
-            jackknifed += (len(parts) - 1) / len(parts) * np.outer(without, without)
-        covariance = _widened(covariance, jackknifed)
+    limits = np.quantile(places, np.arange(1, ALIGNMENT.parts) / ALIGNMENT.parts, axis=1)
+    parts = np.ascontiguousarray((places > limits[:, :, None]).sum(0))
+    steps = _without_parts(parts, normal, rows, weights, errors)
+    for part_of, of_parts in zip(parts, steps[:, :, : len(covariance)], strict=True):
+        count = len(np.unique(part_of))
+        covariance = _widened(covariance, (count - 1) / count * of_parts.T @ of_parts)
     return covariance
+
+
+def _without_parts(
+    parts: np.ndarray, normal: np.ndarray, rows: np.ndarray, weights: np.ndarray, errors: np.ndarray
+) -> np.ndarray:
+    """Compute the steps (3, K, Q) δₖ, with (3, M) parts of the points; 0 for a part of none, or of all."""
+    if (loops := compiled.loops("jackknife")) is not None:
+        each = compiled.doubles(normal, rows, weights, errors)
+        steps, definite = loops.without_parts(parts, ALIGNMENT.parts, *each)
+        if definite:
+            return np.asarray(steps)
+    # Where a part tells nearly all, rounding leaves others no definite matrix: any solution is as large as it must be.
+    steps = np.zeros((len(parts), ALIGNMENT.parts, len(normal)))
+    for part_of, of_parts in zip(parts, steps, strict=True):
+        for part in range(ALIGNMENT.parts):
+            chosen = part_of == part
+            if chosen.any() and not chosen.all():  # all points may be equally far
+                weighted = rows[:, chosen] * weights[chosen]
+                of_parts[part] = np.linalg.solve(normal - weighted @ rows[:, chosen].T, weighted @ errors[chosen])
+    return steps
 
 
 def _widened(covariance: np.ndarray, jackknifed: np.ndarray) -> np.ndarray:
     """Widen a covariance in the directions in which the jackknife's is larger than by chance."""
+    if np.linalg.solve(covariance, jackknifed).trace() <= ALIGNMENT.parts_by_chance:  # nor is any eigenvalue
+        return covariance
     root = np.linalg.cholesky(covariance)
     inverse_root = np.linalg.inv(root)
     ratios, axes = np.linalg.eigh(inverse_root @ jackknifed @ inverse_root.T)

@@ -21,7 +21,8 @@ from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import FoundShape, Shape, polynomials
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, there_and_back, tracked_pose
 from image_as_imu_ros.estimation.alignment.two_view import TwoView, solved, two_view
-from image_as_imu_ros.estimation.alignment.two_view_steps import Problem
+from image_as_imu_ros.estimation.alignment.two_view_problem import Problem
+from image_as_imu_ros.estimation.alignment.two_view_steps import shape_found
 from image_as_imu_ros.estimation.constants import ALIGNMENT, LONG_BASELINE, STRUCTURE
 from image_as_imu_ros.geometry.camera import Camera
 
@@ -186,4 +187,4 @@ def _found(
     """Solve as `two_view` does, for the shape."""
     problem = Problem.of(tracks, inverse_depth, of_map, translation_std)
     state, step, std = solved(problem, starts)
-    return problem.shape_found(state, std, step.covariance[:, :3, :3], step.weight)
+    return shape_found(problem, state, std, step.covariance[:, :3, :3], step.weight)

@@ -29,7 +29,8 @@ import numpy as np
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
-from image_as_imu_ros.estimation.alignment.two_view_steps import Problem, State, Step
+from image_as_imu_ros.estimation.alignment.two_view_problem import Problem, State
+from image_as_imu_ros.estimation.alignment.two_view_steps import Step, at_the_end, steps
 from image_as_imu_ros.estimation.constants import STRUCTURE
 from image_as_imu_ros.estimation.velocity import mixture
 
@@ -66,9 +67,9 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     px = tracks.camera.fx * np.repeat([np.median(inverse_depth), 1.0], 3)
     kept, weight = _distinct(px * state.poses.motions(), step.weight)
     state, std, of_translation = state.select(kept), std[kept], step.covariance[kept, :3, :3]
-    last, (state, step) = state, problem.steps(state, std, 1, translation_covariance=of_translation)
+    last, (state, step) = state, steps(problem, state, std, 1, translation_covariance=of_translation)
     covariances = step.covariance * np.square(step.excess)[:, None, None]
-    covariances, shape_expected = problem.at_the_end(covariances, last, std, of_translation)
+    covariances, shape_expected = at_the_end(problem, covariances, last, std, of_translation)
     shape_found = np.square(last.smooth / shape.smooth).sum(1)
     each = step.share, std, shape_found, shape_expected
     return TwoView(*mixture(weight, state.poses.motions(), covariances), *(float(weight @ one) for one in each))
@@ -91,7 +92,7 @@ def _distinct(motions: np.ndarray, weight: np.ndarray) -> tuple[list[int], np.nd
 def solved(problem: Problem, starts: Poses) -> tuple[State, Step, np.ndarray]:
     """Descend from S poses: the estimates, the last step, and (S,) px, the standard deviation that all are rated by."""
     start = State.at(starts, len(problem.inverse_depth))
-    state, step = problem.steps(start, None, STRUCTURE.iterations, STRUCTURE.converged)
+    state, step = steps(problem, start, None, STRUCTURE.iterations, STRUCTURE.converged)
     # A wrong motion would excuse itself with the large residuals that it leaves: all are rated by the smallest ones.
     std = np.full(len(starts), step.std.min())
-    return *problem.steps(state, std, STRUCTURE.last_iterations), std
+    return *steps(problem, state, std, STRUCTURE.last_iterations), std

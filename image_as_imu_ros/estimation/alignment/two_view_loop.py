@@ -1,4 +1,4 @@
-"""The steps of `two_view` as compiled loops over tracks: the formulas of `two_view_steps`, in its order.
+"""The steps of `two_view` as compiled loops over tracks: formulas of `two_view_problem` and `_steps`, in their order.
 
 Imported by `compiled` alone, where Numba is installed.
 """
@@ -24,6 +24,7 @@ from image_as_imu_ros.estimation.small_matrices import (
 _SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors of the five polynomials
 _ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], f8[::1], f8[:,:,::1]"
 _STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
+_EQUATIONS = "f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,::1]"
 _STEPS = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, i8, f8[:,::1], f8[::1])"
 
 
@@ -176,47 +177,67 @@ def _take(solution, largest, small, shear, smooth):
 
 
 @numba.njit(**PART)
+def _equations(
+    rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance, allowed, rotation,
+    translation, shear, smooth, delta, std, constants, across, along, errors, weights, variances, normal, right,
+):  # fmt: skip
+    """Fill in the normal equations of one pose, and what they are made of.
+
+    Args:
+        allowed: (3, 3) covariance of the translation. std: px of a track; found from the residuals if not above 0.
+
+    Returns:
+        The std, the share of the tracks that fits, and what the priors cost.
+    """
+    tail, shared, shear_std, translation_std = constants[2], constants[3], constants[5], constants[6]
+    bend = combined(smooth, polynomials)
+    _linearise(
+        rays, matched, inverse_depth, place, focal, polynomials, bend, delta, rotation, translation, shear,
+        constants[0], across, along, errors,
+    )  # fmt: skip
+    if not std > 0:
+        std = max(constants[1], median_size(errors[0]) / 0.6745)
+    for n in range(len(place)):
+        variances[0, n], variances[1, n] = std**2, std**2 + (rough[n] * errors[2, n]) ** 2
+    _allow(across, allowed, shape_variance, variances[0])
+    _allow(along, allowed, shape_variance, variances[1])
+    share = _weigh(errors, bend, variances, tail, shared, weights)
+    normal[:], right[:] = precision, 0.0
+    _add(normal, right, along, weights[1], errors[1])
+    _add(normal, right, across, weights[0], errors[0])
+    cost = _add_priors(right, precision, rotation, translation, shear, smooth, translation_std, shear_std)
+    return std, share, cost
+
+
+@numba.njit(**PART)
 def _step(
     rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance, translation_covariance,
     rotation, translation, shear, smooth, delta, std, find_std, figures, constants, covariances,
 ):  # fmt: skip
     """Take one step, and tell whether the tracks determine it."""
-    tail, shared, largest, shear_std, translation_std = constants[2:7]
     count, size = len(rotation), len(place)
     across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
     weights, variances = np.empty((2, size)), np.empty((2, size))
+    normal, right = np.empty((_ALL, _ALL)), np.empty(_ALL)
     small, typical = np.empty(6), median_size(inverse_depth)
     for s in range(count):
-        bend = combined(smooth[s], polynomials)
-        _linearise(
-            rays, matched, inverse_depth, place, focal, polynomials, bend, delta[s], rotation[s], translation[s],
-            shear[s], constants[0], across, along, errors,
+        std[s], figures[s, 1], cost = _equations(
+            rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance,
+            translation_covariance[s], rotation[s], translation[s], shear[s], smooth[s], delta[s],
+            0.0 if find_std else std[s], constants, across, along, errors, weights, variances, normal, right,
         )  # fmt: skip
-        if find_std:
-            std[s] = max(constants[1], median_size(errors[0]) / 0.6745)
-        variance = std[s] ** 2
-        for n in range(size):
-            variances[0, n], variances[1, n] = variance, variance + (rough[n] * errors[2, n]) ** 2
-        _allow(across, translation_covariance[s], shape_variance, variances[0])
-        _allow(along, translation_covariance[s], shape_variance, variances[1])
-        figures[s, 1] = _weigh(errors, bend, variances, tail, shared, weights)
-        normal, right = precision.copy(), np.zeros(_ALL)
-        _add(normal, right, along, weights[1], errors[1])
-        _add(normal, right, across, weights[0], errors[0])
-        cost = _add_priors(
-            right, precision, rotation[s], translation[s], shear[s], smooth[s], translation_std, shear_std
-        )
         if not factor(normal):
             return False
         if not find_std:
-            figures[s, 0] = _cost(errors, bend, variance, variances, tail) / shared + cost
+            bend = combined(smooth[s], polynomials)
+            figures[s, 0] = _cost(errors, bend, std[s] ** 2, variances, constants[2]) / constants[3] + cost
             figures[s, 3] = _excess(errors, bend, variances[1])
             covariance = invert(normal)
             for i in range(36):
                 covariances[s, i // 6, i % 6] = covariance[i // 6, i % 6]
         solve_factored(normal, right)
         explained = combined(right, along)
-        moved = _take(right, largest, small, shear[s], smooth[s])
+        moved = _take(right, constants[4], small, shear[s], smooth[s])
         figures[s, 2] = moved[1] + moved[0] * typical
         bend = combined(smooth[s], polynomials)
         for n in range(size):
@@ -224,6 +245,28 @@ def _step(
             delta[s, n] = bend[n] + (errors[1, n] - explained[n]) * own
         move_pose(rotation[s], translation[s], small)
     return True
+
+
+@numba.njit(f"void({_ARRAYS}, {_STATE}, f8[::1], f8[::1], {_EQUATIONS})", cache=True, **OPTIONS)
+def equations(
+    rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance, translation_covariance,
+    rotation, translation, shear, smooth, delta, std, constants, across, along, errors, weights, variances, normal,
+    right,
+):  # fmt: skip
+    """Fill in the normal equations of S estimates, and what they are made of: see `Equations`; constants as in `steps`.
+
+    Args:
+        normal: (S, 14, 14), of which the upper triangles are filled in too.
+    """
+    for s in range(len(rotation)):
+        _equations(
+            rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance,
+            translation_covariance[s], rotation[s], translation[s], shear[s], smooth[s], delta[s], std[s], constants,
+            across[s], along[s], errors[s], weights[s], variances[s], normal[s], right[s],
+        )  # fmt: skip
+        for i in range(_ALL):
+            for j in range(i):
+                normal[s, j, i] = normal[s, i, j]
 
 
 @numba.njit(_STEPS, cache=True, **OPTIONS)

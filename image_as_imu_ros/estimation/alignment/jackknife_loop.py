@@ -1,0 +1,59 @@
+"""The steps of least squares without parts of the scene, compiled: the formula of `jackknife`.
+
+Imported by `compiled` alone, where Numba is installed.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from image_as_imu_ros.estimation.small_matrices import OPTIONS, PART, factor, solve_factored
+
+_ROWS = "f8[:,::1]"
+
+
+@numba.njit(**PART)
+def _subtract(normal, right, rows, weights, errors, size):
+    """Subtract what so many points add to the lower triangle of a normal matrix (Q, Q); fill in their right side."""
+    weighted = np.empty(size)
+    for i in range(len(rows)):
+        total = 0.0
+        for n in range(size):
+            weighted[n] = weights[n] * rows[i, n]
+            total += weighted[n] * errors[n]
+        right[i] = total
+        for j in range(i + 1):
+            total = 0.0
+            for n in range(size):
+                total += weighted[n] * rows[j, n]
+            normal[i, j] -= total
+
+
+@numba.njit(f"Tuple((f8[:,:,::1], b1))(i8[:,::1], i8, {_ROWS}, {_ROWS}, f8[::1], f8[::1])", cache=True, **OPTIONS)
+def without_parts(parts, count, normal, rows, weights, errors):
+    """Compute the steps without each of so many parts; `parts` is (3, M): of which a point is, for three divisions.
+
+    Returns:
+        (3, K, Q), 0 for a part of no points or of all, and whether what the other parts leave is positive definite.
+    """
+    unknowns, size = rows.shape
+    steps = np.zeros((len(parts), count, unknowns))
+    some, some_weights, some_errors = np.empty((unknowns, size)), np.empty(size), np.empty(size)
+    for division in range(len(parts)):
+        for part in range(count):
+            found = 0
+            for n in range(size):
+                if parts[division, n] == part:
+                    for i in range(unknowns):
+                        some[i, found] = rows[i, n]
+                    some_weights[found], some_errors[found] = weights[n], errors[n]
+                    found += 1
+            if found in (0, size):
+                continue
+            left = normal.copy()
+            _subtract(left, steps[division, part], some, some_weights, some_errors, found)
+            if not factor(left):
+                return steps, False
+            solve_factored(left, steps[division, part])
+    return steps, True
