@@ -1,4 +1,4 @@
-"""Play real frames into the node for half an hour: its memory, its latencies, what became of each image.
+"""Play real frames into the node for half an hour: its memory, its share of the CPU, its latencies, each image's fate.
 
     python tools/soak.py [--minutes 30] [--rate 30]
 
@@ -84,18 +84,22 @@ class Camera:
         self._infos.publish(info)
         self._images.publish(image)
 
-    def report(self, memory: list[tuple[float, float]]) -> str:
-        """Say what was seen, given (seconds, MB) of the node's memory."""
+    def report(self, memory: list[tuple[float, float]], share: float) -> str:
+        """Say what was seen, given (seconds, MB) of the node's memory, and its share of a core."""
         if not self._latencies:
             return "the node published no velocity"
         seconds, megabytes = np.transpose([sample for sample in memory if sample[0] >= WARM_UP] or memory)
         slope = np.polyfit(seconds / 3600, megabytes, 1)[0]
-        p50, p95, p99 = np.percentile([*self._latencies.values()], (50, 95, 99))
+        latencies = np.array([self._latencies[image] for image in sorted(self._latencies)])
+        p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
+        first, *_, last = (np.median(part) for part in np.array_split(latencies, 4))
         refused = {key: value for key, value in self.counts.items() if key.startswith("refused: ")}
         counted = ", ".join(f"{what} {self.counts.get(what, 0)}" for what in ("received", "published", "overwritten"))
         return (
             f"sent {len(self._sent)}, velocities heard {len(self._latencies)}; the node counts: {counted}, {refused}\n"
-            f"latency p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms\n"
+            f"latency p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms; p50 of the first quarter {first:.1f}, "
+            f"of the last {last:.1f} ms\n"
+            f"CPU {100 * share:.0f} % of one core\n"
             f"memory {memory[0][1]:.1f} MB at first, {megabytes[0]:.1f} after warm-up, {megabytes[-1]:.1f} at the end, "
             f"slope {slope:+.2f} MB/h over {seconds[-1] - seconds[0]:.0f} s\n"
             f"load averages of {os.cpu_count()} cores: " + ", ".join(f"{load:.1f}" for load in os.getloadavg())
@@ -130,12 +134,18 @@ def resident_megabytes(process: int) -> float:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def soak(camera: Camera, node: Child, minutes: float, rate: float) -> list[tuple[float, float]]:
-    """Play, and return (seconds since the start, MB) of the node's memory."""
+def cpu_seconds(process: int) -> float:
+    """Read for how long a process has been computing, s, all its threads together."""
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def soak(camera: Camera, node: Child, minutes: float, rate: float) -> tuple[list[tuple[float, float]], float]:
+    """Play, and return (seconds since the start, MB) of the node's memory, and its share of a core."""
     forwards, info = [*frames(FRAMES)], camera_info(FRAMES)
     loop = forwards + forwards[-2:0:-1]
     memory: list[tuple[float, float]] = []
-    start = time.monotonic()
+    start, computed = time.monotonic(), cpu_seconds(node.pid)
     for number in range(round(minutes * 60 * rate)):
         camera.spin(start + number / rate - time.monotonic())
         node.check()
@@ -144,8 +154,9 @@ def soak(camera: Camera, node: Child, minutes: float, rate: float) -> list[tuple
             if len(memory) % REPORTING == 1:
                 print(f"{now / 60:5.1f} min: {memory[-1][1]:.1f} MB", flush=True)
         camera.publish(loop[number % len(loop)], info)
+    share = (cpu_seconds(node.pid) - computed) / (time.monotonic() - start)
     camera.spin(2.0)  # the last answers, and one more diagnostics message
-    return memory
+    return memory, share
 
 
 def main() -> None:
@@ -163,9 +174,9 @@ def main() -> None:
         with Child("the node", "image_as_imu_ros", ["blur_imu_node", "--ros-args", *parameters], log) as node:
             camera = Camera()
             camera.wait_for_node(node)
-            memory = soak(camera, node, arguments.minutes, arguments.rate)
+            memory, share = soak(camera, node, arguments.minutes, arguments.rate)
             print(f"the end of the node's log:\n{node.last_output()}")
-            print(camera.report(memory))
+            print(camera.report(memory, share))
     rclpy.shutdown()
 
 
