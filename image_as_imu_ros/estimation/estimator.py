@@ -21,6 +21,7 @@ from image_as_imu_ros.estimation.exposure import ExposureEstimator, MeasuredExpo
 from image_as_imu_ros.estimation.fixed_parts import FixedParts
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
+from image_as_imu_ros.estimation.inferred_frame import InferredFrame
 from image_as_imu_ros.estimation.observation import Geometry, Images, Observation
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.repeats import RepeatWatch
@@ -89,8 +90,8 @@ class MotionEstimator:
         self._exposure: ExposureEstimator | None = None
         self._first_exposure = ESTIMATOR.first_exposure
 
-    def update(self, frame: Frame) -> MotionEstimate | None:
-        """Measure with a frame.
+    def update(self, frame: Frame | InferredFrame) -> MotionEstimate | None:
+        """Measure with a frame. Inference is done here, if it was not before.
 
         Returns:
             The estimate for this frame; with `sign_resolution: centered` the one for the frame before. None if there is
@@ -101,16 +102,18 @@ class MotionEstimator:
             InputError: the frame cannot be used; RepeatedImageError: it shows nothing new. Earlier frames are not
                 forgotten.
         """
+        inferred, frame = (frame, frame.frame) if isinstance(frame, InferredFrame) else (None, frame)
         self._check_order(frame)
         steps = Stopwatch()
         geometry = self._geometry_for(frame.camera)
         time_taken = self._times.take(frame.stamp)
         last = self._last
         new_image = steps.time("prepare", self._repeats.check, frame.image, frame.stamp)
-        images, depth = steps.time("prepare", self._prepare, frame, geometry)
-        output = steps.time("network", self.engine.infer, images.image).within(
-            geometry.scene & self._fixed_parts.elsewhere
-        )
+        inferred = inferred or InferredFrame.of(frame, self.engine)
+        steps.add(inferred.seconds)
+        depth = steps.time("prepare", self._measured_depth, frame, geometry)
+        images, output = Images(inferred.image, geometry), inferred.output
+        output = output.within(geometry.scene & self._fixed_parts.elsewhere)
         try:
             observation = steps.time("solve", self._solve, frame, time_taken, images, output, depth)
         except np.linalg.LinAlgError as error:
@@ -156,11 +159,9 @@ class MotionEstimator:
         assert self._geometry is not None
         return self._geometry
 
-    def _prepare(self, frame: Frame, geometry: Geometry) -> tuple[Images, np.ndarray | None]:
-        """Make image and measured depth what the network and the grid see."""
-        image = Images(geometry.view.prepare(frame.image, self.engine.info.colour), geometry)
-        depth = None if frame.depth is None else geometry.view.sample_depth(frame.depth, self.engine.info.stride)
-        return image, depth
+    def _measured_depth(self, frame: Frame, geometry: Geometry) -> np.ndarray | None:
+        """Sample measured depth, if there is any, on the grid."""
+        return None if frame.depth is None else geometry.view.sample_depth(frame.depth, self.engine.info.stride)
 
     def _solve(
         self, frame: Frame, time_taken: FrameTime, images: Images, output: NetworkOutput, depth: np.ndarray | None

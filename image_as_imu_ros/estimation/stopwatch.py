@@ -19,5 +19,10 @@ class Stopwatch:
     def time(self, name: str, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         started = time.perf_counter()
         result = step(*args, **kwargs)
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        self.add({name: time.perf_counter() - started})
         return result
+
+    def add(self, seconds: dict[str, float]) -> None:
+        """Add the times of steps that were run elsewhere."""
+        for name, duration in seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + duration

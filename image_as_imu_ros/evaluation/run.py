@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -20,8 +20,10 @@ from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, Mot
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.inferred_frame import InferredFrame
+from image_as_imu_ros.estimation.stopwatch import Stopwatch
 from image_as_imu_ros.estimation.velocity import Term, Velocity
-from image_as_imu_ros.evaluation.ahead import DecodedFrame, DecodedFrames, decoded_frames
+from image_as_imu_ros.evaluation.ahead import computed
 from image_as_imu_ros.evaluation.exposure import Shutters, fit_exposure
 from image_as_imu_ros.evaluation.gallery import Gallery
 from image_as_imu_ros.evaluation.kept import KeptEstimates, Result, Results
@@ -93,15 +95,14 @@ def run_recording(
     messages = recording.frames(topics.image, topics.camera_info, topics.depth)
     progress = tqdm(messages, label, recording.count(topics.image), unit="frame", mininterval=0.5, leave=False)
     chosen = islice(progress, 0, None, every)
-    decode = partial(_decoded, colour=engine.info.colour, shutters=shutters)
-    with decoded_frames(engine, chosen, decode, ahead=ahead) as (used_engine, frames):
-        estimator = MotionEstimator(used_engine, config)
-        for decoded, frame_id, estimate in _estimates(estimator, frames, run):
-            estimate = replace(estimate, seconds={**estimate.seconds, **decoded.seconds})
+    estimator = MotionEstimator(engine, config)
+    infer = partial(_inferred, engine=engine, shutters=shutters)
+    with computed(chosen, infer, ahead=ahead) as frames:
+        for frame, frame_id, estimate in _estimates(estimator, frames, run):
             kept.append(estimate, frame_id)
             for results in (run.results, run.single, run.aligned):
                 results.offer(len(kept) - 1, estimate)
-            _offer_overlays(run, decoded.frame, estimate, ground_truth)
+            _offer_overlays(run, frame, estimate, ground_truth)
     if not run.results:
         rejection = estimator.alignment.rejection if estimator.alignment else None
         reason = next(iter(run.refused), rejection.message if rejection else "the topic has no messages")
@@ -130,23 +131,26 @@ def fitted_exposure(
     return fit_exposure(samples_of(run.results, ground_truth, config.motion_model, mean=True), _FIT_FROM)
 
 
-def _decoded(message: CameraMessages, *, colour: str, shutters: Shutters) -> Frame:
-    """Make a frame of its messages. Raises InputError: it cannot be used."""
-    image = message.decode_image(colour)
+def _inferred(message: CameraMessages, *, engine: Engine, shutters: Shutters) -> InferredFrame:
+    """Make a frame of its messages, and run the network on it. Raises InputError: it cannot be used."""
+    steps = Stopwatch()
+    image = steps.time("decode", message.decode_image, engine.info.colour)
+    depth = steps.time("decode", message.decode_depth)
     shutter = shutters.of(message.stamp, message.frame_id)
-    return Frame(image, message.stamp, message.camera(), shutter, message.decode_depth())
+    inferred = InferredFrame.of(Frame(image, message.stamp, message.camera(), shutter, depth), engine)
+    return replace(inferred, seconds=steps.seconds | inferred.seconds)
 
 
 def _estimates(
-    estimator: MotionEstimator, frames: DecodedFrames, run: Run
-) -> Iterator[tuple[DecodedFrame, str, MotionEstimate]]:
+    estimator: MotionEstimator, frames: Iterator[tuple[CameraMessages, Callable[[], InferredFrame]]], run: Run
+) -> Iterator[tuple[Frame, str, MotionEstimate]]:
     """(frame, its frame_id, its estimate); frames that cannot be used are counted instead."""
-    before: tuple[DecodedFrame, str] | None = None
+    before: tuple[Frame, str] | None = None
     reasons: dict[str, str] = {}
-    for message, decode in frames:
+    for message, infer in frames:
         try:
-            decoded = decode()
-            estimate = estimator.update(decoded.frame)
+            inferred = infer()
+            estimate = estimator.update(inferred)
         except InputError as error:
             # The same complaint about other numbers is the same reason.
             run.refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
@@ -159,10 +163,10 @@ def _estimates(
             before = None
             continue
         run.frames += 1
-        run.camera = decoded.frame.camera
-        now = decoded, message.frame_id
+        run.camera = inferred.frame.camera
+        now = inferred.frame, message.frame_id
         for one in (before, now):  # with a centered sign, the frame before is answered
-            if one is not None and estimate is not None and one[0].frame.stamp == estimate.header_stamp:
+            if one is not None and estimate is not None and one[0].stamp == estimate.header_stamp:
                 yield *one, estimate
         before = now
     if before is not None and (estimate := estimator.flush()) is not None:

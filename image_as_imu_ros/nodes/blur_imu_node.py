@@ -1,12 +1,12 @@
 """The lifecycle node blur_imu_node: camera images in, sensor_msgs/Imu and geometry_msgs/TwistWithCovarianceStamped out.
 
-Callbacks run in a single-threaded executor and only store what arrives; one worker thread decodes, estimates and
-publishes. Entities (subscriptions, publishers, timers) are created and destroyed by lifecycle transitions only.
+Callbacks run in a single-threaded executor and only store what arrives; of a pipeline's two threads, one decodes and
+runs the network, the other estimates and publishes. Entities (subscriptions, publishers, timers) are created and
+destroyed by lifecycle transitions only.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
 from collections import deque
@@ -29,10 +29,11 @@ from image_as_imu_ros.estimation.config import Measurement, MotionModel, SignRes
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
+from image_as_imu_ros.estimation.inferred_frame import InferredFrame
 from image_as_imu_ros.estimation.repeats import RepeatedImageError
 from image_as_imu_ros.messages.exposure import reporting_camera
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
-from image_as_imu_ros.nodes.buffers import Processed, Received, Slot
+from image_as_imu_ros.nodes.buffers import Inferred, Processed, Received
 from image_as_imu_ros.nodes.diagnostics import Health, LastEstimate, alignment_state, estimate_details
 from image_as_imu_ros.nodes.exposure_sources import (
     EXPOSURE_TOPICS,
@@ -52,6 +53,7 @@ from image_as_imu_ros.nodes.inputs import (
 from image_as_imu_ros.nodes.message_conversion import diagnostics_message
 from image_as_imu_ros.nodes.outputs import Outputs
 from image_as_imu_ros.nodes.parameters import Settings, declare_settings
+from image_as_imu_ros.nodes.pipeline import Pipeline
 from image_as_imu_ros.nodes.progress import Progress
 from image_as_imu_ros.nodes.rate_hint import RateHintType, rate_hint_reader
 from image_as_imu_ros.nodes.stamp_order import StampOrder
@@ -75,7 +77,6 @@ class BlurImuNode(LifecycleNode):
         self._subscriptions_while_active: list[Subscription] = []
         self._latched_camera_info: LatchedCameraInfo | None = None
         self._diagnostics_timer: Timer | None = None
-        self._worker: threading.Thread | None = None
         self._assembler = FrameAssembler()
         self._forget()
         super().__init__("blur_imu_node", **kwargs)
@@ -85,7 +86,7 @@ class BlurImuNode(LifecycleNode):
 
     def _forget(self) -> None:
         """Start with nothing seen but the camera's intrinsics, which may be published only once."""
-        self._slot: Slot[Received] = Slot()
+        self._pipeline = Pipeline(self._infer, self._answer, self._failed)
         self._assembler = FrameAssembler(self._assembler.camera_info)
         self._health = Health()
         self._order = StampOrder()
@@ -127,7 +128,7 @@ class BlurImuNode(LifecycleNode):
 
     @logging_errors
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe and start the worker."""
+        """Subscribe and start the pipeline."""
         estimator, _ = self._configured()
         self._forget()
         estimator.reset()
@@ -146,8 +147,7 @@ class BlurImuNode(LifecycleNode):
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         result = super().on_activate(state)
-        self._worker = threading.Thread(target=self._work, args=(self._slot,), name="blur_imu_worker", daemon=True)
-        self._worker.start()
+        self._pipeline.start()
         topics = ", ".join(f"{self.resolve_topic_name(one.topic)} ({one.type_name})" for one in inputs)
         self.get_logger().info(f"active: listening to {topics}")
         if (kept := self._assembler.camera_info) is not None:
@@ -180,7 +180,7 @@ class BlurImuNode(LifecycleNode):
 
     @logging_errors
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Join the worker and unsubscribe."""
+        """End the pipeline and unsubscribe."""
         self._stop()
         return super().on_deactivate(state)
 
@@ -205,17 +205,14 @@ class BlurImuNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def destroy_node(self) -> None:
-        """Stop the worker and free everything, whatever the state."""
+        """End the pipeline and free everything, whatever the state."""
         self._stop()
         self._free()
         super().destroy_node()
 
     def _stop(self) -> None:
         """Undo on_activate."""
-        self._slot.close()
-        if self._worker is not None:
-            self._worker.join()
-            self._worker = None
+        self._pipeline.close()
         for subscription in self._subscriptions_while_active:
             self.destroy_subscription(subscription)
         self._subscriptions_while_active = []
@@ -241,7 +238,7 @@ class BlurImuNode(LifecycleNode):
         self._health.count("received")
         self._frame_id = message.header.frame_id
         self._progress.first("image", lambda: describe_image(message))
-        if self._slot.put(Received(message, time.monotonic())):
+        if self._pipeline.put(Received(message, time.monotonic())):
             self._health.count("overwritten")
 
     def _on_camera_info(self, message: CameraInfo) -> None:
@@ -322,21 +319,10 @@ class BlurImuNode(LifecycleNode):
             | alignment_state(estimator.alignment)
         )
 
-    # The worker's thread
+    # In the pipeline's threads
 
-    def _work(self, slot: Slot[Received]) -> None:
-        while (received := slot.take()) is not None:
-            try:
-                self._answer(received)
-            except Refused as refusal:
-                self._refuse(refusal)
-            except Exception as error:  # whatever one frame does, the next one gets its chance
-                if not self.context.ok():
-                    return
-                self._refuse(self._unexpected(error))
-
-    def _answer(self, received: Received) -> None:
-        """Estimate from one image and publish.
+    def _infer(self, received: Received) -> Inferred:
+        """Put together the frame of one image, and run the network on it.
 
         Raises:
             Refused: the frame cannot be used.
@@ -347,10 +333,21 @@ class BlurImuNode(LifecycleNode):
             self._health.count("exposure fallback")
         if settings.rate_hint_type != RateHintType.NONE and not self._assembler.rate_hint_found:
             self._health.count("without rate hint")
+        with refusing("estimate"):
+            return Inferred(received, InferredFrame.of(frame, estimator.engine))
+
+    def _answer(self, inferred: Inferred) -> None:
+        """Estimate from one frame and publish.
+
+        Raises:
+            Refused: the frame cannot be used.
+        """
+        settings, (estimator, _) = self.settings, self._configured()
+        received, frame = inferred.received, inferred.frame.frame
         self._order.check(frame.stamp)
         with refusing("estimate"):
             try:
-                estimate = estimator.update(frame)
+                estimate = estimator.update(inferred.frame)
             except RepeatedImageError as error:
                 raise Refused("repeated image", str(error)) from None
         self._processed.append(Processed(received, frame))
@@ -385,6 +382,13 @@ class BlurImuNode(LifecycleNode):
             self._progress.first("velocity", lambda: f"{estimate.measurement}, in frame {frame_id!r}")
             self._progress.published()
         outputs.draw(estimate, processed.frame.image, frame_id)
+
+    def _failed(self, error: Exception) -> None:
+        """Count what a frame did to a thread of the pipeline."""
+        if isinstance(error, Refused):
+            self._refuse(error)
+        elif self.context.ok():
+            self._refuse(self._unexpected(error))
 
     def _unexpected(self, error: Exception) -> Refused:
         """Make a refusal of what should not have happened: one line for the log, the rest for its debug level."""

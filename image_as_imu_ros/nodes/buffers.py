@@ -1,4 +1,4 @@
-"""Where callbacks leave messages for the worker thread: one slot for the newest image, a cache for values by stamp."""
+"""Where threads leave things for each other: one slot for the newest image, a cache for values by stamp."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from image_as_imu_ros.estimation.frame import Frame
+from image_as_imu_ros.estimation.inferred_frame import InferredFrame
 
 T = TypeVar("T")
 
@@ -25,6 +26,14 @@ class Received:
 
 
 @dataclass(frozen=True)
+class Inferred:
+    """A message and its frame, after inference."""
+
+    received: Received
+    frame: InferredFrame
+
+
+@dataclass(frozen=True)
 class Processed:
     """A frame that the estimator has; with `sign_resolution: centered` its estimate comes one frame later."""
 
@@ -33,7 +42,7 @@ class Processed:
 
 
 class Slot(Generic[T]):
-    """Holds the newest item until a worker takes it. Old items are overwritten, never queued."""
+    """Holds the newest item until a thread takes it. Old items are overwritten, never queued."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -44,18 +53,26 @@ class Slot(Generic[T]):
         """Leave an item and tell whether it overwrote one that nobody took."""
         with self._changed:
             overwrote, self._item = self._item is not None, item
-            self._changed.notify()
+            self._changed.notify_all()
             return overwrote
+
+    def hand_over(self, item: T) -> None:
+        """Leave an item, and wait until it is taken, or the slot closed."""
+        with self._changed:
+            self._item = item
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._item is None or self._closed)
 
     def take(self) -> T | None:
         """Wait for an item; None once the slot is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._item is not None or self._closed)
             item, self._item = self._item, None
+            self._changed.notify_all()
             return None if self._closed else item
 
     def close(self) -> None:
-        """Let the worker go."""
+        """Let those go who wait."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

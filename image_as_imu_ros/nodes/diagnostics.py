@@ -50,7 +50,7 @@ class LastEstimate:
 
 
 class Health:
-    """What became of the images. Callbacks, the worker and the diagnostics timer use it at the same time."""
+    """What became of the images. Callbacks, the pipeline and the diagnostics timer use it at the same time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

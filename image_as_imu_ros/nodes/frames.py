@@ -50,7 +50,7 @@ def refusing(reason: str) -> Iterator[None]:
 
 
 class FrameAssembler:
-    """Puts frames together. Callbacks fill in camera_info, exposures and depths; one worker calls `assemble`.
+    """Puts frames together. Callbacks fill in camera_info, exposures and depths; one thread calls `assemble`.
 
     Attributes:
         camera_info: the latest CameraInfo message, or None.

@@ -18,7 +18,7 @@ _SILENT = 10.0  # s without a velocity, after which the log says ERROR in place 
 class Progress:
     """Says once what comes first, and what is missing when no velocities are published.
 
-    Callbacks, the worker and the diagnostics timer use it at the same time.
+    Callbacks, the pipeline's threads and the diagnostics timer use it at the same time.
 
     Args:
         node: rclpy's, in whose log it says so.

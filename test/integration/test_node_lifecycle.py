@@ -42,8 +42,8 @@ def make_node():
         node.destroy_node()
 
 
-def workers() -> int:
-    return sum(thread.name == "blur_imu_worker" for thread in threading.enumerate())
+def pipeline_threads() -> int:
+    return sum(thread.name.startswith("blur_imu_") for thread in threading.enumerate())
 
 
 def entities(node) -> list[int]:
@@ -57,9 +57,9 @@ def test_fifty_cycles_leave_nothing_behind(make_node, tiny_model):
         assert node.trigger_configure() == SUCCESS
         assert len([*node.subscriptions]) == empty[1]
         assert node.trigger_activate() == SUCCESS
-        assert workers() == 1
+        assert pipeline_threads() == 2
         assert node.trigger_deactivate() == SUCCESS
-        assert workers() == 0
+        assert pipeline_threads() == 0
         assert node.trigger_cleanup() == SUCCESS
         assert entities(node) == empty
     assert threading.active_count() <= threads + 2  # ONNX Runtime and DDS may keep one of their own
@@ -72,15 +72,15 @@ def test_shutdown_from_any_state(make_node, tiny_model, steps):
     for step in (node.trigger_configure, node.trigger_activate)[:steps]:
         assert step() == SUCCESS
     assert node.trigger_shutdown() == SUCCESS
-    assert workers() == 0
+    assert pipeline_threads() == 0
     assert entities(node) == empty
 
 
-def test_destroying_an_active_node_ends_its_worker(make_node, tiny_model):
+def test_destroying_an_active_node_ends_its_pipeline(make_node, tiny_model):
     node = make_node(model=str(tiny_model), autostart=True)
     assert node.start()
     node.destroy_node()
-    assert workers() == 0
+    assert pipeline_threads() == 0
 
 
 @pytest.mark.parametrize("content", [None, b"", b"this is not ONNX"])

@@ -1,89 +1,64 @@
-"""Frames decoded and seen ahead: the same frames, outputs and errors as one after the other."""
+"""Results that are computed ahead: the same results and errors as one after the other."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-import numpy as np
 import pytest
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.frame import Frame, Shutter
-from image_as_imu_ros.evaluation.ahead import decoded_frames
-from image_as_imu_ros.geometry.camera import Camera
-
-CAMERA = Camera(32, 16, 30.0, 30.0, 15.5, 7.5)
+from image_as_imu_ros.evaluation.ahead import computed
 
 
-class CountingEngine:
-    """Says the image's mean; remembers what it was asked, and in how many threads at once."""
-
-    name = "counting"
-
-    class info:
-        width, height, colour = 32, 16, "gray"
+class Squares:
+    """Squares numbers; remembers which, and in which threads. Two of them fail, each in its own way."""
 
     def __init__(self) -> None:
         self.asked, self.threads = [], set()
 
-    def infer(self, image):
+    def __call__(self, number: int) -> int:
         self.threads.add(threading.get_ident())
         time.sleep(0.002)
-        self.asked.append(float(image.mean()))
-        if image.mean() == 3:
-            raise RuntimeError("the network fails")
-        return float(image.mean())
+        self.asked.append(number)
+        if number in (3, 5):
+            raise {3: RuntimeError, 5: InputError}[number](f"{number} fails")
+        return number**2
 
 
-def decode(number: int) -> Frame:
-    if number == 5:
-        raise InputError("cannot be decoded")
-    return Frame(np.full((16, 32), number, np.uint8), number + 1, CAMERA, Shutter(0.01))
-
-
-def taken(engine, numbers, *, ahead: bool, refused=()) -> list:
-    """What an estimator that asks for all frames but the refused ones is told."""
-    told = []
-    with decoded_frames(engine, numbers, decode, ahead=ahead) as (used, frames):
-        for number, frame in frames:
+def taken(compute, *, ahead: bool) -> list:
+    """Each number with its result, or its error."""
+    found = []
+    with computed(range(20), compute, ahead=ahead) as results:
+        for number, result in results:
             try:
-                image = frame().frame.image
-                if number not in refused:
-                    told.append(used.infer(image))
+                found.append((number, result()))
             except Exception as error:
-                told.append(str(error))
-    return told
+                found.append((number, repr(error)))
+    return found
 
 
-@pytest.mark.parametrize("refused", [(), (1, 2, 7), tuple(range(20))])
-def test_every_frame_gets_its_own_output_and_error_and_is_seen_once(refused):
-    engine, ahead = CountingEngine(), CountingEngine()
-    expected = taken(engine, range(20), ahead=False, refused=refused)
-    assert taken(ahead, range(20), ahead=True, refused=refused) == expected
+def test_every_item_gets_its_own_result_or_error_and_is_computed_once():
+    now, ahead = Squares(), Squares()
+    assert taken(ahead, ahead=True) == taken(now, ahead=False)
+    assert ahead.asked == now.asked == list(range(20))
     assert len(ahead.threads) == 1, "an engine serves one caller at a time"
     assert threading.get_ident() not in ahead.threads
-    assert [mean for mean in ahead.asked if mean != 3] == [n for n in range(20) if n not in (3, 5)]
 
 
-def test_few_frames_wait_however_long_the_recording():
+def test_few_items_wait_however_many_there_are():
     begun = []
-
-    def noted(number):
-        begun.append(number)
-        return decode(number % 2)
-
-    with decoded_frames(CountingEngine(), range(100), noted, ahead=True) as (_, frames):
-        for number, frame in frames:
-            frame()
+    with computed(range(100), begun.append, ahead=True) as results:
+        for number, result in results:
+            result()
             assert len(begun) <= number + 3
     assert len(begun) == 100
 
 
 def interrupted(after: int) -> None:
-    with decoded_frames(CountingEngine(), range(100), decode, ahead=True) as (_, frames):
+    with computed(range(100), Squares(), ahead=True) as results:
         for _ in range(after):
-            next(frames)
+            next(results)
         raise KeyboardInterrupt
 
 
