@@ -303,6 +303,9 @@ class LongBaselineConstants:
         0.35, "s", "between two frames", "of 0.22 and 0.35, the better on a kitchen and a desk; not held out"
     )
     shortest: float = constant(1.5, "times dt", "between two frames: neighbours are a pair anyway", _JUDGEMENT)
+    renewed: float = constant(
+        0.03, "s", "from one correction of the map to the next, at least", "most cameras' period: more often is waste"
+    )
     levels: int = constant(2, "", "of the tracker's pyramid above the image: it is known where to look", _LONG_BASELINE)
     left_std: float = constant(0.25, "", "of the corrected shape, smooth and rough, at least", _LONG_BASELINE)
     trust: float = constant(

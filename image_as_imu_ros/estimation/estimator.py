@@ -257,7 +257,7 @@ class MotionEstimator:
             self.alignment = self._with_tracks(observation, last, self.alignment, tracks, cells)
         accepted, sharp = self.alignment.accepted, observation.blur < STRUCTURE.longest_blur
         motion = None if accepted is None else accepted.vector * observation.dt
-        self._history = self._history.after(*observation.seen, sharp, motion)
+        self._history = self._history.after(*observation.seen, sharp, motion, self.alignment.correction)
         if accepted is not None:
             self._travel = self.alignment.travel or self._travel
             level, rotation = observation.geometry.aligner.levels[0], accepted.angular * observation.dt

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ class FixedParts:
         prior = math.log(FIXED_PARTS.probability / (1 - FIXED_PARTS.probability))
         return cls(np.full((height, width), prior))
 
-    @property
+    @cached_property
     def elsewhere(self) -> np.ndarray:
         """(h, w) bool, cells that more probably show the scene, as do their neighbours."""
         return apart_from_others(self.log_odds < 0)

@@ -1,5 +1,6 @@
 """A frame a third of a second back corrects a map's shape, and with it the rotation since the frame before."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,9 +9,9 @@ from test_alignment import ALIGNER, CAMERA, NORMAL, image_pair
 from test_alignment import DISTANCE as WALL
 
 from image_as_imu_ros.estimation.alignment import Alignment, History, Tracks, Travel
-from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, correct, with_network_depth
+from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, SmoothCorrection, correct, with_network_depth
 from image_as_imu_ros.estimation.alignment.poses import Poses
-from image_as_imu_ros.estimation.alignment.shape import Shape, polynomials
+from image_as_imu_ros.estimation.alignment.shape import FoundShape, Shape, polynomials
 from image_as_imu_ros.estimation.alignment.tracking import track
 from image_as_imu_ros.estimation.constants import LONG_BASELINE, STRUCTURE
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
@@ -47,7 +48,7 @@ def rotations(now, inverse_depth, of_map, random, moving=None, start=None):
     start_of_both = Poses.of(CARRIED[None] * SHORT)
     found = []
     for pair in (None, SimpleNamespace(corrected=lambda *_: corrected)):
-        fit = with_network_depth(tracks, of_map, start_of_both, 10 * SHORT, pair)
+        fit, _ = with_network_depth(tracks, of_map, start_of_both, 10 * SHORT, pair)
         found.append((fit.motion[3:] / SHORT - CARRIED[3:], fit.covariance[3:, 3:] / SHORT**2))
     return found
 
@@ -138,11 +139,33 @@ def test_images_a_third_of_a_second_apart_tell_how_a_wall_is_inclined():
     inverse_depth = np.column_stack([PINHOLE.rays(tracks.now), np.ones(len(tracks))]) @ NORMAL / WALL
     flat = np.full(len(tracks), np.median(inverse_depth))
     whole = Poses.of(np.zeros((1, 6)))
-    pair = LongPair(now.astype(np.uint8), before.astype(np.uint8), whole, LONG)
+    pair = LongPair(1, now.astype(np.uint8), before.astype(np.uint8), whole, LONG)
     corrected = pair.corrected(tracks, flat, Poses.of(velocity[None] * LONG))
     assert corrected is not None
     errors = [np.std(np.log(one / inverse_depth)) for one in (flat, corrected.inverse_depth)]
     assert errors[1] < errors[0] / 3
+
+
+def test_the_smooth_part_serves_the_next_frame_too():
+    """Other corners of the same scene, with the same map; what was each corner's own is forgotten."""
+    errors = []
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        now, later = pixels(random), pixels(random)
+        slanted = [0.5 * (1 + 1.5 * one[:, 0] / PINHOLE.width) for one in (now, later)]
+        kept, start = np.ones(len(now), bool), Poses.of(CARRIED[None] * LONG)
+        longer = seen(now, slanted[0], CARRIED * LONG, random)
+        smooth = replace(correct(longer, kept, np.full(len(now), 0.9), start, LONG), stamp=1).smooth
+        tracks, of_map = seen(later, slanted[1], CARRIED * SHORT, random), np.full(len(later), 0.9)
+        of_both = []
+        for far in (None, smooth):
+            fit, used = with_network_depth(tracks, of_map, Poses.of(CARRIED[None] * SHORT), 10 * SHORT, far)
+            of_both.append(fit.motion[3:] / SHORT - CARRIED[3:])
+        errors.append(of_both)
+        assert used.stamp == 1
+        assert (smooth.corrected(tracks, of_map, start).shape.rough > LONG_BASELINE.left_std).all()
+    without, with_smooth = np.array(errors).transpose(1, 0, 2)
+    assert size(with_smooth) < 0.8 * size(without)
 
 
 @pytest.mark.parametrize("measured", [False, True])
@@ -156,7 +179,7 @@ def test_measured_depth_needs_no_correction(measured):
     tracks, nothing = seen(now, inverse_depth, CARRIED * SHORT, random), np.zeros((4, 4), np.uint8)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
     arguments = rejected, tracks, SHORT, inverse_depth, 0.0 if measured else 0.5, Travel.unknown(0.3, 0.0), 0.0
-    pair = Asked(nothing, nothing, Poses.of(np.zeros((1, 6))), LONG)
+    pair = Asked(1, nothing, nothing, Poses.of(np.zeros((1, 6))), LONG)
     if measured:
         assert ALIGNER.with_tracks(*arguments, pair).accepted is not None
     else:
@@ -197,6 +220,20 @@ class TestHistory:
         np.testing.assert_allclose(
             pair.pose.rotation[0] @ [0.2, -0.1, 2.0] + pair.pose.translation[0], point, atol=1e-9
         )
+
+    def test_of_a_fast_camera_a_correction_serves_several_frames(self):
+        """At 90 Hz, three; a cut forgets it."""
+        found = FoundShape(np.empty(0), np.zeros(5), np.eye(5), np.empty(0))
+        history, renewed = History(), []
+        for number in range(40):
+            stamp = 10**9 + round(number / 90 * 1e9)
+            far = history.far(PINHOLE, stamp, IMAGE, 1 / 90)
+            renewed += [number] * isinstance(far, LongPair)
+            correction = SmoothCorrection(stamp, found) if isinstance(far, LongPair) else far
+            motion = None if number == 30 else self.MOTION
+            history = history.after(PINHOLE, stamp, IMAGE, True, motion, correction)
+        assert renewed[:4] == [2, 5, 8, 11]
+        assert renewed[-3:] == [32, 35, 38]
 
     def test_the_frame_before_is_no_long_pair(self):
         assert self.far(self.of(1), 1) is None

@@ -10,7 +10,7 @@ import numpy as np
 
 from image_as_imu_ros.estimation.alignment.hypotheses import Ratings, best
 from image_as_imu_ros.estimation.alignment.levels import Level, cells_of
-from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, with_network_depth
+from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, SmoothCorrection, with_network_depth
 from image_as_imu_ros.estimation.alignment.points import Points
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
@@ -44,6 +44,7 @@ class Alignment:
         overlap: fraction of this frame that the previous one saw.
         rejection: why `velocity` must not be used; None if it can be trusted.
         travel: what is expected of v after this measurement; None if it told nothing.
+        correction: of the network's depth that it was measured with; None without one.
     """
 
     velocity: Velocity | None
@@ -51,6 +52,7 @@ class Alignment:
     overlap: float
     rejection: Rejection | None
     travel: Travel | None = None
+    correction: SmoothCorrection | None = None
 
     @property
     def accepted(self) -> Velocity | None:
@@ -186,7 +188,7 @@ class Aligner:
         depth_log_std: float,
         travel: Travel,
         blur: float,
-        long_pair: LongPair | None = None,
+        far: LongPair | SmoothCorrection | None = None,
     ) -> Alignment:
         """Measure the motion from tracked corners, whatever the shape of a network's depth is worth.
 
@@ -194,7 +196,7 @@ class Aligner:
             alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
             tracks: (N) on the finest level. inverse_depth: (N,) 1/m of each, NaN where it is not known.
             depth_log_std, blur: as in `align`. travel: what is expected of v.
-            long_pair: this frame and an earlier one, which corrects a network's depth.
+            far: this frame and an earlier one, which corrects a network's depth, or what one has just found.
         """
         known = np.isfinite(inverse_depth)
         if known.sum() < STRUCTURE.least_tracks:
@@ -208,10 +210,10 @@ class Aligner:
             return alignment
         poses, bound = Poses.concatenated(starts), ALIGNMENT.travel_std * seconds
         if network:
-            fit = with_network_depth(tracks, inverse_depth, poses, bound, long_pair)
+            fit, correction = with_network_depth(tracks, inverse_depth, poses, bound, far)
         else:
             of_sensor = Shape(error, error, (TRACKING.window / TRACKING.distance) ** 2)
-            fit = two_view(tracks, inverse_depth, poses, of_sensor, bound)
+            fit, correction = two_view(tracks, inverse_depth, poses, of_sensor, bound), None
         if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
             return alignment
         expected_std = max(depth_log_std, STRUCTURE.scale_std) if network else error
@@ -235,7 +237,7 @@ class Aligner:
         smeared = blur > STRUCTURE.little_blur
         if smeared and accepted is not None and _agree(velocity, accepted) and (network or _surer(accepted, velocity)):
             return alignment
-        return replace(alignment, velocity=velocity, rejection=None, travel=learnt)
+        return replace(alignment, velocity=velocity, rejection=None, travel=learnt, correction=correction)
 
     def _blur_shape(self, blur: float) -> float:
         """Compute the σ of a rotation, rad, whose two blurs of this length, px at 320 px width, differ in shape."""

@@ -35,8 +35,9 @@ def widened_by_parts(
         weights, errors: (M,), the latter as the solution leaves them.
         places: (3, M) of the points, in any unit: inverse depth, x and y.
     """
-    limits = np.quantile(places, np.arange(1, ALIGNMENT.parts) / ALIGNMENT.parts, axis=1)
-    parts = np.ascontiguousarray((places > limits[:, :, None]).sum(0))
+    ascending = np.sort(places, axis=1)
+    limits = ascending[:, np.arange(1, ALIGNMENT.parts) * (ascending.shape[1] - 1) // ALIGNMENT.parts]
+    parts = np.ascontiguousarray((places[:, None] > limits[:, :, None]).sum(1))
     steps = _without_parts(parts, normal, rows, weights, errors)
     for part_of, of_parts in zip(parts, steps[:, :, : len(covariance)], strict=True):
         count = len(np.unique(part_of))

@@ -3,7 +3,8 @@
 From one frame to the next a camera travels little, and parallax corrects the map (`two_view`) only partly. So corners
 are also tracked to a frame a third of a second back, from where the camera has travelled several times as far. With the
 shape that this pair finds the pair of neighbours is then solved. Frames in a row have nearly the same long pair and
-share its errors. The motion of the long pair is not used: it is no velocity at a stamp.
+share its errors: of a fast camera, only some frames have one, and its smooth part serves those that follow at once. The
+motion of the long pair is not used: it is no velocity at a stamp.
 
 Motions from frame to frame tell where to look for the corners. As a start of the solution they are not enough: an
 answer that once was wrong would prove itself anew in each frame. The other start is the epipolar geometry of the long
@@ -46,9 +47,11 @@ class LongPair:
     """This frame and an earlier one, `seconds` before.
 
     Attributes:
+        stamp: of this frame, ns.
         now, before: (H, W) uint8. pose: (1) of the frame before this one, in the earlier one.
     """
 
+    stamp: int
     now: np.ndarray
     before: np.ndarray
     pose: Poses
@@ -62,7 +65,8 @@ class LongPair:
         """
         start = self.pose.after(start)
         longer, kept = self._tracked(tracks, inverse_depth, start)
-        return correct(longer, kept, inverse_depth, start, self.seconds)
+        corrected = correct(longer, kept, inverse_depth, start, self.seconds)
+        return None if corrected is None else replace(corrected, stamp=self.stamp)
 
     def _tracked(self, tracks: Tracks, inverse_depth: np.ndarray, start: Poses) -> tuple[Tracks, np.ndarray]:
         """Find the corners in the earlier frame, and tell which (N,) were found."""
@@ -76,15 +80,39 @@ class LongPair:
 
 
 @dataclass(frozen=True)
+class SmoothCorrection:
+    """What a long pair has found of the smooth errors of a map, for the frames that follow at once.
+
+    Attributes:
+        stamp: of the pair's later frame, ns. found: the shape, of no track.
+    """
+
+    stamp: int
+    found: FoundShape
+
+    def corrected(self, tracks: Tracks, inverse_depth: np.ndarray, start: Poses) -> Corrected:
+        """Correct the map of a later frame, as a long pair does; its start is not needed."""
+        return replace(Corrected.of(tracks, inverse_depth, np.zeros(len(tracks), bool), self.found), stamp=self.stamp)
+
+
+@dataclass(frozen=True)
 class Corrected:
     """A network's map at N corners, as a long baseline corrects it.
 
     Attributes:
         inverse_depth: (N,) 1/m. shape: what is left to be known about it.
+        found: by the long pair. stamp: of its later frame, ns; 0 where nobody asks.
     """
 
     inverse_depth: np.ndarray
     shape: Shape
+    found: FoundShape
+    stamp: int = 0
+
+    @property
+    def smooth(self) -> SmoothCorrection:
+        """What of it serves later frames, too."""
+        return SmoothCorrection(self.stamp, self.found.without_tracks())
 
     @classmethod
     def of(cls, tracks: Tracks, inverse_depth: np.ndarray, kept: np.ndarray, found: FoundShape) -> Corrected:
@@ -96,7 +124,7 @@ class Corrected:
         left = LONG_BASELINE.left_std**2
         mixed = np.linalg.cholesky(found.smooth + left * np.eye(len(found.smooth)))
         shape = Shape(1.0, np.sqrt(rough + left), STRUCTURE.correlated_tracks, mixed)
-        return cls(inverse_depth * nearness, shape)
+        return cls(inverse_depth * nearness, shape, found)
 
 
 @dataclass(frozen=True)
@@ -105,59 +133,83 @@ class History:
 
     Attributes:
         camera: of their images; other intrinsics start anew.
+        correction: of the map of one of them, the latest that there was.
     """
 
     frames: tuple[Seen, ...] = ()
     camera: Camera | None = None
+    correction: SmoothCorrection | None = None
 
-    def after(self, camera: Camera, stamp: int, image: np.ndarray, sharp: bool, motion: np.ndarray | None) -> History:
+    def after(
+        self,
+        camera: Camera,
+        stamp: int,
+        image: np.ndarray,
+        sharp: bool,
+        motion: np.ndarray | None,
+        correction: SmoothCorrection | None = None,
+    ) -> History:
         """Add a frame.
 
         Args:
             stamp: its mid-exposure, ns. image: (H, W) luminance. sharp: whether corners can be tracked in it.
             motion: (6,) (v, ω)·Δt since the latest frame; None where that is not known, and what came before is lost.
+            correction: that this frame was aligned with, if any was.
         """
         frames: tuple[Seen, ...] = ()
-        if motion is not None and camera == self.camera:
+        if motion is None or camera != self.camera:
+            correction = None
+        else:
             since, oldest = Poses.of(motion[None]), stamp - LONG_BASELINE.longest * 1e9
             frames = tuple(replace(one, pose=one.pose.after(since)) for one in self.frames if one.stamp > oldest)
         if sharp:
             frames = (*frames, Seen(stamp, cv2.convertScaleAbs(image), Poses.of(np.zeros((1, 6)))))
-        return History(frames, camera)
+        return History(frames, camera, correction)
 
-    def far(self, camera: Camera, stamp: int, image: np.ndarray, dt: float) -> LongPair | None:
+    def far(self, camera: Camera, stamp: int, image: np.ndarray, dt: float) -> LongPair | SmoothCorrection | None:
         """Pair a frame with the earliest one that is not too long ago; None if only the one before is left.
+
+        Where a map has just been corrected, what that has found serves again.
 
         Args:
             dt: s, since the frame before. stamp, image: as in `after`.
         """
         if camera != self.camera:
             return None
+        if self.correction is not None and 0 < stamp - self.correction.stamp < LONG_BASELINE.renewed * 1e9:
+            return self.correction
         for one in self.frames:
             seconds = (stamp - one.stamp) * 1e-9
             if LONG_BASELINE.shortest * dt < seconds <= LONG_BASELINE.longest:
-                return LongPair(cv2.convertScaleAbs(image), one.image, one.pose, seconds)
+                return LongPair(stamp, cv2.convertScaleAbs(image), one.image, one.pose, seconds)
         return None
 
 
 def with_network_depth(
-    tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, translation_std: float, long_pair: LongPair | None
-) -> TwoView:
+    tracks: Tracks,
+    inverse_depth: np.ndarray,
+    starts: Poses,
+    translation_std: float,
+    far: LongPair | SmoothCorrection | None,
+) -> tuple[TwoView, SmoothCorrection | None]:
     """Solve the pair of neighbours with a network's depth, see `two_view`; the motion by the corrected one.
 
     Its covariance lies between that of either: relief that noise has made would seem to tell a rotation from a slide.
+
+    Returns:
+        The solution, and by what the map was corrected, if by anything.
     """
     of_map = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
     fit = two_view(tracks, inverse_depth, starts, of_map, translation_std)
-    corrected = None if long_pair is None else long_pair.corrected(tracks, inverse_depth, starts.select([0]))
+    corrected = None if far is None else far.corrected(tracks, inverse_depth, starts.select([0]))
     if corrected is None:
-        return fit
+        return fit, None
     try:
         better = two_view(tracks, corrected.inverse_depth, starts, corrected.shape, translation_std)
     except np.linalg.LinAlgError:
-        return fit
-    trust = LONG_BASELINE.trust
-    return replace(fit, motion=better.motion, covariance=trust * better.covariance + (1 - trust) * fit.covariance)
+        return fit, None
+    covariance = LONG_BASELINE.trust * better.covariance + (1 - LONG_BASELINE.trust) * fit.covariance
+    return replace(fit, motion=better.motion, covariance=covariance), corrected.smooth
 
 
 def correct(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -43,3 +43,7 @@ class FoundShape:
     factors: np.ndarray
     smooth: np.ndarray
     rough: np.ndarray
+
+    def without_tracks(self) -> FoundShape:
+        """Keep the smooth part alone."""
+        return replace(self, nearness=self.nearness[:0], rough=self.rough[:0])
