@@ -181,7 +181,9 @@ class _Frame:
         seen = None
         if spectra:
             blur = float(np.hypot(*self.field.axial_flow).mean())
-            seen = Windows.of(self.camera, self.field.stride).spectra(self.image, blur, depth)
+            seen = Windows.of(self.camera, self.field.stride).spectra(
+                self.image, blur, self.field.relative_sigma, depth
+            )
         velocity = solve(self.field, self.matrix, 1.0, uncertainty=uncertainty, depth=measured, spectra=seen).velocity
         agrees = np.nansum(self.matrix.flow(velocity.vector, depth.ravel()) * self.true_flow) > 0
         return velocity if agrees else velocity.reversed()

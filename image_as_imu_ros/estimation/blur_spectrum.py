@@ -72,17 +72,22 @@ class Windows:
         grids = [WindowGrid.of(camera, stride, shrink, scene) for shrink in shrinks]
         return cls(tuple(grid for grid in grids if len(grid.corners)))
 
-    def spectra(self, image: np.ndarray, blur: float, depth: np.ndarray | None) -> BlurSpectra | None:
-        """Spectra that may show a blur, or None if it is too short or the image too small.
+    def spectra(
+        self, image: np.ndarray, blur: float, relative_sigma: float, depth: np.ndarray | None
+    ) -> BlurSpectra | None:
+        """Spectra that may show a blur; None if it is too short or too long, the network lost, or the image too small.
+
+        Of streaks that are longer than it ever saw, a network makes out little, and says so by its sigmas. The lines of
+        some other length then fit best, however badly.
 
         Args:
             image: (H, W) or (H, W, 3) uint8. blur: mean length of the streaks, px.
-            depth: see `BlurSpectra.of`.
+            relative_sigma: of the network's output. depth: see `BlurSpectra.of`.
         """
-        if not self.grids or blur < SPECTRUM.shortest_blur:
+        grids = [grid for grid in self.grids if blur <= SPECTRUM.longest_blur * grid.shrink]
+        if not grids or blur < SPECTRUM.shortest_blur or relative_sigma > SPECTRUM.largest_sigma:
             return None
         luminance = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        grids = self.grids if blur <= SPECTRUM.longest_blur else self.grids[-1:]
         return BlurSpectra.joined([BlurSpectra.of(luminance, grid, depth) for grid in grids])
 
 

@@ -171,7 +171,10 @@ class SpectrumConstants:
     lowest: float = constant(3.5 / 64, "cycles/px", "lower frequencies leak from the window's own spectrum", _PHYSICS)
     highest: float = constant(0.43, "cycles/px", "cameras show little beyond", "below Nyquist, demosaicing and optics")
     shortest_blur: float = constant(1.5, "px", "mean streak; the first line of shorter ones is not shown", _PHYSICS)
-    longest_blur: float = constant(18.0, "px", "mean streak; lines of longer ones merge at full resolution", _PHYSICS)
+    longest_blur: float = constant(
+        18.0, "px", "mean streak at a window's resolution; lines of longer ones merge", _PHYSICS
+    )
+    largest_sigma: float = constant(0.3, "of the streak", "where the network tells where to look", _ENVELOPE)
     rounding: float = constant(1 / 12, "", "variance of 8-bit values", _PHYSICS)
     floor: float = constant(
         0.015, "", "power in the lines, relative to no blur, from noise and changes of v", _RENDERED
@@ -303,9 +306,7 @@ class LongBaselineConstants:
         0.35, "s", "between two frames", "of 0.22 and 0.35, the better on a kitchen and a desk; not held out"
     )
     shortest: float = constant(1.5, "times dt", "between two frames: neighbours are a pair anyway", _JUDGEMENT)
-    renewed: float = constant(
-        0.03, "s", "from one correction of the map to the next, at least", "most cameras' period: more often is waste"
-    )
+    renewed: float = constant(0.03, "s", "from one correction of a map to the next", "most cameras' period, at most")
     levels: int = constant(2, "", "of the tracker's pyramid above the image: it is known where to look", _LONG_BASELINE)
     left_std: float = constant(0.25, "", "of the corrected shape, smooth and rough, at least", _LONG_BASELINE)
     trust: float = constant(

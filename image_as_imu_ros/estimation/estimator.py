@@ -180,7 +180,7 @@ class MotionEstimator:
             motion_model=config.motion_model,
             depth=scene.depth if scene.measured else None,
             previous=None if last is None else last.solution.velocity.vector,
-            spectra=geometry.windows.spectra(images.image, output.mean_flow, spectra_depth),
+            spectra=geometry.windows.spectra(images.image, output.mean_flow, output.relative_sigma, spectra_depth),
             uncertainty=Uncertainty(
                 linear_velocity_std=self._travel.std,
                 lever_arm=config.lever_arm,

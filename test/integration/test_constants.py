@@ -29,6 +29,7 @@ HARMLESS = {
     ("ESTIMATOR", "known_log_std"): ELSEWHERE,
     ("BLUR_SOLVER", "least_cells"): ELSEWHERE,
     ("SPECTRUM", "longest_blur"): ELSEWHERE,
+    ("SPECTRUM", "largest_sigma"): ELSEWHERE,
     ("SPECTRUM", "lowest_gain"): ELSEWHERE,
     ("SPECTRUM", "highest_gain"): ELSEWHERE,
     ("SPECTRUM", "iterations"): "a limit: the descent has converged before",

@@ -17,6 +17,7 @@ GRID = WindowGrid.of(CAMERA, STRIDE, shrink=1)
 CELLS = MotionFieldMatrix.at(CAMERA, cell_centres(28, 40, STRIDE))
 MIDDLE = np.array([[1.0, 0, 160], [0, 1, 112], [0, 0, 1]])  # of the scene, in its own px
 ROUGH = 0.25  # relative error of a start
+SURE = 0.1  # relative sigma of a network
 
 
 def blurred(motion: np.ndarray, *, distance: float = 2.0, seed: int = 0, noise: float = 1.0) -> np.ndarray:
@@ -75,7 +76,7 @@ def test_a_rotation_read_too_long_or_too_short_is_put_right_to_half_a_pixel(angu
 def test_so_is_one_read_at_a_wrong_orientation(axis, size):
     angular = size * np.eye(3)[axis]
     start = cv2.Rodrigues(np.array([0, 0, np.radians(12)]))[0] @ angular
-    spectra = Windows.of(CAMERA, STRIDE).spectra(blurred(rotation(*angular)), mean_blur(rotation(*angular)), None)
+    spectra = Windows.of(CAMERA, STRIDE).spectra(blurred(rotation(*angular)), mean_blur(rotation(*angular)), SURE, None)
     refined = spectra.refine(start, uncertain(start))
     assert np.linalg.norm(refined.motion - angular) < 0.03 * np.linalg.norm(angular)
 
@@ -94,7 +95,7 @@ def test_a_translation_that_was_partly_taken_for_a_rotation_is_put_right(transla
     motion, depth = np.array([translation, 0, 0, 0, 0, 0]), np.full((28, 40), 2.0)
     confused = np.array([-0.04, 0, 0, 0, -0.02, 0])
     covariance = np.diag([5e-3] * 3 + [3e-3] * 3) ** 2 + np.outer(confused, confused)
-    spectra = Windows.of(CAMERA, STRIDE).spectra(blurred(motion), mean_blur(motion), depth)
+    spectra = Windows.of(CAMERA, STRIDE).spectra(blurred(motion), mean_blur(motion), SURE, depth)
     refined = spectra.refine(motion + off * confused, covariance)
     assert refined.motion == pytest.approx(motion, abs=0.003)
 

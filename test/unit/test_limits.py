@@ -80,10 +80,17 @@ def test_a_dozen_cells_are_a_measurement(known, enough):
 def test_blur_longer_than_18_px_is_looked_for_at_half_resolution_only():
     windows = Windows.of(CAMERA, 4)
     image = texture(0)[:224, :320]
-    both, halved = (windows.spectra(image, blur, None) for blur in (14.0, 24.0))
+    both, halved = (windows.spectra(image, blur, 0.1, None) for blur in (14.0, 24.0))
     assert both is not None
     assert halved is not None
     assert len(halved.weights) == len(windows.grids[1].corners) < len(both.weights)
+
+
+def test_blur_longer_than_36_px_is_not_looked_for_nor_any_that_the_network_hardly_sees():
+    windows, image = Windows.of(CAMERA, 4), texture(0)[:224, :320]
+    cases = [(35.0, 0.1), (37.0, 0.1), (14.0, 0.29), (14.0, 0.31), (1.4, 0.1)]
+    asked = [windows.spectra(image, blur, relative_sigma, None) is not None for blur, relative_sigma in cases]
+    assert asked == [True, False, True, False, False]
 
 
 def test_the_gain_of_the_lines_stays_between_a_tenth_and_one_and_a_half():
