@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_alignment import ALIGNER
 from test_two_view import SECONDS, scene
 
+from image_as_imu_ros.estimation.alignment import Alignment, Travel
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.slides import Slide, find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import STRUCTURE
+from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 
 RATE = np.array([0.0, 0.0, 0.0, 0.0, 0.1, 0.0])  # rad/s
@@ -81,6 +84,20 @@ def test_a_slide_that_was_taken_for_a_rotation_is_within_the_covariance():
     assert math.sqrt(moment[4, 4]) == pytest.approx(0.4, rel=0.1)
     assert math.sqrt(moment[0, 0]) == pytest.approx(math.hypot(0.8, 0.5 * 0.8), rel=0.1), "and the depth's scale"
     assert moment[4, 0] < 0, "too little translation to the right is too much rotation to the right"
+
+
+@pytest.mark.parametrize("blur", [0.0, 8.0], ids=["sharp", "smeared"])
+def test_whether_corners_or_intensities_measured_it_the_camera_may_have_slid(blur):
+    """Where corners are smeared, the dense alignment is the answer: it cannot tell the two apart any better."""
+    slid, rotated = np.array([0.8, 0, 0, 0, 0, 0]), np.array([0.0, 0, 0, 0, 0.38, 0])
+    tracks, depth = scene(slid, relief=0.05, count=200, noise=NOISE)
+    dense = Velocity(rotated[:3], rotated[3:], {Term.DATA: np.diag([0.3, 0.3, 0.3, 0.1, 0.1, 0.1]) ** 2})
+    alignment = Alignment(dense, 0.9, 0.9, None)
+    answer = ALIGNER.with_tracks(alignment, tracks, SECONDS, 1 / depth, 0.3, Travel.unknown(0.3, 0.0), blur)
+    assert (answer.velocity.vector == dense.vector).all() == (blur > 0)
+    error = answer.velocity.angular[1] - slid[4]
+    assert error**2 < 9 * answer.velocity.covariance[4, 4]
+    assert answer.travel.slides > 0.3
 
 
 def test_wrong_tracks_do_not_hide_a_slide():

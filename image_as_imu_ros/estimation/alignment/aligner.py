@@ -18,7 +18,7 @@ from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, track, tracked_pose
 from image_as_imu_ros.estimation.alignment.travel import Travel
-from image_as_imu_ros.estimation.alignment.two_view import two_view
+from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
 from image_as_imu_ros.estimation.config import MotionModel
 from image_as_imu_ros.estimation.constants import ALIGNMENT, SHARED, STRUCTURE, TRACKING
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
@@ -202,19 +202,10 @@ class Aligner:
         if known.sum() < STRUCTURE.least_tracks:
             return alignment
         tracks, inverse_depth = tracks.select(known), inverse_depth[known]
-        starts = [] if alignment.velocity is None else [Poses.of(alignment.velocity.vector[None] * seconds)]
         network, error = depth_log_std > 0, ALIGNMENT.measured_depth_std
-        if (pose := tracked_pose(tracks, inverse_depth, thorough=not network)) is not None:
-            starts.append(pose)
-        if not starts:
-            return alignment
-        poses, bound = Poses.concatenated(starts), ALIGNMENT.travel_std * seconds
-        if network:
-            fit, correction = with_network_depth(tracks, inverse_depth, poses, bound, far)
-        else:
-            of_sensor = Shape(error, error, (TRACKING.window / TRACKING.distance) ** 2)
-            fit, correction = two_view(tracks, inverse_depth, poses, of_sensor, bound), None
-        if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
+        start = None if alignment.velocity is None else Poses.of(alignment.velocity.vector[None] * seconds)
+        fit, correction = _two_views(tracks, inverse_depth, start, seconds, network, far)
+        if fit is None or not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
             return alignment
         expected_std = max(depth_log_std, STRUCTURE.scale_std) if network else error
         learnt = travel.after(fit.motion, fit.covariance, seconds, expected_std)
@@ -224,20 +215,22 @@ class Aligner:
         scale_std = max(depth_log_std, learnt.map_shape.scale_std) if network else error
         covariance, of_scale = of_unknown_scale(motion, covariance, scale_std)
         terms = _terms(np.linalg.inv(covariance), motion, MotionModel.FULL, 0.0, self._blur_shape(blur))
-        if network:
-            slide = find_slide(tracks, inverse_depth)
+        measured = Velocity.of(motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
+        slide = find_slide(tracks, inverse_depth) if network else None
+        if slide is not None:
             probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
-            terms[Term.DEPTH_SHAPE] = probability * slide.second_moment(motion, scale_std)
-            learnt = replace(learnt, slides=probability)
-        terms[Term.DEPTH_SCALE] = of_scale
-        velocity = Velocity.of(motion, terms, seconds)
+            learnt, travel = replace(learnt, slides=probability), replace(travel, slides=probability)
+            measured = slide.allowed_for(measured, probability, scale_std, seconds)
         # Corners that are smeared: an alignment that they do not contradict is the better answer, unless it is the less
         # sure, because it follows what moves by itself. With a network's depth both say v as unsurely as the depth is.
         accepted = alignment.accepted
-        smeared = blur > STRUCTURE.little_blur
-        if smeared and accepted is not None and _agree(velocity, accepted) and (network or _surer(accepted, velocity)):
-            return alignment
-        return replace(alignment, velocity=velocity, rejection=None, travel=learnt, correction=correction)
+        if blur > STRUCTURE.little_blur and accepted is not None and _agree(measured, accepted):
+            if slide is not None:
+                accepted = slide.allowed_for(accepted, travel.slides, scale_std, seconds)
+                return replace(alignment, velocity=accepted, travel=travel)
+            if _surer(accepted, measured):
+                return alignment
+        return replace(alignment, velocity=measured, rejection=None, travel=learnt, correction=correction)
 
     def _blur_shape(self, blur: float) -> float:
         """Compute the σ of a rotation, rad, whose two blurs of this length, px at 320 px width, differ in shape."""
@@ -278,6 +271,31 @@ def _descend(
             worse = ALIGNMENT.ambiguous if number == 0 else ALIGNMENT.kept_misfit
             poses, ratings = best(points[number], before[number], poses, worse, apart[number], kept)
     return poses, ratings, fit
+
+
+def _two_views(
+    tracks: Tracks,
+    inverse_depth: np.ndarray,
+    start: Poses | None,
+    seconds: float,
+    network: bool,
+    far: LongPair | SmoothCorrection | None,
+) -> tuple[TwoView | None, SmoothCorrection | None]:
+    """Solve for the motion of tracks, from a pose (1) and from their epipolar geometry; None without either.
+
+    Args:
+        network: whether the depth is a network's, which `far` then corrects; see `with_network_depth`.
+    """
+    pose = tracked_pose(tracks, inverse_depth, thorough=not network)
+    starts = [one for one in (start, pose) if one is not None]
+    if not starts:
+        return None, None
+    poses, bound = Poses.concatenated(starts), ALIGNMENT.travel_std * seconds
+    if network:
+        return with_network_depth(tracks, inverse_depth, poses, bound, far)
+    error = ALIGNMENT.measured_depth_std
+    of_sensor = Shape(error, error, (TRACKING.window / TRACKING.distance) ** 2)
+    return two_view(tracks, inverse_depth, poses, of_sensor, bound), None
 
 
 def _terms(

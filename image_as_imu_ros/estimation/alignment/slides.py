@@ -21,7 +21,7 @@ import numpy as np
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import STRUCTURE
-from image_as_imu_ros.estimation.velocity import of_unknown_scale
+from image_as_imu_ros.estimation.velocity import Term, Velocity, of_unknown_scale
 
 _RIDGE = 1e-9  # of normal equations: forwards, both rotations are one
 
@@ -47,6 +47,12 @@ class Slide:
         """
         apart = motion - self.motion
         return np.outer(apart, apart) + sum(of_unknown_scale(self.motion, self.covariance, scale_std))
+
+    def allowed_for(self, velocity: Velocity, probability: float, scale_std: float, seconds: float) -> Velocity:
+        """Add to the covariance of a velocity that the camera may have slid instead."""
+        moment = self.second_moment(velocity.vector * seconds, scale_std) / seconds**2
+        known = velocity.terms.get(Term.DEPTH_SHAPE, 0.0)
+        return velocity.with_terms({Term.DEPTH_SHAPE: known + probability * moment})
 
 
 def slide_probability(slide: Slide, count: int, std: float, before: float, seconds: float) -> float:
