@@ -249,21 +249,22 @@ class MotionEstimator:
         if observation.solution.impossible:
             blur = blur * min(1.0, observation.exposure / observation.dt)  # no exposure is longer than dt
         starts = starts_along(blur, last.last_velocity, reach)
-        self.alignment = self._aligned(observation, last, starts)
+        alignment = self._aligned(observation, last, starts)
         if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
             tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
             shown = self._fixed_parts.elsewhere.ravel()[cells]
             tracks, cells = tracks.select(shown), cells[shown]
-            self.alignment = self._with_tracks(observation, last, self.alignment, tracks, cells)
-        accepted, sharp = self.alignment.accepted, observation.blur < STRUCTURE.longest_blur
+            alignment = self._with_tracks(observation, last, alignment, tracks, cells)
+        self.alignment = alignment = self._for_readout(alignment, observation)
+        accepted, sharp = alignment.accepted, observation.blur < STRUCTURE.longest_blur
         motion = None if accepted is None else accepted.vector * observation.dt
-        self._history = self._history.after(*observation.seen, sharp, motion, self.alignment.correction)
+        self._history = self._history.after(*observation.seen, sharp, motion, alignment.correction)
         if accepted is not None:
-            self._travel = self.alignment.travel or self._travel
+            self._travel = alignment.travel or self._travel
             level, rotation = observation.geometry.aligner.levels[0], accepted.angular * observation.dt
             images = observation.images.pyramid[0], last.images.pyramid[0]
             self._fixed_parts = self._fixed_parts.after(level, *images, rotation)
-        return observation.aligned_with(last, self.alignment)
+        return observation.aligned_with(last, alignment)
 
     def _with_tracks(
         self, observation: Observation, last: Observation, alignment: Alignment, tracks: Tracks, cells: np.ndarray
@@ -304,17 +305,21 @@ class MotionEstimator:
             return Alignment(None, 0.0, 0.0, Rejection(Reason.NO_SOLUTION, "the images do not determine the motion"))
         return self._checked(alignment, observation)
 
-    @staticmethod
-    def _checked(alignment: Alignment, observation: Observation) -> Alignment:
-        """Correct an alignment for the readout, and reject one that contradicts the blur."""
-        if alignment.velocity is not None and observation.readout_time:
-            flow = observation.geometry.flow(alignment.velocity.vector, observation.scene.depth)
-            factor = observation.geometry.readout_factor(float(flow[1].mean()), observation.readout_time)
-            alignment = replace(alignment, velocity=alignment.velocity.scaled(factor))
-        accepted = alignment.accepted
+    def _checked(self, alignment: Alignment, observation: Observation) -> Alignment:
+        """Reject an alignment that contradicts the blur."""
+        accepted = self._for_readout(alignment, observation).accepted
         if accepted is not None and contradicts(observation.solution.velocity, accepted, observation.dt / 2):
             return replace(alignment, rejection=Rejection(Reason.CONTRADICTS_BLUR, "it contradicts the blur"))
         return alignment
+
+    @staticmethod
+    def _for_readout(alignment: Alignment, observation: Observation) -> Alignment:
+        """Correct an alignment for the readout: points that moved by rows were seen earlier, or later, by as many."""
+        if alignment.velocity is None or not observation.readout_time:
+            return alignment
+        flow = observation.geometry.flow(alignment.velocity.vector, observation.scene.depth)
+        factor = observation.geometry.readout_factor(float(flow[1].mean()), observation.readout_time)
+        return replace(alignment, velocity=alignment.velocity.scaled(factor))
 
     def _resolve_sign(self, observation: Observation, last: Observation | None, frame: Frame) -> Observation:
         """Weigh what speaks for the sign of the solution, and measure the exposure."""

@@ -70,3 +70,20 @@ def test_the_estimator_tracks_where_there_is_little_blur_and_alignment_along_it_
     assert (estimate.measurement == "aligned") == found
     if found:
         np.testing.assert_allclose(estimate.velocity.angular, (0.4, 3.0, -0.5), atol=0.05)
+
+
+@pytest.mark.parametrize("blur", [0.1, 8.0], ids=["by corners", "by intensities, as the corners are smeared"])
+def test_an_alignment_is_corrected_for_the_readout_once(blur):
+    """Points that moved down by D rows of 224 were seen D/224 · 20 ms later than their time from frame to frame."""
+    now, before = image_pair(rotation(1.0, 0, 0))
+
+    def measured(readout_time: float) -> np.ndarray:
+        estimator = MotionEstimator(Sharp(blur), EstimatorConfig())
+        for number, image in enumerate((before, now)):
+            stamp = 1 + round(number * SECONDS * 1e9)
+            estimate = estimator.update(Frame(image, stamp, camera(), Shutter(0.002, readout_time=readout_time)))
+        assert estimate.measurement == "aligned"
+        return estimate.velocity.angular
+
+    rows = 1.0 * SECONDS * camera().fy
+    assert measured(0.02)[0] / measured(0.0)[0] == pytest.approx(1 - 0.02 / SECONDS * rows / 224, rel=0.02)
