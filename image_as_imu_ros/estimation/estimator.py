@@ -254,7 +254,8 @@ class MotionEstimator:
             tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
             shown = self._fixed_parts.elsewhere.ravel()[cells]
             tracks, cells = tracks.select(shown), cells[shown]
-            alignment = self._with_tracks(observation, last, alignment, tracks, cells)
+            pattern = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks)
+            alignment = pattern or self._with_tracks(observation, last, alignment, tracks, cells)
         self.alignment = alignment = self._for_readout(alignment, observation)
         accepted, sharp = alignment.accepted, observation.blur < STRUCTURE.longest_blur
         motion = None if accepted is None else accepted.vector * observation.dt

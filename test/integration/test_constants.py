@@ -30,6 +30,8 @@ HARMLESS = {
     ("BLUR_SOLVER", "least_cells"): ELSEWHERE,
     ("SPECTRUM", "longest_blur"): ELSEWHERE,
     ("SPECTRUM", "largest_sigma"): ELSEWHERE,
+    ("ALIGNMENT", "faint"): "test/unit/test_tracking.py",
+    ("TRACKING", "static_px"): "test/unit/test_tracking.py",
     ("SPECTRUM", "lowest_gain"): ELSEWHERE,
     ("SPECTRUM", "highest_gain"): ELSEWHERE,
     ("SPECTRUM", "iterations"): "a limit: the descent has converged before",

@@ -87,3 +87,28 @@ def test_an_alignment_is_corrected_for_the_readout_once(blur):
 
     rows = 1.0 * SECONDS * camera().fy
     assert measured(0.02)[0] / measured(0.0)[0] == pytest.approx(1 - 0.02 / SECONDS * rows / 224, rel=0.02)
+
+
+def exposed(scene: np.ndarray, pattern: np.ndarray, seed: int) -> np.ndarray:
+    """An image of a scene, by a sensor with a fixed pattern and a little noise of its own."""
+    return np.clip(scene + pattern + np.random.default_rng(seed).normal(0, 0.7, scene.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "angular", "measurement"),
+    [(0.0, 0.0, "single"), (0.02, 0.5, "single"), (0.3, 0.5, "aligned"), (0.3, 0.0, "aligned"), (1.0, 0.0, "aligned")],
+    ids=["all saturated", "the scene hardly shows", "a pale scene moves", "a pale scene at rest", "rest"],
+)
+def test_a_sensors_own_pattern_is_no_proof_of_rest(contrast, angular, measurement):
+    pattern = np.random.default_rng(9).normal(0, 3.0, (224, 320))
+    images = [
+        exposed(118 + contrast * (image.astype(float) - 118), pattern, seed)
+        for seed, image in enumerate(reversed(image_pair(rotation(0, angular, 0))))
+    ]
+    estimator = MotionEstimator(Sharp(0.1), EstimatorConfig())
+    for number, image in enumerate(images):
+        frame = Frame(image, 1 + round(number * SECONDS * 1e9), camera(), Shutter(0.002))
+        estimate = estimator.update(frame)
+    assert estimate.measurement == measurement
+    if measurement == "aligned":
+        np.testing.assert_allclose(estimate.velocity.angular, (0, angular, 0), atol=0.05)

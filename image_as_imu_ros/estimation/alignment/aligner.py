@@ -179,6 +179,17 @@ class Aligner:
         velocity = Velocity.of(motion, terms, seconds)
         return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings), learnt)
 
+    @staticmethod
+    def fixed_pattern(image: np.ndarray, tracks: Tracks) -> Alignment | None:
+        """Reject what may be the sensor's own pattern: a faint image (H, W) that stays where it is. Else None.
+
+        In darkness and in saturation the scene is not seen. What the sensor adds to every image is, and seems to prove
+        that the camera is at rest.
+        """
+        if tracks.static and float(cv2.meanStdDev(image)[1][0, 0]) < ALIGNMENT.faint:
+            return _rejected(Reason.NO_TEXTURE, "the image is too faint to tell rest from the sensor's own pattern")
+        return None
+
     def with_tracks(
         self,
         alignment: Alignment,

@@ -34,6 +34,11 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.now)
 
+    @property
+    def static(self) -> bool:
+        """Whether most of them do not move."""
+        return bool(len(self) and np.median(np.linalg.norm(self.now - self.before, axis=1)) < TRACKING.static_px)
+
     def select(self, chosen: np.ndarray) -> Tracks:
         """Keep some of the tracks, given by index or mask."""
         return Tracks(self.camera, self.now[chosen], self.before[chosen])
