@@ -1,6 +1,6 @@
 """Play real frames into the node for half an hour: its memory, its share of the CPU, its latencies, each image's fate.
 
-    python tools/soak.py [--minutes 30] [--rate 30]
+    python tools/soak.py [--minutes 30] [--rate 30] [--threads 0]
 
 The node runs in a process of its own with the shipped model. The frames of test/data/desk_rpy_3s (640×480, mono) are
 played forwards and backwards, so that the motion goes on, under stamps of this machine's clock. A latency is the time
@@ -164,10 +164,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="(default: %(default)s)")
     parser.add_argument("--rate", type=float, default=30.0, help="images per second (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, help="the node's parameter (default: %(default)s)")
     arguments = parser.parse_args()
     for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
         os.environ.setdefault(variable, str(resource("config/fastdds_large_images.xml")))
-    parameters = ["-p", "autostart:=true", "-p", f"exposure_time:={EXPOSURE}"]
+    settings = {"autostart": "true", "exposure_time": EXPOSURE, "threads": arguments.threads}
+    parameters = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
     rclpy.init()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "blur_imu_node.log"
