@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from image_as_imu_ros.estimation.estimate import MotionEstimate
     from image_as_imu_ros.estimation.estimator import MotionEstimator
     from image_as_imu_ros.estimation.frame import Frame, Shutter
+    from image_as_imu_ros.estimation.inferred_frame import InferredFrame
     from image_as_imu_ros.estimation.velocity import Velocity
     from image_as_imu_ros.geometry.camera import Camera
 
@@ -24,6 +25,7 @@ __all__ = [
     "Camera",
     "EstimatorConfig",
     "Frame",
+    "InferredFrame",
     "InputError",
     "MotionEstimate",
     "MotionEstimator",
@@ -37,6 +39,7 @@ _HOMES = {
     "Camera": "geometry.camera",
     "EstimatorConfig": "estimation.config",
     "Frame": "estimation.frame",
+    "InferredFrame": "estimation.inferred_frame",
     "InputError": "errors",
     "MotionEstimate": "estimation.estimate",
     "MotionEstimator": "estimation.estimator",

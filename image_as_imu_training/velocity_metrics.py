@@ -182,7 +182,7 @@ class _Frame:
         if spectra:
             blur = float(np.hypot(*self.field.axial_flow).mean())
             seen = Windows.of(self.camera, self.field.stride).spectra(
-                self.image, blur, self.field.relative_sigma, depth
+                self.image, blur, uncertainty.relative_error_of(self.field), depth
             )
         velocity = solve(self.field, self.matrix, 1.0, uncertainty=uncertainty, depth=measured, spectra=seen).velocity
         agrees = np.nansum(self.matrix.flow(velocity.vector, depth.ravel()) * self.true_flow) > 0

@@ -82,7 +82,7 @@ class Windows:
 
         Args:
             image: (H, W) or (H, W, 3) uint8. blur: mean length of the streaks, px.
-            relative_sigma: of the network's output. depth: see `BlurSpectra.of`.
+            relative_sigma: of the network's output, over the typical one. depth: see `BlurSpectra.of`.
         """
         grids = [grid for grid in self.grids if blur <= SPECTRUM.longest_blur * grid.shrink]
         if not grids or blur < SPECTRUM.shortest_blur or relative_sigma > SPECTRUM.largest_sigma:

@@ -174,7 +174,7 @@ class SpectrumConstants:
     longest_blur: float = constant(
         18.0, "px", "mean streak at a window's resolution; lines of longer ones merge", _PHYSICS
     )
-    largest_sigma: float = constant(0.3, "of the streak", "where the network tells where to look", _ENVELOPE)
+    largest_sigma: float = constant(1.4, "times the usual", "where the network tells where to look", _ENVELOPE)
     rounding: float = constant(1 / 12, "", "variance of 8-bit values", _PHYSICS)
     floor: float = constant(
         0.015, "", "power in the lines, relative to no blur, from noise and changes of v", _RENDERED

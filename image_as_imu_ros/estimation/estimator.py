@@ -45,7 +45,8 @@ class MotionEstimator:
     starts a new sequence. So does a stamp that jumps back.
 
     Attributes:
-        alignment: of the last two frames, also where it was rejected; None before.
+        alignment: of the last two frames, as they show it (not corrected for the readout), also where it was rejected;
+            None before.
     """
 
     def __init__(self, engine: Engine, config: EstimatorConfig | None = None) -> None:
@@ -180,7 +181,12 @@ class MotionEstimator:
             motion_model=config.motion_model,
             depth=scene.depth if scene.measured else None,
             previous=None if last is None else last.solution.velocity.vector,
-            spectra=geometry.windows.spectra(images.image, output.mean_flow, output.relative_sigma, spectra_depth),
+            spectra=geometry.windows.spectra(
+                images.image,
+                output.mean_flow,
+                output.relative_sigma / (info.typical_relative_sigma or math.inf),
+                spectra_depth,
+            ),
             uncertainty=Uncertainty(
                 linear_velocity_std=self._travel.std,
                 lever_arm=config.lever_arm,
@@ -252,11 +258,11 @@ class MotionEstimator:
         alignment = self._aligned(observation, last, starts)
         if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
             tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
-            shown = self._fixed_parts.elsewhere.ravel()[cells]
-            tracks, cells = tracks.select(shown), cells[shown]
-            pattern = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks)
+            shown = self._fixed_parts.elsewhere.ravel()
+            tracks, cells = tracks.select(shown[cells]), cells[shown[cells]]
+            pattern = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks, shown)
             alignment = pattern or self._with_tracks(observation, last, alignment, tracks, cells)
-        self.alignment = alignment = self._for_readout(alignment, observation)
+        self.alignment = alignment
         accepted, sharp = alignment.accepted, observation.blur < STRUCTURE.longest_blur
         motion = None if accepted is None else accepted.vector * observation.dt
         self._history = self._history.after(*observation.seen, sharp, motion, alignment.correction)
@@ -306,21 +312,13 @@ class MotionEstimator:
             return Alignment(None, 0.0, 0.0, Rejection(Reason.NO_SOLUTION, "the images do not determine the motion"))
         return self._checked(alignment, observation)
 
-    def _checked(self, alignment: Alignment, observation: Observation) -> Alignment:
+    @staticmethod
+    def _checked(alignment: Alignment, observation: Observation) -> Alignment:
         """Reject an alignment that contradicts the blur."""
-        accepted = self._for_readout(alignment, observation).accepted
+        accepted = alignment.accepted
         if accepted is not None and contradicts(observation.solution.velocity, accepted, observation.dt / 2):
             return replace(alignment, rejection=Rejection(Reason.CONTRADICTS_BLUR, "it contradicts the blur"))
         return alignment
-
-    @staticmethod
-    def _for_readout(alignment: Alignment, observation: Observation) -> Alignment:
-        """Correct an alignment for the readout: points that moved by rows were seen earlier, or later, by as many."""
-        if alignment.velocity is None or not observation.readout_time:
-            return alignment
-        flow = observation.geometry.flow(alignment.velocity.vector, observation.scene.depth)
-        factor = observation.geometry.readout_factor(float(flow[1].mean()), observation.readout_time)
-        return replace(alignment, velocity=alignment.velocity.scaled(factor))
 
     def _resolve_sign(self, observation: Observation, last: Observation | None, frame: Frame) -> Observation:
         """Weigh what speaks for the sign of the solution, and measure the exposure."""

@@ -121,7 +121,8 @@ class Observation:
         time: when it was taken. mid_exposure: ns. dt: s, from the frame before; 0 without one. dt_std: of it, s.
         exposure: s. exposure_log_std: standard deviation of its log. readout_time: s.
         solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
-        alignment, measured_exposure, seconds: see `MotionEstimate`.
+        alignment: as the two images show it, as is blur; both are corrected for the readout at the end.
+        measured_exposure, seconds: see `MotionEstimate`.
         acceleration: of late; None as long as nothing was aligned.
         forecast: of the velocity, after this alignment.
         innovation: covariance (6, 6) that is added because this alignment is not what was expected.
@@ -191,7 +192,14 @@ class Observation:
             return None
         terms = self.acceleration.terms(self.dt, self.dt_std, self.time.std)
         inflation = {Term.CONTRADICTION: self.contradiction, Term.INNOVATION: self.innovation}
-        return accepted.with_terms({**terms, **inflation})
+        return self._for_readout(accepted.with_terms({**terms, **inflation}))
+
+    def _for_readout(self, velocity: Velocity) -> Velocity:
+        """Correct an alignment for the readout: points that moved by rows were seen earlier, or later, by as many."""
+        if not self.readout_time:
+            return velocity
+        flow = self.geometry.flow(velocity.vector, self.scene.depth)
+        return velocity.scaled(self.geometry.readout_factor(float(flow[1].mean()), self.readout_time))
 
     @cached_property
     def disagreement(self) -> tuple[np.ndarray, float] | None:
@@ -245,6 +253,9 @@ class Observation:
         single = single.with_terms({Term.SIGN: sign, Term.CONTRADICTION: self.contradiction + usual})
         factor = self.geometry.readout_factor(fitted_flow[1].mean() / self.exposure, self.readout_time)
         single, fitted_flow = single.scaled(factor), factor * fitted_flow
+        alignment = self.alignment
+        if alignment is not None and alignment.velocity is not None:
+            alignment = replace(alignment, velocity=self._for_readout(alignment.velocity))
         return MotionEstimate(
             measurement=Measurement.SINGLE,
             stamp=self.mid_exposure,
@@ -254,7 +265,7 @@ class Observation:
             mid_exposure=self.mid_exposure,
             single=single,
             sign_probability=probability,
-            alignment=self.alignment,
+            alignment=alignment,
             aligned=self.aligned,
             dt=self.dt,
             mean_flow=self.blur,

@@ -274,12 +274,14 @@ class BlurImuNode(LifecycleNode):
             # What was measured of the exposure before was a ratio to the former value.
             changed = settings.estimator != self.settings.estimator
             changed |= settings.exposure_time != self.settings.exposure_time
-            if self._estimator is not None and changed:
-                self._estimator = MotionEstimator(self._estimator.engine, settings.estimator)
+            estimator = self._estimator
+            if estimator is not None and changed:
+                estimator = MotionEstimator(estimator.engine, settings.estimator)
                 self._last_estimate = LastEstimate()
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self.settings = settings
+        # In this order: a new estimator must not meet a frame of the former settings.
+        self.settings, self._estimator = settings, estimator
         return SetParametersResult(successful=True)
 
     def _publish_diagnostics(self) -> None:
@@ -327,14 +329,14 @@ class BlurImuNode(LifecycleNode):
         Raises:
             Refused: the frame cannot be used.
         """
-        settings, (estimator, _) = self.settings, self._configured()
+        (estimator, _), settings = self._configured(), self.settings  # in this order, see _change_settings
         frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour)
         if settings.exposure_source != self._assembler.exposure_origin == ExposureSource.PARAMETER:
             self._health.count("exposure fallback")
         if settings.rate_hint_type != RateHintType.NONE and not self._assembler.rate_hint_found:
             self._health.count("without rate hint")
         with refusing("estimate"):
-            return Inferred(received, InferredFrame.of(frame, estimator.engine))
+            return Inferred(received, InferredFrame.of(frame, estimator.engine), settings, estimator)
 
     def _answer(self, inferred: Inferred) -> None:
         """Estimate from one frame and publish.
@@ -342,8 +344,8 @@ class BlurImuNode(LifecycleNode):
         Raises:
             Refused: the frame cannot be used.
         """
-        settings, (estimator, _) = self.settings, self._configured()
         received, frame = inferred.received, inferred.frame.frame
+        settings, estimator = inferred.settings, inferred.estimator
         self._order.check(frame.stamp)
         with refusing("estimate"):
             try:

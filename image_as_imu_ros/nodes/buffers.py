@@ -8,8 +8,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.inferred_frame import InferredFrame
+from image_as_imu_ros.nodes.parameters import Settings
 
 T = TypeVar("T")
 
@@ -27,10 +29,12 @@ class Received:
 
 @dataclass(frozen=True)
 class Inferred:
-    """A message and its frame, after inference."""
+    """A message, its frame after inference, and what it was made with, which a parameter may have changed since."""
 
     received: Received
     frame: InferredFrame
+    settings: Settings
+    estimator: MotionEstimator
 
 
 @dataclass(frozen=True)

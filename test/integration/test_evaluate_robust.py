@@ -30,7 +30,7 @@ def test_a_frame_on_which_something_unforeseen_happens_is_counted_and_the_others
     update, broken = MotionEstimator.update, bags.frame_stamps(bags.COUNT)[5]
 
     def fails_once(self, frame):
-        if frame.stamp == broken:
+        if frame.frame.stamp == broken:
             raise ZeroDivisionError("by nothing")
         return update(self, frame)
 

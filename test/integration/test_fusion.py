@@ -284,14 +284,18 @@ def rates_of(message: Imu) -> np.ndarray:
 
 
 def filtered(ours: list[Imu], gyroscope: list[Imu], ground_truth: GroundTruth) -> np.ndarray:
-    """(3,) RMSE of the filter's output after each message."""
-    ekf = ReferenceEkf(PROCESS_NOISE, OPTICAL_TO_BASE)
+    """(3,) RMSE of the filter's output after each message.
+
+    A hand accelerates harder than the filter expects of a robot: of a hundred messages it may take one for an outlier.
+    """
+    ekf, fused = ReferenceEkf(PROCESS_NOISE, OPTICAL_TO_BASE), 0
     streams = [("imu0", message) for message in ours] + [("imu1", message) for message in gyroscope]
     stamps, rates = [], []
     for topic, message in sorted(streams, key=lambda entry: stamp_to_nanoseconds(entry[1].header.stamp)):
-        assert ekf.imu(topic, message, threshold=THRESHOLD if topic == "imu0" else math.inf)
+        fused += ekf.imu(topic, message, threshold=THRESHOLD if topic == "imu0" else math.inf)
         stamps.append(stamp_to_nanoseconds(message.header.stamp))
         rates.append(ekf.rates.copy())
+    assert fused >= len(streams) - math.ceil(0.01 * len(ours))
     return rmse(errors(ground_truth, stamps, rates))
 
 

@@ -16,12 +16,13 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
 import image_as_imu_ros.nodes.blur_imu_node as module
 from image_as_imu_ros.engine.cuda import why_no_gpu
 from image_as_imu_ros.engine.model_files.target import what_is_missing
 from image_as_imu_ros.nodes import outputs
+from image_as_imu_ros.nodes.buffers import Received
 
 pytestmark = pytest.mark.usefixtures("ros")
 
@@ -124,7 +125,7 @@ def test_a_missing_message_package_fails_configuration(make_node, tiny_model):
         pytest.skip("realsense2_camera_msgs is installed")
 
 
-def test_tensorrt_answers_from_the_worker_and_every_cleanup_frees_the_gpu(
+def test_tensorrt_answers_from_the_pipeline_and_every_cleanup_frees_the_gpu(
     make_node, tiny_model, monkeypatch, own_cache
 ):
     gpu = GpuMachine()
@@ -207,3 +208,20 @@ def test_nothing_is_drawn_without_a_subscriber(make_node, tiny_model, monkeypatc
     camera.wait_until(lambda: drawn_meanwhile() == 0, "an end of the drawing")
     camera.close()
     executor.shutdown()
+
+
+def test_a_parameter_that_changes_while_a_frame_is_in_the_pipeline_is_for_the_next_one(make_node, tiny_model):
+    """The frame was made with the former exposure: a new estimator would take it for its first guess."""
+    node = make_node(model=str(tiny_model), exposure_source="estimate", exposure_time=0.01)
+    assert node.trigger_configure() == SUCCESS
+    node._on_camera_info(
+        CameraInfo(width=320, height=224, k=[300.0, 0.0, 160.0, 0.0, 300.0, 112.0, 0.0, 0.0, 1.0], d=[0.0] * 5)
+    )
+    former, image = node._estimator, Image(width=320, height=224, encoding="mono8", step=320, data=bytes(320 * 224))
+    image.header.stamp.sec = 5
+    inferred = node._infer(Received(image, 0.0))
+    assert node.set_parameters([Parameter("exposure_time", value=0.03)])[0].successful
+    assert node._estimator is not former
+    node._answer(inferred)
+    assert former._last is not None
+    assert node._estimator._last is None

@@ -17,7 +17,7 @@ GRID = WindowGrid.of(CAMERA, STRIDE, shrink=1)
 CELLS = MotionFieldMatrix.at(CAMERA, cell_centres(28, 40, STRIDE))
 MIDDLE = np.array([[1.0, 0, 160], [0, 1, 112], [0, 0, 1]])  # of the scene, in its own px
 ROUGH = 0.25  # relative error of a start
-SURE = 0.1  # relative sigma of a network
+SURE = 1.0  # relative sigma of a network, over the typical one
 
 
 def blurred(motion: np.ndarray, *, distance: float = 2.0, seed: int = 0, noise: float = 1.0) -> np.ndarray:

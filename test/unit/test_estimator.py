@@ -299,18 +299,20 @@ def test_a_camera_that_rotates_and_translates_behind_a_rolling_shutter_gives_the
     assert estimate.measured_exposure.seconds == pytest.approx(exposure, rel=0.05)
 
 
+@pytest.mark.parametrize("estimated", [False, True], ids=["exposure given", "exposure estimated"])
 @pytest.mark.parametrize("rate", [3.0, -3.0])
-def test_a_nod_behind_a_rolling_shutter_is_as_fast_either_way(rate):
-    """What moves down the image is read later: 30 ms of readout are 10 % at 3 rad/s."""
+def test_a_nod_behind_a_rolling_shutter_is_as_fast_either_way(rate, estimated):
+    """What moves down the image is read later: 30 ms of readout are 10 % at 3 rad/s. Blur shows it, too."""
     readout, velocity = 0.030, np.array([0, 0, 0, rate, 0, 0])
     factor = 1 / (1 - rate * CAMERA.fy * readout / CAMERA.height)  # as streaks look longer or shorter
     engine = KnownMotion()
     engine.velocity = factor * velocity
-    estimator = MotionEstimator(engine, EstimatorConfig(motion_model="rotation"))
-    for number, image in enumerate(swept_images(4, velocity, 5.0, readout)):
-        shutter = Shutter(EXPOSURE, readout_time=readout)
+    estimator = MotionEstimator(engine, EstimatorConfig(motion_model="rotation", estimate_exposure=estimated))
+    for number, image in enumerate(swept_images(9, velocity, 5.0, readout)):
+        shutter = Shutter(None if estimated else EXPOSURE, readout_time=readout)
         estimate = estimator.update(Frame(image, (number + 1) * PERIOD, CAMERA, shutter))
     assert estimate.measurement == "aligned"
+    assert estimate.measured_exposure.seconds == pytest.approx(EXPOSURE, rel=0.03)
     np.testing.assert_allclose(estimate.velocity.angular, [rate, 0, 0], atol=0.02 * abs(rate))
     np.testing.assert_allclose(estimate.single.angular, [rate, 0, 0], atol=0.03 * abs(rate))
     assert abs(factor - 1) > 0.08

@@ -80,7 +80,7 @@ def test_a_dozen_cells_are_a_measurement(known, enough):
 def test_blur_longer_than_18_px_is_looked_for_at_half_resolution_only():
     windows = Windows.of(CAMERA, 4)
     image = texture(0)[:224, :320]
-    both, halved = (windows.spectra(image, blur, 0.1, None) for blur in (14.0, 24.0))
+    both, halved = (windows.spectra(image, blur, 1.0, None) for blur in (14.0, 24.0))
     assert both is not None
     assert halved is not None
     assert len(halved.weights) == len(windows.grids[1].corners) < len(both.weights)
@@ -88,7 +88,7 @@ def test_blur_longer_than_18_px_is_looked_for_at_half_resolution_only():
 
 def test_blur_longer_than_36_px_is_not_looked_for_nor_any_that_the_network_hardly_sees():
     windows, image = Windows.of(CAMERA, 4), texture(0)[:224, :320]
-    cases = [(35.0, 0.1), (37.0, 0.1), (14.0, 0.29), (14.0, 0.31), (1.4, 0.1)]
+    cases = [(35.0, 1.0), (37.0, 1.0), (14.0, 1.39), (14.0, 1.41), (1.4, 1.0)]
     asked = [windows.spectra(image, blur, relative_sigma, None) is not None for blur, relative_sigma in cases]
     assert asked == [True, False, True, False, False]
 

@@ -179,14 +179,19 @@ class Aligner:
         velocity = Velocity.of(motion, terms, seconds)
         return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings), learnt)
 
-    @staticmethod
-    def fixed_pattern(image: np.ndarray, tracks: Tracks) -> Alignment | None:
+    def fixed_pattern(self, image: np.ndarray, tracks: Tracks, shown: np.ndarray) -> Alignment | None:
         """Reject what may be the sensor's own pattern: a faint image (H, W) that stays where it is. Else None.
 
         In darkness and in saturation the scene is not seen. What the sensor adds to every image is, and seems to prove
-        that the camera is at rest.
+        that the camera is at rest. A camera that does rest before a pale wall is not believed either.
+
+        Args:
+            image: of the finest level. shown: (cells,) bool, which cells show the scene.
         """
-        if tracks.static and float(cv2.meanStdDev(image)[1][0, 0]) < ALIGNMENT.faint:
+        if not tracks.static:
+            return None
+        level = self.levels[0]
+        if image.ravel()[level.index[shown[level.cells]]].std() < ALIGNMENT.faint:
             return _rejected(Reason.NO_TEXTURE, "the image is too faint to tell rest from the sensor's own pattern")
         return None
 
@@ -238,7 +243,7 @@ class Aligner:
         if blur > STRUCTURE.little_blur and accepted is not None and _agree(measured, accepted):
             if slide is not None:
                 accepted = slide.allowed_for(accepted, travel.slides, scale_std, seconds)
-                return replace(alignment, velocity=accepted, travel=travel)
+                return replace(alignment, velocity=accepted, travel=travel, correction=correction)
             if _surer(accepted, measured):
                 return alignment
         return replace(alignment, velocity=measured, rejection=None, travel=learnt, correction=correction)

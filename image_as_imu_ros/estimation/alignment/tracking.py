@@ -36,8 +36,11 @@ class Tracks:
 
     @property
     def static(self) -> bool:
-        """Whether most of them do not move."""
-        return bool(len(self) and np.median(np.linalg.norm(self.now - self.before, axis=1)) < TRACKING.static_px)
+        """Whether there are some, of which most do not move."""
+        return bool(
+            len(self) >= TRACKING.least_tracks
+            and np.median(np.linalg.norm(self.now - self.before, axis=1)) < TRACKING.static_px
+        )
 
     def select(self, chosen: np.ndarray) -> Tracks:
         """Keep some of the tracks, given by index or mask."""
