@@ -237,7 +237,7 @@ class AlignmentConstants:
     least_overlap: float = constant(0.3, "", "fraction of the points seen by both", _JUDGEMENT)
     least_points: int = constant(100, "", "with known depth", _JUDGEMENT)
     least_contrast: float = constant(2.0, "intensity levels", "σ of the coarsest level", "above noise")
-    faint: float = constant(8.0, "intensity levels", "σ of an image as faint as a sensor's pattern", "twice a DAVIS's")
+    faint: float = constant(8.0, "intensity levels", "σ of an image like a sensor's pattern", "slider_hdr in sight")
     least_similarity: float = constant(0.75, "", "correlation coefficient", _RENDERED)
     ambiguous: float = constant(1.5, "", "times the best 1 − similarity: a second motion matches too", _RENDERED)
     alike: float = constant(0.002, "", "1 − similarity that noise makes of equal images", _JUDGEMENT)

@@ -174,6 +174,16 @@ class MotionEstimator:
         dt, dt_std = self._dt(time_taken, mid_exposure)
         scene = SceneDepth.of(output, depth)
         spectra_depth = scene.depth if config.motion_model == MotionModel.FULL else None
+        uncertainty = Uncertainty(
+            linear_velocity_std=self._travel.std,
+            lever_arm=config.lever_arm,
+            correlated_cells=info.correlated_cells,
+            flow_log_std=info.flow_log_std,
+            typical_relative_sigma=info.typical_relative_sigma,
+            exposure_log_std=exposure.log_std,
+            depth_log_std=scene.log_std * self._travel.map_shape.scale_std / STRUCTURE.scale_std,
+        )
+        relative_sigma = uncertainty.relative_error_of(output)
         solution = solve(
             output if scene.measured else replace(output, depth=scene.depth),
             geometry.matrix,
@@ -181,21 +191,8 @@ class MotionEstimator:
             motion_model=config.motion_model,
             depth=scene.depth if scene.measured else None,
             previous=None if last is None else last.solution.velocity.vector,
-            spectra=geometry.windows.spectra(
-                images.image,
-                output.mean_flow,
-                output.relative_sigma / (info.typical_relative_sigma or math.inf),
-                spectra_depth,
-            ),
-            uncertainty=Uncertainty(
-                linear_velocity_std=self._travel.std,
-                lever_arm=config.lever_arm,
-                correlated_cells=info.correlated_cells,
-                flow_log_std=info.flow_log_std,
-                typical_relative_sigma=info.typical_relative_sigma,
-                exposure_log_std=exposure.log_std,
-                depth_log_std=scene.log_std * self._travel.map_shape.scale_std / STRUCTURE.scale_std,
-            ),
+            spectra=geometry.windows.spectra(images.image, output.mean_flow, relative_sigma, spectra_depth),
+            uncertainty=uncertainty,
         )
         if solution.impossible:  # the exposure is as good as unknown, until alignments tell it
             exposure = replace(exposure, log_std=ESTIMATOR.guessed_log_std)

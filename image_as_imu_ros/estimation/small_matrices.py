@@ -29,6 +29,25 @@ def combined(factors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(**PART)
+def add_points(
+    normal: np.ndarray, right: np.ndarray, rows: np.ndarray, weights: np.ndarray, errors: np.ndarray, size: int
+) -> None:
+    """Add Σ w·rowᵀ·row of the first `size` points to the lower triangle, of the first unknowns, and Σ w·rowᵀ·error."""
+    weighted = np.empty(size)
+    for i in range(len(rows)):
+        total = 0.0
+        for n in range(size):
+            weighted[n] = weights[n] * rows[i, n]
+            total += weighted[n] * errors[n]
+        right[i] += total
+        for j in range(i + 1):
+            total = 0.0
+            for n in range(size):
+                total += weighted[n] * rows[j, n]
+            normal[i, j] += total
+
+
+@numba.njit(**PART)
 def factor(matrix: np.ndarray) -> bool:
     """Replace the lower triangle of a symmetric (P, P) by its Cholesky factor; False if it is not positive definite."""
     for j in range(len(matrix)):

@@ -1,6 +1,5 @@
 """A frame a third of a second back corrects a map's shape, and with it the rotation since the frame before."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,7 +46,7 @@ def rotations(now, inverse_depth, of_map, random, moving=None, start=None):
     tracks = seen(now, inverse_depth, CARRIED * SHORT, random)
     start_of_both = Poses.of(CARRIED[None] * SHORT)
     found = []
-    for pair in (None, SimpleNamespace(corrected=lambda *_: corrected)):
+    for pair in (None, SimpleNamespace(corrected=lambda *_: corrected, stamp=1)):
         fit, _ = with_network_depth(tracks, of_map, start_of_both, 10 * SHORT, pair)
         found.append((fit.motion[3:] / SHORT - CARRIED[3:], fit.covariance[3:, 3:] / SHORT**2))
     return found
@@ -155,7 +154,8 @@ def test_the_smooth_part_serves_the_next_frame_too():
         slanted = [0.5 * (1 + 1.5 * one[:, 0] / PINHOLE.width) for one in (now, later)]
         kept, start = np.ones(len(now), bool), Poses.of(CARRIED[None] * LONG)
         longer = seen(now, slanted[0], CARRIED * LONG, random)
-        smooth = replace(correct(longer, kept, np.full(len(now), 0.9), start, LONG), stamp=1).smooth
+        found = correct(longer, kept, np.full(len(now), 0.9), start, LONG).found
+        smooth = SmoothCorrection(1, found.without_tracks())
         tracks, of_map = seen(later, slanted[1], CARRIED * SHORT, random), np.full(len(later), 0.9)
         of_both = []
         for far in (None, smooth):

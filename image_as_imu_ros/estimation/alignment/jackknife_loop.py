@@ -8,26 +8,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from image_as_imu_ros.estimation.small_matrices import OPTIONS, PART, factor, solve_factored
+from image_as_imu_ros.estimation.small_matrices import OPTIONS, add_points, factor, solve_factored
 
 _ROWS = "f8[:,::1]"
-
-
-@numba.njit(**PART)
-def _subtract(normal, right, rows, weights, errors, size):
-    """Subtract what so many points add to the lower triangle of a normal matrix (Q, Q); fill in their right side."""
-    weighted = np.empty(size)
-    for i in range(len(rows)):
-        total = 0.0
-        for n in range(size):
-            weighted[n] = weights[n] * rows[i, n]
-            total += weighted[n] * errors[n]
-        right[i] = total
-        for j in range(i + 1):
-            total = 0.0
-            for n in range(size):
-                total += weighted[n] * rows[j, n]
-            normal[i, j] -= total
 
 
 @numba.njit(f"Tuple((f8[:,:,::1], b1))(i8[:,::1], i8, {_ROWS}, {_ROWS}, f8[::1], f8[::1])", cache=True, **OPTIONS)
@@ -51,8 +34,9 @@ def without_parts(parts, count, normal, rows, weights, errors):
                     found += 1
             if found in (0, size):
                 continue
-            left = normal.copy()
-            _subtract(left, steps[division, part], some, some_weights, some_errors, found)
+            of_part = np.zeros(normal.shape)
+            add_points(of_part, steps[division, part], some, some_weights, some_errors, found)
+            left = normal - of_part
             if not factor(left):
                 return steps, False
             solve_factored(left, steps[division, part])

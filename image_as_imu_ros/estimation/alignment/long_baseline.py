@@ -65,8 +65,7 @@ class LongPair:
         """
         start = self.pose.after(start)
         longer, kept = self._tracked(tracks, inverse_depth, start)
-        corrected = correct(longer, kept, inverse_depth, start, self.seconds)
-        return None if corrected is None else replace(corrected, stamp=self.stamp)
+        return correct(longer, kept, inverse_depth, start, self.seconds)
 
     def _tracked(self, tracks: Tracks, inverse_depth: np.ndarray, start: Poses) -> tuple[Tracks, np.ndarray]:
         """Find the corners in the earlier frame, and tell which (N,) were found."""
@@ -92,7 +91,7 @@ class SmoothCorrection:
 
     def corrected(self, tracks: Tracks, inverse_depth: np.ndarray, start: Poses) -> Corrected:
         """Correct the map of a later frame, as a long pair does; its start is not needed."""
-        return replace(Corrected.of(tracks, inverse_depth, np.zeros(len(tracks), bool), self.found), stamp=self.stamp)
+        return Corrected.of(tracks, inverse_depth, np.zeros(len(tracks), bool), self.found)
 
 
 @dataclass(frozen=True)
@@ -101,18 +100,12 @@ class Corrected:
 
     Attributes:
         inverse_depth: (N,) 1/m. shape: what is left to be known about it.
-        found: by the long pair. stamp: of its later frame, ns; 0 where nobody asks.
+        found: by the long pair.
     """
 
     inverse_depth: np.ndarray
     shape: Shape
     found: FoundShape
-    stamp: int = 0
-
-    @property
-    def smooth(self) -> SmoothCorrection:
-        """What of it serves later frames, too."""
-        return SmoothCorrection(self.stamp, self.found.without_tracks())
 
     @classmethod
     def of(cls, tracks: Tracks, inverse_depth: np.ndarray, kept: np.ndarray, found: FoundShape) -> Corrected:
@@ -202,14 +195,15 @@ def with_network_depth(
     of_map = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
     fit = two_view(tracks, inverse_depth, starts, of_map, translation_std)
     corrected = None if far is None else far.corrected(tracks, inverse_depth, starts.select([0]))
-    if corrected is None:
+    if far is None or corrected is None:
         return fit, None
     try:
         better = two_view(tracks, corrected.inverse_depth, starts, corrected.shape, translation_std)
     except np.linalg.LinAlgError:
         return fit, None
     covariance = LONG_BASELINE.trust * better.covariance + (1 - LONG_BASELINE.trust) * fit.covariance
-    return replace(fit, motion=better.motion, covariance=covariance), corrected.smooth
+    smooth = SmoothCorrection(far.stamp, corrected.found.without_tracks())
+    return replace(fit, motion=better.motion, covariance=covariance), smooth
 
 
 def correct(

@@ -13,6 +13,7 @@ import numpy as np
 from image_as_imu_ros.estimation.small_matrices import (
     OPTIONS,
     PART,
+    add_points,
     combined,
     factor,
     invert,
@@ -129,23 +130,6 @@ def _cost(errors, bend, variance, variances, tail):
 
 
 @numba.njit(**PART)
-def _add(normal, right, rows, weights, errors):
-    """Add Σ w·rowᵀ·row to the lower triangle of the first unknowns, and Σ w·rowᵀ·error to the right side."""
-    weighted = np.empty_like(weights)
-    for i in range(len(rows)):
-        total = 0.0
-        for n in range(len(weights)):
-            weighted[n] = weights[n] * rows[i, n]
-            total += weighted[n] * errors[n]
-        right[i] += total
-        for j in range(i + 1):
-            total = 0.0
-            for n in range(len(weights)):
-                total += weighted[n] * rows[j, n]
-            normal[i, j] += total
-
-
-@numba.njit(**PART)
 def _add_priors(right, precision, rotation, translation, shear, smooth, translation_std, shear_std):
     """Add the priors on the whole translation and shear to the right side; what they and that on the shape cost."""
     cost = 0.0
@@ -203,8 +187,8 @@ def _equations(
     _allow(along, allowed, shape_variance, variances[1])
     share = _weigh(errors, bend, variances, tail, shared, weights)
     normal[:], right[:] = precision, 0.0
-    _add(normal, right, along, weights[1], errors[1])
-    _add(normal, right, across, weights[0], errors[0])
+    add_points(normal, right, along, weights[1], errors[1], len(place))
+    add_points(normal, right, across, weights[0], errors[0], len(place))
     cost = _add_priors(right, precision, rotation, translation, shear, smooth, translation_std, shear_std)
     return std, share, cost
 
