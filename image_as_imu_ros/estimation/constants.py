@@ -142,6 +142,7 @@ class SceneDepthConstants:
         0.25, "", "of the cells; where fewer are measured, the network's depth is used", _JUDGEMENT
     )
     least_cells: int = constant(12, "", "measured ones that give the network's depth its scale", _JUDGEMENT)
+    parts_apart: float = constant(0.25, "", "between mean log depths of two parts; of less, they are one", _JUDGEMENT)
 
 
 @dataclass(frozen=True)

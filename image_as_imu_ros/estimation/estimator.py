@@ -12,7 +12,16 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation import compiled
-from image_as_imu_ros.estimation.alignment import Alignment, History, Tracks, Travel, starts_along, tracked_rotations
+from image_as_imu_ros.estimation.alignment import (
+    Alignment,
+    History,
+    Tracks,
+    Travel,
+    starts_along,
+    tracked_rotations,
+    with_measured_tracks,
+    with_tracks,
+)
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
 from image_as_imu_ros.estimation.constants import ESTIMATOR, SHARED, STRUCTURE
@@ -173,6 +182,9 @@ class MotionEstimator:
         mid_exposure = self._mid_exposure(frame, frame.stamp + time_taken.correction)
         dt, dt_std = self._dt(time_taken, mid_exposure)
         scene = SceneDepth.of(output, depth)
+        larger = scene.larger_part()
+        if larger is not None and self._travel.parts.expected:
+            scene, larger = larger, scene
         spectra_depth = scene.depth if config.motion_model == MotionModel.FULL else None
         uncertainty = Uncertainty(
             linear_velocity_std=self._travel.std,
@@ -209,6 +221,7 @@ class MotionEstimator:
             readout_time=frame.shutter.readout_time,
             network_output=output,
             scene=scene,
+            other_depth=None if larger is None else larger.depth,
             solution=solution,
         )
 
@@ -274,7 +287,7 @@ class MotionEstimator:
         self, observation: Observation, last: Observation, alignment: Alignment, tracks: Tracks, cells: np.ndarray
     ) -> Alignment:
         """Use tracks (N) of corners in cells (N,): they may save an alignment, and tell the shape of the scene."""
-        aligner, seconds = observation.geometry.aligner, observation.dt
+        seconds = observation.dt
         if alignment.rejection is not None and alignment.rejection.reason in _WORTH_TRACKING:
             starts = tracked_rotations(tracks, seconds)
             again = self._aligned(observation, last, starts) if len(starts) else alignment
@@ -282,11 +295,16 @@ class MotionEstimator:
         depth = observation.scene.depth
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
-        log_std, blur = observation.scene.log_std, max(observation.blur, last.blur)
-        inverse_depth = 1 / depth.ravel()[cells]
-        far = None if observation.scene.measured else self._history.far(*observation.seen, seconds)
+        blur, inverse_depth = max(observation.blur, last.blur), 1 / depth.ravel()[cells]
+        common = alignment, tracks, seconds, inverse_depth
         try:
-            tracked = aligner.with_tracks(alignment, tracks, seconds, inverse_depth, log_std, self._travel, blur, far)
+            if observation.scene.measured:
+                other = observation.other_depth
+                of_other = None if other is None else 1 / other.ravel()[cells]
+                tracked = with_measured_tracks(*common, of_other, self._travel, blur)
+            else:
+                far = self._history.far(*observation.seen, seconds)
+                tracked = with_tracks(*common, observation.scene.log_std, self._travel, blur, far)
         except np.linalg.LinAlgError:
             return alignment
         return alignment if tracked is alignment else self._checked(tracked, observation)
@@ -304,6 +322,7 @@ class MotionEstimator:
                 travel=self._travel,
                 blur=max(observation.blur, last.blur),
                 depth_log_std=observation.scene.log_std,
+                other_depth=observation.other_depth,
             )
         except np.linalg.LinAlgError:
             return Alignment(None, 0.0, 0.0, Rejection(Reason.NO_SOLUTION, "the images do not determine the motion"))

@@ -188,4 +188,6 @@ def alignment_state(alignment: Alignment | None) -> dict[str, str]:
     if alignment is None:
         return {}
     accepted = f"accepted (similarity {alignment.similarity:.2f})"
+    if alignment.parts_move:
+        accepted += ", by the larger part of the scene: a nearer or farther one moves by itself"
     return {"alignment": alignment.rejection.message if alignment.rejection else accepted}

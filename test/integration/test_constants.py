@@ -30,6 +30,7 @@ HARMLESS = {
     ("BLUR_SOLVER", "least_cells"): ELSEWHERE,
     ("SPECTRUM", "longest_blur"): ELSEWHERE,
     ("SPECTRUM", "largest_sigma"): ELSEWHERE,
+    ("SCENE_DEPTH", "parts_apart"): "test/unit/test_moving_parts.py",
     ("ALIGNMENT", "faint"): "test/unit/test_tracking.py",
     ("TRACKING", "static_px"): "test/unit/test_tracking.py",
     ("SPECTRUM", "lowest_gain"): ELSEWHERE,

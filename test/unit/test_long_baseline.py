@@ -7,13 +7,12 @@ import pytest
 from test_alignment import ALIGNER, CAMERA, NORMAL, image_pair
 from test_alignment import DISTANCE as WALL
 
-from image_as_imu_ros.estimation.alignment import Alignment, History, Tracks, Travel
+from image_as_imu_ros.estimation.alignment import History, Tracks
 from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, SmoothCorrection, correct, with_network_depth
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import FoundShape, Shape, polynomials
 from image_as_imu_ros.estimation.alignment.tracking import track
 from image_as_imu_ros.estimation.constants import LONG_BASELINE, STRUCTURE
-from image_as_imu_ros.estimation.rejection import Reason, Rejection
 
 PINHOLE = ALIGNER.levels[0].camera
 SHORT, LONG = 1 / 30, 0.3  # s
@@ -166,25 +165,6 @@ def test_the_smooth_part_serves_the_next_frame_too():
         assert (smooth.corrected(tracks, of_map, start).shape.rough > LONG_BASELINE.left_std).all()
     without, with_smooth = np.array(errors).transpose(1, 0, 2)
     assert size(with_smooth) < 0.8 * size(without)
-
-
-@pytest.mark.parametrize("measured", [False, True])
-def test_measured_depth_needs_no_correction(measured):
-    class Asked(LongPair):
-        def corrected(self, tracks, inverse_depth, start):
-            raise LookupError
-
-    random = np.random.default_rng(0)
-    now, inverse_depth, _ = two_planes(random)
-    tracks, nothing = seen(now, inverse_depth, CARRIED * SHORT, random), np.zeros((4, 4), np.uint8)
-    rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
-    arguments = rejected, tracks, SHORT, inverse_depth, 0.0 if measured else 0.5, Travel.unknown(0.3, 0.0), 0.0
-    pair = Asked(1, nothing, nothing, Poses.of(np.zeros((1, 6))), LONG)
-    if measured:
-        assert ALIGNER.with_tracks(*arguments, pair).accepted is not None
-    else:
-        with pytest.raises(LookupError):
-            ALIGNER.with_tracks(*arguments, pair)
 
 
 class TestHistory:

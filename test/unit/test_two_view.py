@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_alignment import ALIGNER
 
-from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel
+from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel, with_measured_tracks, with_tracks
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.tracking import tracked_pose
@@ -121,12 +121,17 @@ def test_where_the_camera_only_turns_relief_that_may_not_be_there_proves_less():
     assert (np.mean(ratios, 0) > 1.1).all(), "of v: a sensor's relief is there"
 
 
+@pytest.mark.parametrize("of_sensor", [False, True])
 @pytest.mark.parametrize(("count", "measured"), [(20, False), (80, True)])
-def test_a_handful_of_tracks_is_no_measurement(count, measured):
+def test_a_handful_of_tracks_is_no_measurement(count, measured, of_sensor):
     tracks, _ = scene(WALKING, count=count)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
     travel = Travel.unknown(0.3, 0.0)
-    alignment = ALIGNER.with_tracks(rejected, tracks, SECONDS, np.full(len(tracks), 0.5), 0.5, travel, 0.0)
+    common = rejected, tracks, SECONDS, np.full(len(tracks), 0.5)
+    if of_sensor:
+        alignment = with_measured_tracks(*common, None, travel, 0.0)
+    else:
+        alignment = with_tracks(*common, 0.5, travel, 0.0)
     assert (alignment.accepted is not None) == measured
 
 

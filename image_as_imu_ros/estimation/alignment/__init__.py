@@ -13,10 +13,23 @@ Most shutters roll. Where the angular velocity is another one than it was in the
 then rotated further, or less far, than the top ones: a shear, which would pass for a roll. It is found with the motion.
 """
 
-from image_as_imu_ros.estimation.alignment.aligner import Aligner, Alignment
+from image_as_imu_ros.estimation.alignment.aligner import Aligner
+from image_as_imu_ros.estimation.alignment.alignment import Alignment
 from image_as_imu_ros.estimation.alignment.hypotheses import starts_along
 from image_as_imu_ros.estimation.alignment.long_baseline import History
+from image_as_imu_ros.estimation.alignment.measured_depth import with_measured_tracks
+from image_as_imu_ros.estimation.alignment.network_depth import with_tracks
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_rotations
 from image_as_imu_ros.estimation.alignment.travel import Travel
 
-__all__ = ["Aligner", "Alignment", "History", "Tracks", "Travel", "starts_along", "tracked_rotations"]
+__all__ = [
+    "Aligner",
+    "Alignment",
+    "History",
+    "Tracks",
+    "Travel",
+    "starts_along",
+    "tracked_rotations",
+    "with_measured_tracks",
+    "with_tracks",
+]

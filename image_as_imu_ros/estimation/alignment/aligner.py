@@ -1,4 +1,4 @@
-"""The order of an alignment's steps, and what comes out of it."""
+"""The order of an alignment's steps."""
 
 from __future__ import annotations
 
@@ -8,56 +8,22 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from image_as_imu_ros.estimation.alignment.alignment import Alignment, blur_shape_std, motion_terms, rejected
 from image_as_imu_ros.estimation.alignment.hypotheses import Ratings, best
 from image_as_imu_ros.estimation.alignment.levels import Level, cells_of
-from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, SmoothCorrection, with_network_depth
+from image_as_imu_ros.estimation.alignment.measured_depth import choose
+from image_as_imu_ros.estimation.alignment.moving_parts import Answer
 from image_as_imu_ros.estimation.alignment.points import Points
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
-from image_as_imu_ros.estimation.alignment.shape import Shape
-from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability
-from image_as_imu_ros.estimation.alignment.tracking import Tracks, track, tracked_pose
+from image_as_imu_ros.estimation.alignment.tracking import Tracks, track
 from image_as_imu_ros.estimation.alignment.travel import Travel
-from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
 from image_as_imu_ros.estimation.config import MotionModel
-from image_as_imu_ros.estimation.constants import ALIGNMENT, SHARED, STRUCTURE, TRACKING
+from image_as_imu_ros.estimation.constants import ALIGNMENT, SHARED
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
-from image_as_imu_ros.estimation.velocity import (
-    Term,
-    Velocity,
-    considered_translation,
-    of_unknown_scale,
-    relative_error,
-)
+from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """What two frames say about the motion between them.
-
-    Attributes:
-        velocity: mean velocity between the two mid-exposures, in the camera's optical frame halfway; None if nothing
-            was found.
-        similarity: correlation coefficient of the aligned images.
-        overlap: fraction of this frame that the previous one saw.
-        rejection: why `velocity` must not be used; None if it can be trusted.
-        travel: what is expected of v after this measurement; None if it told nothing.
-        correction: of the network's depth that it was measured with; None without one.
-    """
-
-    velocity: Velocity | None
-    similarity: float
-    overlap: float
-    rejection: Rejection | None
-    travel: Travel | None = None
-    correction: SmoothCorrection | None = None
-
-    @property
-    def accepted(self) -> Velocity | None:
-        """The velocity, if it can be trusted."""
-        return None if self.rejection else self.velocity
 
 
 @dataclass(frozen=True)
@@ -135,6 +101,7 @@ class Aligner:
         travel: Travel,
         blur: float,
         depth_log_std: float = 0.0,
+        other_depth: np.ndarray | None = None,
     ) -> Alignment:
         """Find the motion from the previous frame to this one.
 
@@ -147,13 +114,15 @@ class Aligner:
             travel: what is expected of v. blur: mean length, px at 320 px width, of the more blurred frame.
             depth_log_std: standard deviation of the log of the depth map's errors: of its scale, of the scale at the
                 sides against the middle, and of that at top and bottom.
+            other_depth: (h, w) m, measured, of the larger part of the scene where `depth` is of all of it, and of all
+                where parts are expected to move; None where depth tells no two parts.
         """
         if (unfit := _unfit(now, before, seconds)) is not None:
             return unfit
         inverse_depth = None if depth is None else (1 / depth.ravel()).astype(np.float32)
         points = [Points.of(level, image, inverse_depth) for level, image in zip(self.levels, now, strict=True)]
         if min(len(one.intensity) for one in points) < ALIGNMENT.least_points:
-            return _rejected(Reason.UNKNOWN_DEPTH, "depth is not known")
+            return rejected(Reason.UNKNOWN_DEPTH, "depth is not known")
         full = motion_model == MotionModel.FULL
         # What measured depth tells about v needs no prior; a network's depth would let the search drift without one.
         measured = full and depth_log_std == 0
@@ -162,22 +131,27 @@ class Aligner:
         prior = Prior(prior_std * seconds, travel.lever_arm if full else 0.0)
         motions = starts * seconds if full else starts * seconds * np.repeat([0.0, 1.0], 3)
         poses, ratings, fit = _descend(points, before, Poses.of(motions), motion_model, prior, shared)
-        error = ALIGNMENT.measured_depth_std if measured else depth_log_std
-        if full:
-            translation = poses.rotation[0].T @ poses.translation[0]
-            step, covariance = fit.with_depth_considered(ratings.order[0], points[0], translation, error)
-            poses = poses.select([0]).moved(step[None])
-        motion = poses.motions()[0]
-        learnt = None
+        rated = Alignment(None, ratings.similarity[0], ratings.overlap[0], _rejection(ratings))
+        blur_shape, best_pose = blur_shape_std(self.levels[0].camera, blur), poses.select([0])
         if measured:
-            learnt = travel.after(motion, covariance, seconds, error)
-            motion, covariance = learnt.lean(motion, covariance, seconds, error)
-        information = np.linalg.inv(covariance) if full else fit.information(ratings.order[0])
-        terms = _terms(information, motion, motion_model, prior.std, self._blur_shape(blur))
-        if full and not measured:
+            answer = fit.with_depth_considered(ratings.order[0], points[0], best_pose, ALIGNMENT.measured_depth_std)
+            other = None if other_depth is None else self._again(now[0], before[0], best_pose, prior, other_depth)
+            return choose(answer, other, travel, seconds, blur_shape).of(rated)
+        if full:
+            answer = fit.with_depth_considered(ratings.order[0], points[0], best_pose, depth_log_std)
+            terms = motion_terms(answer.covariance, answer.motion, blur_shape)
             terms[Term.DEPTH_SHAPE] = np.diag(np.repeat([prior.std**2, 0.0], 3))
-        velocity = Velocity.of(motion, terms, seconds)
-        return Alignment(velocity, ratings.similarity[0], ratings.overlap[0], _rejection(ratings), learnt)
+            return replace(rated, velocity=Velocity.of(answer.motion, terms, seconds))
+        motion, (data, considered) = poses.motions()[0], _rotation_alone(fit.information(ratings.order[0]), prior.std)
+        terms = {**motion_terms(data, motion, blur_shape), Term.CONSIDERED: considered}
+        return replace(rated, velocity=Velocity.of(motion, terms, seconds))
+
+    def _again(self, now: np.ndarray, before: np.ndarray, pose: Poses, prior: Prior, depth: np.ndarray) -> Answer:
+        """Refine a pose (1) with another measured depth (h, w), on the finest level."""
+        points = Points.of(self.levels[0], now, (1 / depth.ravel()).astype(np.float32))
+        shared, iterations = ALIGNMENT.correlated_measured, ALIGNMENT.iterations[0]
+        pose, fit = refine(points, before, pose, MotionModel.FULL, prior, shared, iterations)
+        return fit.with_depth_considered(0, points, pose, ALIGNMENT.measured_depth_std)
 
     def fixed_pattern(self, image: np.ndarray, tracks: Tracks, shown: np.ndarray) -> Alignment | None:
         """Reject what may be the sensor's own pattern: a faint image (H, W) that stays where it is. Else None.
@@ -192,75 +166,17 @@ class Aligner:
             return None
         level = self.levels[0]
         if image.ravel()[level.index[shown[level.cells]]].std() < ALIGNMENT.faint:
-            return _rejected(Reason.NO_TEXTURE, "the image is too faint to tell rest from the sensor's own pattern")
+            return rejected(Reason.NO_TEXTURE, "the image is too faint to tell rest from the sensor's own pattern")
         return None
-
-    def with_tracks(
-        self,
-        alignment: Alignment,
-        tracks: Tracks,
-        seconds: float,
-        inverse_depth: np.ndarray,
-        depth_log_std: float,
-        travel: Travel,
-        blur: float,
-        far: LongPair | SmoothCorrection | None = None,
-    ) -> Alignment:
-        """Measure the motion from tracked corners, whatever the shape of a network's depth is worth.
-
-        Args:
-            alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
-            tracks: (N) on the finest level. inverse_depth: (N,) 1/m of each, NaN where it is not known.
-            depth_log_std, blur: as in `align`. travel: what is expected of v.
-            far: this frame and an earlier one, which corrects a network's depth, or what one has just found.
-        """
-        known = np.isfinite(inverse_depth)
-        if known.sum() < STRUCTURE.least_tracks:
-            return alignment
-        tracks, inverse_depth = tracks.select(known), inverse_depth[known]
-        network, error = depth_log_std > 0, ALIGNMENT.measured_depth_std
-        start = None if alignment.velocity is None else Poses.of(alignment.velocity.vector[None] * seconds)
-        fit, correction = _two_views(tracks, inverse_depth, start, seconds, network, far)
-        if fit is None or not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
-            return alignment
-        expected_std = max(depth_log_std, STRUCTURE.scale_std) if network else error
-        learnt = travel.after(fit.motion, fit.covariance, seconds, expected_std)
-        motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, expected_std)
-        if network:
-            learnt = replace(learnt, map_shape=travel.map_shape.after(fit.shape_found, fit.shape_expected))
-        scale_std = max(depth_log_std, learnt.map_shape.scale_std) if network else error
-        covariance, of_scale = of_unknown_scale(motion, covariance, scale_std)
-        terms = _terms(np.linalg.inv(covariance), motion, MotionModel.FULL, 0.0, self._blur_shape(blur))
-        measured = Velocity.of(motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
-        slide = find_slide(tracks, inverse_depth) if network else None
-        if slide is not None:
-            probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
-            learnt, travel = replace(learnt, slides=probability), replace(travel, slides=probability)
-            measured = slide.allowed_for(measured, probability, scale_std, seconds)
-        # Corners that are smeared: an alignment that they do not contradict is the better answer, unless it is the less
-        # sure, because it follows what moves by itself. With a network's depth both say v as unsurely as the depth is.
-        accepted = alignment.accepted
-        if blur > STRUCTURE.little_blur and accepted is not None and _agree(measured, accepted):
-            if slide is not None:
-                accepted = slide.allowed_for(accepted, travel.slides, scale_std, seconds)
-                return replace(alignment, velocity=accepted, travel=travel, correction=correction)
-            if _surer(accepted, measured):
-                return alignment
-        return replace(alignment, velocity=measured, rejection=None, travel=learnt, correction=correction)
-
-    def _blur_shape(self, blur: float) -> float:
-        """Compute the σ of a rotation, rad, whose two blurs of this length, px at 320 px width, differ in shape."""
-        camera = self.levels[0].camera
-        return ALIGNMENT.blur_shape * blur * camera.width / 320 / camera.fx
 
 
 def _unfit(now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...], seconds: float) -> Alignment | None:
     """Reject pyramids that need not be tried."""
     if seconds > SHARED.longest_dt:
-        return _rejected(Reason.OLD_FRAME, f"the previous frame is {seconds:.2f} s old")
+        return rejected(Reason.OLD_FRAME, f"the previous frame is {seconds:.2f} s old")
     contrast = min(float(cv2.meanStdDev(coarsest)[1][0, 0]) for coarsest in (now[-1], before[-1]))
     if contrast < ALIGNMENT.least_contrast:
-        return _rejected(Reason.NO_TEXTURE, "no texture")
+        return rejected(Reason.NO_TEXTURE, "no texture")
     return None
 
 
@@ -289,67 +205,17 @@ def _descend(
     return poses, ratings, fit
 
 
-def _two_views(
-    tracks: Tracks,
-    inverse_depth: np.ndarray,
-    start: Poses | None,
-    seconds: float,
-    network: bool,
-    far: LongPair | SmoothCorrection | None,
-) -> tuple[TwoView | None, SmoothCorrection | None]:
-    """Solve for the motion of tracks, from a pose (1) and from their epipolar geometry; None without either.
+def _rotation_alone(information: np.ndarray, translation_std: float) -> tuple[np.ndarray, np.ndarray]:
+    """Covariances (6, 6) of a rotation, by its data and by a translation that was not solved for.
 
     Args:
-        network: whether the depth is a network's, which `far` then corrects; see `with_network_depth`.
+        information: (3, 3), or (6, 6) where depth tells what a translation would do. translation_std: m.
     """
-    pose = tracked_pose(tracks, inverse_depth, thorough=not network)
-    starts = [one for one in (start, pose) if one is not None]
-    if not starts:
-        return None, None
-    poses, bound = Poses.concatenated(starts), ALIGNMENT.travel_std * seconds
-    if network:
-        return with_network_depth(tracks, inverse_depth, poses, bound, far)
-    error = ALIGNMENT.measured_depth_std
-    of_sensor = Shape(error, error, (TRACKING.window / TRACKING.distance) ** 2)
-    return two_view(tracks, inverse_depth, poses, of_sensor, bound), None
-
-
-def _terms(
-    information: np.ndarray, motion: np.ndarray, motion_model: str, prior_std: float, blur_shape: float
-) -> dict[Term, np.ndarray]:
-    """Covariance of a motion (v, ω)·seconds by source, from its information matrix.
-
-    Args:
-        information: (P, P), with the prior if v was solved for.
-        prior_std: of each component of v·seconds, m. blur_shape: standard deviation of each angle, rad.
-    """
-    data = np.zeros((6, 6))
-    terms = {Term.DATA: data, Term.SCALE: relative_error(motion, ALIGNMENT.scale_std)}
-    if motion_model == MotionModel.FULL:
-        data[:] = np.linalg.inv(information)
-    else:
-        data[3:, 3:] = np.linalg.inv(information[-3:, -3:])
-        sensitivity = np.zeros((3, 3))
-        if len(information) == 6:
-            sensitivity = np.linalg.solve(information[3:, 3:], information[3:, :3])
-        terms[Term.CONSIDERED] = considered_translation(sensitivity, prior_std)
-    terms[Term.BLUR_SHAPE] = np.diag(np.repeat([0.0, blur_shape**2], 3))
-    return terms
-
-
-def _agree(one: Velocity, other: Velocity) -> bool:
-    """Tell whether two velocities are the same up to their errors."""
-    error = one.vector - other.vector
-    return bool(error @ np.linalg.solve(one.covariance + other.covariance, error) < STRUCTURE.contradiction)
-
-
-def _surer(one: Velocity, other: Velocity) -> bool:
-    """Tell whether the covariance of one velocity has a smaller volume than another's."""
-    return bool(np.linalg.slogdet(one.covariance)[1] < np.linalg.slogdet(other.covariance)[1])
-
-
-def _rejected(reason: Reason, message: str) -> Alignment:
-    return Alignment(None, 0.0, 0.0, Rejection(reason, message))
+    data, sensitivity = np.zeros((6, 6)), np.zeros((3, 3))
+    data[3:, 3:] = np.linalg.inv(information[-3:, -3:])
+    if len(information) == 6:
+        sensitivity = np.linalg.solve(information[3:, 3:], information[3:, :3])
+    return data, considered_translation(sensitivity, translation_std)
 
 
 def _rejection(ratings: Ratings) -> Rejection | None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
+from image_as_imu_ros.estimation.alignment.moving_parts import Answer
 from image_as_imu_ros.estimation.alignment.points import Points, sample
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.config import MotionModel
@@ -49,19 +50,18 @@ class Fit:
         """Information matrix (P, P) of a pose's motion, whatever shear, gain and offset are."""
         return marginal(self.normal[which], self.normal.shape[1] - NUISANCES) / self.variance[which]
 
-    def with_depth_considered(
-        self, which: int, points: Points, translation: np.ndarray, log_std: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def with_depth_considered(self, which: int, points: Points, pose: Poses, log_std: float) -> Answer:
         """Consider errors of log depth: of all of it, at the sides, and at top and bottom.
 
         Args:
-            translation: (3,) m, of the pose, in the axes of the present frame.
+            pose: (1), with a translation.
             log_std: of each of the three errors; the sides err by ±1 of it, and so do top and bottom.
 
         Returns:
-            Motion (P,) that the pose is still wrong by, and its covariance (P, P), whatever the depth's errors are.
+            What the pose is, once it is moved by what it is still wrong by, whatever the depth's errors are.
         """
         normal, variance, weights = self.normal[which], self.variance[which], self.weights[which]
+        translation = pose.rotation[0].T @ pose.translation[0]
         by_scale = translation.astype(np.float32) @ points.jacobian[:3]
         by_depth = np.vstack([np.ones_like(points.intensity), points.place]) * by_scale
         weighted = weights * by_depth
@@ -75,7 +75,8 @@ class Fit:
         errors = self.error[which] - step @ rows
         assert points.inverse_depth is not None
         places = np.vstack([points.inverse_depth, points.place])
-        return step[:size], widened_by_parts(covariance, normal, rows, weights, errors, places)
+        covariance = widened_by_parts(covariance, normal, rows, weights, errors, places)
+        return Answer(pose.moved(step[None, :size]).motions()[0], covariance)
 
 
 def marginal(normal: np.ndarray, size: int) -> np.ndarray:

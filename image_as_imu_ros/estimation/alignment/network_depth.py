@@ -1,0 +1,68 @@
+"""The answer of tracked corners where depth is a network's: whatever its shape is worth, its scale, and slides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from image_as_imu_ros.estimation.alignment.alignment import Alignment, agree, blur_shape_std, motion_terms
+from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, SmoothCorrection, with_network_depth
+from image_as_imu_ros.estimation.alignment.poses import Poses
+from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability
+from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_pose
+from image_as_imu_ros.estimation.alignment.travel import Travel
+from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
+from image_as_imu_ros.estimation.velocity import Term, Velocity, of_unknown_scale
+
+
+def with_tracks(
+    alignment: Alignment,
+    tracks: Tracks,
+    seconds: float,
+    inverse_depth: np.ndarray,
+    depth_log_std: float,
+    travel: Travel,
+    blur: float,
+    far: LongPair | SmoothCorrection | None = None,
+) -> Alignment:
+    """Measure the motion from tracked corners, whatever the shape of a network's depth is worth.
+
+    Args:
+        alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
+        tracks: (N) on the finest level. inverse_depth: (N,) 1/m of each, NaN where it is not known.
+        depth_log_std, blur: as in `Aligner.align`. travel: what is expected of v.
+        far: this frame and an earlier one, which corrects a network's depth, or what one has just found.
+    """
+    known = np.isfinite(inverse_depth)
+    if known.sum() < STRUCTURE.least_tracks:
+        return alignment
+    tracks, inverse_depth = tracks.select(known), inverse_depth[known]
+    start = None if alignment.velocity is None else Poses.of(alignment.velocity.vector[None] * seconds)
+    pose = tracked_pose(tracks, inverse_depth, thorough=False)
+    starts = [one for one in (start, pose) if one is not None]
+    if not starts:
+        return alignment
+    bound = ALIGNMENT.travel_std * seconds
+    fit, correction = with_network_depth(tracks, inverse_depth, Poses.concatenated(starts), bound, far)
+    if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
+        return alignment
+    expected_std = max(depth_log_std, STRUCTURE.scale_std)
+    learnt = travel.after(fit.motion, fit.covariance, seconds, expected_std)
+    motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, expected_std)
+    learnt = replace(learnt, map_shape=travel.map_shape.after(fit.shape_found, fit.shape_expected))
+    scale_std = max(depth_log_std, learnt.map_shape.scale_std)
+    covariance, of_scale = of_unknown_scale(motion, covariance, scale_std)
+    terms = motion_terms(covariance, motion, blur_shape_std(tracks.camera, blur))
+    measured = Velocity.of(motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
+    slide = find_slide(tracks, inverse_depth)
+    probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
+    learnt, travel = replace(learnt, slides=probability), replace(travel, slides=probability)
+    measured = slide.allowed_for(measured, probability, scale_std, seconds)
+    # Corners that are smeared: an alignment that they do not contradict is the better answer. Both say v as unsurely as
+    # the depth is, and neither tells a slide.
+    accepted = alignment.accepted
+    if blur > STRUCTURE.little_blur and accepted is not None and agree(measured, accepted):
+        accepted = slide.allowed_for(accepted, probability, scale_std, seconds)
+        return replace(alignment, velocity=accepted, travel=travel, correction=correction)
+    return replace(alignment, velocity=measured, rejection=None, travel=learnt, correction=correction)
