@@ -14,8 +14,8 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment import (
     Alignment,
+    Corners,
     History,
-    Tracks,
     Travel,
     starts_along,
     tracked_rotations,
@@ -36,10 +36,7 @@ from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.repeats import RepeatWatch
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.scene_mask import read_mask
-from image_as_imu_ros.estimation.sign import (
-    contradicts,
-    rate_log_odds,
-)
+from image_as_imu_ros.estimation.sign import contradicts, rate_log_odds
 from image_as_imu_ros.estimation.stopwatch import Stopwatch
 from image_as_imu_ros.geometry.camera import Camera
 
@@ -267,11 +264,11 @@ class MotionEstimator:
         starts = starts_along(blur, last.last_velocity, reach)
         alignment = self._aligned(observation, last, starts)
         if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
-            tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
-            shown = self._fixed_parts.elsewhere.ravel()
-            tracks, cells = tracks.select(shown[cells]), cells[shown[cells]]
-            pattern = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks, shown)
-            alignment = pattern or self._with_tracks(observation, last, alignment, tracks, cells)
+            aligner, shown = observation.geometry.aligner, self._fixed_parts.elsewhere.ravel()
+            now, before = observation.images.pyramid, last.images.pyramid
+            corners = aligner.track(now, before, shown, thorough=observation.scene.measured)
+            pattern = aligner.fixed_pattern(now[0], corners.tracks, shown)
+            alignment = pattern or self._with_tracks(observation, last, alignment, corners)
         self.alignment = alignment
         accepted, sharp = alignment.accepted, observation.blur < STRUCTURE.longest_blur
         motion = None if accepted is None else accepted.vector * observation.dt
@@ -284,10 +281,10 @@ class MotionEstimator:
         return observation.aligned_with(last, alignment)
 
     def _with_tracks(
-        self, observation: Observation, last: Observation, alignment: Alignment, tracks: Tracks, cells: np.ndarray
+        self, observation: Observation, last: Observation, alignment: Alignment, corners: Corners
     ) -> Alignment:
-        """Use tracks (N) of corners in cells (N,): they may save an alignment, and tell the shape of the scene."""
-        seconds = observation.dt
+        """Use tracked corners: they may save an alignment, and tell the shape of the scene."""
+        tracks, cells, seconds = corners.tracks, corners.cells, observation.dt
         if alignment.rejection is not None and alignment.rejection.reason in _WORTH_TRACKING:
             starts = tracked_rotations(tracks, seconds)
             again = self._aligned(observation, last, starts) if len(starts) else alignment
@@ -296,7 +293,7 @@ class MotionEstimator:
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
         blur, inverse_depth = max(observation.blur, last.blur), 1 / depth.ravel()[cells]
-        common = alignment, tracks, seconds, inverse_depth
+        common = alignment, tracks, corners.epipolar, seconds, inverse_depth
         try:
             if observation.scene.measured:
                 other = observation.other_depth

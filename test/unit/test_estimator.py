@@ -565,3 +565,21 @@ def test_covariances_are_exactly_symmetric_and_that_of_the_mean_is_smaller(engin
     of_mean = estimate.velocity.covariance_without({Term.ACCELERATION})
     assert np.linalg.eigvalsh(covariance - of_mean).max() > 0
     np.testing.assert_allclose(of_mean, estimate.alignment.velocity.covariance, atol=1e-9)
+
+
+def test_a_blur_that_determines_no_motion_leaves_the_frame_before_as_it_was(engine, monkeypatch):
+    engine.velocity = np.array([0, 0, 0, 0, 1.2, 0])
+    estimator, (first, second, third) = MotionEstimator(engine), panning_frames(3)
+    estimator.update(first)
+
+    def singular(*_, **__):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("image_as_imu_ros.estimation.estimator.solve", singular)
+        with pytest.raises(InputError, match="does not determine the motion"):
+            estimator.update(second)
+    after = estimator.update(third)
+    undisturbed = MotionEstimator(engine)
+    undisturbed.update(first)
+    np.testing.assert_array_equal(after.velocity.vector, undisturbed.update(third).velocity.vector)

@@ -12,6 +12,7 @@ from test_two_view import CAMERA, SECONDS, WALKING, scene
 from image_as_imu_ros import EstimatorConfig
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel, with_measured_tracks
+from image_as_imu_ros.estimation.alignment.epipolar import EpipolarGeometry
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer, MovingParts
 from image_as_imu_ros.estimation.constants import SIGN
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
@@ -40,7 +41,9 @@ def answer(near, moving, travel=None, both=True) -> Alignment:
     larger = np.where(far, whole, np.nan) if both else None
     if travel is not None and travel.parts.expected:
         whole, larger = larger, whole
-    return with_measured_tracks(REJECTED, tracks, SECONDS, whole, larger, travel or Travel.unknown(0.3, 0.0), 0.0)
+    epipolar = EpipolarGeometry.of(tracks, thorough=True)
+    travel = travel or Travel.unknown(0.3, 0.0)
+    return with_measured_tracks(REJECTED, tracks, epipolar, SECONDS, whole, larger, travel, 0.0)
 
 
 def error(alignment) -> tuple[float, float]:
@@ -63,8 +66,10 @@ def test_a_near_part_that_rests_is_used():
     assert not whole.parts_move
     assert error(whole)[1] < SIGN.contradiction
     tracks, inverse_depth, far = room(40, moving=False)
+    tracks, inverse_depth = tracks.select(far), inverse_depth[far]
+    epipolar = EpipolarGeometry.of(tracks, thorough=True)
     larger = with_measured_tracks(
-        REJECTED, tracks.select(far), SECONDS, inverse_depth[far], None, Travel.unknown(0.3, 0.0), 0.0
+        REJECTED, tracks, epipolar, SECONDS, inverse_depth, None, Travel.unknown(0.3, 0.0), 0.0
     )
     assert np.trace(whole.velocity.covariance[:3, :3]) < np.trace(larger.velocity.covariance[:3, :3])
 

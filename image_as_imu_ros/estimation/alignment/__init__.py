@@ -13,7 +13,7 @@ Most shutters roll. Where the angular velocity is another one than it was in the
 then rotated further, or less far, than the top ones: a shear, which would pass for a roll. It is found with the motion.
 """
 
-from image_as_imu_ros.estimation.alignment.aligner import Aligner
+from image_as_imu_ros.estimation.alignment.aligner import Aligner, Corners
 from image_as_imu_ros.estimation.alignment.alignment import Alignment
 from image_as_imu_ros.estimation.alignment.hypotheses import starts_along
 from image_as_imu_ros.estimation.alignment.long_baseline import History
@@ -25,6 +25,7 @@ from image_as_imu_ros.estimation.alignment.travel import Travel
 __all__ = [
     "Aligner",
     "Alignment",
+    "Corners",
     "History",
     "Tracks",
     "Travel",

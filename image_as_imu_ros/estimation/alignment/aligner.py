@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.alignment import Alignment, blur_shape_std, motion_terms, rejected
+from image_as_imu_ros.estimation.alignment.epipolar import EpipolarGeometry
 from image_as_imu_ros.estimation.alignment.hypotheses import Ratings, best
 from image_as_imu_ros.estimation.alignment.levels import Level, cells_of
 from image_as_imu_ros.estimation.alignment.measured_depth import choose
@@ -24,6 +25,20 @@ from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
+
+
+@dataclass(frozen=True)
+class Corners:
+    """Corners of two frames.
+
+    Attributes:
+        tracks: (N). cells: (N,) which cell of the network's grid each is in now, row by row.
+        epipolar: their epipolar geometry; None if they agree on none.
+    """
+
+    tracks: Tracks
+    cells: np.ndarray
+    epipolar: EpipolarGeometry | None
 
 
 @dataclass(frozen=True)
@@ -79,15 +94,19 @@ class Aligner:
             pyramid.append(np.asarray(cv2.resize(pyramid[-1], size, interpolation=cv2.INTER_AREA)))
         return tuple(pyramid)
 
-    def track(self, now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...]) -> tuple[Tracks, np.ndarray]:
-        """Track corners of the scene from one pyramid back to the previous one, see `tracking`.
+    def track(
+        self, now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...], shown: np.ndarray, thorough: bool
+    ) -> Corners:
+        """Track corners of the scene from one pyramid back to the previous one, see `tracking` and `epipolar`.
 
-        Returns:
-            The tracks (N), and (N,) which cell each is in now, row by row.
+        Args:
+            shown: (cells,) bool, which cells show the scene. thorough: see `EpipolarGeometry`.
         """
         tracks = track(self.levels[0].camera, now[0], before[0])
         cells, seen = cells_of(self.source, self.scene, self.stride, tracks.camera, tracks.now)
-        return tracks.select(seen), cells[seen]
+        seen &= shown[cells]
+        tracks = tracks.select(seen)
+        return Corners(tracks, cells[seen], EpipolarGeometry.of(tracks, thorough))
 
     def align(
         self,

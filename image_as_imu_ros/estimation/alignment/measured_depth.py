@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.alignment import Alignment, agree, blur_shape_std, motion_terms
+from image_as_imu_ros.estimation.alignment.epipolar import EpipolarGeometry
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
-from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_pose
+from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.alignment.two_view import two_view
 from image_as_imu_ros.estimation.constants import ALIGNMENT, SIGN, STRUCTURE, TRACKING
@@ -71,6 +72,7 @@ def choose(
 def with_measured_tracks(
     alignment: Alignment,
     tracks: Tracks,
+    epipolar: EpipolarGeometry | None,
     seconds: float,
     inverse_depth: np.ndarray,
     other_inverse_depth: np.ndarray | None,
@@ -81,15 +83,14 @@ def with_measured_tracks(
 
     Args:
         alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
-        tracks: (N) on the finest level. inverse_depth: (N,) 1/m of each, NaN where it is not known.
+        tracks: (N) on the finest level. epipolar: their geometry, where to start, too.
+        inverse_depth: (N,) 1/m of each, NaN where it is not known.
         other_inverse_depth: (N,) the same of the other depth that `Aligner.align` was given; None without one.
         travel: what is expected of v. blur: mean length, px at 320 px width, of the more blurred frame.
     """
-    known = np.isfinite(inverse_depth)
-    if known.sum() < STRUCTURE.least_tracks:
-        return alignment
     start = None if alignment.velocity is None else Poses.of(alignment.velocity.vector[None] * seconds)
-    starts = [one for one in (start, tracked_pose(tracks.select(known), inverse_depth[known])) if one is not None]
+    pose = None if epipolar is None else epipolar.pose(inverse_depth)
+    starts = [one for one in (start, pose) if one is not None]
     if not starts:
         return alignment
     used, other = (

@@ -2,8 +2,8 @@
 
 Corners are tracked by pyramidal Lucas–Kanade, there and back again (Kalal et al. 2010). Two tracks fix a rotation: with
 a the middle and n the normal of two unit rays, R = [a' n' a'×n']·[a n a×n]ᵀ. Rotations of random pairs are rated by how
-many tracks they explain (RANSAC, Fischler & Bolles 1981), and the best is fitted to all of these (Kabsch 1976). Five
-tracks fix a rotation and the direction of a translation (Nistér 2004). None of these needs depth or blur.
+many tracks they explain (RANSAC, Fischler & Bolles 1981), and the best is fitted to all of these (Kabsch 1976). None
+of these needs depth or blur.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.constants import TRACKING
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
@@ -110,46 +109,6 @@ def tracked_rotations(tracks: Tracks, seconds: float) -> np.ndarray:
         vectors.append(so3.log(rotation) / seconds)
         left &= _errors(rotation[None], rays_now, rays_before)[0] >= limit
     return np.pad(np.reshape(vectors, (-1, 3)), ((0, 0), (3, 0)))
-
-
-def tracked_pose(tracks: Tracks, inverse_depth: np.ndarray, thorough: bool = True) -> Poses | None:
-    """Find the pose whose epipolar lines the tracks follow; None if they agree on none.
-
-    Args:
-        inverse_depth: (N,) 1/m of each track in this frame, whose median scales the translation.
-        thorough: whether to marginalise over the limit (MAGSAC), which takes four times longer.
-    """
-    now, before = tracks.camera.rays(tracks.now), tracks.camera.rays(tracks.before)
-    limit = TRACKING.epipolar_px / tracks.camera.fx
-    method = cv2.USAC_MAGSAC if thorough else cv2.USAC_FAST
-    essential, inliers = cv2.findEssentialMat(now, before, np.eye(3), method, 0.999, limit)
-    if essential is None or essential.shape != (3, 3):
-        return None
-    chosen = inliers.ravel() > 0
-    now, before = (np.column_stack([rays, np.ones(len(rays))])[chosen] for rays in (now, before))
-    # Of the four poses with this essential matrix, two are rotated by half a turn more; of the others, points lie
-    # before both cameras in one.
-    *rotations, translation = cv2.decomposeEssentialMat(essential)
-    rotation = max(rotations, key=np.trace)
-    depth = _relative_depth(now.T, before.T, rotation, translation[:, 0])
-    in_front = (depth > 0).sum(), (depth < 0).sum()  # with the translation, and with its reverse
-    if max(in_front) < TRACKING.least_tracks:
-        return None
-    sign = 1.0 if in_front[0] >= in_front[1] else -1.0
-    heading, depth = sign * translation[:, 0], sign * depth
-    scale = np.exp(-np.median(np.log((depth * inverse_depth[chosen])[depth > 0])))
-    return Poses(rotation[None], scale * heading[None], np.zeros((1, 3)))
-
-
-def _relative_depth(now: np.ndarray, before: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-    """Depths (N,) along rays (3, N) of this frame, in units of the translation: before × (Z·R·now + t) = 0."""
-    normal, offset = _cross(before, rotation @ now), _cross(before, translation[:, None])
-    return -(normal * offset).sum(0) / (np.square(normal).sum(0) + 1e-12)
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Compute a × b of arrays whose first axis has three elements; np.cross takes several times longer."""
-    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def _unit_rays(camera: Camera, pixels: np.ndarray) -> np.ndarray:
