@@ -6,6 +6,7 @@ is aligned, and the slower of the two sets the rate that a machine can follow. N
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -65,3 +66,12 @@ class Pipeline(Generic[M, F]):
         except Exception as error:
             self._failed(error)
             return None
+
+
+def spare_cores() -> int:
+    """Count the cores that this process may use, but the one that the estimating thread is busy on; 1 at least.
+
+    With a network on all of them both threads wait for each other: on two cores, at 60 Hz, fewer images are answered,
+    and later (docs/performance.md).
+    """
+    return max(1, len(os.sched_getaffinity(0)) - 1)

@@ -13,6 +13,7 @@ from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.nodes.engine_log import engines_log_to
 from image_as_imu_ros.nodes.outputs import serialise_once
 from image_as_imu_ros.nodes.parameters import Settings
+from image_as_imu_ros.nodes.pipeline import spare_cores
 
 
 def load_estimator(model: str | Path, settings: Settings, logger: RcutilsLogger) -> MotionEstimator:
@@ -26,7 +27,7 @@ def load_estimator(model: str | Path, settings: Settings, logger: RcutilsLogger)
             model,
             settings.estimator,
             engine=settings.engine,
-            threads=settings.threads,
+            threads=settings.threads or spare_cores(),
             precision=settings.precision,
             dla_core=settings.dla_core,
         )

@@ -23,6 +23,7 @@ from image_as_imu_ros.nodes.diagnostics import Health
 from image_as_imu_ros.nodes.exposure_sources import ExposureWatch
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.parameters import Settings
+from image_as_imu_ros.nodes.pipeline import spare_cores
 from image_as_imu_ros.nodes.rate_hint import RATE_HINTS, rate_hint_reader
 from image_as_imu_ros.resources import resource
 from image_as_imu_ros.settings import default_of, settings_of
@@ -287,3 +288,9 @@ def test_health_warns_of_a_machine_that_cannot_keep_up():
     for what in ("received", "received", "overwritten"):
         health.count(what)
     assert "1 of 2 images skipped" in health.report("", [], {}).message
+
+
+@pytest.mark.parametrize(("cores", "spare"), [({0}, 1), ({0, 1}, 1), ({2, 3, 4, 5}, 3)])
+def test_the_network_leaves_a_core_to_the_thread_that_estimates(cores, spare, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: cores)
+    assert spare_cores() == spare
