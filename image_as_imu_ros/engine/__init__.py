@@ -50,7 +50,7 @@ def load_engine(
         engine: one of ENGINES: ONNX Runtime on the CPU, on a GPU with CUDA, on a GPU with its TensorRT part; or
             TensorRT by itself, which builds a plan first where none is stored. "auto" takes the fastest that works
             here and logs why it is not TensorRT.
-        threads: CPU threads; 0 for one per core.
+        threads: CPU threads; 0 for one per physical core.
         precision: one of PRECISIONS, see `choose_weights`.
         dla_core: TensorRT only: deep learning accelerator to use, −1 for none.
         int8_where_fast: "auto" is INT8 on a CPU with VNNI, where the model has a file for it. Figures then depend on

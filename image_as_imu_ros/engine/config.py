@@ -39,7 +39,10 @@ class EngineConfig:
         -1, "TensorRT on Jetson: deep learning accelerator to use; -1: none", limits=(-1, 3), read_only=True
     )
     threads: int = setting(
-        0, "CPU threads of the network; 0: one per core, in the node but one core", limits=(0, 256), read_only=True
+        0,
+        "CPU threads of the network; 0: one per physical core, in the node but one core",
+        limits=(0, 256),
+        read_only=True,
     )
 
     def __post_init__(self) -> None:

@@ -14,8 +14,9 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment import (
     Alignment,
-    Corners,
     History,
+    MovingParts,
+    Tracks,
     Travel,
     starts_along,
     tracked_rotations,
@@ -91,6 +92,7 @@ class MotionEstimator:
         self._repeats = RepeatWatch()
         info = self.engine.info
         self._fixed_parts = FixedParts.unknown(info.height // info.stride, info.width // info.stride)
+        self._moving_parts = MovingParts()
         self._travel = Travel.unknown(self.config.linear_velocity_std, self.config.lever_arm)
         self._history = History()
         self._times = FrameTimes()
@@ -123,7 +125,10 @@ class MotionEstimator:
         output = output.within(geometry.scene & self._fixed_parts.elsewhere)
         try:
             observation = steps.time("solve", self._solve, frame, time_taken, images, output, depth)
-        except np.linalg.LinAlgError as error:
+        except (InputError, np.linalg.LinAlgError) as error:
+            self._moving_parts = MovingParts()  # the larger part alone may be what determines too little
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"the blur does not determine the motion: {error}") from error
         observation = steps.time("align", self._align, observation, last)
         observation = steps.time("sign", self._resolve_sign, observation, last, frame)
@@ -179,10 +184,9 @@ class MotionEstimator:
         mid_exposure = self._mid_exposure(frame, frame.stamp + time_taken.correction)
         dt, dt_std = self._dt(time_taken, mid_exposure)
         scene = SceneDepth.of(output, depth)
-        larger = scene.larger_part()
-        if larger is not None and self._travel.parts.expected:
-            scene, larger = larger, scene
-        spectra_depth = scene.depth if config.motion_model == MotionModel.FULL else None
+        full = config.motion_model == MotionModel.FULL
+        parts_move = full and self._moving_parts.expected and scene.larger_part is not None
+        used_depth = scene.larger_part if parts_move else scene.depth
         uncertainty = Uncertainty(
             linear_velocity_std=self._travel.std,
             lever_arm=config.lever_arm,
@@ -198,9 +202,11 @@ class MotionEstimator:
             geometry.matrix,
             exposure.seconds,
             motion_model=config.motion_model,
-            depth=scene.depth if scene.measured else None,
+            depth=used_depth if scene.measured else None,
             previous=None if last is None else last.solution.velocity.vector,
-            spectra=geometry.windows.spectra(images.image, output.mean_flow, relative_sigma, spectra_depth),
+            spectra=geometry.windows.spectra(
+                images.image, output.mean_flow, relative_sigma, used_depth if full else None
+            ),
             uncertainty=uncertainty,
         )
         if solution.impossible:  # the exposure is as good as unknown, until alignments tell it
@@ -218,7 +224,7 @@ class MotionEstimator:
             readout_time=frame.shutter.readout_time,
             network_output=output,
             scene=scene,
-            other_depth=None if larger is None else larger.depth,
+            parts_move=parts_move,
             solution=solution,
         )
 
@@ -264,13 +270,14 @@ class MotionEstimator:
         starts = starts_along(blur, last.last_velocity, reach)
         alignment = self._aligned(observation, last, starts)
         if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
-            aligner, shown = observation.geometry.aligner, self._fixed_parts.elsewhere.ravel()
-            now, before = observation.images.pyramid, last.images.pyramid
-            corners = aligner.track(now, before, shown, thorough=observation.scene.measured)
-            pattern = aligner.fixed_pattern(now[0], corners.tracks, shown)
-            alignment = pattern or self._with_tracks(observation, last, alignment, corners)
+            tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
+            shown = self._fixed_parts.elsewhere.ravel()
+            tracks, cells = tracks.select(shown[cells]), cells[shown[cells]]
+            pattern = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks, shown)
+            alignment = pattern or self._with_tracks(observation, last, alignment, tracks, cells)
         self.alignment = alignment
         accepted, sharp = alignment.accepted, observation.blur < STRUCTURE.longest_blur
+        self._moving_parts = self._moving_parts.after(None if accepted is None else alignment.difference)
         motion = None if accepted is None else accepted.vector * observation.dt
         self._history = self._history.after(*observation.seen, sharp, motion, alignment.correction)
         if accepted is not None:
@@ -281,10 +288,10 @@ class MotionEstimator:
         return observation.aligned_with(last, alignment)
 
     def _with_tracks(
-        self, observation: Observation, last: Observation, alignment: Alignment, corners: Corners
+        self, observation: Observation, last: Observation, alignment: Alignment, tracks: Tracks, cells: np.ndarray
     ) -> Alignment:
-        """Use tracked corners: they may save an alignment, and tell the shape of the scene."""
-        tracks, cells, seconds = corners.tracks, corners.cells, observation.dt
+        """Use tracks (N) of corners in cells (N,): they may save an alignment, and tell the shape of the scene."""
+        seconds = observation.dt
         if alignment.rejection is not None and alignment.rejection.reason in _WORTH_TRACKING:
             starts = tracked_rotations(tracks, seconds)
             again = self._aligned(observation, last, starts) if len(starts) else alignment
@@ -293,12 +300,12 @@ class MotionEstimator:
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
         blur, inverse_depth = max(observation.blur, last.blur), 1 / depth.ravel()[cells]
-        common = alignment, tracks, corners.epipolar, seconds, inverse_depth
+        common = alignment, tracks, seconds, inverse_depth
         try:
             if observation.scene.measured:
-                other = observation.other_depth
-                of_other = None if other is None else 1 / other.ravel()[cells]
-                tracked = with_measured_tracks(*common, of_other, self._travel, blur)
+                part = observation.scene.larger_part
+                of_part = None if part is None else 1 / part.ravel()[cells]
+                tracked = with_measured_tracks(*common, of_part, observation.parts_move, self._travel, blur)
             else:
                 far = self._history.far(*observation.seen, seconds)
                 tracked = with_tracks(*common, observation.scene.log_std, self._travel, blur, far)
@@ -319,7 +326,8 @@ class MotionEstimator:
                 travel=self._travel,
                 blur=max(observation.blur, last.blur),
                 depth_log_std=observation.scene.log_std,
-                other_depth=observation.other_depth,
+                larger_part=observation.scene.larger_part if self.config.motion_model == MotionModel.FULL else None,
+                parts_move=observation.parts_move,
             )
         except np.linalg.LinAlgError:
             return Alignment(None, 0.0, 0.0, Rejection(Reason.NO_SOLUTION, "the images do not determine the motion"))

@@ -121,7 +121,7 @@ class Observation:
         time: when it was taken. mid_exposure: ns. dt: s, from the frame before; 0 without one. dt_std: of it, s.
         exposure: s. exposure_log_std: standard deviation of its log. readout_time: s.
         solution: velocity from blur, with an arbitrary sign. log_odds: speak for that sign.
-        other_depth: (h, w) m, of all of the scene where `scene` is its larger part, else of that; None of one part.
+        parts_move: whether parts of the scene are expected to move by themselves, so that its larger part alone counts.
         alignment: as the two images show it, as is blur; both are corrected for the readout at the end.
         measured_exposure, seconds: see `MotionEstimate`.
         acceleration: of late; None as long as nothing was aligned.
@@ -142,7 +142,7 @@ class Observation:
     network_output: NetworkOutput
     scene: SceneDepth
     solution: Solution
-    other_depth: np.ndarray | None = None
+    parts_move: bool = False
     alignment: Alignment | None = None
     acceleration: Acceleration | None = None
     forecast: Forecast | None = None

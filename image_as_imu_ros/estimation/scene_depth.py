@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -39,10 +40,12 @@ class SceneDepth:
             return scene
         return replace(scene, depth=np.where(left_out, np.nan, scene.depth))
 
-    def larger_part(self) -> SceneDepth | None:
-        """Keep the larger of two parts of the scene, the near one or the far one; None where depth tells no two.
+    @cached_property
+    def larger_part(self) -> np.ndarray | None:
+        """(h, w) m of the larger of two parts of the scene, the near one or the far one, NaN elsewhere.
 
-        The limit between them is the one that leaves least variance of log depth in the parts (Otsu 1979).
+        The limit between them is the one that leaves least variance of log depth in the parts (Otsu 1979). None where
+        the depth is not measured, or tells no two parts.
         """
         if not self.measured or self.depth is None:
             return None
@@ -57,7 +60,7 @@ class SceneDepth:
             return None
         nearer = np.log(self.depth) <= ascending[last_near]
         larger = nearer if 2 * near[last_near] > total else ~nearer
-        return replace(self, depth=np.where(larger, self.depth, np.nan))
+        return np.where(larger, self.depth, np.nan)
 
     @classmethod
     def _chosen(cls, output: NetworkOutput, measured: np.ndarray | None) -> SceneDepth:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from image_as_imu_ros.nodes.buffers import Slot
@@ -72,6 +73,13 @@ def spare_cores() -> int:
     """Count the cores that this process may use, but the one that the estimating thread is busy on; 1 at least.
 
     With a network on all of them both threads wait for each other: on two cores, at 60 Hz, fewer images are answered,
-    and later (docs/performance.md).
+    and later (docs/performance.md). Two hyperthreads of a core count as one.
     """
-    return max(1, len(os.sched_getaffinity(0)) - 1)
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text())
+        except OSError:  # in containers it may not be there
+            cores.add(str(cpu))
+    return max(1, len(cores) - 1)

@@ -583,3 +583,25 @@ def test_a_blur_that_determines_no_motion_leaves_the_frame_before_as_it_was(engi
     undisturbed = MotionEstimator(engine)
     undisturbed.update(first)
     np.testing.assert_array_equal(after.velocity.vector, undisturbed.update(third).velocity.vector)
+
+
+@pytest.mark.parametrize("depth", ["one part", "a network's", "a larger part without texture"])
+def test_parts_that_moved_do_not_lock_in_where_nothing_tells_any_more(engine, depth):
+    engine.velocity = np.array([0, 0, 0, 0, 0.1, 0])
+    estimator, seen = MotionEstimator(engine), []
+    measured = np.full((224, 320), 50.0, np.float32)
+    first, *frames = panning_frames(80, 0.1)
+    estimator.update(first)
+    for _ in range(20):
+        estimator._moving_parts = estimator._moving_parts.after(1e6)
+    for frame in frames:
+        image = frame.image
+        if depth == "a larger part without texture":
+            image = image.copy()
+            image[:, :190], measured[:, :190] = 128, 100.0
+        estimator.update(replace(frame, image=image, depth=None if depth == "a network's" else measured))
+        seen.append(estimator.alignment)
+    assert not estimator._moving_parts.expected
+    assert not any(alignment.parts_move for alignment in seen[-10:])
+    assert all(alignment.accepted for alignment in seen[-10:])
+    assert (seen[0].accepted is None) == (depth == "a larger part without texture")

@@ -290,7 +290,24 @@ def test_health_warns_of_a_machine_that_cannot_keep_up():
     assert "1 of 2 images skipped" in health.report("", [], {}).message
 
 
-@pytest.mark.parametrize(("cores", "spare"), [({0}, 1), ({0, 1}, 1), ({2, 3, 4, 5}, 3)])
-def test_the_network_leaves_a_core_to_the_thread_that_estimates(cores, spare, monkeypatch):
+@pytest.mark.parametrize(
+    ("cores", "siblings", "spare"),
+    [
+        ({0}, "{}", 1),
+        ({0, 1}, "{}", 1),
+        ({2, 3, 4, 5}, "{}", 3),
+        ({0, 1, 2, 3}, "0,2 or 1,3", 1),
+        ({0, 1, 2, 3}, None, 3),
+    ],
+    ids=["one core", "two", "four of more", "two of two hyperthreads", "a container that hides them"],
+)
+def test_the_network_leaves_a_core_to_the_thread_that_estimates(cores, siblings, spare, monkeypatch):
+    def read_text(path: Path) -> str:
+        if siblings is None:
+            raise FileNotFoundError(path)
+        cpu = int(path.parts[5].removeprefix("cpu"))
+        return siblings.format(cpu) if "{}" in siblings else siblings.split(" or ")[cpu % 2]
+
     monkeypatch.setattr("os.sched_getaffinity", lambda _: cores)
+    monkeypatch.setattr(Path, "read_text", read_text)
     assert spare_cores() == spare

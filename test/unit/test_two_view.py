@@ -132,9 +132,9 @@ def test_a_handful_of_tracks_is_no_measurement(count, measured, of_sensor):
     tracks, _ = scene(WALKING, count=count)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
     travel = Travel.unknown(0.3, 0.0)
-    common = rejected, tracks, EpipolarGeometry.of(tracks, thorough=False), SECONDS, np.full(len(tracks), 0.5)
+    common = rejected, tracks, SECONDS, np.full(len(tracks), 0.5)
     if of_sensor:
-        alignment = with_measured_tracks(*common, None, travel, 0.0)
+        alignment = with_measured_tracks(*common, None, False, travel, 0.0)
     else:
         alignment = with_tracks(*common, 0.5, travel, 0.0)
     assert (alignment.accepted is not None) == measured

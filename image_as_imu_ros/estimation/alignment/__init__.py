@@ -13,11 +13,12 @@ Most shutters roll. Where the angular velocity is another one than it was in the
 then rotated further, or less far, than the top ones: a shear, which would pass for a roll. It is found with the motion.
 """
 
-from image_as_imu_ros.estimation.alignment.aligner import Aligner, Corners
+from image_as_imu_ros.estimation.alignment.aligner import Aligner
 from image_as_imu_ros.estimation.alignment.alignment import Alignment
 from image_as_imu_ros.estimation.alignment.hypotheses import starts_along
 from image_as_imu_ros.estimation.alignment.long_baseline import History
 from image_as_imu_ros.estimation.alignment.measured_depth import with_measured_tracks
+from image_as_imu_ros.estimation.alignment.moving_parts import MovingParts
 from image_as_imu_ros.estimation.alignment.network_depth import with_tracks
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_rotations
 from image_as_imu_ros.estimation.alignment.travel import Travel
@@ -25,8 +26,8 @@ from image_as_imu_ros.estimation.alignment.travel import Travel
 __all__ = [
     "Aligner",
     "Alignment",
-    "Corners",
     "History",
+    "MovingParts",
     "Tracks",
     "Travel",
     "starts_along",

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.alignment import Alignment, blur_shape_std, motion_terms, rejected
-from image_as_imu_ros.estimation.alignment.epipolar import EpipolarGeometry
 from image_as_imu_ros.estimation.alignment.hypotheses import Ratings, best
 from image_as_imu_ros.estimation.alignment.levels import Level, cells_of
-from image_as_imu_ros.estimation.alignment.measured_depth import choose
+from image_as_imu_ros.estimation.alignment.measured_depth import of_intensities
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer
 from image_as_imu_ros.estimation.alignment.points import Points
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
@@ -25,20 +24,6 @@ from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
-
-
-@dataclass(frozen=True)
-class Corners:
-    """Corners of two frames.
-
-    Attributes:
-        tracks: (N). cells: (N,) which cell of the network's grid each is in now, row by row.
-        epipolar: their epipolar geometry; None if they agree on none.
-    """
-
-    tracks: Tracks
-    cells: np.ndarray
-    epipolar: EpipolarGeometry | None
 
 
 @dataclass(frozen=True)
@@ -94,19 +79,15 @@ class Aligner:
             pyramid.append(np.asarray(cv2.resize(pyramid[-1], size, interpolation=cv2.INTER_AREA)))
         return tuple(pyramid)
 
-    def track(
-        self, now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...], shown: np.ndarray, thorough: bool
-    ) -> Corners:
-        """Track corners of the scene from one pyramid back to the previous one, see `tracking` and `epipolar`.
+    def track(self, now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...]) -> tuple[Tracks, np.ndarray]:
+        """Track corners of the scene from one pyramid back to the previous one, see `tracking`.
 
-        Args:
-            shown: (cells,) bool, which cells show the scene. thorough: see `EpipolarGeometry`.
+        Returns:
+            The tracks (N), and (N,) which cell each is in now, row by row.
         """
         tracks = track(self.levels[0].camera, now[0], before[0])
         cells, seen = cells_of(self.source, self.scene, self.stride, tracks.camera, tracks.now)
-        seen &= shown[cells]
-        tracks = tracks.select(seen)
-        return Corners(tracks, cells[seen], EpipolarGeometry.of(tracks, thorough))
+        return tracks.select(seen), cells[seen]
 
     def align(
         self,
@@ -120,7 +101,8 @@ class Aligner:
         travel: Travel,
         blur: float,
         depth_log_std: float = 0.0,
-        other_depth: np.ndarray | None = None,
+        larger_part: np.ndarray | None = None,
+        parts_move: bool = False,
     ) -> Alignment:
         """Find the motion from the previous frame to this one.
 
@@ -133,12 +115,13 @@ class Aligner:
             travel: what is expected of v. blur: mean length, px at 320 px width, of the more blurred frame.
             depth_log_std: standard deviation of the log of the depth map's errors: of its scale, of the scale at the
                 sides against the middle, and of that at top and bottom.
-            other_depth: (h, w) m, measured, of the larger part of the scene where `depth` is of all of it, and of all
-                where parts are expected to move; None where depth tells no two parts.
+            larger_part: (h, w) m, measured, of the larger of two parts of the scene, see `moving_parts`; None if there
+                are no two. parts_move: whether one of them is expected to, so that the larger one comes first.
         """
         if (unfit := _unfit(now, before, seconds)) is not None:
             return unfit
-        inverse_depth = None if depth is None else (1 / depth.ravel()).astype(np.float32)
+        first, second = (larger_part, depth) if parts_move and larger_part is not None else (depth, larger_part)
+        inverse_depth = None if first is None else (1 / first.ravel()).astype(np.float32)
         points = [Points.of(level, image, inverse_depth) for level, image in zip(self.levels, now, strict=True)]
         if min(len(one.intensity) for one in points) < ALIGNMENT.least_points:
             return rejected(Reason.UNKNOWN_DEPTH, "depth is not known")
@@ -154,8 +137,9 @@ class Aligner:
         blur_shape, best_pose = blur_shape_std(self.levels[0].camera, blur), poses.select([0])
         if measured:
             answer = fit.with_depth_considered(ratings.order[0], points[0], best_pose, ALIGNMENT.measured_depth_std)
-            other = None if other_depth is None else self._again(now[0], before[0], best_pose, prior, other_depth)
-            return choose(answer, other, travel, seconds, blur_shape).of(rated)
+            again = None if second is None else self._again(now[0], before[0], best_pose, prior, second)
+            whole, larger = (again, answer) if first is larger_part else (answer, again)
+            return of_intensities(rated, whole, larger, first is larger_part, travel, seconds, blur_shape)
         if full:
             answer = fit.with_depth_considered(ratings.order[0], points[0], best_pose, depth_log_std)
             terms = motion_terms(answer.covariance, answer.motion, blur_shape)
@@ -165,12 +149,17 @@ class Aligner:
         terms = {**motion_terms(data, motion, blur_shape), Term.CONSIDERED: considered}
         return replace(rated, velocity=Velocity.of(motion, terms, seconds))
 
-    def _again(self, now: np.ndarray, before: np.ndarray, pose: Poses, prior: Prior, depth: np.ndarray) -> Answer:
-        """Refine a pose (1) with another measured depth (h, w), on the finest level."""
+    def _again(
+        self, now: np.ndarray, before: np.ndarray, pose: Poses, prior: Prior, depth: np.ndarray
+    ) -> Answer | None:
+        """Refine a pose (1) with another measured depth (h, w), on the finest level; None where it tells nothing."""
         points = Points.of(self.levels[0], now, (1 / depth.ravel()).astype(np.float32))
         shared, iterations = ALIGNMENT.correlated_measured, ALIGNMENT.iterations[0]
-        pose, fit = refine(points, before, pose, MotionModel.FULL, prior, shared, iterations)
-        return fit.with_depth_considered(0, points, pose, ALIGNMENT.measured_depth_std)
+        try:
+            pose, fit = refine(points, before, pose, MotionModel.FULL, prior, shared, iterations)
+            return fit.with_depth_considered(0, points, pose, ALIGNMENT.measured_depth_std)
+        except np.linalg.LinAlgError:
+            return None
 
     def fixed_pattern(self, image: np.ndarray, tracks: Tracks, shown: np.ndarray) -> Alignment | None:
         """Reject what may be the sensor's own pattern: a faint image (H, W) that stays where it is. Else None.

@@ -27,7 +27,8 @@ class Alignment:
         travel: what is expected of v after this measurement; None if it told nothing.
         correction: of the network's depth that it was measured with; None without one.
         parts_move: whether parts of the scene move by themselves, so that its larger part answers alone.
-        other: what the other depth that it was aligned with says; None without one, or if that is `velocity`.
+        difference: χ² of the answers of all of the scene and of its larger part, the larger one of intensities' and
+            corners'; None if there are no two.
     """
 
     velocity: Velocity | None
@@ -37,7 +38,7 @@ class Alignment:
     travel: Travel | None = None
     correction: SmoothCorrection | None = None
     parts_move: bool = False
-    other: Velocity | None = None
+    difference: float | None = None
 
     @property
     def accepted(self) -> Velocity | None:

@@ -21,8 +21,8 @@ class EpipolarGeometry:
 
     Attributes:
         rotation: (3, 3). heading: (3,) of length 1.
-        depth: (N,) of each track in this frame, in units of the translation; NaN where a track does not follow its
-            epipolar line.
+        depth: (N,) of each track in this frame, in units of the translation, negative behind the camera; NaN where a
+            track does not follow its epipolar line.
     """
 
     rotation: np.ndarray

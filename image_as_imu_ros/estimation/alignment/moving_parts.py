@@ -8,11 +8,13 @@ v̂ₗ that of the larger part, of Cₗ (Hausman 1978, "Specification tests in e
     (v̂ − v̂ₗ)ᵀ·(Cₗ − C)⁻¹·(v̂ − v̂ₗ) ~ χ²₃    if nothing moves,
 
 and with Cₗ in place of the difference it is less. Where it is beyond chance, in one frame or on average of late, the
-larger part answers alone. A part that covers more than half of the view would be taken for the scene.
+larger part answers alone. What moves within the larger part, because it covers more than half of the view or is no
+farther away than most of it, is taken for the scene, as before.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +22,12 @@ import numpy as np
 from image_as_imu_ros.estimation.constants import SIGN
 
 _EXPECTED = 3.0  # mean of χ² with 3 degrees of freedom
+_FORGOTTEN = 4.0  # times as slowly as learnt: a second or two, at 30 Hz
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A motion (6,) (v, ω)·Δt and its covariance (6, 6), without what is expected of v."""
+    """A motion (6,) (v, ω)·Δt, m and rad, and its covariance (6, 6), without what is expected of v."""
 
     motion: np.ndarray
     covariance: np.ndarray
@@ -35,20 +38,50 @@ class MovingParts:
     """What frames of late say about parts that move by themselves.
 
     Attributes:
-        usual: running mean of χ².
-        expected: whether there are some: answers differ twice as much as they should, or did and do not yet agree.
+        usual: running mean of χ², of the larger one where intensities and corners each have one. expected: whether
+            there are some.
     """
 
     usual: float = _EXPECTED
     expected: bool = False
 
-    def after(self, squared: float) -> MovingParts:
-        """Learn from χ² of a frame. One frame alone, however wrong, is not enough to expect more."""
-        usual = self.usual + (min(squared, SIGN.contradiction) - self.usual) / SIGN.usual_frames
-        return MovingParts(usual, usual > (_EXPECTED if self.expected else 2 * _EXPECTED))
+    def after(self, squared: float | None) -> MovingParts:
+        """Learn from χ² of a frame. Without one, as where only one part answers or none, it is slowly forgotten.
 
-    def difference(self, used: Answer, other: Answer) -> float:
-        """Compute χ² of two answers, of which the larger part's is used if parts are expected to move."""
-        apart = (used.motion - other.motion)[:3]
-        larger = used if self.expected else other
-        return float(apart @ np.linalg.solve(larger.covariance[:3, :3], apart))
+        Parts are expected from twice the mean on, which one frame alone cannot reach, until χ² is as expected again.
+        """
+        frames = _FORGOTTEN * SIGN.usual_frames if squared is None else SIGN.usual_frames
+        usual = self.usual + (min(squared or 0.0, SIGN.contradiction) - self.usual) / frames
+        return MovingParts(usual, usual > (1.0 if self.expected else 2.0) * _EXPECTED)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of two answers is used.
+
+    Attributes:
+        difference: χ² of the two; None if there is only one.
+        parts_move: whether the larger part answers alone.
+    """
+
+    answer: Answer
+    difference: float | None
+    parts_move: bool
+
+
+def choose(whole: Answer | None, larger: Answer | None, parts_move: bool) -> Choice | None:
+    """Choose between the answers of all of the scene and of its larger part.
+
+    Args:
+        parts_move: whether it is known already that parts do; then only the larger part may answer.
+    """
+    difference = None if whole is None or larger is None else _difference(whole, larger)
+    parts_move = parts_move or (difference or 0.0) > SIGN.contradiction
+    answer = larger if parts_move else whole
+    return None if answer is None else Choice(answer, difference, parts_move)
+
+
+def _difference(whole: Answer, larger: Answer) -> float | None:
+    apart = (whole.motion - larger.motion)[:3]
+    squared = float(apart @ np.linalg.solve(larger.covariance[:3, :3], apart))
+    return squared if math.isfinite(squared) else None

@@ -20,7 +20,6 @@ from image_as_imu_ros.estimation.velocity import Term, Velocity, of_unknown_scal
 def with_tracks(
     alignment: Alignment,
     tracks: Tracks,
-    epipolar: EpipolarGeometry | None,
     seconds: float,
     inverse_depth: np.ndarray,
     depth_log_std: float,
@@ -32,17 +31,17 @@ def with_tracks(
 
     Args:
         alignment: of the same two frames, where to start; it is the result if the tracks are too few, or disagree.
-        tracks: (N) on the finest level. epipolar: their geometry, where to start, too.
-        inverse_depth: (N,) 1/m of each, NaN where it is not known.
+        tracks: (N) on the finest level. inverse_depth: (N,) 1/m of each, NaN where it is not known.
         depth_log_std, blur: as in `Aligner.align`. travel: what is expected of v.
         far: this frame and an earlier one, which corrects a network's depth, or what one has just found.
     """
     known = np.isfinite(inverse_depth)
     if known.sum() < STRUCTURE.least_tracks:
         return alignment
-    pose = None if epipolar is None else epipolar.pose(inverse_depth)
     tracks, inverse_depth = tracks.select(known), inverse_depth[known]
     start = None if alignment.velocity is None else Poses.of(alignment.velocity.vector[None] * seconds)
+    epipolar = EpipolarGeometry.of(tracks, thorough=False)
+    pose = None if epipolar is None else epipolar.pose(inverse_depth)
     starts = [one for one in (start, pose) if one is not None]
     if not starts:
         return alignment

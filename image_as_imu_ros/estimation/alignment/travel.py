@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.map_shape import MapShape
-from image_as_imu_ros.estimation.alignment.moving_parts import MovingParts
 from image_as_imu_ros.estimation.alignment.poses import Prior
 from image_as_imu_ros.estimation.constants import TRAVEL
 from image_as_imu_ros.estimation.velocity import leaning_rotation, mixture
@@ -30,7 +29,6 @@ class Travel:
         stds: (K,) m/s, of each component of v. probability: (K,). lever_arm: see `Uncertainty`.
         slides: probability that the camera slides where it seems to turn; as likely as not, before any frame.
         map_shape: how far the network's depth, which tells v, is to be trusted.
-        parts: whether parts of the scene move by themselves, which measured depth tells apart.
     """
 
     stds: np.ndarray
@@ -38,7 +36,6 @@ class Travel:
     lever_arm: float
     slides: float = 0.5
     map_shape: MapShape = field(default_factory=MapShape)
-    parts: MovingParts = field(default_factory=MovingParts)
 
     @classmethod
     def unknown(cls, linear_velocity_std: float, lever_arm: float) -> Travel:
