@@ -143,6 +143,8 @@ class SceneDepthConstants:
     )
     least_cells: int = constant(12, "", "measured ones that give the network's depth its scale", _JUDGEMENT)
     parts_apart: float = constant(0.25, "", "between mean log depths of two parts; of less, they are one", _JUDGEMENT)
+    moving_from: float = constant(2.0, "", "times as different as expected are answers of parts that move", _ENVELOPE)
+    forgotten: float = constant(32.0, "frames", "without two answers, for what was learnt of parts", _ENVELOPE)
 
 
 @dataclass(frozen=True)
@@ -305,9 +307,7 @@ class StructureConstants:
 class LongBaselineConstants:
     """Corners seen farther back → the shape of a network's depth."""
 
-    longest: float = constant(
-        0.35, "s", "between two frames", "of 0.22 and 0.35, the better on a kitchen and a desk; not held out"
-    )
+    longest: float = constant(0.35, "s", "between two frames", "of 0.22 and 0.35, the better on two; not held out")
     shortest: float = constant(1.5, "times dt", "between two frames: neighbours are a pair anyway", _JUDGEMENT)
     renewed: float = constant(0.03, "s", "from one correction of a map to the next", "most cameras' period, at most")
     levels: int = constant(2, "", "of the tracker's pyramid above the image: it is known where to look", _LONG_BASELINE)

@@ -31,6 +31,8 @@ HARMLESS = {
     ("SPECTRUM", "longest_blur"): ELSEWHERE,
     ("SPECTRUM", "largest_sigma"): ELSEWHERE,
     ("SCENE_DEPTH", "parts_apart"): "test/unit/test_moving_parts.py",
+    ("SCENE_DEPTH", "moving_from"): "test/unit/test_moving_parts.py",
+    ("SCENE_DEPTH", "forgotten"): "test/unit/test_moving_parts.py",
     ("ALIGNMENT", "faint"): "test/unit/test_tracking.py",
     ("TRACKING", "static_px"): "test/unit/test_tracking.py",
     ("SPECTRUM", "lowest_gain"): ELSEWHERE,

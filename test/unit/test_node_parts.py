@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.alignment import Alignment
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.exposure_check import contradiction
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.messages.exposure import camera_ros_exposure, realsense_exposure
 from image_as_imu_ros.nodes.buffers import Slot, StampCache
-from image_as_imu_ros.nodes.diagnostics import Health
+from image_as_imu_ros.nodes.diagnostics import Health, alignment_state
 from image_as_imu_ros.nodes.exposure_sources import ExposureWatch
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.parameters import Settings
@@ -288,6 +289,13 @@ def test_health_warns_of_a_machine_that_cannot_keep_up():
     for what in ("received", "received", "overwritten"):
         health.count(what)
     assert "1 of 2 images skipped" in health.report("", [], {}).message
+
+
+def test_diagnostics_say_that_a_part_of_the_scene_moves_by_itself():
+    alignment = Alignment(None, 0.9, 1.0, None)
+    assert alignment_state(alignment) == {"alignment": "accepted (similarity 0.90)"}
+    moving = alignment_state(replace(alignment, parts_move=True))
+    assert moving["alignment"].endswith("by the larger part of the scene: a nearer or farther one moves by itself")
 
 
 @pytest.mark.parametrize(

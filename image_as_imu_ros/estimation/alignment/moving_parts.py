@@ -19,10 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from image_as_imu_ros.estimation.constants import SIGN
+from image_as_imu_ros.estimation.constants import SCENE_DEPTH, SIGN
 
 _EXPECTED = 3.0  # mean of χ² with 3 degrees of freedom
-_FORGOTTEN = 4.0  # times as slowly as learnt: a second or two, at 30 Hz
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,11 @@ class MovingParts:
     def after(self, squared: float | None) -> MovingParts:
         """Learn from χ² of a frame. Without one, as where only one part answers or none, it is slowly forgotten.
 
-        Parts are expected from twice the mean on, which one frame alone cannot reach, until χ² is as expected again.
+        Parts are expected from a mean on that one frame alone cannot reach, until χ² is as expected again.
         """
-        frames = _FORGOTTEN * SIGN.usual_frames if squared is None else SIGN.usual_frames
+        frames = SCENE_DEPTH.forgotten if squared is None else SIGN.usual_frames
         usual = self.usual + (min(squared or 0.0, SIGN.contradiction) - self.usual) / frames
-        return MovingParts(usual, usual > (1.0 if self.expected else 2.0) * _EXPECTED)
+        return MovingParts(usual, usual > (1.0 if self.expected else SCENE_DEPTH.moving_from) * _EXPECTED)
 
 
 @dataclass(frozen=True)
