@@ -136,7 +136,7 @@ class AtStampConstants:
 
 @dataclass(frozen=True)
 class SceneDepthConstants:
-    """Measured depth or the network's."""
+    """Measured depth or the network's, and parts of the scene that it tells apart."""
 
     least_share: float = constant(
         0.25, "", "of the cells; where fewer are measured, the network's depth is used", _JUDGEMENT

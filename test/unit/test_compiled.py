@@ -14,10 +14,11 @@ from fields import camera, field_of, matrix_of, rough_depth
 from test_alignment import WALL_DEPTH, aligned, image_pair
 from test_blur_spectrum import GRID, blurred, rotation
 from test_limits import Panning
-from test_two_view import NETWORK, REST, SECONDS, SENSOR, SIDEWAYS, WALKING, epipolar_pose, scene
+from test_two_view import NETWORK, REST, SECONDS, SENSOR, SIDEWAYS, WALKING, scene
 
 from image_as_imu_ros import Frame, MotionEstimator, Shutter
 from image_as_imu_ros.estimation import compiled
+from image_as_imu_ros.estimation.alignment.epipolar import epipolar_pose
 from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
@@ -59,7 +60,7 @@ def same(one, other, within=1e-6):
 @pytest.mark.parametrize("seed", range(4))
 def test_two_views_are_solved_alike(seed, shape):
     tracks, depth = scene(WALKING if seed % 2 else SIDEWAYS, seed=seed, outliers=0.1 * seed, rough=0.3)
-    starts = Poses.concatenated([REST, epipolar_pose(tracks, depth)])
+    starts = Poses.concatenated([REST, epipolar_pose(tracks, 1 / depth, thorough=True)])
     loop, numpy = both(lambda: two_view(tracks, 1 / depth, starts, shape, 3.0 * SECONDS))
     same(loop.motion, numpy.motion)
     same(loop.covariance, numpy.covariance)

@@ -11,8 +11,14 @@ from test_two_view import CAMERA, SECONDS, WALKING, scene
 
 from image_as_imu_ros import EstimatorConfig
 from image_as_imu_ros.engine.config import EngineConfig
-from image_as_imu_ros.estimation.alignment import Alignment, MovingParts, Tracks, Travel, with_measured_tracks
-from image_as_imu_ros.estimation.alignment.epipolar import EpipolarGeometry
+from image_as_imu_ros.estimation.alignment import (
+    Alignment,
+    MovingParts,
+    Tracks,
+    Travel,
+    epipolar,
+    with_measured_tracks,
+)
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer, choose
 from image_as_imu_ros.estimation.constants import SIGN
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
@@ -60,7 +66,7 @@ def of_intensities(velocity, std=0.02, **attributes) -> Alignment:
 @pytest.fixture
 def followed(monkeypatch) -> Alignment:
     """An alignment of intensities that has followed the near part; corners start from it alone, with any OpenCV."""
-    monkeypatch.setattr(EpipolarGeometry, "of", lambda *_, **__: None)
+    monkeypatch.setattr(epipolar, "epipolar_pose", lambda *_: None)
     return of_intensities(WALKING - BY_ITSELF, std=0.005, difference=1.0)
 
 

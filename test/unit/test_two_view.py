@@ -7,7 +7,7 @@ import pytest
 from test_alignment import ALIGNER
 
 from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel, with_measured_tracks, with_tracks
-from image_as_imu_ros.estimation.alignment.epipolar import EpipolarGeometry
+from image_as_imu_ros.estimation.alignment.epipolar import epipolar_pose
 from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
@@ -40,13 +40,8 @@ def scene(velocity, *, seed=0, count=150, noise=0.1, relief=0.6, outliers=0.0, r
     return Tracks(CAMERA, pixels[seen][:count], before[seen][:count]), of_map[seen][:count]
 
 
-def epipolar_pose(tracks, depth) -> Poses | None:
-    epipolar = EpipolarGeometry.of(tracks, thorough=True)
-    return None if epipolar is None else epipolar.pose(1 / depth)
-
-
 def solved(tracks, depth, shape) -> TwoView:
-    starts = [pose for pose in (REST, epipolar_pose(tracks, depth)) if pose is not None]
+    starts = [pose for pose in (REST, epipolar_pose(tracks, 1 / depth, thorough=True)) if pose is not None]
     return two_view(tracks, 1 / depth, Poses.concatenated(starts), shape, 3.0 * SECONDS)
 
 

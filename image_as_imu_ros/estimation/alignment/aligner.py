@@ -120,7 +120,8 @@ class Aligner:
         """
         if (unfit := _unfit(now, before, seconds)) is not None:
             return unfit
-        first, second = (larger_part, depth) if parts_move and larger_part is not None else (depth, larger_part)
+        larger_first = parts_move and larger_part is not None
+        first, second = (larger_part, depth) if larger_first else (depth, larger_part)
         inverse_depth = None if first is None else (1 / first.ravel()).astype(np.float32)
         points = [Points.of(level, image, inverse_depth) for level, image in zip(self.levels, now, strict=True)]
         if min(len(one.intensity) for one in points) < ALIGNMENT.least_points:
@@ -138,8 +139,8 @@ class Aligner:
         if measured:
             answer = fit.with_depth_considered(ratings.order[0], points[0], best_pose, ALIGNMENT.measured_depth_std)
             again = None if second is None else self._again(now[0], before[0], best_pose, prior, second)
-            whole, larger = (again, answer) if first is larger_part else (answer, again)
-            return of_intensities(rated, whole, larger, first is larger_part, travel, seconds, blur_shape)
+            whole, larger = (again, answer) if larger_first else (answer, again)
+            return of_intensities(rated, whole, larger, larger_first, travel, seconds, blur_shape)
         if full:
             answer = fit.with_depth_considered(ratings.order[0], points[0], best_pose, depth_log_std)
             terms = motion_terms(answer.covariance, answer.motion, blur_shape)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from image_as_imu_ros.estimation.alignment.epipolar import EpipolarGeometry
+from image_as_imu_ros.estimation.alignment.epipolar import epipolar_pose
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import FoundShape, Shape, polynomials
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, there_and_back
@@ -219,8 +219,7 @@ def correct(
     if kept.sum() < STRUCTURE.least_tracks:
         return None
     seen, of_map = tracks.select(kept), Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
-    epipolar = EpipolarGeometry.of(seen, thorough=False)
-    pose = None if epipolar is None else epipolar.pose(inverse_depth[kept])
+    pose = epipolar_pose(seen, inverse_depth[kept], thorough=False)
     starts = start if pose is None else Poses.concatenated([start, pose])
     try:
         found = _found(seen, inverse_depth[kept], starts, of_map, ALIGNMENT.travel_std * seconds)

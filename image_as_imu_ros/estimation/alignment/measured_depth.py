@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.alignment import Alignment, agree, blur_shape_std, motion_terms
-from image_as_imu_ros.estimation.alignment.epipolar import EpipolarGeometry
+from image_as_imu_ros.estimation.alignment.epipolar import starting_poses
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer, choose
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
@@ -71,14 +71,11 @@ def with_measured_tracks(
     """
     accepted = alignment.accepted
     parts_move = parts_move or (accepted is not None and alignment.parts_move)
-    start = None if alignment.velocity is None else Poses.of(alignment.velocity.vector[None] * seconds)
-    epipolar = EpipolarGeometry.of(tracks, thorough=True)
-    pose = None if epipolar is None else epipolar.pose(inverse_depth)
-    starts = [one for one in (start, pose) if one is not None]
-    if not starts:
+    starts = starting_poses(alignment.velocity, tracks, inverse_depth, seconds, thorough=True)
+    if starts is None:
         return alignment
     whole, larger = (
-        None if depth is None else _of_tracks(tracks, depth, Poses.concatenated(starts), seconds)
+        None if depth is None else _of_tracks(tracks, depth, starts, seconds)
         for depth in (inverse_depth, of_larger_part)
     )
     choice = choose(whole, larger, parts_move)

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.alignment import Alignment, agree, blur_shape_std, motion_terms
-from image_as_imu_ros.estimation.alignment.epipolar import EpipolarGeometry
+from image_as_imu_ros.estimation.alignment.epipolar import starting_poses
 from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, SmoothCorrection, with_network_depth
-from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.alignment.travel import Travel
@@ -39,14 +38,11 @@ def with_tracks(
     if known.sum() < STRUCTURE.least_tracks:
         return alignment
     tracks, inverse_depth = tracks.select(known), inverse_depth[known]
-    start = None if alignment.velocity is None else Poses.of(alignment.velocity.vector[None] * seconds)
-    epipolar = EpipolarGeometry.of(tracks, thorough=False)
-    pose = None if epipolar is None else epipolar.pose(inverse_depth)
-    starts = [one for one in (start, pose) if one is not None]
-    if not starts:
+    starts = starting_poses(alignment.velocity, tracks, inverse_depth, seconds, thorough=False)
+    if starts is None:
         return alignment
     bound = ALIGNMENT.travel_std * seconds
-    fit, correction = with_network_depth(tracks, inverse_depth, Poses.concatenated(starts), bound, far)
+    fit, correction = with_network_depth(tracks, inverse_depth, starts, bound, far)
     if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
         return alignment
     expected_std = max(depth_log_std, STRUCTURE.scale_std)
