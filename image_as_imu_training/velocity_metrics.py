@@ -12,6 +12,7 @@ from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.blur_spectrum import Windows
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Velocity
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.geometry.camera import Camera
@@ -214,7 +215,7 @@ def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelI
 
 def _uncertainty(calibration: ModelInfo, cells: float) -> Uncertainty:
     return Uncertainty(
-        linear_velocity_std=_ANY_TRANSLATION,
+        travel=Travel.unknown(_ANY_TRANSLATION, 0.0),
         correlated_cells=cells,
         flow_log_std=calibration.flow_log_std,
         typical_relative_sigma=calibration.typical_relative_sigma,

@@ -12,56 +12,69 @@ flow f = A·x and the axial flow q(f) = (‖f‖cos 2θ, ‖f‖sin 2θ), so x a
    and Λ the prior's information. Working in q keeps noise in weak blur unbiased, where a sign chosen per cell would
    turn noise into motion.
 
+What is expected of v decides which hypothesis is refined, but is no measurement of v: the answer is refined once more
+with a bound on speed in its place, and only ω leans on what is expected (`travel`).
+
 Errors of q along itself, of a streak's length, and across, of its orientation, have a sigma each: a streak may show the
 one and not the other. The image's own spectra then correct the answer, as far as they are clear; see `blur_spectrum`.
 
 With A the Jacobian ∂q/∂x in units of sigma, H = Σ w·AᵀA and n correlated cells per independent error, the covariance is
-P = (H/n + Λ)⁻¹; see `velocity.Term` for the terms that are added to it.
+P = (H/n + Λ)⁻¹, with the bound's Λ; see `velocity.Term` for the terms that are added to it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.blur_cells import AxialAxes, Cells, thinned_grid
+from image_as_imu_ros.estimation.blur_cells import AxialAxes, Cells
+from image_as_imu_ros.estimation.blur_field import Depth, UsableCells
 from image_as_imu_ros.estimation.blur_hypotheses import best_hypothesis
-from image_as_imu_ros.estimation.blur_refinement import refine
+from image_as_imu_ros.estimation.blur_refinement import Fit, refine
 from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra
 from image_as_imu_ros.estimation.config import MotionModel
-from image_as_imu_ros.estimation.constants import BLUR_SOLVER
-from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, relative_error
+from image_as_imu_ros.estimation.constants import ALIGNMENT, BLUR_SOLVER
+from image_as_imu_ros.estimation.prior import camera_from_pivot
+from image_as_imu_ros.estimation.travel import Travel
+from image_as_imu_ros.estimation.velocity import (
+    Term,
+    Velocity,
+    considered_translation,
+    mixture,
+    of_unknown_scale,
+    relative_error,
+)
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Prior, and the errors that the cells of one frame share.
+    """What is expected, and the errors that the cells of one frame share.
 
     Attributes:
-        linear_velocity_std: standard deviation of a zero-mean prior on each component of the velocity, m/s, of the
-            point that the camera rotates about.
-        lever_arm: how far behind the camera that point lies, m. Hands and vehicles do not rotate about the camera; in
-            a blur, the sideways motion that this gives it looks like a faster rotation.
+        travel: what is expected of v.
         correlated_cells: how many cells share one independent error (≥ 1).
         flow_log_std: standard deviation of the log of a length error that all streaks share.
         typical_relative_sigma: `NetworkOutput.relative_sigma` of frames for which these two hold: standard
             deviations of shared errors are in proportion to it. None: they are the same in all frames.
         exposure_log_std: standard deviation of the log of the exposure time.
         depth_log_std: standard deviation of the log of a scale error of the depth map.
+        readout_change: (3,) rad/s, standard deviation of how much ω changes while the rows are read.
+        recent_travel: (3,) m/s, v of late: a wrong shape of a network's depth makes a rotation of some of it.
     """
 
-    linear_velocity_std: float = 1.0
-    lever_arm: float = 0.0
+    travel: Travel = field(default_factory=lambda: Travel.unknown(1.0, 0.0))
     correlated_cells: float = 1.0
     flow_log_std: float = 0.0
     typical_relative_sigma: float | None = None
     exposure_log_std: float = 0.0
     depth_log_std: float = 0.0
+    readout_change: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    recent_travel: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     def relative_error_of(self, field: NetworkOutput) -> float:
         """Shared errors of this field, relative to those of typical ones."""
@@ -70,22 +83,13 @@ class Uncertainty:
         return field.relative_sigma / self.typical_relative_sigma
 
 
-def camera_from_pivot(lever_arm: float) -> np.ndarray:
-    """Matrix (6, 6) from (v, ω) of the point that the camera rotates about to (v, ω) of the camera.
-
-    Both in the camera's axes. The point lies `lever_arm` m behind the camera: v_camera = v + ω × (0, 0, lever_arm).
-    """
-    matrix = np.eye(6)
-    matrix[0, 4], matrix[1, 3] = lever_arm, -lever_arm
-    return matrix
-
-
 @dataclass(frozen=True)
 class Solution:
     """A velocity up to sign, and how well it explains the field.
 
     Attributes:
-        velocity: one of the two signs.
+        velocity: one of the two signs, v as measured.
+        start: (6,) m/s and rad/s, the likeliest velocity with what is expected of v: where to look for an alignment.
         flow: (2, h, w) the fitted flow, px over the exposure; zero where a cell has no ray.
         residual: root mean square of the inliers' residuals in units of their sigma; 1 is as good as expected.
         inliers: fraction of the usable cells that agree with the fit.
@@ -94,6 +98,7 @@ class Solution:
     """
 
     velocity: Velocity
+    start: np.ndarray
     flow: np.ndarray
     residual: float
     inliers: float
@@ -116,14 +121,14 @@ class _Motion:
     """Motion of the camera over the exposure, in the unknowns that are solved for.
 
     Attributes:
-        motion: (P,) x. terms: covariances (P, P) by their source.
-        determined: (P, P) which part of x follows from the data rather than from the prior.
+        motion: (P,) x. covariance: (P, P), without that of the streaks' length.
+        length_variance: of the log of an error of length that all streaks share.
         log_likelihood_ratio, spectra_probability: see `Solution`.
     """
 
     motion: np.ndarray
-    terms: dict[Term, np.ndarray]
-    determined: np.ndarray
+    covariance: np.ndarray
+    length_variance: float
     log_likelihood_ratio: float = 0.0
     spectra_probability: float = 0.0
 
@@ -157,31 +162,30 @@ def solve(
     """
     uncertainty = uncertainty or Uncertainty()
     full = motion_model == MotionModel.FULL
-    known_depth = _Depth.of(field, depth)
+    known_depth = Depth.of(field, depth)
     _check(exposure, motion_model, known_depth)
-    # The unknowns are those that the prior is about: the motion of the point that the camera rotates about.
-    camera = camera_from_pivot(uncertainty.lever_arm) if full else np.eye(3)
-    unknowns = slice(0, 6) if full else slice(3, 6)
-    usable = _UsableCells.of(field, matrix, known_depth if full else None, camera)
+    # The unknowns are those that are expected: the motion of the point that the camera rotates about.
+    camera = camera_from_pivot(uncertainty.travel.lever_arm) if full else np.eye(3)
+    usable = UsableCells.of(field, matrix, known_depth if full else None, camera)
     cells = usable.cells.weighed_for_measured_depth() if full and depth is not None else usable.cells
-    prior_std = exposure * np.repeat([uncertainty.linear_velocity_std, BLUR_SOLVER.angular_prior_std], 3)
     relative = uncertainty.relative_error_of(field)
-    correlated = max(1.0, relative**2 * uncertainty.correlated_cells / usable.thinning**2)
-    # Errors shared by n cells make the data n times weaker; against the prior, that is a prior n times stronger.
-    strong_prior_std = prior_std[unknowns] / math.sqrt(correlated)
-    last = None if previous is None else np.linalg.solve(camera, exposure * np.asarray(previous, np.float64)[unknowns])
-    coarse, regions = usable.regions()
-    fit = refine(cells, strong_prior_std, best_hypothesis(cells.select(coarse), strong_prior_std, regions, last))
-
-    to_pivot = np.linalg.inv(camera)
-    prior = to_pivot.T @ np.diag(prior_std[unknowns] ** -2.0) @ to_pivot
-    data = to_pivot.T @ fit.information @ to_pivot / (max(1.0, fit.residual**2) * correlated)
+    fit, data, prior = _fitted(usable, cells, camera, uncertainty, relative, exposure, previous)
     found = _joined(camera @ fit.motion, data, prior, relative * uncertainty.flow_log_std, spectra)
-    sensitivity = _sensitivity(cells, found.motion, None if full else usable.linear(matrix, known_depth))
-    motion, terms = _expanded(found, full, uncertainty, sensitivity, float(prior_std[0]))
+    if full:
+        motion, terms, start = _leaning(found, uncertainty, exposure)
+    else:
+        linear = None if known_depth is None else usable.linear(matrix, known_depth)
+        start, terms = _without_translation(found, cells, linear, exposure * uncertainty.travel.std)
+        motion = start
+    by_network = known_depth if full and depth is None else None
+    neglected = usable.neglected(matrix, by_network, uncertainty.readout_change, uncertainty.recent_travel)
+    terms |= _neglected_terms(found, cells, camera, neglected, exposure)
+    terms[Term.SHARED_LENGTH] = found.length_variance * np.outer(motion, motion)
+    terms[Term.EXPOSURE] = relative_error(motion, uncertainty.exposure_log_std)
     flow = matrix.flow(motion, known_depth.seen.ravel() if full and known_depth is not None else None)
     return Solution(
         Velocity.of(motion, terms, exposure),
+        start / exposure,
         np.nan_to_num(flow).T.reshape(2, *field.axial_flow.shape[1:]),
         fit.residual,
         fit.inliers,
@@ -190,110 +194,90 @@ def solve(
     )
 
 
-def _expanded(
-    found: _Motion, full: bool, uncertainty: Uncertainty, sensitivity: np.ndarray, prior_std: float
-) -> tuple[np.ndarray, dict[Term, np.ndarray]]:
-    """Expand what was solved for to a motion (6,), and add the terms of errors that no data tell.
+def _fitted(
+    usable: UsableCells,
+    cells: Cells,
+    camera: np.ndarray,
+    uncertainty: Uncertainty,
+    relative: float,
+    exposure: float,
+    previous: np.ndarray | None,
+) -> tuple[Fit, np.ndarray, np.ndarray]:
+    """Fit the unknowns to the cells.
 
     Args:
-        sensitivity: (3, 3) of a rotation to a translation that was not solved for. prior_std: of that, m.
+        camera: (P, P) from the unknowns to the motion of the camera. relative: size of shared errors.
+
+    Returns:
+        The fit, and what the data and the bound on speed say about the camera's motion, information (P, P).
     """
-    unknowns = slice(0 if full else 3, 6)
-    motion = np.zeros(6)
-    motion[unknowns] = found.motion
-    terms = {term: np.zeros((6, 6)) for term in found.terms}
-    for term, covariance in found.terms.items():
-        terms[term][unknowns, unknowns] = covariance
-    terms[Term.EXPOSURE] = relative_error(motion, uncertainty.exposure_log_std)
-    if full:
-        # With depths too large by a factor, v is too large by it as far as the image determines v, not the prior.
-        terms[Term.DEPTH_SCALE] = relative_error(found.determined[:, :3] @ motion[:3], uncertainty.depth_log_std)
-    else:
-        terms[Term.CONSIDERED] = considered_translation(sensitivity, prior_std)
-    return motion, terms
+    unknowns, travel_std = slice(6 - len(camera), 6), uncertainty.travel.std
+    expected, bound = (
+        exposure * np.repeat([std, BLUR_SOLVER.angular_prior_std], 3)[unknowns]
+        for std in (travel_std, max(travel_std, ALIGNMENT.travel_std))
+    )
+    # Errors shared by n cells make the data n times weaker; against a prior, that is a prior n times stronger.
+    correlated = max(1.0, relative**2 * uncertainty.correlated_cells / usable.thinning**2)
+    weaker = math.sqrt(correlated)
+    last = None if previous is None else np.linalg.solve(camera, exposure * np.asarray(previous, np.float64)[unknowns])
+    coarse, regions = usable.regions()
+    motion = best_hypothesis(cells.select(coarse), expected / weaker, regions, last)
+    fit = refine(cells, expected / weaker, motion)
+    if len(camera) == 6:
+        fit = refine(cells, bound / weaker, fit.motion)
+    to_pivot = np.linalg.inv(camera)
+    data = to_pivot.T @ fit.information @ to_pivot / (max(1.0, fit.residual**2) * correlated)
+    return fit, data, to_pivot.T @ np.diag(bound**-2.0) @ to_pivot
 
 
-def _check(exposure: float, motion_model: str, depth: _Depth | None) -> None:
+def _leaning(
+    found: _Motion, uncertainty: Uncertainty, exposure: float
+) -> tuple[np.ndarray, dict[Term, np.ndarray], np.ndarray]:
+    """Let ω lean on what is expected of v, and consider that the depth's scale may be wrong.
+
+    Returns:
+        The motion (6,), its terms (6, 6), and where to look for an alignment (6,).
+    """
+    travel, measured = uncertainty.travel, (found.motion, found.covariance, exposure, uncertainty.depth_log_std)
+    motion, covariance = travel.lean(*measured)
+    covariance, of_scale = of_unknown_scale(motion, covariance, uncertainty.depth_log_std)
+    return motion, {Term.DATA: covariance, Term.DEPTH_SCALE: of_scale}, travel.likeliest(*measured)
+
+
+def _without_translation(
+    found: _Motion, cells: Cells, linear: np.ndarray | None, std: float
+) -> tuple[np.ndarray, dict[Term, np.ndarray]]:
+    """Expand a rotation to a motion (6,), and consider the translation that was not solved for: terms (6, 6).
+
+    Args:
+        linear: matrix (2, 3, N) of the translation; None if it is not known what that does to the flow. std: of it, m.
+    """
+    data = np.zeros((6, 6))
+    data[3:, 3:] = found.covariance
+    sensitivity = np.zeros((3, 3)) if linear is None else _sensitivity(cells, found.motion, linear)
+    considered = considered_translation(sensitivity, std)
+    return np.concatenate([np.zeros(3), found.motion]), {Term.DATA: data, Term.CONSIDERED: considered}
+
+
+def _neglected_terms(
+    found: _Motion, cells: Cells, camera: np.ndarray, neglected: dict[Term, np.ndarray], exposure: float
+) -> dict[Term, np.ndarray]:
+    """Compute what errors that were not solved for do to the motion: terms (6, 6), see `UsableCells.neglected`."""
+    terms = {}
+    for term, flow in neglected.items():
+        moved = np.zeros((6, flow.shape[1]))
+        moved[6 - len(camera) :] = exposure * camera @ _sensitivity(cells, np.linalg.solve(camera, found.motion), flow)
+        terms[term] = moved @ moved.T
+    return terms
+
+
+def _check(exposure: float, motion_model: str, depth: Depth | None) -> None:
     if not (math.isfinite(exposure) and exposure > 0):
         raise InputError(f"exposure time is {exposure} s; it must be positive")
     if motion_model not in tuple(MotionModel):
         raise InputError(f"motion model is {motion_model!r}, expected one of: {', '.join(MotionModel)}")
     if motion_model == MotionModel.FULL and depth is None:
         raise InputError("the full motion model needs depth: give a depth image or set motion_model to 'rotation'")
-
-
-@dataclass(frozen=True)
-class _Depth:
-    """Depth of the cells, m, NaN where unknown: (h, w) as `seen`, and as `smooth` as the flow is."""
-
-    seen: np.ndarray
-    smooth: np.ndarray
-
-    @classmethod
-    def of(cls, field: NetworkOutput, measured: np.ndarray | None) -> _Depth | None:
-        """Take measured depth where it is given, else the network's, which is smooth anyway; None if there is none."""
-        if measured is not None:
-            return cls(measured, field.as_smooth(measured))
-        return None if field.depth is None else cls(field.depth, field.depth)
-
-
-@dataclass(frozen=True)
-class _UsableCells:
-    """Cells that can be used, and where they lie in the grid.
-
-    Attributes:
-        thinning: every so many-th row and column was taken.
-        index: (N,) in the grid, row by row. row, column: (N,). shape: (h, w) of the grid.
-    """
-
-    cells: Cells
-    thinning: int
-    index: np.ndarray
-    row: np.ndarray
-    column: np.ndarray
-    shape: tuple[int, int]
-
-    @classmethod
-    def of(
-        cls, field: NetworkOutput, matrix: MotionFieldMatrix, depth: _Depth | None, camera: np.ndarray
-    ) -> _UsableCells:
-        """Choose cells with finite flow, sigma, matrix and, if there is a translation, depth.
-
-        Args:
-            depth: None leaves the translation out.
-            camera: (6, 6) from the unknowns to the motion of the camera.
-
-        Raises:
-            InputError: fewer than 12 are left.
-        """
-        rows, columns = field.axial_flow.shape[1:]
-        thinning, index, row, column = thinned_grid(rows, columns)
-        q = field.axial_flow.reshape(2, -1)[:, index].astype(np.float64)
-        sigma = field.sigma.reshape(2, -1)[:, index].astype(np.float64)
-        rays = matrix.select(index)
-        flow_per_motion = rays.angular
-        usable = np.asarray(np.isfinite(q).all(0) & ((sigma > 0) & (sigma < math.inf)).all(0))
-        if depth is not None:
-            flow_per_motion = rays.velocity_to_flow(depth.smooth.ravel()[index]) @ camera
-            usable &= np.isfinite(depth.seen.ravel()[index])
-        usable &= np.isfinite(flow_per_motion).all((1, 2))
-        if usable.sum() < BLUR_SOLVER.least_cells:
-            raise InputError(f"only {usable.sum()} of {len(usable)} cells are usable: no measurement from this frame")
-        cells = Cells(q, sigma, np.ones_like(sigma), flow_per_motion.transpose(1, 2, 0)).select(usable)
-        return cls(cells, thinning, index[usable], row[usable], column[usable], (rows, columns))
-
-    def regions(self) -> tuple[np.ndarray, np.ndarray]:
-        """Thin the cells once more for hypotheses: mask (N,), and weights (5, M) of all of these and each half."""
-        coarse = (self.row // self.thinning + self.column // self.thinning) % 2 == 0
-        coarse = coarse if coarse.sum() >= BLUR_SOLVER.least_cells else np.ones_like(coarse)
-        left, top = (self.column < self.shape[1] / 2)[coarse], (self.row < self.shape[0] / 2)[coarse]
-        return coarse, np.stack([np.ones_like(left), left, ~left, top, ~top]).astype(np.float64)
-
-    def linear(self, matrix: MotionFieldMatrix, depth: _Depth | None) -> np.ndarray | None:
-        """Matrix (2, 3, N) of a translation, for cells that are used without one; None without depth."""
-        if depth is None:
-            return None
-        return matrix.select(self.index).velocity_to_flow(depth.smooth.ravel()[self.index])[..., :3].transpose(1, 2, 0)
 
 
 def _joined(
@@ -309,36 +293,24 @@ def _joined(
         length_log_std: of an error that the network's lengths share.
     """
     posterior = np.linalg.inv(data + prior)
-    length = relative_error(motion, length_log_std)
     if spectra is None:
-        return _Motion(
-            motion, {Term.DATA: posterior, Term.SHARED_LENGTH: length}, np.eye(len(motion)) - posterior @ prior
-        )
-    refined = spectra.refine(motion, posterior + length)
+        return _Motion(motion, posterior, length_log_std**2)
+    refined = spectra.refine(motion, posterior + relative_error(motion, length_log_std))
     p = refined.posterior_probability
-    moved = refined.motion - motion
-    terms = {
-        Term.DATA: (1 - p) * posterior + p * refined.covariance,
-        Term.SHARED_LENGTH: (1 - p) * length,
-        Term.SPECTRA: p * (1 - p) * np.outer(moved, moved),
-    }
-    # The length's error must not make the data look weaker than they are: it is a term of its own.
-    independent = (1 - p) * posterior + p * np.linalg.inv(data + prior + refined.information)
-    return _Motion(
-        motion + p * moved, terms, np.eye(len(motion)) - independent @ prior, refined.log_likelihood_ratio, p
-    )
+    weights, means = np.array([1 - p, p]), np.stack([motion, refined.motion])
+    joined, covariance = mixture(weights, means, np.stack([posterior, refined.covariance]))
+    return _Motion(joined, covariance, (1 - p) * length_log_std**2, refined.log_likelihood_ratio, p)
 
 
-def _sensitivity(cells: Cells, motion: np.ndarray, linear: np.ndarray | None) -> np.ndarray:
-    """Differentiate the estimated rotation by a translation that is not solved for: ∂x̂_ω/∂x_v (3, 3).
+def _sensitivity(cells: Cells, motion: np.ndarray, neglected: np.ndarray) -> np.ndarray:
+    """Differentiate the estimated motion by unknowns that are not solved for: (P, 3).
 
     Args:
-        linear: matrix (2, 3, N) of the translation; None if it is solved for, or unknown.
+        neglected: matrix (2, 3, N) from these to the cells' flow.
     """
-    if linear is None:
-        return np.zeros((3, 3))
     axes = AxialAxes.of(cells.flow(motion), cells.sigma)
     along, across = axes.jacobian(cells.matrix)
-    along_linear, across_linear = axes.jacobian(linear)
+    along_neglected, across_neglected = axes.jacobian(neglected)
     information = along @ along.T + across @ across.T
-    return np.linalg.lstsq(information, along @ along_linear.T + across @ across_linear.T, rcond=None)[0]
+    mixed = along @ along_neglected.T + across @ across_neglected.T
+    return np.asarray(np.linalg.lstsq(information, mixed, rcond=None)[0])

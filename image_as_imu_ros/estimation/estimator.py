@@ -188,13 +188,14 @@ class MotionEstimator:
         parts_move = full and self._moving_parts.expected and scene.larger_part is not None
         used_depth = scene.larger_part if parts_move else scene.depth
         uncertainty = Uncertainty(
-            linear_velocity_std=self._travel.std,
-            lever_arm=config.lever_arm,
+            travel=self._travel,
             correlated_cells=info.correlated_cells,
             flow_log_std=info.flow_log_std,
             typical_relative_sigma=info.typical_relative_sigma,
             exposure_log_std=exposure.log_std,
             depth_log_std=scene.log_std * self._travel.map_shape.scale_std / STRUCTURE.scale_std,
+            readout_change=self._readout_change(frame, geometry),
+            recent_travel=np.zeros(3) if last is None else last.recent_travel,
         )
         relative_sigma = uncertainty.relative_error_of(output)
         solution = solve(
@@ -227,6 +228,14 @@ class MotionEstimator:
             parts_move=parts_move,
             solution=solution,
         )
+
+    def _readout_change(self, frame: Frame, geometry: Geometry) -> np.ndarray:
+        """How much ω may change (3,) rad/s from the first row that the network sees to the last, as it did of late."""
+        if not frame.shutter.readout_time or self._last is None or self._last.acceleration is None:
+            return np.zeros(3)
+        view = geometry.view
+        seconds = frame.shutter.readout_time * view.height / view.source.height
+        return np.asarray(np.sqrt(np.diag(self._last.acceleration.change(seconds))[3:]))
 
     def _dt(self, time_taken: FrameTime, mid_exposure: int) -> tuple[float, float]:
         """Time since the previous mid-exposure and its standard deviation, s; 0 without a previous frame.
@@ -264,7 +273,7 @@ class MotionEstimator:
         if last is None or self.config.sign_resolution == SignResolution.AXIAL:
             return observation
         reach = ESTIMATOR.length_reach * math.exp(observation.exposure_log_std)
-        blur = observation.solution.velocity.vector
+        blur = observation.solution.start
         if observation.solution.impossible:
             blur = blur * min(1.0, observation.exposure / observation.dt)  # no exposure is longer than dt
         starts = starts_along(blur, last.last_velocity, reach)

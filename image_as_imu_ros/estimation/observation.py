@@ -230,6 +230,11 @@ class Observation:
         accepted = self.alignment.accepted if self.alignment else None
         return None if accepted is None else accepted.vector
 
+    @property
+    def recent_travel(self) -> np.ndarray:
+        """(3,) m/s, mean v since the previous frame; 0 where it is not known."""
+        return np.zeros(3) if self.aligned_velocity is None else self.aligned_velocity[:3]
+
     @cached_property
     def last_velocity(self) -> np.ndarray | None:
         """(6,) the best that is known about the motion at this frame; None if its sign is open."""

@@ -74,3 +74,10 @@ class SceneDepth:
         if known.sum() >= SCENE_DEPTH.least_cells:
             scale = float(np.nanmedian(measured[known] / output.depth[known]))
         return cls(scale * output.depth, False, output.depth_log_std, share)
+
+
+def polynomials(place: np.ndarray) -> np.ndarray:
+    """Evaluate the five φ of a map's smooth errors, (N, 5), at places (N, 2) from −1 to 1 across and down the image."""
+    x, y = place.T
+    # Legendre's of second degree: as large as those of first degree, and of zero mean.
+    return np.stack([x, y, 1.5 * x * x - 0.5, 1.5 * x * y, 1.5 * y * y - 0.5], 1)

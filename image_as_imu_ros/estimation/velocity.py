@@ -20,9 +20,7 @@ class Term(TextEnum):
     """A source of error."""
 
     DATA = "data"
-    """Noise of the measurements, with the prior where they say little."""
-    SPECTRA = "spectra"
-    """That the spectra's answer and the network's differ, and either may be right."""
+    """Noise of the measurements; of a blur, that the spectra's answer and the network's differ, too."""
     SHARED_LENGTH = "shared length"
     """That the network reads all streaks of a frame too long or too short."""
     EXPOSURE = "exposure"
@@ -33,6 +31,8 @@ class Term(TextEnum):
     """That a network's relief is not the scene's: v may be no better than a guess, or a slide taken for a rotation."""
     CONSIDERED = "considered"
     """What a translation that was not solved for does to the rotation."""
+    READOUT = "readout"
+    """That the rows of a rolling shutter see different velocities."""
     SIGN = "sign"
     """That the motion may be the reverse."""
     SCALE = "scale"
@@ -137,6 +137,17 @@ def mixture(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> 
     return mean, np.tensordot(weights, covariances, 1) + (apart * weights[:, None]).T @ apart
 
 
+def posterior(motion: np.ndarray, covariance: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute what a motion (6,) with covariance (6, 6) is under zero-mean priors of information (…, 6, 6).
+
+    Returns:
+        Mean (…, 6) and covariance (…, 6, 6), for each prior.
+    """
+    information = np.linalg.inv(covariance)
+    joint = np.linalg.inv(information + prior)
+    return joint @ (information @ motion), joint
+
+
 def leaning_rotation(motion: np.ndarray, covariance: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Let the rotation lean on a zero-mean prior on the motion, and keep the translation as measured.
 
@@ -150,9 +161,7 @@ def leaning_rotation(motion: np.ndarray, covariance: np.ndarray, prior: np.ndarr
     Returns:
         (…, 6) and (…, 6, 6), for each prior.
     """
-    information = np.linalg.inv(covariance)
-    joint = np.linalg.inv(information + prior)
-    leaning = joint @ (information @ motion)
+    leaning, joint = posterior(motion, covariance, prior)
     leaning[..., :3] = motion[:3]
     joint[..., :3, :3] = covariance[:3, :3]
     return leaning, joint

@@ -79,8 +79,8 @@ def test_the_mean_over_a_tenth_of_a_second_is_more_exact_than_the_rate_at_its_st
 @pytest.mark.parametrize(
     ("options", "rmse"),
     [
-        pytest.param(SINGLE_ORACLE, (0.124, 0.077, 0.112), id="single, oracle"),
         # What the images say without a prior, of a hand that moves by less than their errors.
+        pytest.param(SINGLE_ORACLE, (0.300, 0.172, 0.174), id="single, oracle"),
         pytest.param(AUTO, (0.087, 0.052, 0.047), id="auto"),
         pytest.param(AUTO_10_HZ, (0.069, 0.038, 0.040), id="auto, every 3rd"),
     ],

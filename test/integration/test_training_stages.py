@@ -20,6 +20,7 @@ from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.geometry.view import View
 from image_as_imu_ros.resources import cache_path, resource
 from image_as_imu_training.__main__ import _parser, main
@@ -68,7 +69,7 @@ class TestVelocityError:
 
     def solved(self, field: NetworkOutput) -> np.ndarray:
         """(6,) error of the runtime's solver over the exposure."""
-        solution = solve(field, self.matrix, EXPOSURE, uncertainty=Uncertainty(linear_velocity_std=1e4))
+        solution = solve(field, self.matrix, EXPOSURE, uncertainty=Uncertainty(Travel.unknown(1e4, 0.0)))
         return up_to_sign(EXPOSURE * solution.velocity.vector, MOTION) - MOTION
 
     def wrong_field(self, rng, depth, noise=0.1) -> NetworkOutput:

@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.blur_cells import AxialAxes, Cells
-from image_as_imu_ros.estimation.blur_solver import Uncertainty, camera_from_pivot, solve
+from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.blur_spectrum import Refined
+from image_as_imu_ros.estimation.prior import camera_from_pivot
+from image_as_imu_ros.estimation.scene_depth import polynomials
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 
 EXPOSURE = 0.02
-WEAK_PRIOR = Uncertainty(linear_velocity_std=100.0)
+WEAK_PRIOR = Uncertainty(Travel.unknown(100.0, 0.0))
+NO_TRANSLATION = Uncertainty(Travel.unknown(1e-6, 0.0))
 SCALES = {
     "mixed": ([0.5, 0.5, 0.5], [1.5, 1.5, 1.5]),
     "rotation": ([0, 0, 0], [2, 2, 2]),
@@ -73,8 +77,7 @@ def test_the_covariance_is_right_under_noise(model, pattern, unknowns, measured)
         velocity = random_velocity(rng, pattern)
         sigma = rng.uniform(0.2, 1.0, (2, ROWS, COLUMNS))
         field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), sigma, rng)
-        no_translation = Uncertainty(linear_velocity_std=1e-6)
-        uncertainty = WEAK_PRIOR if model == "full" else no_translation
+        uncertainty = WEAK_PRIOR if model == "full" else NO_TRANSLATION
         depth = field.depth if measured else None
         result = solve(field, matrix, EXPOSURE, motion_model=model, uncertainty=uncertainty, depth=depth).velocity
         error = (up_to_sign(result.vector, velocity) - velocity)[-unknowns:]
@@ -97,7 +100,7 @@ def roll_of(sigma: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     matrix = matrix_of(camera())
     velocity = np.array([0, 0, 0, 0, 1.5, 3.0])
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), sigma, rng)
-    result = solve(field, matrix, EXPOSURE, motion_model="rotation", uncertainty=Uncertainty(1e-6)).velocity
+    result = solve(field, matrix, EXPOSURE, motion_model="rotation", uncertainty=NO_TRANSLATION).velocity
     return up_to_sign(result.vector, velocity)[5] - velocity[5], np.sqrt(result.covariance[5, 5])
 
 
@@ -189,9 +192,25 @@ def test_where_the_image_tells_a_lever_arm_changes_nothing(seed, lever_arm):
     rng = np.random.default_rng(seed)
     matrix, velocity = matrix_of(camera()), random_velocity(rng, "mixed")
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
-    uncertainty = replace(WEAK_PRIOR, lever_arm=lever_arm)
+    uncertainty = Uncertainty(Travel.unknown(100.0, lever_arm))
     solution = solve(field, matrix, EXPOSURE, uncertainty=uncertainty, previous=velocity)
     np.testing.assert_allclose(up_to_sign(solution.velocity.vector, velocity), velocity, atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", [0.5, 3.0])
+def test_what_is_expected_of_v_is_no_measurement_of_it(noise):
+    """A camera that travels at 3 m/s where 0.1 m/s are expected, or 3: v and its covariance are the same."""
+    rng = np.random.default_rng(7)
+    matrix, velocity = matrix_of(camera()), np.array([1.5, 0.5, 2.5, 0.1, -0.2, 0.3])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), noise, rng)
+    slow, fast = (
+        solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(Travel.unknown(std, 0.0), correlated_cells=50)).velocity
+        for std in (0.1, 3.0)
+    )
+    np.testing.assert_allclose(slow.linear, fast.linear, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(slow.covariance[:3, :3], fast.covariance[:3, :3], rtol=0.05, atol=0.002)
+    error = up_to_sign(slow.vector, velocity)[:3] - velocity[:3]
+    assert error @ np.linalg.solve(slow.covariance[:3, :3], error) < 11.3, "99 % of χ² with 3 degrees of freedom"
 
 
 def before_a_wall(lever_arm: float, depth_log_std: float = 0.0, depth_error: float = 1.0):
@@ -199,7 +218,7 @@ def before_a_wall(lever_arm: float, depth_log_std: float = 0.0, depth_error: flo
     matrix, depth = matrix_of(camera()), np.full((ROWS, COLUMNS), 1.5)
     velocity = camera_from_pivot(0.3) @ np.array([0, 0, 0, 0.4, 2.0, 0.3])
     field = field_of(matrix, velocity, EXPOSURE, depth, 1.0, np.random.default_rng(4))
-    uncertainty = Uncertainty(0.1, lever_arm, correlated_cells=50, depth_log_std=depth_log_std)
+    uncertainty = Uncertainty(Travel.unknown(0.1, lever_arm), correlated_cells=50, depth_log_std=depth_log_std)
     result = solve(field, matrix, EXPOSURE, uncertainty=uncertainty, depth=depth_error * depth).velocity
     return up_to_sign(result.vector, velocity)[3:] - velocity[3:], result.covariance[3:, 3:]
 
@@ -208,13 +227,13 @@ def test_the_translation_of_a_camera_that_rotates_about_a_point_behind_it_is_not
     error, _ = before_a_wall(0.3)
     assert np.abs(error).max() < 0.06
     error, _ = before_a_wall(0.0)
-    assert 0.2 < error[1] < 2.0 * 0.3 / 1.5, "some of the slide shows as parallax"
+    assert 0.1 < error[1] < 2.0 * 0.3 / 1.5, "some of the slide shows as parallax"
 
 
 def test_with_a_lever_arm_an_error_of_the_depth_is_one_of_the_rotation():
-    error, sure = before_a_wall(0.3, depth_error=2.0)
+    error, sure = before_a_wall(0.3, depth_error=4.0)
     assert error @ np.linalg.solve(sure, error) > 7.8
-    error, unsure = before_a_wall(0.3, depth_log_std=0.7, depth_error=2.0)
+    error, unsure = before_a_wall(0.3, depth_log_std=1.4, depth_error=4.0)
     assert error @ np.linalg.solve(unsure, error) < 7.8
 
 
@@ -225,16 +244,62 @@ def test_correlated_cells_and_shared_errors_widen_the_covariance():
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), 0.5)
 
     def deviations(**shared):
-        result = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(linear_velocity_std=100.0, **shared)).velocity
+        result = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(Travel.unknown(100.0, 0.0), **shared)).velocity
         return np.sqrt(np.diag(result.covariance))
 
     independent = deviations()
     np.testing.assert_allclose(deviations(correlated_cells=900) / independent, 10, rtol=1e-3)  # a ninth is used
     assert deviations(flow_log_std=0.1)[4] == pytest.approx(0.1 * 2.0, rel=0.05)
-    assert deviations(depth_log_std=0.4)[0] == pytest.approx(0.4 * 0.5, rel=0.05)
+    of_log_normal = np.sqrt(np.exp(2 * 0.4**2) - 2 * np.exp(0.4**2 / 2) + 1)
+    assert deviations(depth_log_std=0.4)[0] == pytest.approx(of_log_normal * 0.5, rel=0.05)
     calibrated = {"correlated_cells": 900, "flow_log_std": 0.1}
     half_as_sure = deviations(**calibrated, typical_relative_sigma=field.relative_sigma / 2)
     np.testing.assert_allclose(half_as_sure, 2 * deviations(**calibrated), rtol=1e-3)
+
+
+def mean_nees_of_rotations(field_and_truth, **errors):
+    """Mean of ω's squared error over its covariance, of 100 fields that `field_and_truth(rng, matrix)` makes."""
+    rng, nees = np.random.default_rng(8), []
+    for _ in range(100):
+        matrix = matrix_of(camera(rng.uniform(150, 350)))
+        field, velocity = field_and_truth(rng, matrix)
+        result = solve(field, matrix, EXPOSURE, uncertainty=replace(WEAK_PRIOR, **errors), previous=velocity).velocity
+        error = up_to_sign(result.vector, velocity)[3:] - velocity[3:]
+        nees.append(error @ np.linalg.solve(result.covariance[3:, 3:], error))
+    return np.mean(nees)
+
+
+def test_a_rotation_that_changes_while_the_rows_are_read_is_in_the_covariance():
+    change = np.array([0.3, 0.5, 0.4])
+
+    def rolling(rng, matrix):
+        """Of each row's own velocity: that of the middle row is the truth."""
+        depth, velocity = rough_depth(rng), random_velocity(rng, "mixed")
+        by_rows = np.r_[np.zeros(3), rng.normal(size=3) * change]
+        flow = matrix.flow(velocity, depth.ravel()).T.reshape(2, ROWS, COLUMNS)
+        place = (np.arange(ROWS) + 0.5) / ROWS - 0.5
+        flow = flow + place[:, None] * matrix.flow(by_rows, depth.ravel()).T.reshape(2, ROWS, COLUMNS)
+        field = field_of(matrix, velocity, EXPOSURE, depth, 0.1)
+        axial = axial_from_signed(EXPOSURE * flow.reshape(2, -1)).reshape(2, ROWS, COLUMNS)
+        return replace(field, axial_flow=axial.astype(field.axial_flow.dtype)), velocity
+
+    assert mean_nees_of_rotations(rolling) > 12
+    assert 1.5 < mean_nees_of_rotations(rolling, readout_change=change) < 4.5
+
+
+def test_of_a_camera_that_travels_a_wrong_shape_of_the_networks_depth_is_in_the_covariance():
+    travel = np.array([1.5, -0.5, 0.3])
+
+    def before_a_wrong_map(rng, matrix):
+        depth, velocity = rough_depth(rng), np.r_[travel, rng.normal(size=3)]
+        y, x = np.mgrid[:ROWS, :COLUMNS]
+        place = np.stack([(2 * x + 1) / COLUMNS - 1, (2 * y + 1) / ROWS - 1], -1).reshape(-1, 2)
+        wrong = 1 + polynomials(place) @ (rng.normal(size=5) * 0.2)
+        field = field_of(matrix, velocity, EXPOSURE, depth, 0.1)
+        return replace(field, depth=depth / np.maximum(wrong, 0.2).reshape(depth.shape)), velocity
+
+    assert mean_nees_of_rotations(before_a_wrong_map) > 12
+    assert 0.5 < mean_nees_of_rotations(before_a_wrong_map, recent_travel=travel) < 4.5
 
 
 def deviations_of(solution):
@@ -245,7 +310,7 @@ def test_one_independent_error_never_shrinks_another():
     """σ(v_x) grows with the error that all lengths share, also where the depth's scale is unknown."""
     matrix, velocity = matrix_of(camera()), np.array([1.0, 0, 0, 1.0, 2.0, 0])
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
-    prior = Uncertainty(linear_velocity_std=0.3, lever_arm=0.15, correlated_cells=900, depth_log_std=0.5)
+    prior = Uncertainty(Travel.unknown(0.3, 0.15), correlated_cells=900, depth_log_std=0.5)
     deviations = [
         np.sqrt(
             np.diag(solve(field, matrix, EXPOSURE, uncertainty=replace(prior, flow_log_std=std)).velocity.covariance)
@@ -259,7 +324,7 @@ def test_the_covariance_is_the_sum_of_its_terms_and_each_can_be_left_out():
     matrix, velocity = matrix_of(camera()), np.array([0.5, 0, 0, 1.0, 2.0, 0])
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
     errors = {"flow_log_std": 0.1, "exposure_log_std": 0.05, "depth_log_std": 0.3}
-    found = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(linear_velocity_std=100.0, **errors)).velocity
+    found = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(Travel.unknown(100.0, 0.0), **errors)).velocity
     np.testing.assert_allclose(sum(found.terms.values()), found.covariance)
     for term, error in ((Term.SHARED_LENGTH, 0.1), (Term.EXPOSURE, 0.05)):
         left_out = found.covariance - found.covariance_without((term,))
@@ -290,8 +355,11 @@ def test_spectra_count_as_far_as_they_are_clear(log_likelihood_ratio, share):
 
     matrix, velocity = matrix_of(camera()), np.array([0.5, 0, 0, 1.0, 2.0, 0])
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
-    alone, both = (solve(field, matrix, EXPOSURE, spectra=spectra).velocity for spectra in (None, Spectra()))
-    assert both.vector == pytest.approx((1 + 0.2 * share) * alone.vector, rel=1e-4)
+    alone, both = (
+        solve(field, matrix, EXPOSURE, uncertainty=WEAK_PRIOR, spectra=spectra).velocity
+        for spectra in (None, Spectra())
+    )
+    assert both.vector == pytest.approx((1 + 0.2 * share) * alone.vector, rel=1e-4, abs=1e-5)
     expected = (1 - 0.75 * share) * alone.covariance
     expected += share * (1 - share) * np.outer(0.2 * alone.vector, 0.2 * alone.vector)
     np.testing.assert_allclose(both.covariance, expected, rtol=1e-3, atol=1e-5)
@@ -300,7 +368,7 @@ def test_spectra_count_as_far_as_they_are_clear(log_likelihood_ratio, share):
 def test_the_rotation_models_covariance_knows_what_it_neglects():
     """Translations of the expected size make ω wrong by more than noise explains; the covariance says by how much."""
     rng = np.random.default_rng(9)
-    prior = Uncertainty(linear_velocity_std=0.3)
+    prior = Uncertainty(Travel.unknown(0.3, 0.0))
     errors = []
     for _ in range(300):
         matrix = matrix_of(camera(rng.uniform(150, 350)))

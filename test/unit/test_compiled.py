@@ -26,6 +26,7 @@ from image_as_imu_ros.estimation.alignment.slides import find_slide
 from image_as_imu_ros.estimation.alignment.two_view import two_view
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra
+from image_as_imu_ros.estimation.travel import Travel
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_numba = pytest.mark.skipif(not compiled.loops("two_view"), reason="no Numba")
@@ -107,7 +108,7 @@ def test_a_blur_is_solved_alike(seed, motion_model, measured):
     noise = random.normal(0, 0.8, field.axial_flow.shape)
     field = replace(field, axial_flow=field.axial_flow + noise, sigma=np.full_like(field.sigma, 0.8))
     options = {"motion_model": motion_model, "depth": depth if measured else None}
-    uncertainty = Uncertainty(linear_velocity_std=0.5)
+    uncertainty = Uncertainty(Travel.unknown(0.5, 0.0))
     loop, numpy = both(lambda: solve(field, matrix, 0.02, uncertainty=uncertainty, **options))
     same(loop.velocity.vector, numpy.velocity.vector)
     same(loop.velocity.covariance, numpy.velocity.covariance)

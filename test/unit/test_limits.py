@@ -17,6 +17,7 @@ from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra, Windows
 from image_as_imu_ros.estimation.exposure import ExposureEstimator
 from image_as_imu_ros.estimation.rejection import Reason
 from image_as_imu_ros.estimation.sign import Grid, contradicts, photometric_log_odds, small_image
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 
 EXPOSURE = 0.015
@@ -69,7 +70,7 @@ def test_a_dozen_cells_are_a_measurement(known, enough):
     used = field.axial_flow[:, 1::3, 1::3].reshape(2, -1).copy()
     used[:, known:] = np.nan
     field.axial_flow[:, 1::3, 1::3] = used.reshape(field.axial_flow[:, 1::3, 1::3].shape)
-    prior = Uncertainty(linear_velocity_std=0.3)
+    prior = Uncertainty(Travel.unknown(0.3, 0.0))
     if enough:
         solve(field, matrix_of(camera()), EXPOSURE, uncertainty=prior)
     else:

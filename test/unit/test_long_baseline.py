@@ -10,9 +10,10 @@ from test_alignment import DISTANCE as WALL
 from image_as_imu_ros.estimation.alignment import History, Tracks
 from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, SmoothCorrection, correct, with_network_depth
 from image_as_imu_ros.estimation.alignment.poses import Poses
-from image_as_imu_ros.estimation.alignment.shape import FoundShape, Shape, polynomials
+from image_as_imu_ros.estimation.alignment.shape import FoundShape, Shape
 from image_as_imu_ros.estimation.alignment.tracking import track
 from image_as_imu_ros.estimation.constants import LONG_BASELINE, STRUCTURE
+from image_as_imu_ros.estimation.scene_depth import polynomials
 
 PINHOLE = ALIGNER.levels[0].camera
 SHORT, LONG = 1 / 30, 0.3  # s

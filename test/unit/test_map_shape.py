@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_two_view import NETWORK, WALKING, scene, solved
 
-from image_as_imu_ros.estimation.alignment.map_shape import MapShape
 from image_as_imu_ros.estimation.constants import STRUCTURE
+from image_as_imu_ros.estimation.map_shape import MapShape
 
 
 def after_frames(relief_of_map):

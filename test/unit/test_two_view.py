@@ -8,9 +8,10 @@ from test_alignment import ALIGNER
 
 from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel, with_measured_tracks, with_tracks
 from image_as_imu_ros.estimation.alignment.epipolar import epipolar_pose
-from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
+from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
+from image_as_imu_ros.estimation.prior import Prior
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 
 CAMERA = ALIGNER.levels[0].camera

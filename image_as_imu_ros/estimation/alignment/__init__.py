@@ -21,7 +21,7 @@ from image_as_imu_ros.estimation.alignment.measured_depth import with_measured_t
 from image_as_imu_ros.estimation.alignment.moving_parts import MovingParts
 from image_as_imu_ros.estimation.alignment.network_depth import with_tracks
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_rotations
-from image_as_imu_ros.estimation.alignment.travel import Travel
+from image_as_imu_ros.estimation.travel import Travel
 
 __all__ = [
     "Aligner",

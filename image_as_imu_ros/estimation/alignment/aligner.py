@@ -14,13 +14,14 @@ from image_as_imu_ros.estimation.alignment.levels import Level, cells_of
 from image_as_imu_ros.estimation.alignment.measured_depth import of_intensities
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer
 from image_as_imu_ros.estimation.alignment.points import Points
-from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
+from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.refinement import Fit, refine
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, track
-from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.config import MotionModel
 from image_as_imu_ros.estimation.constants import ALIGNMENT, SHARED
+from image_as_imu_ros.estimation.prior import Prior
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.long_baseline import SmoothCorrection
-from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity, relative_error
 from image_as_imu_ros.geometry.camera import Camera
 

@@ -20,12 +20,13 @@ import numpy as np
 
 from image_as_imu_ros.estimation.alignment.epipolar import epipolar_pose
 from image_as_imu_ros.estimation.alignment.poses import Poses
-from image_as_imu_ros.estimation.alignment.shape import FoundShape, Shape, polynomials
+from image_as_imu_ros.estimation.alignment.shape import FoundShape, Shape
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, there_and_back
 from image_as_imu_ros.estimation.alignment.two_view import TwoView, solved, two_view
 from image_as_imu_ros.estimation.alignment.two_view_problem import Problem
 from image_as_imu_ros.estimation.alignment.two_view_steps import shape_found
 from image_as_imu_ros.estimation.constants import ALIGNMENT, LONG_BASELINE, STRUCTURE
+from image_as_imu_ros.estimation.scene_depth import polynomials
 from image_as_imu_ros.geometry.camera import Camera
 
 

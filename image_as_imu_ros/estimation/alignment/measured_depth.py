@@ -16,9 +16,9 @@ from image_as_imu_ros.estimation.alignment.moving_parts import Answer, choose
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
-from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.alignment.two_view import two_view
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE, TRACKING
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity, of_unknown_scale
 
 _ERROR = ALIGNMENT.measured_depth_std

@@ -11,8 +11,8 @@ from image_as_imu_ros.estimation.alignment.epipolar import starting_poses
 from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, SmoothCorrection, with_network_depth
 from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
-from image_as_imu_ros.estimation.alignment.travel import Travel
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity, of_unknown_scale
 
 

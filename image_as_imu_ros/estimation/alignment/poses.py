@@ -11,37 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from image_as_imu_ros.estimation.blur_solver import camera_from_pivot
 from image_as_imu_ros.geometry.so3 import exp, log
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What is expected of a motion.
-
-    Attributes:
-        std: of each component of the displacement of the point that the camera rotates about, m.
-        lever_arm: see `Uncertainty`.
-    """
-
-    std: float
-    lever_arm: float
-
-    @property
-    def pivot_from_camera(self) -> np.ndarray:
-        """(3, 6) from a small motion (t, ω) of the camera to the displacement of that point."""
-        return camera_from_pivot(-self.lever_arm)[:3]  # its inverse
-
-    @property
-    def information(self) -> np.ndarray:
-        """Information (6, 6) about a small motion (t, ω) of the camera."""
-        by_motion = self.pivot_from_camera
-        return by_motion.T @ by_motion / self.std**2
-
-    def displacement(self, poses: Poses) -> np.ndarray:
-        """Displacement (S, 3) m of that point in each pose, in the axes of this frame."""
-        pivot = np.array([0.0, 0.0, -self.lever_arm])
-        return ((poses.translation - pivot)[:, None] @ poses.rotation)[:, 0] + pivot
 
 
 @dataclass(frozen=True)

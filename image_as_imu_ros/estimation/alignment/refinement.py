@@ -22,9 +22,10 @@ from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer
 from image_as_imu_ros.estimation.alignment.points import Points, sample
-from image_as_imu_ros.estimation.alignment.poses import Poses, Prior
+from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.config import MotionModel
 from image_as_imu_ros.estimation.constants import ALIGNMENT
+from image_as_imu_ros.estimation.prior import Prior
 
 NUISANCES = 5  # unknowns besides the motion: shear, gain and offset
 _GAINS = 0.2, 5.0  # between two exposures
@@ -127,7 +128,8 @@ def refine(
         stiffness = (variance * gain)[:, None]
         right[:, size:-2] += stiffness * ALIGNMENT.shear_std**-2 * poses.shear
         if full:
-            right[:, :6] += stiffness * prior.std**-2 * (prior.displacement(poses) @ by_motion)
+            displaced = prior.displacement(poses.rotation, poses.translation)
+            right[:, :6] += stiffness * prior.std**-2 * (displaced @ by_motion)
         step = np.linalg.solve(normal[:, unknowns, unknowns], right[:, unknowns, None])[..., 0]
         gain, offset = np.clip(step[:, -2], *_GAINS).astype(np.float32), step[:, -1].astype(np.float32)
         moved = np.clip(step[:, :-2] / gain[:, None], -ALIGNMENT.largest_step, ALIGNMENT.largest_step)

@@ -23,13 +23,6 @@ class Shape:
     mixed: np.ndarray = field(default_factory=lambda: np.eye(5))
 
 
-def polynomials(place: np.ndarray) -> np.ndarray:
-    """Evaluate the five φ, (N, 5), at places (N, 2) from −1 to 1 across and down the image."""
-    x, y = place.T
-    # Legendre's of second degree: as large as those of first degree, and of zero mean.
-    return np.stack([x, y, 1.5 * x * x - 0.5, 1.5 * x * y, 1.5 * y * y - 0.5], 1)
-
-
 @dataclass(frozen=True)
 class FoundShape:
     """The shape of a scene, as a correction of its map.

@@ -8,9 +8,10 @@ import numpy as np
 
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.poses import Poses
-from image_as_imu_ros.estimation.alignment.shape import Shape, polynomials
+from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
+from image_as_imu_ros.estimation.scene_depth import polynomials
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from image_as_imu_ros.estimation.alignment.map_shape import MapShape
-from image_as_imu_ros.estimation.alignment.poses import Prior
 from image_as_imu_ros.estimation.constants import TRAVEL
-from image_as_imu_ros.estimation.velocity import leaning_rotation, mixture
+from image_as_imu_ros.estimation.map_shape import MapShape
+from image_as_imu_ros.estimation.prior import Prior
+from image_as_imu_ros.estimation.velocity import leaning_rotation, mixture, posterior
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,18 @@ class Travel:
         self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Let the rotation of a motion (6,) with covariance (6, 6) lean on what is expected of v; see `after`."""
-        variances = self._variances(motion, seconds, scale_log_std)[:, None, None]
-        priors = Prior(seconds, self.lever_arm).information / variances
+        priors = self._information(motion, seconds, scale_log_std)
         return mixture(self.probability, *leaning_rotation(motion, covariance, priors))
+
+    def likeliest(self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float) -> np.ndarray:
+        """Compute the motion (6,) to expect after one was measured, v and ω alike: where to look for it."""
+        priors = self._information(motion, seconds, scale_log_std)
+        return self.probability @ posterior(motion, covariance, priors)[0]
+
+    def _information(self, motion: np.ndarray, seconds: float, scale_log_std: float) -> np.ndarray:
+        """Information (K, 6, 6) about a motion."""
+        variances = self._variances(motion, seconds, scale_log_std)
+        return Prior(seconds, self.lever_arm).information / variances[:, None, None]
 
     def _variances(self, motion: np.ndarray, seconds: float, log_std: float) -> np.ndarray:
         """Tell the variances (K,) of v, (m/s)², of a camera that rotates so.
