@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,14 @@ def load_estimator(model: str | Path, settings: Settings, logger: RcutilsLogger)
 
 
 def warm_up(estimator: MotionEstimator) -> None:
-    """Estimate from two images of noise, serialise a message of each type, and forget both."""
+    """Estimate from two images of noise, as large as the network's input, and serialise a message of each type."""
     info = estimator.engine.info
+    # A mask is as large as the camera's images.
+    estimator = MotionEstimator(estimator.engine, replace(estimator.config, mask=""))
     camera = Camera(info.width, info.height, info.width, info.width, info.width / 2, info.height / 2)
     shape = (info.height, info.width) if info.colour == "gray" else (info.height, info.width, 3)
     noise = np.random.default_rng(0)
     for stamp in (1, 2):
         image = noise.integers(0, 256, shape, dtype=np.uint8)
         estimator.update(Frame(image, stamp * 10_000_000, camera, Shutter(exposure=0.01)))
-    estimator.reset()
     serialise_once()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("image_as_imu_ros.nodes")
@@ -55,6 +57,19 @@ def play(camera: CameraWithEars, seconds: float) -> None:
     for _ in range(round(seconds / (PERIOD * 1e-9))):
         camera.images.publish(camera.image_message())
         time.sleep(PERIOD * 1e-9)
+
+
+def test_a_mask_is_as_large_as_the_cameras_images(tiny_model, make_camera, tmp_path):
+    mask = np.full((480, 640), 255, np.uint8)
+    mask[400:] = 0
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    camera = make_camera(namespace="/masked")
+    with logging_node(tiny_model, f"mask:={tmp_path / 'mask.png'}", namespace="/masked") as log:
+        camera.wait_for_node()
+        camera.infos.publish(camera.info_message())
+        camera.play_until(lambda: len(camera.imus) > 2, "velocities")
+        camera.wait_until(lambda: "view left out" in str(camera.diagnostics), "the share that is left out")
+        assert not log.warnings(0.0)
 
 
 def test_a_normal_start_says_what_comes_and_warns_of_nothing(tiny_model, make_camera):
