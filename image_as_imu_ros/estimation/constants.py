@@ -239,7 +239,7 @@ class AlignmentConstants:
     largest_step: float = constant(0.2, "rad or m", "of one iteration", _JUDGEMENT)
     least_overlap: float = constant(0.3, "", "fraction of the points seen by both", _JUDGEMENT)
     least_points: int = constant(100, "", "with known depth", _JUDGEMENT)
-    least_contrast: float = constant(2.0, "intensity levels", "σ of the coarsest level", "above noise")
+    least_contrast: float = constant(2.0, "intensity levels", "σ of the coarsest level's details", "above noise")
     faint: float = constant(8.0, "intensity levels", "σ of an image like a sensor's pattern", "slider_hdr in sight")
     least_similarity: float = constant(0.75, "", "correlation coefficient", _RENDERED)
     ambiguous: float = constant(1.5, "", "times the best 1 − similarity: a second motion matches too", _RENDERED)

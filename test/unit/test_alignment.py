@@ -57,6 +57,18 @@ def aligned(now, before, blur, *, seconds=SECONDS, depth=None, motion_model="rot
     )
 
 
+def test_what_the_lens_or_a_lamp_makes_of_a_blank_wall_is_no_texture():
+    """Its brightness stays where it is while the camera rotates: it seemed to be at rest, and was sure of it."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:224, :320]
+    fall_off = np.cos(np.arctan(np.hypot(x - 159.5, y - 111.5) / CAMERA.fx)) ** 4
+    lamp = 1 + 0.2 * (x + y) / 544
+    for scene in (fall_off, lamp, fall_off * lamp):
+        now, before = (np.rint(200 * scene + rng.normal(0, 1, scene.shape)).clip(0, 255).astype(np.uint8) for _ in "01")
+        rejection = aligned(now, before, rotation(0, 1.0, 0)).rejection
+        assert rejection is not None
+        assert rejection.reason == Reason.NO_TEXTURE
+
+
 def rotation(*angular: float) -> np.ndarray:
     return np.array([0, 0, 0, *angular])
 

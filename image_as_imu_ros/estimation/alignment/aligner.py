@@ -119,7 +119,7 @@ class Aligner:
             larger_part: (h, w) m, measured, of the larger of two parts of the scene, see `moving_parts`; None if there
                 are no two. parts_move: whether one of them is expected to, so that the larger one comes first.
         """
-        if (unfit := _unfit(now, before, seconds)) is not None:
+        if (unfit := _unfit(self.levels[-1], now, before, seconds)) is not None:
             return unfit
         larger_first = parts_move and larger_part is not None
         first, second = (larger_part, depth) if larger_first else (depth, larger_part)
@@ -180,12 +180,13 @@ class Aligner:
         return None
 
 
-def _unfit(now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...], seconds: float) -> Alignment | None:
+def _unfit(
+    coarsest: Level, now: tuple[np.ndarray, ...], before: tuple[np.ndarray, ...], seconds: float
+) -> Alignment | None:
     """Reject pyramids that need not be tried."""
     if seconds > SHARED.longest_dt:
         return rejected(Reason.OLD_FRAME, f"the previous frame is {seconds:.2f} s old")
-    contrast = min(float(cv2.meanStdDev(coarsest)[1][0, 0]) for coarsest in (now[-1], before[-1]))
-    if contrast < ALIGNMENT.least_contrast:
+    if min(coarsest.texture(pyramid[-1]) for pyramid in (now, before)) < ALIGNMENT.least_contrast:
         return rejected(Reason.NO_TEXTURE, "no texture")
     return None
 

@@ -22,6 +22,7 @@ class Level:
         rays: (3, N) float32. linear, angular: (2, 3, N) float32, the motion field matrix.
         place: (2, N) float32, from −1 to 1 across the image and down it.
         cells: (N,) which cell of the motion field's grid sees the point.
+        smooth: (N, 15) orthonormal, polynomials of fourth degree at the points.
     """
 
     camera: Camera
@@ -31,6 +32,7 @@ class Level:
     angular: np.ndarray
     place: np.ndarray
     cells: np.ndarray
+    smooth: np.ndarray
 
     @classmethod
     def of(cls, camera: Camera, source: Camera, scene: np.ndarray, stride: int) -> Level:
@@ -59,7 +61,26 @@ class Level:
             np.ascontiguousarray(matrix.angular.transpose(1, 2, 0), np.float32),
             np.ascontiguousarray(place.T, np.float32),
             cells[seen],
+            _smooth(place),
         )
+
+    def texture(self, image: np.ndarray) -> float:
+        """Measure the σ of an image (H, W) at the points, apart from what varies smoothly.
+
+        The fall-off of a lens (cos⁴) stays where it is while the camera moves, and a wall that is lit from one side
+        tells hardly more.
+        """
+        intensity = image.ravel()[self.index].astype(np.float64)
+        if not len(intensity):
+            return 0.0
+        left = np.square(intensity).sum() - np.square(intensity @ self.smooth).sum()
+        return math.sqrt(max(left, 0.0) / len(intensity))
+
+
+def _smooth(place: np.ndarray) -> np.ndarray:
+    """Evaluate polynomials of fourth degree at places (N, 2): an orthonormal basis (N, 15) of them."""
+    powers = [place[:, 0] ** i * place[:, 1] ** j for i in range(5) for j in range(5 - i)]
+    return np.asarray(np.linalg.qr(np.stack(powers, 1))[0])
 
 
 def cells_of(
