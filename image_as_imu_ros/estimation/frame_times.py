@@ -163,14 +163,23 @@ def _numbers(times: np.ndarray) -> np.ndarray:
     cycles = times / periods[:, None]
     # Single precision, of what is left of whole cycles, tells which is best, in a fifth of the time.
     angles = (2 * np.pi * (cycles - np.rint(cycles))).astype(np.float32)
-    best = int(np.argmax(np.square(np.cos(angles).sum(1)) + np.square(np.sin(angles).sum(1))))
-    start = np.angle(np.exp(2j * np.pi * cycles[best]).sum()) / (2 * np.pi)
-    numbers = np.round(cycles[best] - start)
+    agreement = np.square(np.cos(angles).sum(1)) + np.square(np.sin(angles).sum(1))
+    numbers = _counted(cycles[int(np.argmax(agreement))])
+    if np.diff(numbers).min() > 1:  # no two frames in a row: stamps that were rounded, not a camera that drops so many
+        numbers = _counted(cycles[int(np.argmax(agreement[:_WITHOUT_DROPS]))])
+    return numbers
+
+
+def _counted(cycles: np.ndarray) -> np.ndarray:
+    """Round cycles (N,) whose phases are about equal to whole numbers, negative, up to the last one's 0."""
+    start = np.angle(np.exp(2j * np.pi * cycles).sum()) / (2 * np.pi)
+    numbers = np.round(cycles - start)
     return numbers - numbers[-1]
 
 
 # Of the median interval: half of the frames, or two of three, may have been dropped.
-_SOME_PERIODS = np.concatenate([np.linspace(0.85, 1.15, 121) / divisor for divisor in (1, 2, 3)])
+_WITHOUT_DROPS = 121
+_SOME_PERIODS = np.concatenate([np.linspace(0.85, 1.15, _WITHOUT_DROPS) / divisor for divisor in (1, 2, 3)])
 
 
 def _jitter(times: np.ndarray) -> float:

@@ -75,6 +75,14 @@ def test_a_rate_that_varies_is_not_followed(intervals):
     assert sum(taken.period > 0 for taken in settled) < 0.1 * len(settled)
 
 
+@pytest.mark.parametrize("grid", [0.005, 0.010])
+def test_stamps_rounded_to_a_grid_are_those_of_the_camera_and_not_of_a_faster_one(grid):
+    """On a grid of 10 ms, a camera of 100 Hz that drops two or three frames of each four explains all."""
+    times = PERIOD * np.arange(240)
+    found = np.array(list(errors(followed(np.ceil(times / grid) * grid), times)))[60:]
+    assert np.abs(found[:, 0]).max() < 0.01 * PERIOD
+
+
 def test_another_rate_is_taken_over():
     times = np.cumsum(np.repeat([PERIOD, 2 * PERIOD, PERIOD], 80))
     found = np.array(list(errors(followed(times, 0.001), times)))
