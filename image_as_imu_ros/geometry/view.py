@@ -11,6 +11,8 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
 
+_NEAREST = 1e-3  # m: no sensor measures nearer
+
 
 @dataclass(frozen=True)
 class View:
@@ -79,24 +81,24 @@ class View:
         Sparse depth, such as a lidar's, is seldom known at a centre.
 
         Args:
-            depth: (H, W) m, registered to the full image, of any size with its aspect ratio; 0, NaN or inf = unknown.
+            depth: (H, W) m, registered to the full image, of any size with its aspect ratio; less than 1 mm, NaN or
+                inf = unknown.
             stride: input px per cell.
 
         Returns:
             (h, w) float64 m, NaN where unknown.
+
+        Raises:
+            InputError: it has another aspect ratio.
         """
+        check_depth_shape(depth, self.source)
         height, width = depth.shape
-        if abs(width * self.source.height - height * self.source.width) > max(self.source.width, self.source.height):
-            raise InputError(
-                f"depth image is {width}×{height} px, another shape than the image's "
-                f"{self.source.width}×{self.source.height}: use a depth stream registered to this camera"
-            )
         rows, columns = self.camera.height // stride, self.camera.width // stride
         pixels = self.to_source(cell_centres(rows, columns, stride))
         j = np.clip(((pixels[:, 0] + 0.5) * width / self.source.width).astype(int), 0, width - 1)
         i = np.clip(((pixels[:, 1] + 0.5) * height / self.source.height).astype(int), 0, height - 1)
         sampled = depth[i, j].astype(np.float64)
-        sampled[~(np.isfinite(sampled) & (sampled > 0))] = np.nan
+        sampled[~_measured(sampled)] = np.nan
         sampled = sampled.reshape(rows, columns)
         if np.isnan(sampled).any():
             self._fill_with_medians(sampled, depth, stride)
@@ -110,8 +112,23 @@ class View:
         column, row = (x // stride).astype(int), (y // stride).astype(int)
         inside = (slice(*np.searchsorted(row, (0, rows))), slice(*np.searchsorted(column, (0, columns))))
         row, column, depth = row[inside[0]], column[inside[1]], depth[inside]
-        i, j = np.nonzero(np.isnan(sampled)[row[:, None], column] & np.isfinite(depth) & (depth > 0))
+        i, j = np.nonzero(np.isnan(sampled)[row[:, None], column] & _measured(depth))
         cell, found = row[i] * columns + column[j], depth[i, j]
         order = np.lexsort((found, cell))
         cells, first, count = np.unique(cell[order], return_index=True, return_counts=True)
         sampled.flat[cells] = found[order][first + count // 2]
+
+
+def check_depth_shape(depth: np.ndarray, camera: Camera) -> None:
+    """Raise InputError if a depth image (H, W) has another aspect ratio than the images of a camera."""
+    height, width = depth.shape
+    if abs(width * camera.height - height * camera.width) > max(camera.width, camera.height):
+        raise InputError(
+            f"depth image is {width}×{height} px, another shape than the image's {camera.width}×{camera.height}: "
+            "use a depth stream registered to this camera"
+        )
+
+
+def _measured(depth: np.ndarray) -> np.ndarray:
+    """Tell where a depth, m, can be one: sensors write 0, NaN or inf where they see nothing."""
+    return np.isfinite(depth) & (depth > _NEAREST)

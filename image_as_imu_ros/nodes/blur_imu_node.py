@@ -331,6 +331,8 @@ class BlurImuNode(LifecycleNode):
         """
         (estimator, _), settings = self._configured(), self.settings  # in this order, see _change_settings
         frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour)
+        for unused in self._assembler.unused:
+            self._refuse(unused)
         if settings.exposure_source != self._assembler.exposure_origin == ExposureSource.PARAMETER:
             self._health.count("exposure fallback")
         if settings.rate_hint_type != RateHintType.NONE and not self._assembler.rate_hint_found:
@@ -364,6 +366,8 @@ class BlurImuNode(LifecycleNode):
             self._health.count("not aligned")
         elif settings.exposure_source == ExposureSource.ESTIMATE:
             self._health.count("exposure being measured")
+        else:
+            self._health.count("exposure too uncertain")
 
     def _publish(self, estimate: MotionEstimate, processed: Processed, settings: Settings) -> None:
         _, outputs = self._configured()

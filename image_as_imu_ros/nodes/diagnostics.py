@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment import Alignment
-from image_as_imu_ros.estimation.constants import SCENE_DEPTH
+from image_as_imu_ros.estimation.constants import ESTIMATOR, SCENE_DEPTH
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.velocity import Term
 
@@ -65,8 +65,8 @@ class Health:
         """Count one more event.
 
         Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
-        "depth too sparse", "foreign depth", "exposure being measured", "waiting for …" what is beside the image, and
-        the measurements.
+        "depth too sparse", "foreign depth", "exposure being measured", "exposure too uncertain", "waiting for …" what
+        is beside the image, and the measurements.
         """
         with self._lock:
             self._totals[what] += 1
@@ -137,6 +137,12 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
         problems.append(
             f"{recent['exposure being measured']} images without a velocity while the exposure time is being measured: "
             "move the camera, or give a first guess as exposure_time"
+        )
+    if recent["exposure too uncertain"] > recent["published"]:
+        problems.append(
+            f"{recent['exposure too uncertain']} images without a velocity from their blur: their exposure time is too "
+            f"uncertain (exposure_relative_error above {ESTIMATOR.known_log_std:g}, or a blur that no camera makes in "
+            "it); give it as exposure_time, or set exposure_source: estimate"
         )
     if recent["exposure fallback"]:
         problems.append(

@@ -11,6 +11,8 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import Frame, Shutter, check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
+from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.view import check_depth_shape
 from image_as_imu_ros.messages.camera_info import camera_from_info
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
 from image_as_imu_ros.messages.exposure import reporting_camera, shares_topic
@@ -61,6 +63,7 @@ class FrameAssembler:
         depth_origin: where the last frame's depth came from: "topic" or "network".
         rate_hints: (3,) rad/s by header stamp, in the axes of the sensor that they come from.
         rate_hint_found: whether the last frame had one.
+        unused: why what came beside the last image could not be used, where the frame goes without.
     """
 
     def __init__(self, camera_info: Any = None) -> None:
@@ -73,6 +76,7 @@ class FrameAssembler:
         self.depth_origin = "network"
         self.rate_hints: StampCache[np.ndarray] = StampCache(depth=256, tolerance=0.1)
         self.rate_hint_found = False
+        self.unused: list[Refused] = []
 
     def assemble(self, message: Any, settings: Settings, colour: str) -> Frame:
         """Put together the frame of an Image or CompressedImage message.
@@ -85,6 +89,7 @@ class FrameAssembler:
         Raises:
             Refused: something is missing or damaged.
         """
+        self.unused = []
         stamp = stamp_to_nanoseconds(message.header.stamp)
         if stamp <= 0:
             raise Refused("stamp", f"image stamp is {stamp} ns; it must be positive (is the driver's clock running?)")
@@ -98,8 +103,7 @@ class FrameAssembler:
         with refusing("image"):
             decode = decode_compressed if settings.image_transport == "compressed" else decode_image
             image = decode(message, colour, self._window)
-        with refusing("depth"):
-            depth = self._depth(stamp, settings)
+        depth = self._depth(stamp, settings, camera)
         if self.exposure_origin == "topic" and exposure is not None:
             self.exposure_watch.observe(exposure, float(image[::16, ::16].mean()))
         with refusing("image"):
@@ -115,6 +119,7 @@ class FrameAssembler:
             camera = reporting_camera(settings.exposure_source, message.header)
             exact = shares_topic(settings.exposure_source)
             exposure = self.exposures.find(stamp, _EXPOSURE_WAIT, camera=camera, exact=exact)
+            exposure = self._usable(exposure, settings.exposure_time)
         self.exposure_origin = "parameter" if exposure is None else "topic"
         if exposure is None:
             exposure = settings.exposure_time
@@ -126,14 +131,30 @@ class FrameAssembler:
         check_exposure(exposure)
         return exposure
 
-    def _depth(self, stamp: int, settings: Settings) -> np.ndarray | None:
-        message = None
-        if settings.depth_transport != "none":
-            message = self.depths.find(stamp, _DEPTH_WAIT)
-        self.depth_origin = "network" if message is None else "topic"
-        if message is None:
+    def _usable(self, exposure: float | None, instead: float) -> float | None:
+        """Check an exposure from the topic, s; None where it is none and the parameter says another one."""
+        if exposure is None or instead == 0:
+            return exposure
+        try:
+            check_exposure(exposure)
+        except InputError as error:
+            self.unused.append(Refused("exposure", f"{error}; exposure_time is used"))
             return None
-        return (decode_compressed_depth if settings.depth_transport == "compressed" else decode_depth)(message)
+        return exposure
+
+    def _depth(self, stamp: int, settings: Settings, camera: Camera) -> np.ndarray | None:
+        self.depth_origin = "network"
+        if settings.depth_transport == "none" or (message := self.depths.find(stamp, _DEPTH_WAIT)) is None:
+            return None
+        decode = decode_compressed_depth if settings.depth_transport == "compressed" else decode_depth
+        try:
+            depth = decode(message)
+            check_depth_shape(depth, camera)
+        except InputError as error:
+            self.unused.append(Refused("depth", f"{error}; the network's depth is used"))
+            return None
+        self.depth_origin = "topic"
+        return depth
 
     def _rate_hint(self, stamp: int, settings: Settings) -> np.ndarray | None:
         hint = self.rate_hints.find(stamp)

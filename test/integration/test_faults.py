@@ -227,6 +227,26 @@ def test_nothing_of_that_was_unexpected(camera):
 # Cameras and times
 
 
+@pytest.mark.parametrize("changes", [{"encoding": "mono16"}, {"height": HEIGHT // 2}], ids=["encoding", "shape"])
+def test_images_whose_depth_cannot_be_used_are_answered(camera, changes):
+    fields = {"encoding": "16UC1", "width": WIDTH, "height": HEIGHT, "step": 2 * WIDTH} | changes
+    depth = Image(**fields, data=array("B", bytes(fields["step"] * fields["height"])))
+
+    def publish() -> None:
+        image = camera.image_message()
+        camera.depths.publish(camera.stamped(depth))
+        camera.images.publish(image)
+
+    refused = camera.count("refused: depth")
+    camera.imus.clear()
+    camera.play_until(
+        lambda: len(camera.imus) > 2 and camera.count("refused: depth") > refused,
+        "velocities, and that the depth was not used",
+        publish,
+    )
+    assert "the network's depth is used" in camera.node_says
+
+
 def test_a_camera_that_vanishes_and_returns(camera):
     camera.destroy(camera.images)
     camera.wait_until(lambda: "no images arrive: nobody publishes on /faults/image" in camera.node_says, "the reason")

@@ -181,6 +181,38 @@ def test_measured_depth_goes_along(assembler):
     np.testing.assert_allclose(frame.depth, np.full((240, 320), 0x6464 * 1e-3))
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"encoding": "mono16", "step": 1280}, "mono16"),
+        ({"width": 480}, "depth image is 480×480 px, another shape than the image's 640×480"),
+        ({"data": b""}, "0 bytes"),
+    ],
+)
+def test_an_image_whose_depth_cannot_be_used_goes_without(assembler, changes, says):
+    depth = image_message()
+    vars(depth).update({"encoding": "16UC1", "step": 1280, "data": bytes(480 * 1280)} | changes)
+    assembler.depths.add(1_000 * MS, depth)
+    settings = Settings(exposure_time=0.01, depth_transport="raw")
+    assert assembler.assemble(image_message(), settings, "gray").depth is None
+    (unused,) = assembler.unused
+    assert unused.reason == "depth"
+    assert says in str(unused)
+    assert "the network's depth is used" in str(unused)
+    assembler.assemble(image_message(1_500 * MS), settings, "gray")
+    assert not assembler.unused
+
+
+@pytest.mark.parametrize("exposure", [0.0, -0.01, float("nan"), 9.0])
+def test_an_exposure_that_is_none_is_passed_over_where_another_one_is_given(assembler, exposure):
+    assembler.exposures.add(1_000 * MS, exposure)
+    settings = Settings(exposure_source="topic", exposure_time=0.01)
+    assert assembler.assemble(image_message(), settings, "gray").shutter.exposure == 0.01
+    assert assembler.exposure_origin == "parameter"
+    (unused,) = assembler.unused
+    assert (unused.reason, "exposure_time is used" in str(unused)) == ("exposure", True)
+
+
 def test_a_rate_hint_is_rotated_into_the_cameras_axes_and_found_within_a_tenth_of_a_second(assembler):
     settings = Settings(exposure_time=0.01, rate_hint_type="odometry", rate_hint_axes="-y,-z,x")
     assert assembler.assemble(image_message(), settings, "gray").rate_hint is None
@@ -269,6 +301,17 @@ def test_health_speaks_of_the_time_since_the_last_report():
     assert report.values["refused: image"] == "3"
     health.count("received")
     assert not health.report("", [], {}).warning
+
+
+def test_health_says_why_an_uncertain_exposure_gives_no_velocity():
+    health = Health()
+    for _ in range(3):
+        health.count("received")
+        health.count("exposure too uncertain")
+    report = health.report("", [], {})
+    assert report.warning
+    assert "3 images without a velocity from their blur" in report.message
+    assert "exposure_relative_error above 0.4" in report.message
 
 
 def test_health_warns_of_a_scene_that_the_network_does_not_know():

@@ -245,11 +245,13 @@ def test_covariances_are_exactly_symmetric():
     np.testing.assert_array_equal(angular, published[3:, 3:])
 
 
-@pytest.mark.parametrize("fault", ["nan velocity", "infinite variance", "zero variance", "none"])
+@pytest.mark.parametrize("fault", ["nan velocity", "infinite variance", "zero variance", "correlation above 1", "none"])
 def test_no_velocity_is_published_that_a_filter_cannot_take(fault):
     covariance, angular = np.eye(6), np.zeros(3)
     if fault == "nan velocity":
         angular[1] = np.nan
+    elif fault == "correlation above 1":
+        covariance[0, 4] = covariance[4, 0] = 1.1
     elif fault != "none":
         covariance[4, 4] = np.inf if fault == "infinite variance" else 0.0
     published = []

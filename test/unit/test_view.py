@@ -79,6 +79,14 @@ def test_unknown_depth_is_nan_and_another_shape_is_refused():
         view.sample_depth(np.ones((480, 480), np.float32), 4)
 
 
+def test_depths_that_no_sensor_measures_are_unknown():
+    view = View.of(Camera(640, 480, 500, 500, 319.5, 239.5), 320, 224)
+    depth = np.full((480, 640), 2.0, np.float32)
+    depth[::2], depth[1::4, :320] = 1e-20, -1.0
+    sampled = view.sample_depth(depth, 4)
+    assert np.nanmin(sampled) == np.nanmax(sampled) == 2.0
+
+
 @pytest.mark.parametrize("scale", [1, 2, 0.5])
 def test_sparse_depth_is_the_median_of_what_is_known_in_each_cell(scale):
     view, rng = view_of(640, 480), np.random.default_rng(1)
