@@ -331,6 +331,8 @@ class BlurImuNode(LifecycleNode):
         """
         (estimator, _), settings = self._configured(), self.settings  # in this order, see _change_settings
         frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour)
+        if self._assembler.camera_changed:
+            self._health.count("camera changed")
         for unused in self._assembler.unused:
             self._refuse(unused)
         if settings.exposure_source != self._assembler.exposure_origin == ExposureSource.PARAMETER:

@@ -65,8 +65,8 @@ class Health:
         """Count one more event.
 
         Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
-        "depth too sparse", "foreign depth", "exposure being measured", "exposure too uncertain", "waiting for …" what
-        is beside the image, and the measurements.
+        "depth too sparse", "foreign depth", "exposure being measured", "exposure too uncertain", "camera changed",
+        "waiting for …" what is beside the image, and the measurements.
         """
         with self._lock:
             self._totals[what] += 1
@@ -143,6 +143,11 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
             f"{recent['exposure too uncertain']} images without a velocity from their blur: their exposure time is too "
             f"uncertain (exposure_relative_error above {ESTIMATOR.known_log_std:g}, or a blur that no camera makes in "
             "it); give it as exposure_time, or set exposure_source: estimate"
+        )
+    if recent["camera changed"] > 1:
+        problems.append(
+            f"camera_info changed {recent['camera changed']} times to that of another camera: earlier frames do not "
+            "count then; do several publish on it?"
         )
     if recent["exposure fallback"]:
         problems.append(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.constants import ESTIMATOR
 from image_as_imu_ros.estimation.frame import Frame, Shutter, check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.geometry.camera import Camera
@@ -63,6 +64,7 @@ class FrameAssembler:
         depth_origin: where the last frame's depth came from: "topic" or "network".
         rate_hints: (3,) rad/s by header stamp, in the axes of the sensor that they come from.
         rate_hint_found: whether the last frame had one.
+        camera: of the last image. camera_changed: whether it was another one, so that earlier frames do not count.
         unused: why what came beside the last image could not be used, where the frame goes without.
     """
 
@@ -76,6 +78,8 @@ class FrameAssembler:
         self.depth_origin = "network"
         self.rate_hints: StampCache[np.ndarray] = StampCache(depth=256, tolerance=0.1)
         self.rate_hint_found = False
+        self.camera: Camera | None = None
+        self.camera_changed = False
         self.unused: list[Refused] = []
 
     def assemble(self, message: Any, settings: Settings, colour: str) -> Frame:
@@ -98,6 +102,8 @@ class FrameAssembler:
             raise Refused("camera_info", text, missing=True)
         with refusing("camera_info"):
             camera = camera_from_info(self.camera_info)
+        before, self.camera = self.camera, camera
+        self.camera_changed = before is not None and not camera.resembles(before, ESTIMATOR.followed_change)
         with refusing("exposure"):
             exposure = self._exposure(stamp, message, settings)
         with refusing("image"):

@@ -409,6 +409,9 @@ def test_what_is_odd_but_possible_is_warned_of():
         [rectified] = camera_info_problems(info(**lens), topic)
         assert "taken off twice" in rectified
     assert camera_info_problems(info(**lens), "/direct/image_raw") == []
+    [fisheye] = camera_info_problems(info(distortion_model="equidistant", d=[0.0] * 4), "/camera/image_raw")
+    assert "r = f·θ" in fisheye
+    assert camera_info_problems(info(distortion_model="equidistant", d=[0.0] * 4), "/camera/image_rect") == []
     [outside] = camera_info_problems(info(k=[500.0, 0, 900, 0, 510.0, 240, 0, 0, 1]), "/camera/image_raw")
     assert "(900, 240) is outside the 640×480 image" in outside
 

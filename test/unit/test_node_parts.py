@@ -173,6 +173,15 @@ def test_an_exposure_from_the_topic_comes_before_the_parameter(assembler):
     assert (frame.shutter.exposure, assembler.exposure_origin) == (0.01, "parameter")
 
 
+def test_a_camera_info_of_another_camera_is_noticed_and_a_lens_that_focuses_is_none(assembler):
+    settings, changed = Settings(exposure_time=0.01), []
+    for focal in (500.0, 500.0, 500.1, 550.0, 500.0):
+        assembler.camera_info.k = [focal, 0, 319.5, 0, focal, 239.5, 0, 0, 1]
+        assembler.assemble(image_message(), settings, "gray")
+        changed.append(assembler.camera_changed)
+    assert changed == [False, False, False, True, True]
+
+
 def test_measured_depth_goes_along(assembler):
     depth = image_message()
     depth.encoding, depth.width, depth.height, depth.step = "16UC1", 320, 240, 640
