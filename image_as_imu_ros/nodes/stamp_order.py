@@ -5,6 +5,8 @@ from __future__ import annotations
 from image_as_imu_ros.nodes.buffers import RESTART
 from image_as_imu_ros.nodes.frames import Refused
 
+_IN_A_ROW = 3  # older images, each later than the one before: time went back by that little
+
 
 class StampOrder:
     """Keeps the stamps of what is published increasing until a recording starts again."""
@@ -12,6 +14,7 @@ class StampOrder:
     def __init__(self) -> None:
         self._image = 0
         self._published = 0
+        self._refused: list[int] = []  # stamps since the last image that was taken
 
     def check(self, stamp: int) -> None:
         """Take in an image's header stamp, ns.
@@ -20,13 +23,17 @@ class StampOrder:
             Refused: the image is a little older than the one before.
         """
         behind = self._image - stamp
-        if 0 < behind < RESTART:
+        if self._refused and stamp < self._refused[-1]:
+            self._refused.clear()
+        if 0 < behind < RESTART and len(self._refused) < _IN_A_ROW - 1:
+            self._refused.append(stamp)
             raise Refused(
                 "order", f"the image is {behind / 1e6:.0f} ms older than the one before it: images come out of order"
             )
         if behind > 0:
             self._published = 0
         self._image = stamp
+        self._refused.clear()
 
     def may_publish(self, stamp: int) -> bool:
         """Tell whether a velocity's stamp, ns, is later than that of the one before; if so, it is now the last one."""

@@ -124,6 +124,31 @@ def test_images_a_little_out_of_order_are_refused_and_a_restart_is_not():
     order.check(1_000 * MS)
 
 
+def taken(order: StampOrder, stamps: list[int]) -> list[bool]:
+    """Whether each of the images with these stamps, ms, is taken."""
+    found = []
+    for stamp in stamps:
+        try:
+            order.check((10_000 + stamp) * MS)
+            found.append(True)
+        except Refused:
+            found.append(False)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("stamps", "expected"),
+    [
+        ([0, 33, 967, 100, 133, 167, 200], [True, True, True, False, False, True, True]),  # one stamp far ahead
+        ([0, 33, 67, 100, 0, 33, 67, 100], [True] * 4 + [False, False, True, True]),  # a recording of 0.1 s in a loop
+        ([0, 900, 33, 933, 67, 967, 100], [True, True, False, True, False, True, False]),  # two cameras on one topic
+        ([0, 33, 167, 133, 100, 67, 200], [True, True, True, False, False, False, True]),  # a burst, last first
+    ],
+)
+def test_three_older_images_in_order_are_a_time_that_went_back(stamps, expected):
+    assert taken(StampOrder(), stamps) == expected
+
+
 def test_published_stamps_increase_until_a_recording_starts_again():
     order = StampOrder()
     order.check(10_000 * MS)
