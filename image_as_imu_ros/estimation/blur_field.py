@@ -84,17 +84,12 @@ class UsableCells:
         return coarse, np.stack([np.ones_like(left), left, ~left, top, ~top]).astype(np.float64)
 
     def neglected(
-        self,
-        matrix: MotionFieldMatrix,
-        depth: Depth | None,
-        readout_change: np.ndarray,
-        recent_travel: np.ndarray,
+        self, matrix: MotionFieldMatrix, readout_change: np.ndarray, travel: np.ndarray
     ) -> dict[Term, np.ndarray]:
         """Flow (2, K, N) px/s by what is not solved for, each of K at one standard deviation; none where there is none.
 
         Args:
-            depth: by a network; None where no error of it counts.
-            readout_change, recent_travel: see `blur_solver.Uncertainty`.
+            readout_change: see `blur_solver.Uncertainty`. travel: (3,) m/s, v for which a wrong shape of depth counts.
         """
         rows, columns = self.shape
         place = np.stack([(2 * self.column + 1) / columns - 1, (2 * self.row + 1) / rows - 1], 1)
@@ -102,8 +97,8 @@ class UsableCells:
         if readout_change.any():
             by_change = matrix.select(self.index).angular * readout_change
             of[Term.READOUT] = (place[:, 1, None, None] / 2 * by_change).transpose(1, 2, 0)
-        if depth is not None and recent_travel.any():
-            by_travel = np.einsum("ijn,j->in", self.linear(matrix, depth), recent_travel)
+        if travel.any():
+            by_travel = (self.cells.matrix[:, :3] * travel[:, None]).sum(1)
             of[Term.DEPTH_SHAPE] = STRUCTURE.smooth_std * by_travel[:, None] * polynomials(place).T
         return of
 

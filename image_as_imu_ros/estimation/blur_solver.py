@@ -177,8 +177,9 @@ def solve(
         linear = None if known_depth is None else usable.linear(matrix, known_depth)
         start, terms = _without_translation(found, cells, linear, exposure * uncertainty.travel.std)
         motion = start
-    by_network = known_depth if full and depth is None else None
-    neglected = usable.neglected(matrix, by_network, uncertainty.readout_change, uncertainty.recent_travel)
+    by_network = full and depth is None
+    travel = uncertainty.recent_travel if by_network else np.zeros(3)
+    neglected = usable.neglected(matrix, uncertainty.readout_change, travel)
     terms |= _neglected_terms(found, cells, camera, neglected, exposure)
     terms[Term.SHARED_LENGTH] = found.length_variance * np.outer(motion, motion)
     terms[Term.EXPOSURE] = relative_error(motion, uncertainty.exposure_log_std)
