@@ -127,7 +127,7 @@ class Observation:
         acceleration: of late; None as long as nothing was aligned.
         forecast: of the velocity, after this alignment.
         innovation: covariance (6, 6) that is added because this alignment is not what was expected.
-        earlier_disagreement: `usual_disagreement` of the frame before.
+        earlier_disagreement: `usual_disagreement`, the frame before included.
     """
 
     time: FrameTime
@@ -173,7 +173,7 @@ class Observation:
             acceleration=acceleration,
             forecast=forecast,
             innovation=innovation,
-            earlier_disagreement=last.usual_disagreement,
+            earlier_disagreement=last.usual_disagreement(self.dt, accepted),
         )
 
     @property
@@ -216,12 +216,23 @@ class Observation:
         """Covariance (6, 6) that blur and alignment add to each other where they differ."""
         return np.zeros((6, 6)) if self.disagreement is None else contradiction(*self.disagreement)
 
-    @property
-    def usual_disagreement(self) -> float:
-        """Running mean of χ² of late, this frame included: 3 where blurs are as wrong as they say."""
-        if self.disagreement is None:
+    def usual_disagreement(self, dt: float, following: Velocity | None) -> float:
+        """Update the running mean of χ² of late by this frame's: 3 where blurs are as wrong as they say.
+
+        Its blur is held against what alignments before and after it say about its time, which is far surer than one of
+        them alone.
+
+        Args:
+            dt: s, to the next frame. following: by the alignment of that, None where it was rejected.
+        """
+        accepted = self.alignment.accepted if self.alignment else None
+        known = self.exposure_log_std < ESTIMATOR.known_log_std
+        if accepted is None or following is None or self.acceleration is None or not known:
             return self.earlier_disagreement
-        squared = min(self.disagreement[1], SIGN.contradiction)
+        between = accepted.towards(following, self.dt / (self.dt + dt))
+        departure = self.acceleration.terms(self.dt, 0.0, 0.0)[Term.ACCELERATION]
+        _, squared = disagreement(self.solution.velocity, between, departure)
+        squared = min(squared, SIGN.contradiction)
         return self.earlier_disagreement + (squared - self.earlier_disagreement) / SIGN.usual_frames
 
     @property

@@ -91,6 +91,14 @@ class Velocity:
         terms = {term: factor**2 * covariance for term, covariance in self.terms.items()}
         return Velocity(factor * self.linear, factor * self.angular, terms)
 
+    def towards(self, other: Velocity, share: float) -> Velocity:
+        """Interpolate towards another velocity whose errors are independent of this one's."""
+        terms = {term: (1 - share) ** 2 * covariance for term, covariance in self.terms.items()}
+        for term, covariance in other.terms.items():
+            terms[term] = terms.get(term, 0.0) + share**2 * covariance
+        vector = self.vector + share * (other.vector - self.vector)
+        return Velocity(vector[:3], vector[3:], terms)
+
     def without_term(self, term: Term) -> Velocity:
         """Leave out one term."""
         return replace(self, terms={t: c for t, c in self.terms.items() if t != term})

@@ -266,6 +266,23 @@ def test_an_exposure_that_steps_is_followed_within_a_second(engine):
     assert last.single.angular[1] == pytest.approx(rate, rel=0.4)
 
 
+@pytest.mark.parametrize("readout", [0.0, 0.03])
+def test_behind_a_rolling_shutter_a_swinging_cameras_blur_is_less_sure(engine, readout):
+    """Its rows see different velocities, by as much as ω changes while they are read."""
+    estimator, swing = MotionEstimator(engine), 20 / CAMERA.fx / (3 * PERIOD * 1e-9)  # rad/s
+    for number in range(8):
+        engine.velocity = np.array([0, 0, 0, 0, swing * np.sin(number / 3), 0])
+        image = np.roll(texture(3)[:224, :320], round(20 * np.cos(number / 3)), 1)
+        shutter = Shutter(EXPOSURE, readout_time=readout)
+        estimate = estimator.update(Frame(noisy(image, number), (number + 1) * PERIOD, CAMERA, shutter))
+    assert estimate.alignment.accepted is not None
+    term = estimate.single.terms.get(Term.READOUT)
+    assert (term is not None) == (readout > 0)
+    if readout:
+        change = np.sqrt(estimator._last.acceleration.squared[4]) * readout
+        assert 0.05 * change < np.sqrt(np.trace(term[3:, 3:])) < 2 * change
+
+
 def swept_images(count: int, velocity: np.ndarray, distance: float, readout: float) -> list[np.ndarray]:
     """Pictures, through a shutter that rolls, of a wall that a camera sweeps along with (6,) (v, ω)."""
     columns, rows = np.meshgrid(np.arange(320.0), np.arange(224.0))
