@@ -48,9 +48,7 @@ class SharedConstants:
 
     longest_dt: float = constant(0.5, "s", "frames further apart are not compared", _JUDGEMENT)
     inlier_sigmas: float = constant(3.0, "σ", "residuals beyond it lose their weight", "99.7 % of a Gaussian")
-    visible_blur: float = constant(
-        1.0, "px at 320 px width", "shorter streaks leave the sign open harmlessly", _PHYSICS
-    )
+    visible_blur: float = constant(1.0, "px at 320 px width", "shorter streaks may leave the sign open", _PHYSICS)
     angular_acceleration_std: float = constant(60.0, "rad/s²", "how hard cameras accelerate at most", _JUDGEMENT)
     linear_acceleration_std: float = constant(15.0, "m/s²", "how hard cameras accelerate at most", _JUDGEMENT)
 
@@ -328,6 +326,7 @@ class FixedPartsConstants:
     static_if_fixed: float = constant(0.8, "", "probability that a cell of a fixed part is found static", _JUDGEMENT)
     static_if_scene: float = constant(0.05, "", "probability that a cell of the scene is", _JUDGEMENT)
     limit: float = constant(8.0, "", "log-odds, to either side: what may have changed since", _JUDGEMENT)
+    smeared: float = constant(1.5, "px of the input", "median streak; of more, no corner stays in place", _JUDGEMENT)
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from image_as_imu_ros.estimation.alignment import (
     with_measured_tracks,
     with_tracks,
 )
+from image_as_imu_ros.estimation.alignment.alignment import rejected
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
-from image_as_imu_ros.estimation.constants import ESTIMATOR, SHARED, STRUCTURE
+from image_as_imu_ros.estimation.constants import ESTIMATOR, FIXED_PARTS, SHARED, STRUCTURE, TRACKING
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import ExposureEstimator, MeasuredExposure, blur_along
 from image_as_imu_ros.estimation.fixed_parts import FixedParts
@@ -180,7 +181,7 @@ class MotionEstimator:
     ) -> Observation:
         """Turn blur into a velocity up to sign."""
         info, config, last, geometry = self.engine.info, self.config, self._last, images.geometry
-        exposure = self._exposure_of(frame)
+        exposure, readout_time = self._exposure_of(frame), frame.shutter.readout_time
         mid_exposure = self._mid_exposure(frame, frame.stamp + time_taken.correction)
         dt, dt_std = self._dt(time_taken, mid_exposure)
         scene = SceneDepth.of(output, depth)
@@ -194,7 +195,7 @@ class MotionEstimator:
             typical_relative_sigma=info.typical_relative_sigma,
             exposure_log_std=exposure.log_std,
             depth_log_std=scene.log_std * self._travel.map_shape.scale_std / STRUCTURE.scale_std,
-            readout_change=self._readout_change(frame, geometry),
+            readout_change=np.zeros(3) if last is None else last.rotation_change(geometry.view.seen(readout_time)),
             recent_travel=np.zeros(3) if last is None else last.recent_travel,
         )
         relative_sigma = uncertainty.relative_error_of(output)
@@ -222,20 +223,12 @@ class MotionEstimator:
             images=images,
             exposure=exposure.seconds,
             exposure_log_std=exposure.log_std,
-            readout_time=frame.shutter.readout_time,
+            readout_time=readout_time,
             network_output=output,
             scene=scene,
             parts_move=parts_move,
             solution=solution,
         )
-
-    def _readout_change(self, frame: Frame, geometry: Geometry) -> np.ndarray:
-        """How much ω may change (3,) rad/s from the first row that the network sees to the last, as it did of late."""
-        if not frame.shutter.readout_time or self._last is None or self._last.acceleration is None:
-            return np.zeros(3)
-        view = geometry.view
-        seconds = frame.shutter.readout_time * view.height / view.source.height
-        return np.asarray(np.sqrt(np.diag(self._last.acceleration.change(seconds))[3:]))
 
     def _dt(self, time_taken: FrameTime, mid_exposure: int) -> tuple[float, float]:
         """Time since the previous mid-exposure and its standard deviation, s; 0 without a previous frame.
@@ -282,8 +275,11 @@ class MotionEstimator:
             tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
             shown = self._fixed_parts.elsewhere.ravel()
             tracks, cells = tracks.select(shown[cells]), cells[shown[cells]]
-            pattern = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks, shown)
-            alignment = pattern or self._with_tracks(observation, last, alignment, tracks, cells)
+            unfit = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks, shown)
+            if unfit is None and tracks.static and observation.network_output.typical_flow > FIXED_PARTS.smeared:
+                unfit = rejected(Reason.NO_MATCH, "corners stay where they are while the view is smeared: an overlay?")
+                self._fixed_parts = self._fixed_parts.with_static(cells[tracks.moved < TRACKING.static_px])
+            alignment = unfit or self._with_tracks(observation, last, alignment, tracks, cells)
         self.alignment = alignment
         accepted, sharp = alignment.accepted, observation.blur < STRUCTURE.longest_blur
         self._moving_parts = self._moving_parts.after(None if accepted is None else alignment.difference)

@@ -241,6 +241,12 @@ class Observation:
         accepted = self.alignment.accepted if self.alignment else None
         return None if accepted is None else accepted.vector
 
+    def rotation_change(self, seconds: float) -> np.ndarray:
+        """How much ω may change (3,) rad/s within some time, as it did of late; 0 where that is not known."""
+        if self.acceleration is None:
+            return np.zeros(3)
+        return np.asarray(np.sqrt(np.diag(self.acceleration.change(seconds))[3:]))
+
     @property
     def recent_travel(self) -> np.ndarray:
         """(3,) m/s, mean v since the previous frame; 0 where it is not known."""

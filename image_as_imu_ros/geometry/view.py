@@ -70,6 +70,10 @@ class View:
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return cv2.resize(crop, (self.camera.width, self.camera.height), interpolation=interpolation)
 
+    def seen(self, readout_time: float) -> float:
+        """Tell how much of the time that a rolling shutter reads the full image, s, it reads the crop."""
+        return readout_time * self.height / self.source.height
+
     def to_source(self, pixels: np.ndarray) -> np.ndarray:
         """Map pixels of the network's input (…, 2) to pixels of the full image (…, 2)."""
         scale = (self.width / self.camera.width, self.height / self.camera.height)
