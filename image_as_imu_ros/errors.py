@@ -8,6 +8,13 @@ class InputError(ValueError):
     """
 
 
+def is_interruption(error: BaseException | None) -> bool:
+    """Tell whether an error is Ctrl-C, or what compiled code made of it: a SystemError with it as its cause."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
+
+
 def first_line(text: object) -> str:
     """Shorten a message, or an error, to its first line; the name of its type where it is empty."""
     return (str(text).strip() or type(text).__name__).splitlines()[0]

@@ -7,7 +7,7 @@ import signal
 import sys
 from importlib import import_module
 
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, is_interruption
 
 # The solver's matrices are small: threads of NumPy's BLAS would only wait for each other. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -47,7 +47,9 @@ def run(name: str, argv: list[str] | None = None) -> int:
             raise
         print(f"{name}: {_missing(package)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        if not is_interruption(error):
+            raise
         if name != "blur_imu_node":
             return 130
         # Interrupted as it is loaded, which is no failure. A terminal and ros2 launch both send the signal, and the

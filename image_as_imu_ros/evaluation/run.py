@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, is_interruption
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
@@ -156,6 +156,8 @@ def _estimates(
             run.refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
             continue
         except Exception as error:  # whatever one frame does, the next one gets its chance, as in the node
+            if is_interruption(error):
+                raise KeyboardInterrupt from None
             _log.debug("frame stamped %d ns", message.stamp, exc_info=True)
             reason = f"internal error, {type(error).__name__}: {error}"
             run.refused[reasons.setdefault(re.sub(r"\d+", "#", reason), reason)] += 1

@@ -9,6 +9,7 @@ import pytest
 import replay_bags as bags
 
 from image_as_imu_ros import commands as command_line
+from image_as_imu_ros.commands import evaluate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 
 pytestmark = pytest.mark.usefixtures("exact_engine")
@@ -38,6 +39,18 @@ def test_a_frame_on_which_something_unforeseen_happens_is_counted_and_the_others
     figures = run(recording, tmp_path / "out", "--sign-resolution", "oracle")
     assert figures["frames"] == bags.COUNT - 1
     assert "1 frames were not used: internal error, ZeroDivisionError: by nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", [(MotionEstimator, "update"), (evaluate, "write_results")])
+def test_an_interruption_that_compiled_code_made_another_error_of_ends_the_run(tmp_path, monkeypatch, where):
+    """Numba's dispatcher answers Ctrl-C with a SystemError."""
+
+    def is_interrupted(*_):
+        raise SystemError("CPUDispatcher returned a result with an exception set") from KeyboardInterrupt()
+
+    arguments = [str(bags.moving_camera(tmp_path / "bag")), "--output", str(tmp_path / "out"), "--exposure", "0.01"]
+    monkeypatch.setattr(*where, is_interrupted)
+    assert command_line.run("evaluate", arguments) == 130
 
 
 def test_an_output_folder_used_again_holds_nothing_of_the_earlier_run(tmp_path):
