@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from image_as_imu_ros.errors import InputError, first_line
+from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.camera_info import camera_from_info
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
@@ -118,19 +118,14 @@ class Recording(AbstractContextManager):
         return sum(connection.msgcount for connection in self._storage.connections if connection.topic == topic)
 
     def messages(self, *topics: str) -> Iterator[tuple[str, Any]]:
-        """Yield (topic, message) in the order of recording.
+        """Yield (topic, message) in the order of recording. Messages that are damaged are left out and logged, once.
 
         Raises:
-            InputError: a message cannot be read.
+            InputError: a type is not known, or nothing of the recording is whole.
         """
         connections = [connection for connection in self._storage.connections if connection.topic in topics]
-        try:
-            for connection, message in self._storage.messages(connections):
-                yield connection.topic, message
-        except (GeneratorExit, InputError):
-            raise
-        except Exception as error:  # rosbags lets its readers' errors through, and decoding may fail anywhere
-            raise InputError(f"recording {str(self.path)!r} is damaged: {first_line(error)}") from None
+        for connection, message in self._storage.messages(connections):
+            yield connection.topic, message
 
     def image_topic(self, name: str | None = None) -> str:
         """Choose the topic of images: `name`, or the only one there is.
@@ -203,7 +198,9 @@ class Recording(AbstractContextManager):
         """
         camera_info = next((message for _, message in self.messages(info_topic)), None)
         if camera_info is None:
-            raise InputError(f"topic {info_topic!r} has no messages, so the camera's intrinsics are not known")
+            raise InputError(
+                f"topic {info_topic!r} has no messages that can be read, so the camera's intrinsics are not known"
+            )
         yield from _in_order(self._matched(camera_info, image_topic, info_topic, depth_topic))
 
     def _matched(

@@ -5,6 +5,7 @@ Read record by record, without an index: https://mcap.dev/spec, and rosbag2_stor
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 import struct
 from collections import Counter
@@ -24,16 +25,17 @@ SQLITE_MAGIC = b"SQLite format 3\0"
 
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _FOOTER = 0x03, 0x04, 0x05, 0x06, 0x02
 _MESSAGE_HEAD = 22  # bytes: channel, sequence, log time, publish time
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # of a compressed message; serialised ones begin with a zero
 _FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One file: its connections, by id, and whether it ends as it should."""
+    """One file: its connections, by id, and whether all of their messages can be found."""
 
     path: Path
     connections: dict[int, Connection]
-    ended: bool = True
+    whole: bool = True
 
 
 class SalvageReader:
@@ -60,16 +62,16 @@ class SalvageReader:
             raise InputError("; ".join(failures) or "it holds no .mcap and no .db3 file")
         self._parts = parts
         self.connections = [one for part in parts for one in part.connections.values()]
-        cut = [_said_of_cut(part) for part in parts if not part.ended]
-        self.complaint = "; ".join(cut + [f"{failure} (left out)" for failure in failures])
+        damaged = [_said_of_damage(part) for part in parts if not part.whole]
+        self.complaint = "; ".join(damaged + [f"{failure} (left out)" for failure in failures])
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield (connection, time of recording in ns, data), as rosbags does."""
+        """Yield (connection, time of recording in ns, data), as rosbags does; data that are damaged are empty."""
         for part in self._parts:
             wanted = {number: one for number, one in part.connections.items() if one in connections}
             read = _mcap_messages if _is_mcap(part.path) else _sqlite_messages
             for number, time, data in read(part.path, wanted):
-                yield wanted[number], time, data
+                yield wanted[number], time, _decompressed(data)
 
     def close(self) -> None:
         """Do nothing: files are open only while they are read."""
@@ -80,13 +82,22 @@ def _is_mcap(path: Path) -> bool:
         return file.read(len(MCAP_MAGIC)) == MCAP_MAGIC
 
 
-def _said_of_cut(part: _Part) -> str:
-    whole, size = sum(one.msgcount for one in part.connections.values()), part.path.stat().st_size
-    name = part.path.name
-    return (
-        f"{name} is cut off after {size / 1e6:.3g} MB: {whole} messages are read, what came later is lost "
-        f"(mcap recover {name} -o recovered.mcap makes a whole file of these)"
-    )
+def cure_of(path: Path) -> str:
+    """Write the command that makes a new file of what is whole in a damaged one."""
+    name = shlex.quote(path.name)
+    if _is_mcap(path):
+        return f"mcap recover {name} -o recovered.mcap"
+    # .recover is not in every build of sqlite3. Where .dump meets damage, it goes on from the end, and ends so.
+    return f"sqlite3 {name} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 recovered.db3"
+
+
+def _said_of_damage(part: _Part) -> str:
+    name, size = part.path.name, part.path.stat().st_size
+    what, lost = "damaged", "others are lost"
+    if _is_mcap(part.path):
+        what, lost = f"cut off after {size / 1e6:.3g} MB", "what came later is lost"
+    count = sum(one.msgcount for one in part.connections.values())
+    return f"{name} is {what}: {count} messages are found, {lost} ({cure_of(part.path)} makes a whole file of these)"
 
 
 def _connection(number: int, topic: str, type_name: str, definition: tuple[str, str], encoding: str) -> Connection:
@@ -119,7 +130,7 @@ def _mcap_part(path: Path) -> _Part:
     if not connections:
         raise ValueError("nothing of it is whole")
     connections = {number: one._replace(msgcount=counts[number]) for number, one in connections.items()}
-    return _Part(path, connections, ended)
+    return _Part(path, connections, whole=ended)
 
 
 def _mcap_messages(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
@@ -184,6 +195,16 @@ def _decompressor(compression: str) -> Any:
     return ZstdDecompressor()
 
 
+def _decompressed(data: bytes) -> bytes:
+    """Undo the compression of a single message, of which metadata.yaml alone tells."""
+    if not data.startswith(_ZSTD_MAGIC):
+        return data
+    try:
+        return _decompressor("zstd").decompress(data)
+    except Exception:  # its classes differ between packages
+        return b""
+
+
 def _texts(content: bytes, count: int) -> list[str]:
     """Read texts that each follow their length."""
     texts, position = [], 0
@@ -200,24 +221,51 @@ def _sqlite_part(path: Path) -> _Part:
         if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'message_definitions'").fetchone():
             rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
             definitions = {name: (encoding, text) for name, encoding, text in rows}
-        counts = Counter(dict(database.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id")))
-        connections = {
-            number: _connection(number, topic, name, definitions.get(name, ("", "")), encoding)._replace(
-                msgcount=counts[number]
-            )
-            for number, topic, name, encoding in database.execute(
-                "SELECT id, name, type, serialization_format FROM topics"
-            )
-        }
-    return _Part(path, connections)
+        topics = database.execute("SELECT id, name, type, serialization_format FROM topics").fetchall()
+        try:
+            counts, whole = dict(database.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id")), True
+        except sqlite3.DatabaseError:
+            counts, whole = Counter(number for _, number in _from_both_ends(database)), False
+            if not counts:
+                raise
+    connections = {
+        number: _connection(number, topic, name, definitions.get(name, ("", "")), encoding)._replace(
+            msgcount=counts.get(number, 0)
+        )
+        for number, topic, name, encoding in topics
+    }
+    return _Part(path, connections, whole)
 
 
 def _sqlite_messages(path: Path, wanted: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
     with closing(_database(path)) as database:
-        for number, time, data in database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY timestamp"):
+        try:
+            rows = database.execute("SELECT id, topic_id FROM messages ORDER BY timestamp").fetchall()
+        except sqlite3.DatabaseError:
+            rows = _from_both_ends(database)
+        for row, number in rows:
             if number in wanted:
-                yield number, time, data
+                yield number, *_row(database, row)
+
+
+def _from_both_ends(database: sqlite3.Connection) -> list[tuple[int, int]]:
+    """List (row, topic) of messages in the order of writing, up to the first damaged page and from the last one on."""
+    found: dict[int, int] = {}
+    for order in ("ASC", "DESC"):
+        with suppress(sqlite3.DatabaseError):
+            found.update(database.execute(f"SELECT id, topic_id FROM messages ORDER BY id {order}"))
+    return sorted(found.items())
+
+
+def _row(database: sqlite3.Connection, row: int) -> tuple[int, bytes]:
+    """Read (time, data); large data have pages of their own, and are empty where one of these is damaged."""
+    try:
+        return database.execute("SELECT timestamp, data FROM messages WHERE id = ?", (row,)).fetchone()
+    except sqlite3.DatabaseError:
+        return database.execute("SELECT timestamp, x'' FROM messages WHERE id = ?", (row,)).fetchone()
 
 
 def _database(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    database.execute("PRAGMA writable_schema = ON")  # also opens a file that is shorter than its header says
+    return database

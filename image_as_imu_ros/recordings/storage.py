@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from rosbags.typesys.store import Typestore
 
 from image_as_imu_ros.errors import InputError, first_line
-from image_as_imu_ros.recordings.salvage import MCAP_MAGIC, SQLITE_MAGIC, SalvageReader
+from image_as_imu_ros.recordings.salvage import MCAP_MAGIC, SQLITE_MAGIC, SalvageReader, cure_of
 
 _ROS1_MAGIC = b"#ROSBAG V2.0"
 _SUFFIXES = (".mcap", ".db3")
@@ -44,6 +45,7 @@ class Storage:
         # Definitions of Jazzy and Noetic: standard types have not changed for long.
         self._standard = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.ROS2_JAZZY)
         self._types: dict[str, Typestore] = {}
+        self._said: set[str] = set()
         self.connections = [
             one for one in self._reader.connections if getattr(one.ext, "serialization_format", "") in _READ
         ]
@@ -53,19 +55,71 @@ class Storage:
         self._reader.close()
 
     def messages(self, connections: list[Connection]) -> Iterator[tuple[Connection, Any]]:
-        """Yield (connection, decoded message) in the order of recording.
+        """Yield (connection, decoded message) in the order of recording. What is damaged is left out and logged, once.
 
         Raises:
-            InputError: a type is not known. Others: as rosbags and the database raise them, where a file is damaged.
+            InputError: a type is not known, or nothing is whole.
         """
         if not connections:
             return
-        for connection, _, data in self._reader.messages(connections):
+        counts: Counter[str] = Counter()
+        reasons: dict[str, str] = {}
+        for connection, data in self._whole(connections):
             if connection.msgtype not in self._types:
                 self._types[connection.msgtype] = self._typestore(connection)
             store = self._types[connection.msgtype]
             decode = store.deserialize_ros1 if self._ros1 else store.deserialize_cdr
-            yield connection, decode(data, connection.msgtype)
+            try:
+                message = decode(data, connection.msgtype)
+            except Exception as error:  # decoding what is damaged may fail anywhere
+                counts[connection.topic] += 1
+                reasons.setdefault(connection.topic, first_line(error) if data else "nothing of it is there")
+                continue
+            yield connection, message
+        for topic, count in counts.items():
+            self._warn_once(
+                topic,
+                f"holds {count} messages on {topic!r} that cannot be decoded, the first: {reasons[topic]}",
+            )
+
+    def _whole(self, connections: list[Connection]) -> Iterator[tuple[Connection, bytes]]:
+        """Yield (connection, data) of what can be read."""
+        came: Counter[str] = Counter()
+        try:
+            for connection, _, data in self._reader.messages(connections):
+                came[connection.topic] += 1
+                yield connection, data
+            return
+        except Exception as error:  # rosbags lets its readers' errors through
+            complaint = f"is damaged ({first_line(error)})"
+        nothing = not came
+        for connection, data in self._salvaged(connections, came):
+            nothing = False
+            yield connection, data
+        if nothing:
+            raise InputError(f"recording {str(self.path)!r} {complaint}{_cure(self.path)}")
+        self._warn_once("", f"{complaint}: what is whole of it is read{_cure(self.path)}")
+
+    def _salvaged(self, connections: list[Connection], came: Counter[str]) -> Iterator[tuple[Connection, bytes]]:
+        """Yield what else is whole where rosbags gave up, after so many messages of each topic."""
+        if not isinstance(self._reader, Reader2):
+            return
+        topics, left = {one.topic for one in connections}, came.copy()
+        try:
+            reader = SalvageReader(_files(self.path))
+            for connection, _, data in reader.messages([one for one in reader.connections if one.topic in topics]):
+                if left[connection.topic]:
+                    left[connection.topic] -= 1
+                else:
+                    yield connection, data
+        except Exception as error:  # what is left is beyond this reader, too
+            _log.debug("recording %s: %s", self.path, error)
+
+    def _warn_once(self, about: str, complaint: str) -> None:
+        """Log what is lost of a topic, or of all."""
+        if about not in self._said:
+            self._said.add(about)
+            _log.warning("recording %s %s", self.path, complaint)
 
     def _typestore(self, connection: Connection) -> Typestore:
         """Make the types of a topic: of the recording's definition or, where that is of no use, the standard one."""
@@ -131,21 +185,15 @@ def _open_ros2(path: Path) -> Reader2 | SalvageReader:
 
 
 def _cure(path: Path) -> str:
-    """Name what may help."""
-    if path.is_dir():
-        return f"; ros2 bag reindex {path} may mend it"
-    if _begins(path, MCAP_MAGIC):
-        return f"; mcap recover {path.name} -o recovered.mcap may rescue something"
-    if _begins(path, SQLITE_MAGIC):
-        return f"; sqlite3 {path.name} .recover may rescue something"
-    return ""
+    """Name what may help, by the first file."""
+    return "".join(f"; {cure_of(file)} may rescue something" for file in _files(path)[:1])
 
 
 def _files(path: Path) -> list[Path]:
     """List the files of a recording in the order in which they were written."""
     if path.is_file():
         return [path] if _begins(path, MCAP_MAGIC) or _begins(path, SQLITE_MAGIC) else []
-    found = (file for file in path.iterdir() if file.suffix in _SUFFIXES)
+    found = (file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
     return sorted(found, key=lambda file: [int(part) if part.isdecimal() else part for part in _parts(file)])
 
 

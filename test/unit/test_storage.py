@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import struct
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import replay_bags as bags
 import yaml
 from rosbags.rosbag1 import Writer as Ros1Writer
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.errors import InputError
@@ -25,9 +26,16 @@ STORE = get_typestore(Stores.ROS2_JAZZY)
 SERVICE_EVENT = "service_msgs/ServiceEventInfo info\ntest_msgs/srv/BasicTypes_Request[<=1] request\n---\nint32 x\n"
 
 
-def write(folder: Path, storage: StoragePlugin = StoragePlugin.MCAP, foreign: dict | None = None) -> Path:
+def write(
+    folder: Path,
+    storage: StoragePlugin = StoragePlugin.MCAP,
+    foreign: dict | None = None,
+    compression: CompressionMode = CompressionMode.NONE,
+) -> Path:
     """A camera, each image with its CameraInfo, and beside it topics of other kinds: topic → (type, options)."""
-    with Writer(folder, version=Writer.VERSION_LATEST, storage_plugin=storage) as writer:
+    bag = Writer(folder, version=Writer.VERSION_LATEST, storage_plugin=storage)
+    bag.set_compression(compression, CompressionFormat.ZSTD)
+    with bag as writer:
         others = [writer.add_connection(topic, kind, **options) for topic, (kind, options) in (foreign or {}).items()]
         connections = {}
         for number, stamp in enumerate(STAMPS):
@@ -47,6 +55,11 @@ def count(path: Path) -> int:
     assert [frame.stamp for frame in frames] == STAMPS[: len(frames)]
     assert all(np.isfinite(frame.decode_image("gray")).all() and frame.camera().fx > 0 for frame in frames[-3:])
     return len(frames)
+
+
+def read(path: Path) -> list[int]:
+    with Recording(path) as recording:
+        return [frame.stamp for frame in recording.frames(IMAGE, INFO)]
 
 
 def replace_schema_encoding(path: Path, old: bytes, new: bytes) -> None:
@@ -112,9 +125,71 @@ class TestDamagedContainers:
         with pytest.raises(InputError, match=r"cannot be read .* mcap recover cut\.mcap"):
             Recording(tmp_path / "cut.mcap")
 
+    def test_of_a_cut_database_the_whole_part_is_read_and_the_cure_works(self, tmp_path, caplog):
+        folder = write(tmp_path / "bag", StoragePlugin.SQLITE3)
+        database = next(folder.glob("*.db3"))
+        content = database.read_bytes()
+        database.write_bytes(content[: int(0.6 * len(content))])
+        found = count(folder)
+        assert 0.5 < found / len(STAMPS) <= 0.62
+        warning = caplog.messages[0]
+        assert "bag.db3 is damaged" in warning
+        if shutil.which("sqlite3"):
+            cure = warning[warning.index("(") + 1 : warning.index(" makes a whole file")]
+            subprocess.run(cure, shell=True, cwd=folder, check=True)
+            caplog.clear()
+            assert count(folder / "recovered.db3") == found
+            assert not caplog.messages
+
+    @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+    @pytest.mark.parametrize("metadata", [True, False])
+    def test_a_damaged_page_of_a_database_costs_few_messages(self, tmp_path, caplog, share, metadata):
+        folder = write(tmp_path / "bag", StoragePlugin.SQLITE3)
+        database = next(folder.glob("*.db3"))
+        content = bytearray(database.read_bytes())
+        page = int(share * len(content) / 4096) * 4096
+        content[page : page + 4096] = bytes(4096)
+        database.write_bytes(content)
+        if not metadata:
+            (folder / "metadata.yaml").unlink()
+        for _ in range(2):
+            stamps = read(folder)
+            assert len(STAMPS) - 4 <= len(stamps) < len(STAMPS)
+            assert stamps == sorted(stamps)
+        said = "\n".join(caplog.messages)
+        assert "is damaged" in said or "cannot be decoded" in said
+        assert "reindex" not in said
+
+    def test_of_a_database_of_which_nothing_is_left_a_cure_is_named(self, tmp_path):
+        folder = write(tmp_path / "bag", StoragePlugin.SQLITE3)
+        database = next(folder.glob("*.db3"))
+        database.write_bytes(database.read_bytes()[:4096])
+        with pytest.raises(InputError, match=r"malformed.*; sqlite3 bag\.db3 \.dump \|"):
+            Recording(folder)
+
+    @pytest.mark.parametrize("data", [b"", b"\0\1\0\0" + 16 * b"\xff"])
+    def test_messages_that_cannot_be_decoded_are_left_out_and_said_once(self, tmp_path, caplog, data):
+        folder = write(tmp_path / "bag", StoragePlugin.SQLITE3)
+        with sqlite3.connect(next(folder.glob("*.db3"))) as database:
+            image = "(SELECT id FROM topics WHERE name = ?)"
+            rows = database.execute(f"SELECT id FROM messages WHERE topic_id = {image}", (IMAGE,)).fetchall()
+            database.executemany("UPDATE messages SET data = ? WHERE id = ?", [(data, *rows[i]) for i in (3, 7)])
+        with Recording(folder) as recording:
+            for _ in range(2):
+                assert len(list(recording.frames(IMAGE, INFO))) == len(STAMPS) - 2
+        (warning,) = caplog.messages
+        assert f"holds 2 messages on '{IMAGE}' that cannot be decoded" in warning
+
     @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
     def test_without_metadata_the_files_are_read_in_their_order(self, tmp_path, storage):
         folder = write(tmp_path / "bag", storage)
+        (folder / "metadata.yaml").unlink()
+        assert count(folder) == len(STAMPS)
+
+    @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+    def test_messages_that_are_compressed_one_by_one_are_read_without_metadata(self, tmp_path, storage):
+        folder = write(tmp_path / "bag", storage, compression=CompressionMode.MESSAGE)
+        assert count(folder) == len(STAMPS)
         (folder / "metadata.yaml").unlink()
         assert count(folder) == len(STAMPS)
 
