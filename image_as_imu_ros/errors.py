@@ -1,5 +1,7 @@
 """The one exception for inputs that people can put right, and what it says of others."""
 
+import os
+
 
 class InputError(ValueError):
     """An input cannot be used. The message says what is wrong, with which value, and what to do.
@@ -13,6 +15,11 @@ def is_interruption(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__
     return error is not None
+
+
+def printable(name: object) -> str:
+    """Write bytes of a file's name that are no UTF-8 as "\\xff": what draws or encodes text refuses them."""
+    return os.fsencode(str(name)).decode(errors="backslashreplace")
 
 
 def first_line(text: object) -> str:

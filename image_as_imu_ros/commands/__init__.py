@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 from image_as_imu_ros.errors import InputError, is_interruption
 
@@ -36,6 +37,8 @@ COMMANDS = {
 
 def run(name: str, argv: list[str] | None = None) -> int:
     """Run a command and return its exit code; an unusable input becomes one line on stderr and code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are no UTF-8 are printed as they are
     try:
         return import_module(COMMANDS[name][0]).main(sys.argv[1:] if argv is None else argv)
     except InputError as error:

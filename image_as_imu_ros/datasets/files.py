@@ -12,6 +12,7 @@ import numpy as np
 from image_as_imu_ros.datasets.capture import CapturedFrame, DepthImage
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.messages.image_files import read_image_file
 
 
 def read_table(path: Path, required: tuple[str, ...]) -> np.ndarray:
@@ -62,12 +63,20 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         UnreadableImageError: it is missing or not such an image.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image = _read_as_stored(path)
     if image is not None and image.ndim == 3 and image.shape[2] == 4:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
     if image is None or (image.dtype != np.uint8 and (image.dtype != np.uint16 or image.ndim != 2)):
         raise UnreadableImageError(f"{path} is missing or not a readable image of 8 bits, or of 16 without colour")
     return image
+
+
+def _read_as_stored(path: Path) -> np.ndarray | None:
+    """Read an image; None where it is missing or none. Raises UnreadableImageError: its file cannot be used."""
+    try:
+        return read_image_file(path, cv2.IMREAD_UNCHANGED)
+    except InputError as error:
+        raise UnreadableImageError(str(error)) from None
 
 
 def first_size(paths: Iterable[Path]) -> tuple[int, int]:
@@ -85,7 +94,7 @@ def first_size(paths: Iterable[Path]) -> tuple[int, int]:
 
 def read_depth(path: Path, units_per_metre: float = 1000) -> DepthImage:
     """Read a 16-bit depth image. Raises UnreadableImageError: it is missing or another image."""
-    depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    depth = _read_as_stored(path)
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
         raise UnreadableImageError(f"{path} is missing or not a 16-bit depth image")
     return DepthImage(depth, units_per_metre)

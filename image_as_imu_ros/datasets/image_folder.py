@@ -115,7 +115,8 @@ def _stamped_by_name(folder: Path) -> FrameTable:
 def _listed(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """Read lines of a time, s, and a file name: stamps (N,) ns, and names."""
     try:
-        rows = [line.split() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
+        lines = path.read_text(errors="surrogateescape").splitlines()
+        rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
         stamps, files = read_frame_table(path).stamps, tuple(row[1] for row in rows)
     except (OSError, IndexError) as error:
         raise InputError(f"{path} is not a list of times and file names: {error}") from None

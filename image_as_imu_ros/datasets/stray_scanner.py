@@ -34,6 +34,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.so3 import rotation_matrices
+from image_as_imu_ros.messages.image_files import read_image_file
 
 PHONE_TO_OPTICAL = rotation_of_axes("-y,-x,-z")
 
@@ -107,7 +108,7 @@ def _depth_file(folder: Path, number: int) -> Path:
 def _read_depth(folder: Path, number: int) -> DepthImage:
     file = _depth_file(folder, number)
     depth, confidence_file = read_depth(file), folder / "confidence" / file.name
-    confidence = cv2.imread(str(confidence_file), cv2.IMREAD_GRAYSCALE)
+    confidence = read_image_file(confidence_file, cv2.IMREAD_GRAYSCALE)
     if confidence is None:
         return depth
     if confidence.shape != depth.values.shape:

@@ -105,7 +105,7 @@ def _read_list(path: Path) -> list[tuple[int, str]]:
 def _rows(path: Path, columns: int) -> list[list[str]]:
     """Split each line that is not a comment into words."""
     try:
-        rows = [line.replace(",", " ").split() for line in path.read_text().splitlines()]
+        rows = [line.replace(",", " ").split() for line in path.read_text(errors="surrogateescape").splitlines()]
     except OSError:
         raise InputError(f"{path} is missing; a TUM RGB-D folder has rgb.txt, depth.txt and groundtruth.txt") from None
     rows = [row for row in rows if row and not row[0].startswith("#")]

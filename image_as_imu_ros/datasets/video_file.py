@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.datasets.files import UnreadableImageError
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, printable
 
 _SEEK_BEYOND = 64  # frames; fewer are decoded faster than they are sought across
 
 
 def open_video(path: Path) -> cv2.VideoCapture:
-    """Open a video. Raises InputError: it is missing, or not in a format that OpenCV reads."""
+    """Open a video. Raises InputError: it is missing, its name is not UTF-8, or OpenCV cannot read it."""
+    if printable(path) != str(path):
+        raise InputError(f"OpenCV cannot open '{printable(path)}', as its name is not UTF-8: rename it")
     video = cv2.VideoCapture(str(path))
     if not video.isOpened():
         raise InputError(f"{path} is missing or not a readable video")

@@ -19,6 +19,7 @@ from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.evaluation.metrics import Samples, metrics
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.evaluation.plots import plot_time_series
+from image_as_imu_ros.messages.image_files import write_image_file
 
 _STAMP_TOLERANCE = 1_000_000  # ns
 _MOST_OVERWRITTEN = 0.1  # of the frames, on a machine that keeps up
@@ -162,7 +163,7 @@ def draw_streaks(recording: Recording, model: Path | str, options: EstimatorConf
         image = cv2.cvtColor(recording.frames[index], cv2.COLOR_BGR2RGB)
         estimate = estimator.update(Frame(image, round(1e9 * recording.times[index]), CAMERA, Shutter(EXPOSURE)))
         if index == blurriest and estimate is not None:
-            cv2.imwrite(str(path), draw_overlay(image, estimate))
+            write_image_file(path, draw_overlay(image, estimate))
 
 
 def _vector(message: Vector3) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.view import View
+from image_as_imu_ros.messages.image_files import read_image_file
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -19,7 +20,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise InputError(f"mask {path} is not there")
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    image = read_image_file(path, cv2.IMREAD_GRAYSCALE)
     if image is None:
         raise InputError(f"mask {path} cannot be read as an image: expected a PNG as large as the camera's images")
     if not image.any():

@@ -11,7 +11,7 @@ import numpy as np
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, printable
 from image_as_imu_ros.estimation.config import Measurement, MotionModel
 from image_as_imu_ros.estimation.exposure_check import contradiction
 from image_as_imu_ros.evaluation import comparison
@@ -211,7 +211,7 @@ def _summed_up(
     if config.oracle:
         by_measurement = {name: with_true_sign(samples) for name, samples in by_measurement.items()}
     return Evaluation(
-        name=Path(recording).resolve().stem,
+        name=printable(Path(recording).resolve().stem),
         config=config,
         run=run,
         ground_truth=ground_truth,

@@ -70,7 +70,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
         camera=_camera(evaluation.run.camera),
         plots=_Plots(folder),
     )
-    (folder / _TEMPLATE).write_text(page, encoding="utf-8")
+    (folder / _TEMPLATE).write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 class _Plots:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
-
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.evaluation import comparison
 from image_as_imu_ros.evaluation.evaluation import Evaluation
@@ -22,6 +20,7 @@ from image_as_imu_ros.evaluation.plots import (
 from image_as_imu_ros.evaluation.report import write_report
 from image_as_imu_ros.evaluation.run import exposures_of
 from image_as_imu_ros.evaluation.tables import write_frames
+from image_as_imu_ros.messages.image_files import write_image_file
 
 # All that is written here.
 _WRITTEN = (
@@ -43,7 +42,9 @@ def write_figures(evaluation: Evaluation, folder: Path) -> None:
     (folder / "metrics.json").write_text(json.dumps(evaluation.figures, indent=1, allow_nan=False) + "\n")
     write_frames(folder / "frames.csv", evaluation.run, evaluation.samples)
     if evaluation.comparison:
-        (folder / "comparison.md").write_text(comparison.table(evaluation.figures["baselines"]))
+        (folder / "comparison.md").write_text(
+            comparison.table(evaluation.figures["baselines"]), encoding="utf-8", errors="backslashreplace"
+        )
 
 
 def make_folder(path: str | Path) -> Path:
@@ -86,4 +87,4 @@ def _draw(evaluation: Evaluation, folder: Path) -> None:
     if evaluation.comparison:
         plot_comparison(evaluation.comparison, folder / "comparison.png", name)
     for exhibit in (*run.most_blurred.exhibits, *run.worst.exhibits, *run.best.exhibits):
-        cv2.imwrite(str(folder / f"frame_{exhibit.stamp}.png"), exhibit.overlay)
+        write_image_file(folder / f"frame_{exhibit.stamp}.png", exhibit.overlay)

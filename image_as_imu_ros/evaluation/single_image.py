@@ -17,6 +17,7 @@ from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.geometry.camera import Intrinsics
+from image_as_imu_ros.messages.image_files import read_image_file, write_image_file
 
 _STAMP = 1  # ns; an image on its own has no time, a frame needs one
 
@@ -70,10 +71,7 @@ def read_image(path: str | Path, colour: str) -> np.ndarray:
         InputError: there is no such file, or OpenCV cannot read it.
     """
     check_image_file(path)
-    try:
-        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR)
-    except cv2.error as error:  # more pixels than OpenCV takes
-        raise InputError(f"image file {str(path)!r} cannot be read: {error.err}") from None
+    image = read_image_file(path, cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR)
     if image is None:
         raise InputError(f"image file {str(path)!r} cannot be read as an image (JPEG, PNG, …)")
     return image if colour == "gray" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -83,11 +81,9 @@ def write_image(path: str | Path, bgr: np.ndarray) -> None:
     """Write an image file.
 
     Raises:
-        InputError: the folder does not exist or OpenCV does not know the suffix.
+        InputError: the folder does not exist, or it cannot be written, or OpenCV does not know the suffix.
     """
     try:
-        written = cv2.imwrite(str(path), bgr)
-    except cv2.error:
-        written = False
-    if not written:
-        raise InputError(f"{str(path)!r} cannot be written: does its folder exist, and does it end in .png or .jpg?")
+        write_image_file(path, bgr)
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be written: {error.strerror}") from None

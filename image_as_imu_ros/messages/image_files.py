@@ -1,6 +1,8 @@
-"""Image files in memory, as CompressedImage carries them → arrays."""
+"""Image files, in memory as CompressedImage carries them, or in folders → arrays, and back."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +16,39 @@ _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 # Half a megabyte can hold 16384 × 16384 px, which take gigabytes and most of a minute to decode. Machine-vision sensors
 # have up to 65 megapixels (Gpixel GMAX3265: 9344 × 7000).
 _MAX_PIXELS = 8192 * 8192
+
+
+def read_image_file(path: str | Path, flags: int) -> np.ndarray | None:
+    """Read an image file as `cv2.imread` does; None where it is missing or no image.
+
+    OpenCV takes names for UTF-8, and crashes where they are not. Python reads any.
+
+    Raises:
+        InputError: it has more pixels than OpenCV takes.
+    """
+    try:
+        data = Path(path).read_bytes()
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except (OSError, ValueError):  # ValueError: a zero in the name
+        return None
+    except cv2.error as error:
+        raise InputError(f"{path} cannot be read as an image: {error.err}") from None
+
+
+def write_image_file(path: str | Path, image: np.ndarray) -> None:
+    """Write an image file as `cv2.imwrite` does, in the format of the name's suffix.
+
+    Raises:
+        InputError: OpenCV does not know the suffix. OSError: the file cannot be written.
+    """
+    suffix = Path(path).suffix
+    try:
+        written, data = cv2.imencode(suffix, image) if suffix.isascii() else (False, image)
+    except cv2.error:
+        written, data = False, image
+    if not written:
+        raise InputError(f"{str(path)!r} cannot be written: its name must end in .png or .jpg")
+    Path(path).write_bytes(data.tobytes())
 
 
 def decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.messages.image_files import read_image_file
 from image_as_imu_training.rendering.sensor import linear_from_srgb
 
 TEXTURE_SIZE = 384
@@ -44,7 +45,7 @@ class Photos:
         """Read photographs. Raises InputError: one is not readable."""
         images = []
         for path in files:
-            image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            image = read_image_file(path, cv2.IMREAD_GRAYSCALE)
             if image is None:
                 raise InputError(f"{path} is not a readable image")
             images.append(torch.from_numpy(image))

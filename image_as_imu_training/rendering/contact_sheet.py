@@ -10,6 +10,7 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.axial_flow import signed_from_axial
 from image_as_imu_ros.geometry.motion_field import cell_centres
+from image_as_imu_ros.messages.image_files import write_image_file
 from image_as_imu_training.datasets import shards
 from image_as_imu_training.rendering.views import STRIDE
 from image_as_imu_training.samples import Samples
@@ -31,11 +32,9 @@ def write_contact_sheet(part: Path, output: Path, samples: int) -> None:
     chosen = np.unique(np.linspace(0, len(found) - 1, min(samples, len(found))).round().astype(int))
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        written = cv2.imwrite(str(output), contact_sheet(found[chosen], _COLUMNS))
-    except cv2.error:
-        written = False
-    if not written:
-        raise InputError(f"cannot write an image to {output}; its name should end in .png or .jpg")
+        write_image_file(output, contact_sheet(found[chosen], _COLUMNS))
+    except OSError as error:
+        raise InputError(f"{str(output)!r} cannot be written: {error.strerror}") from None
 
 
 def contact_sheet(samples: Samples, columns: int) -> np.ndarray:

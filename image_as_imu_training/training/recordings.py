@@ -33,6 +33,7 @@ from image_as_imu_ros.evaluation.exposure import Shutters
 from image_as_imu_ros.evaluation.run import fitted_exposure
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.view import View
+from image_as_imu_ros.messages.image_files import read_image_file, write_image_file
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
@@ -149,7 +150,7 @@ def _write_frames(
         if camera is not None and view.camera != camera:
             raise InputError(f"the camera's intrinsics change at frame {message.stamp}; split the recording there")
         camera = view.camera
-        cv2.imwrite(str(folder / f"{message.stamp}.png"), image)
+        write_image_file(folder / f"{message.stamp}.png", image)
         identities.append(identity(message.image))
         velocities.append(np.concatenate([linear[0], angular[0]]))
     if camera is None:
@@ -204,7 +205,7 @@ class LabelledFrames(Dataset):
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         part, number = self._frames[index]
         path = part.folder / f"{part.identities[number][0]}.png"
-        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        image = read_image_file(path, cv2.IMREAD_GRAYSCALE)
         if image is None:
             raise InputError(f"{path} is not a readable image; run `label` again")
         return {"image": image[None], "matrix": part.matrix, "motion": part.motion[number], "noise": part.noise}

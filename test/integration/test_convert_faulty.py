@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from captures import FRAMES, frame_times
 
+from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.commands.convert import main as convert
 from image_as_imu_ros.commands.evaluate import parse
 from image_as_imu_ros.errors import InputError
@@ -85,6 +87,20 @@ def test_a_depth_image_that_is_missing_costs_its_frame_only_the_depth(tum, tmp_p
     assert "1 frames without their depth, the first of them: " in said
     assert "--depth-topic" not in said
     assert counted(tmp_path / "recording") == (3, 0)
+
+
+def test_names_of_files_need_not_be_utf_8(tmp_path, capfdbinary):
+    """OpenCV crashes at them."""
+    source = images(tmp_path / "capture").rename(tmp_path / os.fsdecode(b"images\xff"))
+    output = tmp_path / os.fsdecode(b"recording\xff")
+    table = str(tmp_path / "capture" / "frames.csv")
+    assert command_line.run("convert", ["images", str(source), str(output), "--fx", "192", "--frames", table]) == 0
+    assert b"recording\xff'" in capfdbinary.readouterr().out
+    assert counted(output)[0] == len(list(source.glob("*.png")))
+    video = tmp_path / os.fsdecode(b"video\xff.mp4")
+    video.write_bytes(b"no video")
+    assert command_line.run("convert", ["video", str(video), str(tmp_path / "other"), "--fx", "192"]) == 2
+    assert b"video\\xff.mp4', as its name is not UTF-8: rename it" in capfdbinary.readouterr().err
 
 
 def test_damaged_depth_of_the_lidar_is_left_out(tmp_path, capsys):

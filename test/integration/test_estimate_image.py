@@ -1,6 +1,7 @@
 """The estimate_image command on images, good and bad."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.evaluation.single_image import read_image
 
 
 @pytest.fixture
@@ -63,6 +65,27 @@ def test_the_focal_length_is_in_px_of_the_image(photo, tiny_model, capsys):
     assert command_line.run("estimate_image", [str(small), *camera]) == 0
     large, small = map(json.loads, capsys.readouterr().out.splitlines())
     assert small["angular_velocity"] == pytest.approx(large["angular_velocity"], rel=1e-3, abs=1e-6)
+
+
+def test_names_of_files_need_not_be_utf_8(photo, tiny_model, tmp_path):
+    """OpenCV crashes at them."""
+    named, overlay = (tmp_path / os.fsdecode(name) for name in (b"photo\xff.png", b"overlay\xfe.png"))
+    photo.rename(named)
+    assert run(named, tiny_model, "--output", str(overlay)) == 0
+    assert cv2.imdecode(np.fromfile(overlay, np.uint8), cv2.IMREAD_COLOR).shape == (CAMERA.height, CAMERA.width, 3)
+    assert run(photo.with_name("no" + named.name), tiny_model) == 2
+    assert run(named, tiny_model, "--output", os.fsdecode(b"overlay.\xff")) == 2
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("colour", ["gray", "rgb"])
+def test_photos_are_read_upright_as_opencv_reads_them(photo, tmp_path, colour, orientation):
+    path = tmp_path / "phone.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(photo).save(path, exif=exif)
+    expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE if colour == "gray" else cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read_image(path, colour), expected if colour == "gray" else expected[..., ::-1])
 
 
 def test_the_overlay_has_the_size_of_the_image(photo, tiny_model, tmp_path):

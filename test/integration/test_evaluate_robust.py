@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ def test_an_interruption_that_compiled_code_made_another_error_of_ends_the_run(t
     arguments = [str(bags.moving_camera(tmp_path / "bag")), "--output", str(tmp_path / "out"), "--exposure", "0.01"]
     monkeypatch.setattr(*where, is_interrupted)
     assert command_line.run("evaluate", arguments) == 130
+
+
+def test_names_of_recordings_need_not_be_utf_8(tmp_path):
+    recording = bags.moving_camera(tmp_path / os.fsdecode(b"bag\xff"))
+    poses = tmp_path / os.fsdecode(b"poses\xfe.txt")
+    stamps = [1e-9 * stamp for stamp in bags.frame_stamps(bags.COUNT)]
+    poses.write_text("".join(f"{stamp:.3f} 0 0 {0.1 * i} 0 0 0 1\n" for i, stamp in enumerate(stamps)))
+    output = tmp_path / os.fsdecode(b"out\xff")
+    figures = run(recording, output, "--baseline", f"trajectory:{poses}", "--write-bag", f"{output}_bag")
+    assert figures["frames"] == bags.COUNT
+    assert "bag\\xff: evaluation" in (output / "report.html").read_text()
+    assert len(list(output.glob("frame_*.png"))) > 0
 
 
 def test_an_output_folder_used_again_holds_nothing_of_the_earlier_run(tmp_path):

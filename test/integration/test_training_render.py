@@ -197,4 +197,4 @@ def test_contact_sheet_draws_every_sample_and_its_streaks(rendered, tmp_path, ca
     colourful = np.ptp(sheet, axis=2) > 60
     assert [bool(colourful[:, 128 * i : 128 * (i + 1)].any()) for i in range(6)] == 3 * [True] + 3 * [False]
     assert main(["contact_sheet", str(rendered / "train"), "--output", str(tmp_path / "sheet.txt")]) == 2
-    assert "should end in" in capsys.readouterr().err
+    assert "must end in" in capsys.readouterr().err

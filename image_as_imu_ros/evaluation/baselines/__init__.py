@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, printable
 from image_as_imu_ros.evaluation.baselines import cache, colmap, droid, hloc, klt, mast3r, trajectory
 from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.baselines.motion import Motion
@@ -42,7 +42,7 @@ def find_baseline(name: str) -> Baseline:
     """
     if name.startswith(TRAJECTORY):
         poses = trajectory.read_trajectory(name.removeprefix(TRAJECTORY))
-        return Baseline(name, partial(trajectory.run, trajectory=poses))
+        return Baseline(printable(name), partial(trajectory.run, trajectory=poses))
     if name not in MODULES:
         raise InputError(f"baseline is {name!r}, expected one of: {', '.join(MODULES)}, {TRAJECTORY}FILE")
     settings = MODULES[name].settings()
