@@ -110,7 +110,7 @@ class Frames:
     Attributes:
         stamps: (N,) int64 ns, ascending.
         has_depth: (N,) bool, whether there should be depth.
-        read: number of a frame, 0 … N − 1 → the frame. Raises `files.UnreadableImageError`: its image is missing or
+        read: number of a frame, 0 … N − 1 → the frame. Raises `UnreadableImageError`: its image is missing or
             damaged. An iteration goes on after that.
     """
 

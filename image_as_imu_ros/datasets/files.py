@@ -12,7 +12,7 @@ import numpy as np
 from image_as_imu_ros.datasets.capture import CapturedFrame, DepthImage
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.messages.image_files import read_image_file
+from image_as_imu_ros.messages.image_files import UnreadableImageError, read_image_file
 
 
 def read_table(path: Path, required: tuple[str, ...]) -> np.ndarray:
@@ -53,30 +53,18 @@ def ascending(stamps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nd
     return stamps, values[finite][first]
 
 
-class UnreadableImageError(InputError):
-    """One image of a capture is missing or damaged; the others may be whole."""
-
-
 def read_image(path: Path) -> np.ndarray:
     """Read an image as stored: (H, W) uint8 or uint16, or (H, W, 3) BGR uint8.
 
     Raises:
         UnreadableImageError: it is missing or not such an image.
     """
-    image = _read_as_stored(path)
+    image = read_image_file(path, cv2.IMREAD_UNCHANGED)
     if image is not None and image.ndim == 3 and image.shape[2] == 4:
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
     if image is None or (image.dtype != np.uint8 and (image.dtype != np.uint16 or image.ndim != 2)):
         raise UnreadableImageError(f"{path} is missing or not a readable image of 8 bits, or of 16 without colour")
     return image
-
-
-def _read_as_stored(path: Path) -> np.ndarray | None:
-    """Read an image; None where it is missing or none. Raises UnreadableImageError: its file cannot be used."""
-    try:
-        return read_image_file(path, cv2.IMREAD_UNCHANGED)
-    except InputError as error:
-        raise UnreadableImageError(str(error)) from None
 
 
 def first_size(paths: Iterable[Path]) -> tuple[int, int]:
@@ -94,7 +82,7 @@ def first_size(paths: Iterable[Path]) -> tuple[int, int]:
 
 def read_depth(path: Path, units_per_metre: float = 1000) -> DepthImage:
     """Read a 16-bit depth image. Raises UnreadableImageError: it is missing or another image."""
-    depth = _read_as_stored(path)
+    depth = read_image_file(path, cv2.IMREAD_UNCHANGED)
     if depth is None or depth.dtype != np.uint16 or depth.ndim != 2:
         raise UnreadableImageError(f"{path} is missing or not a 16-bit depth image")
     return DepthImage(depth, units_per_metre)

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from image_as_imu_ros.datasets.files import UnreadableImageError
 from image_as_imu_ros.errors import InputError, printable
+from image_as_imu_ros.messages.image_files import UnreadableImageError
 
 _SEEK_BEYOND = 64  # frames; fewer are decoded faster than they are sought across
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -12,10 +13,17 @@ from image_as_imu_ros.geometry.camera import MAX_SIDE
 
 # Markers of the segment that holds a JPEG's size, start of frame (ITU T.81, table B.1).
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_JPEG_SCAN = 0xDA
+_JPEG_END = b"\xff\xd9"
+_USUAL_END = 64  # bytes, within which a file's end marker mostly stands
 
 # Half a megabyte can hold 16384 × 16384 px, which take gigabytes and most of a minute to decode. Machine-vision sensors
 # have up to 65 megapixels (Gpixel GMAX3265: 9344 × 7000).
 _MAX_PIXELS = 8192 * 8192
+
+
+class UnreadableImageError(InputError):
+    """One image of many is missing or damaged; the others may be whole."""
 
 
 def read_image_file(path: str | Path, flags: int) -> np.ndarray | None:
@@ -24,15 +32,18 @@ def read_image_file(path: str | Path, flags: int) -> np.ndarray | None:
     OpenCV takes names for UTF-8, and crashes where they are not. Python reads any.
 
     Raises:
-        InputError: it has more pixels than OpenCV takes.
+        UnreadableImageError: it is cut off, or has more pixels than OpenCV takes.
     """
     try:
         data = Path(path).read_bytes()
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except (OSError, ValueError):  # ValueError: a zero in the name
         return None
+    if _is_cut(memoryview(data)):
+        raise UnreadableImageError(f"{path} cannot be read: it is cut off, the end of the image is missing")
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error as error:
-        raise InputError(f"{path} cannot be read as an image: {error.err}") from None
+        raise UnreadableImageError(f"{path} cannot be read as an image: {error.err}") from None
 
 
 def write_image_file(path: str | Path, image: np.ndarray) -> None:
@@ -62,16 +73,13 @@ def decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
         InputError: the data are damaged, too large, or in a format that OpenCV cannot read.
     """
     _check_size(stored_size(data))
-    # OpenCV decodes the rows that are there and fills up the others.
-    tail = bytes(data[-4096:]).rstrip(b"\0")
-    jpeg_is_cut = data[:2] == b"\xff\xd8" and not tail.endswith(b"\xff\xd9")
-    png_is_cut = data[:4] == b"\x89PNG" and b"IEND" not in tail
+    is_cut = _is_cut(data)
     try:
-        image = None if jpeg_is_cut or png_is_cut else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = None if is_cut else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, ValueError):  # ValueError: no data
         image = None
     if image is None or image.dtype not in (np.uint8, np.uint16):
-        cut = " (its end is missing)" if jpeg_is_cut or png_is_cut else ""
+        cut = " (its end is missing)" if is_cut else ""
         raise InputError(f"compressed image of {len(data)} bytes, format {name!r}, cannot be decoded{cut}")
     _check_size((image.shape[1], image.shape[0]))
     return image
@@ -84,17 +92,56 @@ def stored_size(data: memoryview) -> tuple[int, int] | None:
     """
     if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    position = 2 if data[:2] == b"\xff\xd8" else len(data)
-    while position + 9 <= len(data) and data[position] == 0xFF:
+    if data[:2] != b"\xff\xd8":
+        return None
+    for marker, position in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES and position + 9 <= len(data):
+            height, width = (int.from_bytes(data[position + i : position + i + 2], "big") for i in (5, 7))
+            return width, height
+    return None
+
+
+def _is_cut(data: memoryview) -> bool:
+    """Tell whether a PNG or JPEG lacks its end: OpenCV decodes the rows that are there and fills up the others.
+
+    What follows the end does not matter: drivers leave fill bytes and the rest of a buffer there, phones a video.
+    """
+    if data[:4] == b"\x89PNG":
+        return not _png_has_end(data)
+    return data[:2] == b"\xff\xd8" and not _jpeg_has_end(data)
+
+
+def _jpeg_has_end(data: memoryview) -> bool:
+    """Tell whether an end marker follows the scan. In segments before it, a thumbnail has one of its own.
+
+    No such bytes are in a scan itself: a zero follows each of its 0xFF.
+    """
+    scan = max((position for _, position in _jpeg_segments(data)), default=2)
+    usual = max(scan, len(data) - _USUAL_END)
+    return _JPEG_END in bytes(data[usual:]) or _JPEG_END in bytes(data[scan : usual + 1])
+
+
+def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int]]:
+    """Yield (marker, position) of each segment of a JPEG up to the first scan, or to what is no segment."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
-        elif marker in _JPEG_FRAMES:
-            height, width = (int.from_bytes(data[position + i : position + i + 2], "big") for i in (5, 7))
-            return width, height
-        else:
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return None
+            continue
+        yield marker, position
+        if marker == _JPEG_SCAN:
+            return
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+
+
+def _png_has_end(data: memoryview) -> bool:
+    position = 8
+    while position + 12 <= len(data):
+        if data[position + 4 : position + 8] == b"IEND":
+            return True
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return False
 
 
 def _check_size(size: tuple[int, int] | None) -> None:

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from image_as_imu_ros.datasets import euroc, gopro, image_folder, phone, stray_scanner, tum, video
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, mean_blur
-from image_as_imu_ros.datasets.files import UnreadableImageError
 from image_as_imu_ros.datasets.frame_table import FrameTable, read_frame_table
 from image_as_imu_ros.datasets.ground_truth import GroundTruth, too_rare
 from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples, read_gyroscope
@@ -19,6 +18,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.geometry.camera import Intrinsics
+from image_as_imu_ros.messages.image_files import UnreadableImageError
 from image_as_imu_ros.recordings.recording_writer import write_recording
 from image_as_imu_ros.settings import TextEnum
 

@@ -80,6 +80,27 @@ def test_an_image_that_is_listed_and_missing_is_left_out_and_counted(tmp_path, c
             assert counted(output)[0] == len(files) - i - 1
 
 
+def test_images_that_were_cut_off_are_left_out(tmp_path, capsys):
+    source = tmp_path / "images"
+    source.mkdir()
+    for i, image in enumerate(captures.pictures()):
+        data = cv2.imencode(".jpg", image)[1].tobytes()
+        (source / f"{1_000_000_000 + 40_000_000 * i}.jpg").write_bytes(data[: len(data) // 2] if i == 2 else data)
+    convert(["images", str(source), str(tmp_path / "recording"), "--fx", "192"])
+    said = capsys.readouterr().out
+    assert "1 images left out, the first of them: " in said
+    assert "1080000000.jpg cannot be read: it is cut off" in said
+
+
+def test_a_damaged_confidence_image_costs_its_frame_only_the_depth(tmp_path, capsys):
+    capture = captures.write_stray_capture(tmp_path / "capture", depth=True)
+    (capture / "confidence").mkdir(exist_ok=True)
+    confidence = cv2.imencode(".png", np.random.default_rng(0).integers(0, 3, (192, 256), np.uint8))[1].tobytes()
+    (capture / "confidence" / "000003.png").write_bytes(confidence[: len(confidence) // 2])
+    convert(["stray", str(capture), str(tmp_path / "recording")])
+    assert "1 frames without their depth" in capsys.readouterr().out
+
+
 def test_a_depth_image_that_is_missing_costs_its_frame_only_the_depth(tum, tmp_path, capsys):
     (tum / "depth" / "0.png").unlink()
     convert(["tum", str(tum), str(tmp_path / "recording")])

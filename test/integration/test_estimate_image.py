@@ -122,6 +122,18 @@ def test_bad_files_are_one_line_and_code_2(tmp_path, tiny_model, capfd, content)
     assert ("does not exist" if content is None else "cannot be read") in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_a_file_that_was_cut_off_is_refused_by_name(photo, tiny_model, capsys, extension):
+    """OpenCV fills up the missing rows, which are sharp."""
+    whole = cv2.imencode(extension, cv2.imread(str(photo)))[1].tobytes()
+    path = photo.with_name(f"cut{extension}")
+    path.write_bytes(whole[: len(whole) // 2])
+    assert run(path, tiny_model) == 2
+    assert f"cut{extension} cannot be read: it is cut off" in capsys.readouterr().err
+    path.write_bytes(whole + b"\r\n")
+    assert run(path, tiny_model) == 0
+
+
 class TestExif:
     @pytest.fixture
     def phone_photo(self, photo, tmp_path):
