@@ -15,7 +15,7 @@ from image_as_imu_ros.evaluation.envelope.cells import chosen_cells
 from image_as_imu_ros.evaluation.envelope.plots import plot_envelope
 from image_as_imu_ros.evaluation.envelope.sweep import DEPTHS, SweepConfig, run_cells
 from image_as_imu_ros.evaluation.envelope.table import markdown, summary, write_csv
-from image_as_imu_ros.evaluation.results import make_folder
+from image_as_imu_ros.evaluation.results import make_folder, writing_into
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,11 @@ def main(argv: list[str]) -> int:
         print(f"{rows} {len(found)}/{len(command.cells)}", flush=True)
         # Written again and again, so that nothing is lost when somebody stops it.
         ordered = [one for cell in command.cells if cell.name in found for one in found[cell.name]]
-        write_csv(output / "envelope.csv", ordered)
-        (output / "envelope.md").write_text(f"{markdown(ordered)}\n{summary(ordered)}")
-    plot_envelope(ordered, output / "plots")
+        with writing_into(output):
+            write_csv(output / "envelope.csv", ordered)
+            (output / "envelope.md").write_text(f"{markdown(ordered)}\n{summary(ordered)}")
+    with writing_into(output):
+        plot_envelope(ordered, output / "plots")
     print(f"\n{markdown(ordered)}\n{summary(ordered)}\nenvelope.md, envelope.csv and plots in {output}")
     return 0
 

@@ -19,7 +19,7 @@ from image_as_imu_ros.evaluation.comparison import COMPARED
 from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, config_from_settings, setting_names
 from image_as_imu_ros.evaluation.evaluate import evaluate
 from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.results import fresh_folder, write_results
+from image_as_imu_ros.evaluation.results import fresh_folder, write_results, writing_into
 from image_as_imu_ros.evaluation.workers import worker_processes
 
 _NONE = np.full(3, np.nan)
@@ -50,8 +50,9 @@ def benchmark_recordings(
             sequences[number] = sequence
             # Written again and again, so that nothing is lost when somebody stops it.
             ordered = [sequences[n] for n in sorted(sequences)]
-            (output / "table.md").write_text(markdown(ordered))
-            (output / "table.tex").write_text(latex(ordered))
+            with writing_into(output):
+                (output / "table.md").write_text(markdown(ordered))
+                (output / "table.tex").write_text(latex(ordered))
         yield listed[number], sequence
 
 

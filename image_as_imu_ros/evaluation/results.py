@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.evaluation import comparison
@@ -22,6 +25,8 @@ from image_as_imu_ros.evaluation.run import exposures_of
 from image_as_imu_ros.evaluation.tables import write_frames
 from image_as_imu_ros.messages.image_files import write_image_file
 
+_RESULTS = 2_000_000  # bytes that a report and its images take
+
 # All that is written here.
 _WRITTEN = (
     *("metrics.json", "frames.csv", "comparison.md", "report.html"),
@@ -31,10 +36,15 @@ _WRITTEN = (
 
 
 def write_results(evaluation: Evaluation, folder: Path) -> None:
-    """Write all that docs/evaluate.md names, but the bag."""
-    write_figures(evaluation, folder)
-    _draw(evaluation, folder)
-    write_report(evaluation, folder)
+    """Write all that docs/evaluate.md names, but the bag.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    with writing_into(folder):
+        write_figures(evaluation, folder)
+        _draw(evaluation, folder)
+        write_report(evaluation, folder)
 
 
 def write_figures(evaluation: Evaluation, folder: Path) -> None:
@@ -47,16 +57,31 @@ def write_figures(evaluation: Evaluation, folder: Path) -> None:
         )
 
 
-def make_folder(path: str | Path) -> Path:
-    """Make a folder for results.
+@contextmanager
+def writing_into(folder: str | Path) -> Iterator[None]:
+    """Say of what fails to be written that it is the output folder's fault.
 
     Raises:
-        InputError: there is a file of that name, or it is not allowed.
+        InputError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"output folder {str(folder)!r} cannot be written to: {error.strerror or error}") from None
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder for results, and try to write as much into it as results take, before any work is done.
+
+    Raises:
+        InputError: there is a file of that name, it is not allowed, or the disk is full.
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"output folder {str(path)!r} cannot be made: {error.strerror}") from None
+    with writing_into(path), TemporaryFile(dir=path) as file:
+        file.write(bytes(_RESULTS))
     return Path(path)
 
 
@@ -67,9 +92,10 @@ def fresh_folder(path: str | Path) -> Path:
         InputError: as `make_folder`.
     """
     folder = make_folder(path)
-    for pattern in _WRITTEN:
-        for file in folder.glob(pattern):
-            file.unlink()
+    with writing_into(folder):
+        for pattern in _WRITTEN:
+            for file in folder.glob(pattern):
+                file.unlink()
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def write_bag(path: str | Path, estimates: Iterable[tuple[int, str, Velocity]]) 
         estimates: (mid-exposure in ns, optical frame id, velocity).
 
     Raises:
-        InputError: the folder exists or cannot be made.
+        InputError: the folder exists or cannot be made, or the disk is full. Nothing is left then.
     """
     store = get_typestore(Stores.ROS2_JAZZY)
     types = store.types
@@ -56,15 +57,23 @@ def write_bag(path: str | Path, estimates: Iterable[tuple[int, str, Velocity]]) 
                 twist_message = stamped(head, with_covariance(twist(linear, angular), covariance.ravel()))
                 writer.write(imu_topic, stamp, store.serialize_cdr(imu_message, imu.__msgtype__))
                 writer.write(twist_topic, stamp, store.serialize_cdr(twist_message, stamped.__msgtype__))
-    except OSError as error:
-        raise InputError(f"bag {str(path)!r} cannot be written: {error.strerror}") from None
+    except BaseException as error:  # Ctrl-C as well: half a bag would be in the next one's place
+        shutil.rmtree(path, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(f"bag {str(path)!r} cannot be written: {error.strerror or error}") from None
+        raise
 
 
 def check_new(path: str | Path) -> None:
     """Check that a bag can be written.
 
     Raises:
-        InputError: there is something at `path`: bags are never overwritten.
+        InputError: there is something at `path`, for bags are never overwritten, or its folder cannot be made.
     """
     if Path(path).exists():
         raise InputError(f"bag {str(path)!r} exists already; choose another folder")
+    try:
+        Path(path).mkdir(parents=True)
+        Path(path).rmdir()
+    except OSError as error:
+        raise InputError(f"bag {str(path)!r} cannot be written: {error.strerror}") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,54 @@ def test_names_of_recordings_need_not_be_utf_8(tmp_path):
     assert figures["frames"] == bags.COUNT
     assert "bag\\xff: evaluation" in (output / "report.html").read_text()
     assert len(list(output.glob("frame_*.png"))) > 0
+
+
+@contextmanager
+def files_of_at_most(size: int):
+    """Let the system refuse to write more into a file, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_found_before_the_work_starts(tmp_path, monkeypatch, capsys):
+    arguments = [str(bags.moving_camera(tmp_path / "bag")), "--output", str(tmp_path / "out"), "--exposure", "0.01"]
+    monkeypatch.setattr(evaluate, "evaluate", lambda *_: pytest.fail("evaluated"))
+    with files_of_at_most(100_000):
+        assert command_line.run("evaluate", arguments) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"output folder '{tmp_path / 'out'}' cannot be written to: File too large" in said
+    (tmp_path / "file").touch()
+    assert command_line.run("evaluate", [*arguments, "--write-bag", str(tmp_path / "file" / "inside")]) == 2
+    assert "inside' cannot be written: Not a directory" in capsys.readouterr().err
+    assert command_line.run("evaluate", [*arguments, "--output", str(tmp_path / "file")]) == 2
+    assert "cannot be made: File exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("step", "size"),
+    [("write_results", 1000), ("write_results", 20_000), ("write_results", 80_000), ("write_bag", 1000)],
+)
+def test_a_disk_that_becomes_full_is_one_line_and_leaves_no_half_bag(tmp_path, monkeypatch, capfd, step, size):
+    recording, bag = bags.moving_camera(tmp_path / "bag"), tmp_path / "estimates"
+    options = ["--output", str(tmp_path / "out"), "--exposure", "0.01", "--write-bag", str(bag)]
+    write = getattr(evaluate, step)
+    with monkeypatch.context() as patched, ExitStack() as full:
+
+        def written(*arguments):
+            full.enter_context(files_of_at_most(size))
+            write(*arguments)
+
+        patched.setattr(evaluate, step, written)
+        assert command_line.run("evaluate", [str(recording), *options]) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert "cannot be written" in said
+    assert "File too large" in said
+    assert not bag.exists()
+    run(recording, tmp_path / "out", "--write-bag", str(bag))
 
 
 def test_an_output_folder_used_again_holds_nothing_of_the_earlier_run(tmp_path):
