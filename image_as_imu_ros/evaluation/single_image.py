@@ -60,7 +60,9 @@ def estimate_image(path: str | Path, config: ImageConfig) -> tuple[np.ndarray, M
 
 def check_image_file(path: str | Path) -> None:
     """Raise InputError where there is no such file."""
-    if not Path(path).is_file():
+    if Path(path).is_dir():
+        raise InputError(f"{str(path)!r} is a folder, expected one image file; convert images reads folders")
+    if not Path(path).exists():
         raise InputError(f"image file {str(path)!r} does not exist")
 
 

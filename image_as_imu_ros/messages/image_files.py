@@ -72,7 +72,7 @@ def decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
     Raises:
         InputError: the data are damaged, too large, or in a format that OpenCV cannot read.
     """
-    _check_size(stored_size(data))
+    check_size(stored_size(data))
     is_cut = _is_cut(data)
     try:
         image = None if is_cut else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -81,7 +81,7 @@ def decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
     if image is None or image.dtype not in (np.uint8, np.uint16):
         cut = " (its end is missing)" if is_cut else ""
         raise InputError(f"compressed image of {len(data)} bytes, format {name!r}, cannot be decoded{cut}")
-    _check_size((image.shape[1], image.shape[0]))
+    check_size((image.shape[1], image.shape[0]))
     return image
 
 
@@ -144,7 +144,12 @@ def _png_has_end(data: memoryview) -> bool:
     return False
 
 
-def _check_size(size: tuple[int, int] | None) -> None:
+def check_size(size: tuple[int, int] | None) -> None:
+    """Check (width, height), px, where it is known.
+
+    Raises:
+        InputError: no camera has so many pixels, and nothing here takes them.
+    """
     if size is not None and (max(size) > MAX_SIDE or size[0] * size[1] > _MAX_PIXELS):
         raise InputError(
             f"image size is {size[0]}×{size[1]} px; expected at most {MAX_SIDE} px a side and {_MAX_PIXELS / 1e6:.0f} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.geometry.camera import Intrinsics
-from image_as_imu_ros.messages.image_files import UnreadableImageError
+from image_as_imu_ros.messages.image_files import UnreadableImageError, check_size
 from image_as_imu_ros.recordings.recording_writer import write_recording
 from image_as_imu_ros.settings import TextEnum
 
@@ -28,6 +29,7 @@ _FARTHEST = 10.0  # m that they measure to
 _NEAR_SHARE = 0.05  # of a depth image, as its nearest
 _DEPTH_STEP = 4  # px between depths that are looked at
 _LARGEST_SCALE = 100_000.0  # units per metre
+_LARGEST_OFFSET = 4e9  # s; stamps of ns since 1970 hold twice as many
 
 
 class Layout(TextEnum):
@@ -61,7 +63,7 @@ class Conversion:
         depth_scale: units per metre of a TUM sequence's depth images.
 
     Raises:
-        InputError: an exposure or the scale of depths is out of range.
+        InputError: a number is out of range.
     """
 
     layout: Layout
@@ -88,6 +90,14 @@ class Conversion:
                 f"--depth-scale is {self.depth_scale:g}, expected units per metre, 1 to {_LARGEST_SCALE:g}: 1000 where "
                 "depth is in mm"
             )
+        if not abs(self.offset) <= _LARGEST_OFFSET:
+            raise InputError(f"--offset is {self.offset:g}, expected s, at most {_LARGEST_OFFSET:g}")
+        if self.min_blur is not None and not 0 <= self.min_blur < math.inf:
+            raise InputError(f"--min-blur is {self.min_blur:g}, expected px, 0 or more")
+        try:
+            check_size(self.resize)
+        except InputError as error:
+            raise InputError(f"--resize: {error}") from None
 
 
 @dataclass

@@ -171,6 +171,26 @@ def test_a_depth_scale_that_is_none_is_refused(tum, tmp_path, scale):
         convert(["tum", str(tum), str(tmp_path / "recording"), "--depth-scale", scale])
 
 
+@pytest.mark.parametrize("layout", ["video", "images"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--offset nan", "--offset is nan, expected s"),
+        ("--offset=-inf", "--offset is -inf, expected s"),
+        ("--offset 1e10", "--offset is 1e[+]10, expected s, at most 4e[+]09"),
+        ("--min-blur nan", "--min-blur is nan, expected px"),
+        ("--resize 100000x100000", "--resize: image size is 100000×100000 px; expected at most 16384 px a side"),
+        ("--resize 16000x16000", "--resize: image size is 16000×16000 px; .* 67 megapixels"),
+    ],
+)
+def test_numbers_that_nothing_can_be_done_with_are_refused(tmp_path, layout, options, message):
+    gyroscope = tmp_path / "gyroscope.csv"
+    captures.write_rows(gyroscope, "time,x,y,z", [[0.01 * i, 0.1, 0.2, 0.3] for i in range(100)])
+    arguments = [layout, str(tmp_path), str(tmp_path / "recording"), "--fx", "192", "--gyroscope", str(gyroscope)]
+    with pytest.raises(InputError, match=message):
+        convert([*arguments, *options.split()])
+
+
 def test_intrinsics_are_of_images_of_any_size(tmp_path):
     folder = captures.write_tum_sequence(tmp_path / "drive")
     for file in (folder / "rgb").iterdir():

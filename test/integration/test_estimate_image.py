@@ -122,6 +122,11 @@ def test_bad_files_are_one_line_and_code_2(tmp_path, tiny_model, capfd, content)
     assert ("does not exist" if content is None else "cannot be read") in capfd.readouterr().err
 
 
+def test_a_folder_is_no_image(tmp_path, tiny_model, capsys):
+    assert run(tmp_path, tiny_model) == 2
+    assert f"'{tmp_path}' is a folder, expected one image file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
 def test_a_file_that_was_cut_off_is_refused_by_name(photo, tiny_model, capsys, extension):
     """OpenCV fills up the missing rows, which are sharp."""
