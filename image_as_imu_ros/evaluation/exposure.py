@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.constants import BLUR_SOLVER, ESTIMATOR
 from image_as_imu_ros.estimation.frame import Shutter
 from image_as_imu_ros.evaluation.samples import Samples, with_true_sign
 from image_as_imu_ros.recordings.exposures import Exposures
@@ -36,6 +38,20 @@ class Shutters:
         if self.exposures is None:
             return self.shared
         return replace(self.shared, exposure=self.exposures.of(header_stamp, frame_id))
+
+
+def unusable_exposure(config: EstimatorConfig) -> str:
+    """Say why no frame has a velocity from its blur, with which exposures are at fault: blur is no rate without."""
+    limit, given = ESTIMATOR.known_log_std, config.exposure_relative_error
+    if config.estimate_exposure:
+        return f"blur and alignment did not tell the exposure time to within {limit:.0%}: give it, --exposure SECONDS"
+    if given > limit:
+        return (
+            f"velocities from blur need an exposure time that is known to within {limit:.0%}, and "
+            f"--exposure-relative-error is {given:g}: give {limit:g} or less"
+        )
+    fastest = BLUR_SOLVER.fastest_rotation
+    return f"by its exposure time the blur means more than {fastest:g} rad/s, which no camera does: check the unit"
 
 
 def longer_than_period(exposure: float, log_std: float, header_stamps: np.ndarray, every: int) -> str:

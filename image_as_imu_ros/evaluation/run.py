@@ -24,7 +24,7 @@ from image_as_imu_ros.estimation.inferred_frame import InferredFrame
 from image_as_imu_ros.estimation.stopwatch import Stopwatch
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.evaluation.ahead import computed
-from image_as_imu_ros.evaluation.exposure import Shutters, fit_exposure
+from image_as_imu_ros.evaluation.exposure import Shutters, fit_exposure, unusable_exposure
 from image_as_imu_ros.evaluation.gallery import Gallery
 from image_as_imu_ros.evaluation.kept import KeptEstimates, Result, Results
 from image_as_imu_ros.evaluation.overlay import draw_overlay
@@ -104,10 +104,24 @@ def run_recording(
                 results.offer(len(kept) - 1, estimate)
             _offer_overlays(run, frame, estimate, ground_truth)
     if not run.results:
-        rejection = estimator.alignment.rejection if estimator.alignment else None
-        reason = next(iter(run.refused), rejection.message if rejection else "the topic has no messages")
-        raise InputError(f"none of the frames on {topics.image!r} can be used: {reason}")
+        reasons = "; ".join(_reasons(run, config, estimator))
+        raise InputError(f"none of the frames on {topics.image!r} can be used: {reasons}")
     return run
+
+
+def _reasons(run: Run, config: EstimatorConfig, estimator: MotionEstimator) -> list[str]:
+    """Say why no frame has an answer."""
+    reasons = list(run.refused)[:1]
+    if not run.frames:
+        return reasons or ["the topic has no messages that can be read"]
+    if config.measurement != Measurement.SINGLE or config.estimate_exposure:
+        rejection = estimator.alignment.rejection if estimator.alignment else None
+        reasons.append(rejection.message if rejection else "no two of them could be aligned")
+    if config.measurement != Measurement.ALIGNED:
+        reasons.append(unusable_exposure(config))
+    if config.measurement == Measurement.SINGLE and not config.estimate_exposure:
+        reasons[-1] += ", or measure it with --exposure estimate; --measurement aligned needs none"
+    return reasons
 
 
 def fitted_exposure(

@@ -16,6 +16,7 @@ from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.evaluation.engines import open_engine
+from image_as_imu_ros.evaluation.exposure import unusable_exposure
 from image_as_imu_ros.geometry.camera import Intrinsics
 from image_as_imu_ros.messages.image_files import read_image_file, write_image_file
 
@@ -54,7 +55,7 @@ def estimate_image(path: str | Path, config: ImageConfig) -> tuple[np.ndarray, M
         camera = config.intrinsics.camera(image.shape[1], image.shape[0])
         estimate = estimator.update(Frame(image, _STAMP, camera, shutter))
     if estimate is None:
-        raise InputError(f"image file {str(path)!r} has no answer")
+        raise InputError(f"image file {str(path)!r} has no answer: {unusable_exposure(options)}")
     return image, estimate
 
 

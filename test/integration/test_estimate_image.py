@@ -101,6 +101,8 @@ def test_the_overlay_has_the_size_of_the_image(photo, tiny_model, tmp_path):
         (["--cx", "inf"], "not finite"),
         (["--exposure", "0"], "exposure time is"),
         (["--exposure", "20"], "check the unit"),
+        (["--exposure-relative-error", "0.5"], "--exposure-relative-error is 0.5: give 0.4 or less"),
+        (["--exposure", "0.00001"], "the blur means more than 60 rad/s"),
         (["--model", "missing.onnx"], "does not exist"),
         (["--output", "no/such/folder/overlay.png"], "cannot be written"),
         (["--output", "overlay.unknown"], "cannot be written"),

@@ -198,7 +198,10 @@ class TestWithAnExactEngine:
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
         options = ["--output", str(tmp_path / "out"), "--exposure", "estimate", "--measurement", "single"]
         assert command_line.run("evaluate", [str(recording), *options]) == 2
-        assert "none of the frames on '/camera/image_raw/compressed' can be used: no texture" in capsys.readouterr().err
+        assert "none of the frames on '/camera/image_raw/compressed' can be used: no texture" in (
+            said := capsys.readouterr().err
+        )
+        assert "did not tell the exposure time to within 40%: give it" in said
 
     def test_the_ground_truths_own_noise_widens_what_is_expected(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
@@ -344,6 +347,29 @@ class TestBadInput:
     def test_ground_truth_is_needed_but_not_there(self, tmp_path, capsys, options):
         recording = bags.moving_camera(tmp_path / "bag", COUNT, ground_truth="none")
         assert "needs ground truth" in self.fails(capsys, recording, *options)
+
+    @pytest.mark.usefixtures("exact_engine")
+    @pytest.mark.parametrize(
+        ("options", "reasons"),
+        [
+            (("--measurement", "single"), "--exposure-relative-error is 0.5: give 0.4 or less, or measure it"),
+            (("--measurement", "auto"), "no texture; velocities from blur need an exposure time"),
+            (("--measurement", "aligned"), "can be used: no texture\n"),
+            (("--fit-exposure",), "--exposure-relative-error is 0.5"),
+        ],
+    )
+    def test_an_exposure_that_is_too_uncertain_is_said(self, tmp_path, capsys, options, reasons):
+        recording = bags.moving_camera(tmp_path / "bag", COUNT)
+        exposure = () if "--fit-exposure" in options else ("--exposure", "0.01")
+        said = self.fails(capsys, recording, *exposure, *options, "--exposure-relative-error", "0.5")
+        assert reasons in said + "\n"
+        assert "no messages" not in said
+
+    @pytest.mark.usefixtures("exact_engine")
+    def test_an_exposure_by_which_no_camera_moves_so_is_said(self, tmp_path, capsys):
+        recording = bags.moving_camera(tmp_path / "bag", COUNT)
+        said = self.fails(capsys, recording, "--exposure", "0.00005", "--measurement", "single")
+        assert "the blur means more than 60 rad/s" in said
 
     @pytest.mark.usefixtures("exact_engine")
     def test_too_little_to_fit(self, tmp_path, capsys):
