@@ -12,6 +12,7 @@ from image_as_imu_ros.geometry import so3
 LONGEST_DT = 0.125  # s between two samples, 10 Hz and a quarter of jitter; nothing is known inside longer ones
 _HOLD = 0.02  # s for which the first and the last sample of the recording stand for their surroundings
 _POSE_WINDOW = 0.02  # s to either side over which poses are differenced: shorter ones amplify their noise
+_EDGE = 0.25  # of the usual period
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ class GroundTruth:
 def velocities_of_poses(stamps: np.ndarray, rotations: np.ndarray, positions: np.ndarray) -> GroundTruth:
     """Differentiate the poses of a body in a fixed frame: its velocities in its own axes, by differences over ±20 ms.
 
+    The difference to a pose h₁ earlier is a velocity h₁/2 before, that to one h₂ later a velocity h₂/2 after: at the
+    pose itself it is (h₂·v₁ + h₁·v₂) / (h₁ + h₂), where the acceleration is constant.
+
     Args:
         stamps: (N,) int64 ns, ascending.
         rotations: (N, 3, 3) body → fixed frame. positions: (N, 3) m.
@@ -95,7 +99,8 @@ def velocities_of_poses(stamps: np.ndarray, rotations: np.ndarray, positions: np
         A sample for every pose with a neighbour within 0.125 s on either side. Of 10 Hz that is a mean over 0.2 s, true
         at the stamp where acceleration hardly changes in that time: of vehicles, not of hands.
     """
-    window = round(_POSE_WINDOW * 1e9)
+    # Poses at the window's edge, as of 100 Hz, belong to it whether their stamps are a little early or late.
+    window = round((_POSE_WINDOW + _EDGE * float(np.median(np.diff(stamps)) * 1e-9 if len(stamps) > 1 else 0.0)) * 1e9)
     here = np.arange(len(stamps))
     before = np.minimum(np.searchsorted(stamps, stamps - window), np.maximum(here - 1, 0))
     after = np.maximum(np.searchsorted(stamps, stamps + window, side="right") - 1, np.minimum(here + 1, len(here) - 1))
@@ -104,11 +109,17 @@ def velocities_of_poses(stamps: np.ndarray, rotations: np.ndarray, positions: np
     inner = (before < here) & (after > here)
     inner &= (stamps - stamps[before] <= longest) & (stamps[after] - stamps <= longest)
     here, before, after = here[inner], before[inner], after[inner]
-    seconds = (stamps[after] - stamps[before])[:, None] * 1e-9
+    earlier, later = ((stamps[a] - stamps[b])[:, None] * 1e-9 for a, b in ((here, before), (after, here)))
 
-    angular = so3.log(rotations[before].transpose(0, 2, 1) @ rotations[after]) / seconds
-    linear = np.einsum("nji,nj->ni", rotations[here], (positions[after] - positions[before]) / seconds)
-    return GroundTruth(stamps[here], linear, angular, "")
+    def between(a: np.ndarray, b: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+        """(N, 6) mean velocity from poses a to poses b; v in the fixed frame."""
+        rotated = so3.log(rotations[a].transpose(0, 2, 1) @ rotations[b])
+        return np.concatenate([positions[b] - positions[a], rotated], axis=1) / seconds
+
+    velocities = later * between(before, here, earlier) + earlier * between(here, after, later)
+    velocities /= earlier + later
+    linear = np.einsum("nji,nj->ni", rotations[here], velocities[:, :3])
+    return GroundTruth(stamps[here], linear, velocities[:, 3:], "")
 
 
 def too_rare(stamps: np.ndarray) -> str:

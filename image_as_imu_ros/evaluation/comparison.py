@@ -97,7 +97,7 @@ def compare(
     """
     if shutter.exposure is None:
         raise InputError("the exposure time is not known, so there is nothing to compare with")
-    mids = np.array([shutter.mid_exposure(int(stamp), shutter.exposure) for stamp in frames.stamps], np.int64)
+    mids = np.array([shutter.mid_exposure(int(stamp), shutter.exposure) for stamp in frames.times], np.int64)
     at_frame = ground_truth.at(mids, shutter.exposure + shutter.readout_time)
     true_blur = _blur(frames.camera, at_frame[1], shutter.exposure)
     if not np.isfinite(true_blur).any():

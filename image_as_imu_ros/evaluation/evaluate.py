@@ -22,7 +22,7 @@ from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, Exposur
 from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.exposure import Shutters, longer_than_period
-from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth
+from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth, own_output
 from image_as_imu_ros.evaluation.kept import Results
 from image_as_imu_ros.evaluation.metrics import metrics
 from image_as_imu_ros.evaluation.run import (
@@ -202,8 +202,10 @@ def _summed_up(
     figures["measurements"] = {
         name: figures_of(samples, getattr(run, name)) for name, samples in by_measurement.items()
     }
-    fit = None
+    fit, own = None, ""
     if ground_truth is not None:
+        aligned = by_measurement.get("aligned")
+        own = "" if aligned is None else own_output(aligned.stamps, ground_truth)
         fit = fit_ground_truth(decided, ground_truth, np.array([result.span for result in run.results]))
         figures["ground_truth_fit"] = None if fit is None else fit.figures()
     if compared is not None:
@@ -220,7 +222,7 @@ def _summed_up(
         by_measurement=by_measurement,
         comparison=compared,
         figures=figures,
-        ground_truth_complaint=fit.complaint if fit else "",
+        ground_truth_complaint=own or (fit.complaint if fit else ""),
         exposure_origin=_exposure_origin(config, run, settings),
         exposure_complaint=_exposure_complaint(config, run),
         settings=settings,

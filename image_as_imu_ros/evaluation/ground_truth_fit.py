@@ -20,6 +20,8 @@ _LEAST_GAIN = 0.8  # of the error that the fit leaves, to be worth a word
 _LEAST_SECOND_AXIS = 0.1  # rad/s RMS about a second axis; below, what happens about it is noise
 _NEAR_AXES = 15.0  # ° within which a rotation is called by the axes that it exchanges
 _TOO_FAST = 20.0  # times; °/s are 57
+_SAME_TIME = 1_000_000  # ns; the stamps of the same images, regular or as they are, differ by less
+_OWN_SHARE = 0.8  # of the estimates, of which some were not published, or are not published again
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,28 @@ def fit_ground_truth(decided: Samples, ground_truth: GroundTruth, spans: np.ndar
         axes=named_axes(rotation)[0],
         scale=float(np.median(ratio)),
         error_left=left / error if error > 0 else 1.0,
+    )
+
+
+def own_output(halfway: np.ndarray, ground_truth: GroundTruth) -> str:
+    """Say that a ground truth is what this package published, which `ros2 bag record -a` records too; empty if not.
+
+    Other sources have no sample, and no other ones, halfway between two images.
+
+    Args:
+        halfway: (N,) ns, stamps of aligned estimates.
+    """
+    if len(halfway) < _FEWEST:
+        return ""
+    stamps = ground_truth.stamps
+    after = np.clip(np.searchsorted(stamps, halfway), 1, len(stamps) - 1)
+    nearest = np.minimum(np.abs(stamps[after] - halfway), np.abs(halfway - stamps[after - 1]))
+    during = ((stamps >= halfway.min()) & (stamps <= halfway.max())).sum()
+    if np.mean(nearest < _SAME_TIME) < _OWN_SHARE or during > len(halfway) / _OWN_SHARE:
+        return ""
+    return (
+        "it has a sample at the time of each estimate, halfway between two images, and no others: it is what this "
+        "package published while it was recorded; choose another topic with --ground-truth-topic"
     )
 
 

@@ -106,6 +106,7 @@ def print_summary(evaluation: Evaluation, output: Path) -> None:
 
 def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
     figures = evaluation.figures
+    print(f"compared with {evaluation.settings['ground truth']}")
     if evaluation.ground_truth_complaint:
         print(f"WARNING: the ground truth does not fit: {evaluation.ground_truth_complaint}")
     if figures["constant_error"] and figures["constant_error"]["complaint"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from image_as_imu_ros.geometry.so3 import rotation_matrices
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.recordings.recording import Recording
 
+_RESTART = 1_000_000_000  # ns by which stamps jump back; by less, messages are out of order
+
 
 def read_ground_truth(recording: Recording, topic: str) -> GroundTruth:
     """Read a topic of one of `recording.GROUND_TRUTH_TYPES`.
@@ -21,7 +24,7 @@ def read_ground_truth(recording: Recording, topic: str) -> GroundTruth:
     those of the optical frame in a fixed one. Nothing is rotated.
 
     Raises:
-        InputError: the topic holds fewer than two usable samples, or they are too far apart.
+        InputError: the topic holds fewer than two usable samples, they are too far apart, or its time starts again.
     """
     messages = (message for _, message in recording.messages(topic))
     if "Pose" in recording.topics[topic]:
@@ -42,6 +45,8 @@ def _from_velocities(messages: Iterable[Any]) -> GroundTruth:
     samples, frame_id = [], ""
     for message in messages:
         if hasattr(message, "angular_velocity"):
+            if message.angular_velocity_covariance[0] == -1:  # it measures none (REP 145)
+                continue
             linear, angular = [np.nan] * 3, _vector(message.angular_velocity)
         else:
             # TwistWithCovarianceStamped and Odometry hold a TwistWithCovariance.
@@ -69,8 +74,19 @@ def _poses(messages: Iterable[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort samples by their stamps, without repetitions: (N,) ns, (N, columns)."""
+    """Sort samples by their stamps, without repetitions: (N,) ns, (N, columns).
+
+    Raises:
+        InputError: there are two of many times, as time starts again.
+    """
     stamps = np.array([stamp for stamp, _ in samples], np.int64)
+    restarts = np.flatnonzero(np.diff(stamps) < -_RESTART) + 1
+    for before, after in pairwise(np.split(stamps, restarts)):
+        if before.min() < after.max() and after.min() < before.max():
+            raise InputError(
+                f"the ground truth's stamps jump back by {1e-9 * (before[-1] - after[0]):.1f} s: time starts again, so "
+                "that one stamp means two times; evaluate a recording of one part alone"
+            )
     values = np.array([value for _, value in samples], np.float64).reshape(-1, columns)
     stamps, first = np.unique(stamps, return_index=True)
     return stamps, values[first]

@@ -27,6 +27,10 @@ class FramesInMemory:
     def stamps(self) -> np.ndarray:
         return FIRST_STAMP + INTERVAL * np.arange(len(self.frames))
 
+    @property
+    def times(self) -> np.ndarray:
+        return self.stamps
+
     def __len__(self) -> int:
         return len(self.frames)
 

@@ -1,12 +1,14 @@
 """Ground truth at the frames: the same motion comes out of every kind of topic, and nothing out of pauses."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import replay_bags as bags
 from scipy.integrate import quad_vec
 from scipy.spatial.transform import Rotation
 
-from image_as_imu_ros.datasets.ground_truth import GroundTruth
+from image_as_imu_ros.datasets.ground_truth import GroundTruth, velocities_of_poses
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
@@ -59,6 +61,30 @@ def test_poses_of_a_steady_screw_motion(tmp_path, interval_ms):
     assert linear == pytest.approx(np.tile(LINEAR, (3, 1)), abs=2e-3)
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param(np.arange(0, 2, 0.01), id="100 Hz"),
+        pytest.param(np.arange(0, 2, 0.01) + np.random.default_rng(0).normal(0, 1e-6, 200), id="stamps off by 1 µs"),
+        pytest.param(np.delete(np.arange(0, 2, 1 / 30), np.s_[5::10]), id="30 Hz, every 10th missing"),
+        pytest.param(np.delete(np.arange(0, 2, 0.005), np.s_[60:75]), id="a gap"),
+    ],
+)
+def test_poses_of_a_swinging_camera_are_differenced_about_themselves(times):
+    """ω = 3·sin(8t) about y, v = 2·cos(6t) along the fixed x: neighbours at unequal distances shift neither in time."""
+    rotations = Rotation.from_rotvec(np.outer(3 / 8 * (1 - np.cos(8 * times)), [0, 1, 0]))
+    positions = np.outer(2 / 6 * np.sin(6 * times), [1, 0, 0])
+    stamps = np.round(1e9 * (1 + times)).astype(np.int64)
+    found = velocities_of_poses(stamps, rotations.as_matrix(), positions)
+    at = (found.stamps - 10**9) * 1e-9
+    assert len(at) > 0.9 * len(times) - 2
+    # What is left is of the third order, ω̈·h₁·h₂/6: at most 25 ms twice, 67 and 33 ms, or 80 and 25 ms.
+    bound = 1.2 * 3 * 8**2 * {54: 0.067 * 0.033, 385: 0.080 * 0.025}.get(len(times), 0.025**2) / 6
+    assert np.abs(found.angular[:, 1] - 3 * np.sin(8 * at)).max() < bound
+    fixed = rotations[np.isin(stamps, found.stamps)].apply(found.linear)
+    assert np.abs(fixed[:, 0] - 2 * np.cos(6 * at)).max() < bound
+
+
 def test_the_velocity_is_averaged_over_the_exposure():
     """A ramp averages to its middle, a step to the share of the window behind it."""
     stamps = START + np.arange(0, 1_000_000_001, 1_000_000)
@@ -67,6 +93,37 @@ def test_the_velocity_is_averaged_over_the_exposure():
     ground_truth = GroundTruth(stamps, np.zeros_like(angular), angular, "")
     _, mean = ground_truth.at(np.array([START + 505_000_000]), 0.04)
     assert mean[0] == pytest.approx([0.505, 0.625, 0.0], abs=0.02)
+
+
+def test_an_imu_that_measures_no_rotation_is_none(tmp_path):
+    """REP 145: −1 in the first element of the covariance."""
+    messages = [bags.imu(stamp, ANGULAR) for stamp in TIMES]
+    for message in messages[::2]:
+        message.angular_velocity_covariance[0] = -1.0
+        message.angular_velocity.x = 0.0
+    assert len(read(tmp_path, messages).stamps) == len(TIMES) / 2
+    for message in messages:
+        message.angular_velocity_covariance[0] = -1.0
+    with pytest.raises(InputError, match="0 usable samples"):
+        read(tmp_path / "none", messages)
+
+
+def test_a_recording_in_which_time_starts_again_is_refused():
+    """But one whose parts do not overlap is in order, but for the order."""
+    first = [bags.twist(stamp, np.r_[LINEAR, ANGULAR]) for stamp in range(START, START + 3 * 10**9, 10**7)]
+    again = [bags.twist(stamp, np.r_[LINEAR, -ANGULAR]) for stamp in range(START + 10**6, START + 3 * 10**9, 10**7)]
+    with pytest.raises(InputError, match=r"jump back by 3\.0 s: time starts again"):
+        ground_truth_of(first + again)
+    earlier = [bags.twist(stamp - 10**10, np.r_[LINEAR, ANGULAR]) for stamp in range(START, START + 3 * 10**9, 10**7)]
+    assert len(ground_truth_of(first + earlier).stamps) == 600
+
+
+def ground_truth_of(messages: list) -> GroundTruth:
+    """Read messages that are recorded in this order, whatever their stamps."""
+    recording = SimpleNamespace(
+        topics={"/truth": "geometry_msgs/msg/TwistStamped"}, messages=lambda topic: ((topic, one) for one in messages)
+    )
+    return read_ground_truth(recording, "/truth")
 
 
 def test_pauses_and_surroundings_are_not_invented():

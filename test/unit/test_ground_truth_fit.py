@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
-from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth
+from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth, own_output
 from image_as_imu_ros.evaluation.samples import Samples
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 
@@ -79,3 +79,18 @@ def test_degrees_are_found():
 
 def test_a_few_frames_say_nothing():
     assert fit(count=15) is None
+
+
+def test_what_the_node_published_is_no_ground_truth():
+    """Stamped halfway between two images, up to the jitter of their stamps, a few not published."""
+    rng = np.random.default_rng(0)
+    halfway = 10**9 + np.arange(90) * 33_333_333
+    published = (halfway + rng.normal(0, 1e5, 90).astype(np.int64))[rng.random(90) < 0.9]
+
+    def said(stamps: np.ndarray) -> str:
+        return own_output(halfway, GroundTruth(stamps, np.zeros((len(stamps), 3)), np.zeros((len(stamps), 3)), ""))
+
+    assert "what this package published" in said(published)
+    assert not said(halfway + 16_666_667), "poses of the images themselves"
+    assert not said(10**9 + np.arange(3000) * 1_000_000), "a gyroscope of 1 kHz"
+    assert not said(10**9 + np.arange(600) * 5_000_000)

@@ -18,7 +18,7 @@ from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.baselines.motion import Motion
 from image_as_imu_ros.resources import cache_folder
 
-FORMAT = 1  # to be raised when a baseline answers differently with the same settings
+FORMAT = 2  # to be raised when a baseline answers differently with the same settings
 
 _ARRAYS = ("angular", "linear", "piece")
 

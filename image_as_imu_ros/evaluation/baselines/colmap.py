@@ -102,7 +102,7 @@ def reconstruct(frames: Frames, settings: Settings, extract_and_match: Callable[
         )
         found = pycolmap.incremental_mapping(database, images, models, options, next_image_callback=progress.update)
     seconds = (time.perf_counter() - started) / len(frames)
-    return motion_of_poses(frames.stamps, _poses(found, len(frames)), seconds, "frame not registered")
+    return motion_of_poses(frames.times, _poses(found, len(frames)), seconds, "frame not registered")
 
 
 def write_images(frames: Frames, folder: Path) -> None:

@@ -102,7 +102,7 @@ def run(frames: Frames, settings: Settings) -> Motion:
     poses.rotations[numbers] = rotation_matrices(np.roll(found[:, 3:], 1, axis=1))  # it writes x, y, z, w
     poses.piece[numbers] = 0
     seconds = (time.perf_counter() - started) / len(frames)
-    return motion_of_poses(frames.stamps, poses, seconds, "image cannot be decoded")
+    return motion_of_poses(frames.times, poses, seconds, "image cannot be decoded")
 
 
 def input_camera(camera: Camera) -> tuple[Camera, tuple[int, int]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.frame_times import regular_stamps
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.recordings.recording import CameraMessages, Recording
 from image_as_imu_ros.recordings.topics import Topics
@@ -52,6 +54,11 @@ class Frames:
             raise InputError(f"the topic {topics.image!r} has no frames for a baseline")
         content.update(repr((camera, stamps)).encode())
         return cls(recording, topics, every, np.array(stamps, np.int64), camera, content.hexdigest())
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """(N,) int64 ns, when they were taken: stamps that jitter about a regular period, put where that has them."""
+        return regular_stamps(self.stamps)
 
     def __len__(self) -> int:
         return len(self.stamps)

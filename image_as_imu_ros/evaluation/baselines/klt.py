@@ -72,7 +72,7 @@ def run(frames: Frames, settings: Settings) -> Motion:
                 failures["the tracks agree on no motion"] += 1
             else:
                 # Points rotate against the camera.
-                angular[i] = so3.log(rotation.T) / ((frames.stamps[i] - frames.stamps[i - 1]) * 1e-9)
+                angular[i] = so3.log(rotation.T) / ((frames.times[i] - frames.times[i - 1]) * 1e-9)
         before = image
     seconds = (time.perf_counter() - started) / len(frames)
     piece = np.where(np.isfinite(angular).all(1), 0, NO_PIECE)

@@ -99,4 +99,4 @@ def run(frames: Frames, settings: Settings) -> Motion:
     poses.rotations[numbers], poses.positions[numbers] = found[:, :3, :3], found[:, :3, 3]
     poses.piece[numbers] = 0
     seconds = (time.perf_counter() - started) / len(frames)
-    return motion_of_poses(frames.stamps, poses, seconds, "image cannot be decoded")
+    return motion_of_poses(frames.times, poses, seconds, "image cannot be decoded")
