@@ -169,16 +169,16 @@ def solve(
     usable = UsableCells.of(field, matrix, known_depth if full else None, camera)
     cells = usable.cells.weighed_for_measured_depth() if full and depth is not None else usable.cells
     relative = uncertainty.relative_error_of(field)
-    fit, data, prior = _fitted(usable, cells, camera, uncertainty, relative, exposure, previous)
-    found = _joined(camera @ fit.motion, data, prior, relative * uncertainty.flow_log_std, spectra)
+    fit, information = _fitted(usable, cells, camera, uncertainty, relative, exposure, previous)
+    found = _joined(camera @ fit.motion, information, relative * uncertainty.flow_log_std, spectra)
     if full:
         motion, terms, start = _leaning(found, uncertainty, exposure)
     else:
         linear = None if known_depth is None else usable.linear(matrix, known_depth)
         start, terms = _without_translation(found, cells, linear, exposure * uncertainty.travel.std)
         motion = start
-    by_network = full and depth is None
-    travel = uncertainty.recent_travel if by_network else np.zeros(3)
+    of_network = full and depth is None
+    travel = uncertainty.recent_travel if of_network else np.zeros(3)
     neglected = usable.neglected(matrix, uncertainty.readout_change, travel)
     terms |= _neglected_terms(found, cells, camera, neglected, exposure)
     terms[Term.SHARED_LENGTH] = found.length_variance * np.outer(motion, motion)
@@ -203,14 +203,14 @@ def _fitted(
     relative: float,
     exposure: float,
     previous: np.ndarray | None,
-) -> tuple[Fit, np.ndarray, np.ndarray]:
+) -> tuple[Fit, np.ndarray]:
     """Fit the unknowns to the cells.
 
     Args:
         camera: (P, P) from the unknowns to the motion of the camera. relative: size of shared errors.
 
     Returns:
-        The fit, and what the data and the bound on speed say about the camera's motion, information (P, P).
+        The fit, and what the data and the bound on speed say about the camera's motion: information (P, P).
     """
     unknowns, travel_std = slice(6 - len(camera), 6), uncertainty.travel.std
     expected, bound = (
@@ -228,7 +228,7 @@ def _fitted(
         fit = refine(cells, bound / weaker, fit.motion)
     to_pivot = np.linalg.inv(camera)
     data = to_pivot.T @ fit.information @ to_pivot / (max(1.0, fit.residual**2) * correlated)
-    return fit, data, to_pivot.T @ np.diag(bound**-2.0) @ to_pivot
+    return fit, data + to_pivot.T @ np.diag(bound**-2.0) @ to_pivot
 
 
 def _leaning(
@@ -281,19 +281,17 @@ def _check(exposure: float, motion_model: str, depth: Depth | None) -> None:
         raise InputError("the full motion model needs depth: give a depth image or set motion_model to 'rotation'")
 
 
-def _joined(
-    motion: np.ndarray, data: np.ndarray, prior: np.ndarray, length_log_std: float, spectra: BlurSpectra | None
-) -> _Motion:
+def _joined(motion: np.ndarray, information: np.ndarray, length_log_std: float, spectra: BlurSpectra | None) -> _Motion:
     """Join the network's answer with that of the spectra.
 
     Both answers are weighed by the posterior probability p that the spectra's lines are those of the blur: mean and
     covariance are those of the mixture, wide where the answers differ and either may be right.
 
     Args:
-        motion: (P,) from the network. data, prior: (P, P) information matrices, of the camera's motion.
+        motion: (P,) of the camera, from the network. information: (P, P) about it.
         length_log_std: of an error that the network's lengths share.
     """
-    posterior = np.linalg.inv(data + prior)
+    posterior = np.linalg.inv(information)
     if spectra is None:
         return _Motion(motion, posterior, length_log_std**2)
     refined = spectra.refine(motion, posterior + relative_error(motion, length_log_std))
@@ -304,10 +302,10 @@ def _joined(
 
 
 def _sensitivity(cells: Cells, motion: np.ndarray, neglected: np.ndarray) -> np.ndarray:
-    """Differentiate the estimated motion by unknowns that are not solved for: (P, 3).
+    """Differentiate the estimated motion by unknowns that are not solved for: (P, K).
 
     Args:
-        neglected: matrix (2, 3, N) from these to the cells' flow.
+        neglected: matrix (2, K, N) from these to the cells' flow.
     """
     axes = AxialAxes.of(cells.flow(motion), cells.sigma)
     along, across = axes.jacobian(cells.matrix)

@@ -40,13 +40,12 @@ class Refined:
     """A refined motion.
 
     Attributes:
-        motion: (P,). covariance: (P, P), prior included. information: (P, P) that the lines alone have about it.
+        motion: (P,). covariance: (P, P), prior included.
         log_likelihood_ratio: of this motion against any blur.
     """
 
     motion: np.ndarray
     covariance: np.ndarray
-    information: np.ndarray
     log_likelihood_ratio: float
 
     @property
@@ -161,7 +160,7 @@ class BlurSpectra:
         start = found[np.argmin(self._scores(found, motion, prior))]
         best, log_likelihood_ratio, information = self._descend(start, motion, prior)
         refined = np.linalg.inv(information)[:-1, :-1]
-        return Refined(best, refined, np.linalg.inv(refined) - prior, log_likelihood_ratio)
+        return Refined(best, refined, log_likelihood_ratio)
 
     def _scores(self, motions: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray) -> np.ndarray:
         """Rate motions (K, P): (K,), see `_Comparison.score`."""

@@ -351,7 +351,7 @@ def test_spectra_count_as_far_as_they_are_clear(log_likelihood_ratio, share):
 
     class Spectra:
         def refine(self, motion, covariance):
-            return Refined(1.2 * motion, covariance / 4, 3 * np.linalg.inv(covariance), log_likelihood_ratio)
+            return Refined(1.2 * motion, covariance / 4, log_likelihood_ratio)
 
     matrix, velocity = matrix_of(camera()), np.array([0.5, 0, 0, 1.0, 2.0, 0])
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
