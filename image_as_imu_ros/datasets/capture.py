@@ -15,6 +15,7 @@ from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centr
 
 _BLUR_GRID = 16  # cells a side, over which the length of a frame's blur is averaged
 _INSTANT = 1e-3  # s; velocities are averaged over windows
+_LARGEST = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class DepthImage:
     """Depth along the optical axis, as a capture stores it.
 
     Attributes:
-        values: (H, W) uint16, 0 where unknown.
+        values: (H, W) uint16; 0 and the largest value, at which sensors saturate, where unknown.
         units_per_metre: what they count.
     """
 
@@ -31,14 +32,15 @@ class DepthImage:
 
     def millimetres(self) -> np.ndarray:
         """Return (H, W) uint16 mm, as ROS has it, 0 where unknown, or farther than that can say."""
-        if self.units_per_metre == 1000:
-            return self.values
-        values = np.round(self.values * (1000 / self.units_per_metre))
-        return np.where(values > np.iinfo(np.uint16).max, 0, values).astype(np.uint16)
+        values = self.values
+        if self.units_per_metre != 1000:
+            values = np.round(values * (1000 / self.units_per_metre))
+        unknown = (self.values == _LARGEST) | (values >= _LARGEST)
+        return np.where(unknown, 0, values).astype(np.uint16)
 
     def metres(self) -> np.ndarray:
-        """Return (H, W) float32 m, NaN where unknown, which the largest value means, too."""
-        unknown = (self.values == 0) | (self.values == np.iinfo(np.uint16).max)
+        """Return (H, W) float32 m, NaN where unknown."""
+        unknown = (self.values == 0) | (self.values == _LARGEST)
         return np.where(unknown, np.float32(np.nan), self.values / np.float32(self.units_per_metre))
 
     def resampled(self, part: tuple[float, float, float, float], shape: tuple[int, int]) -> DepthImage:

@@ -13,18 +13,20 @@ from image_as_imu_ros.messages.image_files import decode_file
 from image_as_imu_ros.messages.images import pixels_of
 
 _COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: format, quantisation A and B
+_SATURATED = np.iinfo(np.uint16).max  # mm: what sensors write where they measure nothing
 
 
 def decode_depth(message: Any) -> np.ndarray:
     """Decode a sensor_msgs/Image, 16UC1 (mm) or 32FC1 (m), to (H, W) float32 m.
 
-    Where it is unknown, the value is the message's: 0, NaN or inf.
+    Where it is unknown, the value is the message's: 0, NaN or inf; 0 for the largest mm, 65535, at which sensors
+    saturate.
 
     Raises:
         InputError: another encoding, or size, step and data do not fit together.
     """
     if message.encoding == "16UC1":
-        return pixels_of(message, "u2") * np.float32(1e-3)
+        return _metres(pixels_of(message, "u2"))
     if message.encoding == "32FC1":
         return pixels_of(message, "f4").astype(np.float32, copy=False)
     raise InputError(f"depth encoding is {message.encoding!r}, expected '16UC1' (mm) or '32FC1' (m)")
@@ -50,6 +52,13 @@ def decode_compressed_depth(message: Any) -> np.ndarray:
     if depth.dtype != np.uint16 or depth.ndim != 2:
         raise InputError(f"compressed depth image ({message.format!r}) is not a 16-bit PNG with one channel")
     if quantisation is None or not message.format.startswith("32FC1"):
-        return depth * np.float32(1e-3)
+        return _metres(depth)
     a, b = np.array(quantisation, np.float32)
     return np.divide(a, depth - b, out=np.full(depth.shape, np.nan, np.float32), where=depth > 0)
+
+
+def _metres(millimetres: np.ndarray) -> np.ndarray:
+    """Convert (H, W) uint16 mm to float32 m, 0 where unknown."""
+    depth = millimetres * np.float32(1e-3)
+    depth[millimetres == _SATURATED] = 0
+    return depth

@@ -148,6 +148,20 @@ def test_depth_of_other_units_is_scaled(tum, tmp_path, scale, metres):
         np.testing.assert_allclose(frame.decode_depth(), metres)
 
 
+@pytest.mark.parametrize("scale", ["1000", "5000", "2000", "500"])
+def test_the_largest_depth_is_unknown_in_any_units(tum, tmp_path, scale):
+    units = np.full((480, 640), 10_000, np.uint16)
+    units[:100], units[-100:] = 65535, 0
+    cv2.imwrite(str(tum / "depth" / "0.png"), units)
+    convert(["tum", str(tum), str(tmp_path / "recording"), "--depth-scale", scale])
+    with Recording(tmp_path / "recording") as recording:
+        message = next(message for _, message in recording.messages(DEPTH_TOPIC))
+        written = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert not written[:100].any()
+    assert not written[-100:].any()
+    assert (written[100:-100] == 10_000_000 / int(scale)).all()
+
+
 @pytest.mark.parametrize(
     ("units", "options", "warned"),
     [

@@ -305,6 +305,15 @@ def test_depth_in_millimetres_and_in_metres():
         decode_depth(image(GRAY, "mono8"))
 
 
+def test_the_largest_depth_in_millimetres_is_unknown():
+    millimetres = np.array([[0, 65534, 65535]], np.uint16)
+    metres = [[0, 65.534, 0]]
+    np.testing.assert_allclose(decode_depth(image(millimetres, "16UC1", 2)), metres)
+    np.testing.assert_allclose(decode_depth(image(millimetres.astype(">u2"), "16UC1", is_bigendian=1)), metres)
+    np.testing.assert_allclose(decode_compressed_depth(compressed(millimetres, ".png", "16UC1; png")), metres)
+    assert decode_depth(image(millimetres, "16UC1", 2)).dtype == np.float32
+
+
 @pytest.mark.parametrize(
     ("name", "header"),
     [
