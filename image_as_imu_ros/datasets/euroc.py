@@ -3,8 +3,9 @@
 TUM-VI among them: its ground truth is mocap0, its cameras are described in dso/camchain.yaml (Kalibr), and
 dso/cam0/times.txt says each frame's exposure. Its images have 16 bits.
 
-Each sensor's `sensor.yaml` says with T_BS where it sits in the body; ground truth is the pose of the body. The
-gyroscope's bias, which the ground truth holds too, is taken off: on these vehicles it is up to 0.1 rad/s.
+Each sensor's `sensor.yaml` says with T_BS where it sits in the body. So does that of the ground truth, whose poses are
+the sensor's, as those of markers (vicon0); where it says nothing, they are the body's. The gyroscope's bias, which the
+ground truth holds too, is taken off: on these vehicles it is up to 0.1 rad/s.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _DISTORTION_MODELS = {
     "none": "plumb_bob",
 }
 _GROUND_TRUTHS = ("state_groundtruth_estimate0", "mocap0", "vicon0")
+_ROUNDED = 0.01  # by how much the products of a rotation's rows may be off: files hold few digits
 
 
 def open_capture(folder: Path, camera: str = "cam0") -> Capture:
@@ -43,13 +45,13 @@ def open_capture(folder: Path, camera: str = "cam0") -> Capture:
         intrinsics, camera_to_body = _read_camera(root / camera / "sensor.yaml")
     else:
         intrinsics, camera_to_body = _read_kalibr(extras / "camchain.yaml", camera)
-    ground_truth = next((path for name in _GROUND_TRUTHS if (path := root / name / "data.csv").exists()), None)
-    states = _read_numbers(ground_truth, 8) if ground_truth is not None else None
-    poses = None
-    if states is not None:
-        stamps, states = states
-        body = rotation_matrices(states[:, 3:7])
-        poses = Poses(stamps, body @ camera_to_body[:3, :3], states[:, :3] + body @ camera_to_body[:3, 3])
+    ground_truth = next((root / name for name in _GROUND_TRUTHS if (root / name / "data.csv").exists()), None)
+    states, poses = None, None
+    if ground_truth is not None:
+        stamps, states = _read_numbers(ground_truth / "data.csv", 8)
+        camera_to_sensor = np.linalg.solve(_posed_to_body(ground_truth), camera_to_body)
+        sensor = rotation_matrices(states[:, 3:7])
+        poses = Poses(stamps, sensor @ camera_to_sensor[:3, :3], states[:, :3] + sensor @ camera_to_sensor[:3, 3])
     gyroscope = None
     if (root / "imu0").is_dir():
         described = root / "imu0" / "sensor.yaml"
@@ -109,6 +111,13 @@ def _read_camera(path: Path) -> tuple[Camera, np.ndarray]:
         raise InputError(f"{path} does not describe a camera as EuRoC's do: {error!r}") from None
 
 
+def _posed_to_body(folder: Path) -> np.ndarray:
+    """Read the transform (4, 4) to the body of what a ground truth's poses are of."""
+    path = folder / "sensor.yaml"
+    sensor = _read_yaml(path) if path.exists() else None
+    return _transform(sensor, path) if sensor and "T_BS" in sensor else np.eye(4)
+
+
 def _read_yaml(path: Path) -> dict:
     try:
         # OpenCV writes a first line and tags that YAML 1.1 does not know, and people write tabs.
@@ -122,9 +131,14 @@ def _read_yaml(path: Path) -> dict:
 def _transform(sensor: dict, path: Path) -> np.ndarray:
     """Return T_BS (4, 4): sensor → body."""
     try:
-        return np.array(sensor["T_BS"]["data"], np.float64).reshape(4, 4)
+        transform = np.array(sensor["T_BS"]["data"], np.float64).reshape(4, 4)
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path} has no 4×4 matrix T_BS") from None
+    rotation = transform[:3, :3]
+    orthonormal = np.allclose(rotation @ rotation.T, np.eye(3), atol=_ROUNDED) and np.linalg.det(rotation) > 0
+    if not orthonormal or transform[3].tolist() != [0, 0, 0, 1]:
+        raise InputError(f"{path} has a T_BS that is no rotation and translation: {transform.tolist()}")
+    return transform
 
 
 def _read_list(path: Path) -> list[tuple[int, str]]:

@@ -17,6 +17,7 @@ from image_as_imu_ros.commands.convert import main as convert
 from image_as_imu_ros.datasets.capture import mean_blur
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.messages.camera_info import camera_from_info
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
@@ -225,6 +226,65 @@ def test_an_euroc_sequence_is_rotated_from_body_and_imu_into_the_cameras_frame(t
     linear, angular = motion_at(tmp_path / "recording", "/ground_truth/twist", inner, captures.BOOT)
     np.testing.assert_allclose(angular, motion.angular_velocity(inner), atol=0.02)
     np.testing.assert_allclose(linear, motion.linear_velocity(inner), atol=0.03)
+
+
+def tracked(sequence: Path, name: str, described: str) -> None:
+    """Let the ground truth of an EuRoC sequence be poses of markers, and describe them."""
+    markers_to_body = np.eye(4)
+    markers_to_body[:3, :3], markers_to_body[:3, 3] = so3.exp(np.array([1.1, -0.4, 1.5])), (0.7, -0.3, 0.5)
+    states = sequence / "mav0" / "state_groundtruth_estimate0"
+    head, *rows = (states / "data.csv").read_text().splitlines()
+    values = np.array([row.split(",")[1:] for row in rows], float)
+    body = so3.rotation_matrices(values[:, 3:7])
+    values[:, :3] += body @ markers_to_body[:3, 3]
+    values[:, 3:7] = [so3.quaternion_from_matrix(rotation @ markers_to_body[:3, :3]) for rotation in body]
+    lines = [f"{row.split(',')[0]},{','.join(f'{v:.12f}' for v in new)}" for row, new in zip(rows, values, strict=True)]
+    (states / "data.csv").write_text("\n".join([head, *lines]) + "\n")
+    (states / "sensor.yaml").write_text(described.format(data=markers_to_body.ravel().tolist()))
+    if name != states.name:
+        states.rename(states.with_name(name))
+
+
+MARKERS = "sensor_type: pose\nT_BS:\n  cols: 4\n  rows: 4\n  data: {data}\n"
+
+
+@pytest.mark.parametrize("name", ["vicon0", "mocap0", "state_groundtruth_estimate0"])
+def test_ground_truth_of_markers_is_brought_to_the_camera(tmp_path, name):
+    """Far from the camera and askew, they move at other velocities."""
+    sequence = captures.write_euroc_sequence(tmp_path / "V1_01")
+    tracked(sequence, name, MARKERS)
+    assert convert(["euroc", str(sequence), str(tmp_path / "recording")]) == 0
+    inner = frame_times()[1:-1]
+    for topic in ("/ground_truth/twist", "/ground_truth/pose"):
+        linear, angular = motion_at(tmp_path / "recording", topic, inner, captures.BOOT)
+        np.testing.assert_allclose(angular, motion.angular_velocity(inner), atol=0.02)
+        np.testing.assert_allclose(linear, motion.linear_velocity(inner), atol=0.03)
+
+
+@pytest.mark.parametrize("described", ["", "sensor_type: pose\n"])
+def test_ground_truth_whose_place_is_not_said_is_the_bodys(tmp_path, described):
+    sequence = captures.write_euroc_sequence(tmp_path / "V1_01")
+    (sequence / "mav0" / "state_groundtruth_estimate0" / "sensor.yaml").write_text(described)
+    assert convert(["euroc", str(sequence), str(tmp_path / "recording")]) == 0
+    inner = frame_times()[1:-1]
+    linear, _ = motion_at(tmp_path / "recording", "/ground_truth/twist", inner, captures.BOOT)
+    np.testing.assert_allclose(linear, motion.linear_velocity(inner), atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        ([0] * 16, "no rotation and translation"),
+        ([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1], "no rotation and translation"),
+        ([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0], "no rotation and translation"),
+        ([1, 0], "no 4×4 matrix"),
+    ],
+)
+def test_a_transform_that_is_none_is_refused(tmp_path, data, complaint):
+    sequence = captures.write_euroc_sequence(tmp_path / "V1_01")
+    tracked(sequence, "vicon0", MARKERS.replace("{data}", str(data)))
+    with pytest.raises(InputError, match=complaint):
+        convert(["euroc", str(sequence), str(tmp_path / "recording")])
 
 
 def test_a_tum_sequence_knows_its_camera_by_name_and_its_depth_in_fifths_of_a_millimetre(tmp_path):
