@@ -40,7 +40,7 @@ def metrics(
 
     - `rmse_angular`, `rmse_linear`, `bias_angular`, `bias_linear`: root mean square and mean of the error per axis,
       without the frames whose sign is open, which the node does not publish.
-    - `error_angular`, `error_linear`: median and largest length of the error over these.
+    - `error_*`, `frames_*`: median and largest length of the error over these, and how many they are.
     - `axis_error_deg`: angle between the estimated and the true rotation axis as lines, 0 to 90°, whatever the sign:
       `direction_correct` is about signs. Only frames that truly rotate, by 0.1 rad/s or more.
     - `magnitude_ratio`: |ω̂| / |ω| over the same frames.
@@ -172,6 +172,8 @@ def _group(samples: Samples, agrees: np.ndarray) -> dict:
     angles, ratios = _travel(published)
     return {
         "frames": len(samples),
+        "frames_angular": int(np.isfinite(published.angular_error).all(1).sum()),
+        "frames_linear": int(np.isfinite(published.linear_error).all(1).sum()),
         "rmse_angular": rmse(published.angular_error),
         "rmse_linear": rmse(published.linear_error),
         "bias_angular": _bias(published.angular_error),

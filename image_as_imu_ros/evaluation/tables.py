@@ -116,7 +116,7 @@ def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
     for name, of_one in (("published", figures), *figures["measurements"].items()):
         covariance = of_one["covariance"]
         print(
-            f"{name}: RMSE ω {vector(of_one['all']['rmse_angular'])} rad/s on {of_one['all']['frames']} frames; "
+            f"{name}: {_rmse_with_count(of_one['all'])}; "
             f"mean normalised error squared {nees(covariance)} (3 is honest, of the median 2.4); "
             f"inside their 95 % ellipsoid: ω {number(covariance['coverage95_angular'], '.1%')}, "
             f"v {number(covariance['coverage95_linear'], '.1%')}"
@@ -132,6 +132,13 @@ def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
             f"note: the ground truth is in frame {ground_truth_frame!r}, the images in "
             f"{', '.join(sorted(frame_ids))!r}; it is compared as it is"
         )
+
+
+def _rmse_with_count(group: dict) -> str:
+    """Write the RMSE of ω, and on how many frames it is: fewer than have ground truth, where signs are open."""
+    if not group["frames_angular"]:
+        return "no RMSE ω, as no frame has a known sign and a true ω"
+    return f"RMSE ω {vector(group['rmse_angular'])} rad/s on {group['frames_angular']} frames"
 
 
 def summary(evaluation: Evaluation) -> list[tuple[str, str, str]]:

@@ -72,7 +72,7 @@ class TestWithAnExactEngine:
         for name in ("time_series.png", "error_by_blur.png"):
             assert (tmp_path / "out" / name).stat().st_size > 10_000
         assert list((tmp_path / "out").glob("frame_*.png"))
-        assert "RMSE ω" in capsys.readouterr().out
+        assert f"rad/s on {COUNT} frames" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         "options",
@@ -176,6 +176,14 @@ class TestWithAnExactEngine:
         assert figures["frames"] == COUNT
         assert figures["all"]["direction_correct"] is None
         assert {row["direction_resolved"] for row in table} == {"0"}
+
+    def test_no_frames_are_counted_where_no_sign_is_known(self, tmp_path, capsys):
+        recording = bags.moving_camera(tmp_path / "bag", COUNT)
+        figures, _ = run(recording, tmp_path / "out", "--exposure", "0.01", "--sign-resolution", "axial")
+        said = capsys.readouterr().out
+        assert "published: no RMSE ω, as no frame has a known sign and a true ω; " in said
+        assert not re.search(r"on \d+ frames", said)
+        assert (figures["all"]["frames"], figures["all"]["frames_angular"]) == (COUNT, 0)
 
     def test_every_nth_frame(self, tmp_path):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)

@@ -39,6 +39,8 @@ def test_a_perfect_run():
         "all": (
             group := {
                 "frames": 2,
+                "frames_angular": 2,
+                "frames_linear": 2,
                 "rmse_angular": [0, 0, 0],
                 "rmse_linear": [0, 0, 0],
                 "bias_angular": [0, 0, 0],
@@ -107,6 +109,19 @@ def test_the_oracle_chooses_the_sign_but_does_not_answer_for_it():
 def test_only_a_known_sign_can_be_wrong():
     run = samples([[0, 0, 1], [0, 0, 1]], angular=[[0, 0, -1], [0, 0, 1]], resolved=np.array([False, True]))
     assert metrics(run, 0.01)["all"]["direction_correct"] == 1.0
+
+
+def test_frames_that_errors_are_of_are_counted():
+    """An open sign leaves a frame out, unless there is too little blur for it to matter; so does unknown v."""
+    run = samples(
+        [[0, 0, 1]] * 5,
+        true_linear=[[np.nan] * 3, *[[0, 0, 0]] * 4],
+        resolved=np.array([True, True, False, False, True]),
+        mean_flow=np.array([9, 9, 9, 0.1, 9]),
+        held_back=np.arange(5) == 4,
+    )
+    found = metrics(run, 0.01)["all"]
+    assert (found["frames"], found["frames_angular"], found["frames_linear"]) == (4, 3, 2)
 
 
 def test_what_is_held_back_is_counted_and_not_judged():
