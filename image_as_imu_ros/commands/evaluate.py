@@ -23,6 +23,7 @@ from image_as_imu_ros.evaluation.results import fresh_folder, write_results
 from image_as_imu_ros.evaluation.run import published
 from image_as_imu_ros.evaluation.tables import print_summary
 from image_as_imu_ros.recordings.bag_writer import check_new, write_bag
+from image_as_imu_ros.recordings.storage import recording_name
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def parse(argv: list[str]) -> Command:
     return Command(
         recording=args.recording,
         config=config_from_settings(vars(args)),
-        output=args.output or Path("output") / args.recording.resolve().stem,
+        output=args.output or Path("output") / recording_name(args.recording),
         bag=args.write_bag,
         workers=args.workers,
     )

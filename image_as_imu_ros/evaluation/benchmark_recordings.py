@@ -21,6 +21,7 @@ from image_as_imu_ros.evaluation.evaluate import evaluate
 from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.results import fresh_folder, write_results, writing_into
 from image_as_imu_ros.evaluation.workers import worker_processes
+from image_as_imu_ros.recordings.storage import recording_name
 
 _NONE = np.full(3, np.nan)
 
@@ -106,7 +107,7 @@ def read_list(path: str | Path) -> list[ListedRecording]:
         _refuse_unknown(entry, ("name", "path", *setting_names()), f"recording {number}")
         if "path" not in entry:
             raise InputError(f"recording {number} has no path")
-        name = str(entry.get("name", Path(entry["path"]).stem))
+        name = str(entry.get("name", recording_name(path.parent / entry["path"])))
         if _folder_name(name) in (_folder_name(other.name) for other in found):
             raise InputError(f"recording {number} has the name of another one, {name!r}; give each a name of its own")
         try:

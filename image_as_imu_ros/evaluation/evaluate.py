@@ -38,6 +38,7 @@ from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.recordings.exposures import read_exposures
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
+from image_as_imu_ros.recordings.storage import recording_name
 from image_as_imu_ros.recordings.topics import Topics
 from image_as_imu_ros.resources import DEFAULT_MODEL
 
@@ -213,7 +214,7 @@ def _summed_up(
     if config.oracle:
         by_measurement = {name: with_true_sign(samples) for name, samples in by_measurement.items()}
     return Evaluation(
-        name=printable(Path(recording).resolve().stem),
+        name=printable(recording_name(recording)),
         config=config,
         run=run,
         ground_truth=ground_truth,

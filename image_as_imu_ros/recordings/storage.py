@@ -20,9 +20,23 @@ from image_as_imu_ros.recordings.salvage import MCAP_MAGIC, SQLITE_MAGIC, Salvag
 
 _ROS1_MAGIC = b"#ROSBAG V2.0"
 _SUFFIXES = (".mcap", ".db3")
+_ENDS_OF_NAMES = (*_SUFFIXES, ".bag", ".active", ".zstd")
 _READ = ("cdr", "")  # serialisations: of ROS 2, and nothing said
 
 _log = logging.getLogger(__name__)
+
+
+def recording_name(path: str | Path) -> str:
+    """Name a recording: as its folder, or as its file without .mcap, .db3, .bag and what may follow these.
+
+    Anything else behind a dot belongs to the name: `run_0.5` and `run_0.8` are two recordings.
+    """
+    path = Path(path).resolve()
+    if path.is_dir():
+        return path.name
+    while path.suffix in _ENDS_OF_NAMES:
+        path = path.with_suffix("")
+    return path.name
 
 
 class Storage:

@@ -23,6 +23,7 @@ from image_as_imu_ros.geometry.axial_flow import signed_from_axial
 from image_as_imu_ros.geometry.motion_field import cell_centres
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import CameraMessages, Recording
+from image_as_imu_ros.recordings.storage import recording_name
 from image_as_imu_training.metrics import Predictions, figures
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
 from image_as_imu_training.training.axial_network import AxialNetwork, Outputs
@@ -87,7 +88,7 @@ class ValidationRecording:
         """Find the ground truth. Raises InputError: the recording cannot be read or has none."""
         self._path, self._frames = Path(settings.path).expanduser(), frames
         self._shutter = Shutter(settings.exposure, StampReference(settings.stamp_reference), settings.readout_time)
-        self.name = self._path.resolve().stem
+        self.name = recording_name(self._path)
         with Recording(self._path) as recording:
             self._topics = topics_of(recording, None, None, None)
             self._ground_truth = read_ground_truth(recording, str(self._topics.ground_truth))

@@ -37,6 +37,7 @@ from image_as_imu_ros.messages.image_files import read_image_file, write_image_f
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
+from image_as_imu_ros.recordings.storage import recording_name
 from image_as_imu_ros.recordings.topics import Topics
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 from image_as_imu_training.rendering.views import FRAME_HEIGHT, FRAME_WIDTH
@@ -66,7 +67,7 @@ def label(
     Raises:
         InputError: the recording cannot be used, has no ground truth at any frame, or is labelled already.
     """
-    folder = output / recording.resolve().stem
+    folder = output / recording_name(recording)
     if folder.exists():
         raise InputError(f"{folder} exists already; remove it to label the recording again")
     shutter = Shutter(exposure, StampReference(stamp_reference), readout_time)

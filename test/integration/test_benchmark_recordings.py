@@ -171,6 +171,14 @@ def test_the_example_shows_options_that_exist():
     assert third.config.estimator.sign_resolution == "causal"
 
 
+def test_a_recording_without_a_name_has_its_folders(tmp_path):
+    for name in ("run_0.5ms", "run_0.8ms"):
+        (tmp_path / "lists" / name).mkdir(parents=True)
+    entries = [{"path": path, "exposure": 0.01} for path in ("run_0.5ms", "run_0.8ms", "walk.mcap")]
+    listed = read_list(write_list(tmp_path, {"recordings": entries}))
+    assert [one.name for one in listed] == ["run_0.5ms", "run_0.8ms", "walk"]
+
+
 def test_paths_of_models_are_relative_to_the_list_too(tmp_path):
     content = {"recordings": [{"path": "bag", "exposure": "topic", "model": "own.onnx"}]}
     (listed,) = read_list(write_list(tmp_path, content))

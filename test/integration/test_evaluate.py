@@ -177,6 +177,14 @@ class TestWithAnExactEngine:
         assert figures["all"]["direction_correct"] is None
         assert {row["direction_resolved"] for row in table} == {"0"}
 
+    def test_recordings_whose_names_differ_behind_a_dot_have_folders_of_their_own(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for name in ("run_0.5ms", "run_0.8ms"):
+            recording = bags.moving_camera(tmp_path / name, 3)
+            assert command_line.run("evaluate", [str(recording), "--exposure", "0.01"]) == 0
+        assert sorted(folder.name for folder in (tmp_path / "output").iterdir()) == ["run_0.5ms", "run_0.8ms"]
+        assert "run_0.5ms" in (tmp_path / "output" / "run_0.5ms" / "report.html").read_text()
+
     def test_no_frames_are_counted_where_no_sign_is_known(self, tmp_path, capsys):
         recording = bags.moving_camera(tmp_path / "bag", COUNT)
         figures, _ = run(recording, tmp_path / "out", "--exposure", "0.01", "--sign-resolution", "axial")

@@ -418,6 +418,13 @@ class TestLabels:
         assert frames[2]["image"].shape == (1, 224, 320)
         assert frames[2]["image"].mean() == pytest.approx(frames[1]["image"].mean() + 4)
 
+    def test_recordings_whose_names_differ_behind_a_dot_are_labelled_apart(self, tmp_path):
+        for name in ("run_0.5ms", "run_0.8ms"):
+            recording = bags.moving_camera(tmp_path / name, 3)
+            assert main(["label", str(recording), "--exposure", "0.01", "--output", str(tmp_path / "labelled")]) == 0
+        assert sorted(path.name for path in (tmp_path / "labelled").iterdir()) == ["run_0.5ms", "run_0.8ms"]
+        assert len(LabelledFrames(tmp_path / "labelled", 8)) == 6
+
     def test_the_exposure_is_fitted_on_request(self, tmp_path, monkeypatch):
         recording = bags.moving_camera(tmp_path / "bags" / "bag", 12, ground_truth="imu")
         monkeypatch.setattr(recordings, "load_engine", lambda _: bags.ExactEngine(bags.frame_stamps(12)))

@@ -18,6 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.recordings.recording import Recording
+from image_as_imu_ros.recordings.storage import recording_name
 
 STAMPS = bags.frame_stamps(40)
 IMAGE, INFO = "/camera/image_raw", "/camera/camera_info"
@@ -251,3 +252,25 @@ class TestRos1:
         active = bag.with_suffix(".bag.active")
         shutil.move(bag, active)
         assert count(active) == len(STAMPS)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("run_0.5ms/", "run_0.5ms"),
+        ("run_0.8ms/", "run_0.8ms"),
+        ("walk.mcap/", "walk.mcap"),
+        ("run_0.5ms/run_0.5ms_0.mcap", "run_0.5ms_0"),
+        ("walk_0.db3", "walk_0"),
+        ("walk_0.mcap.zstd", "walk_0"),
+        ("2024-05-01.12.bag", "2024-05-01.12"),
+        ("walk.bag.active", "walk"),
+        ("run_0.5ms", "run_0.5ms"),
+    ],
+)
+def test_only_what_files_of_recordings_end_with_is_no_part_of_their_names(tmp_path, path, name):
+    file = tmp_path / path
+    (file if path.endswith("/") else file.parent).mkdir(exist_ok=True)
+    if not path.endswith("/"):
+        file.touch()
+    assert recording_name(file) == recording_name(str(file)) == name
