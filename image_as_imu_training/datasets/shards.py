@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_training.samples import Samples
 
 _ARRAYS = ("image", "flow", "depth", "moving")
@@ -58,18 +58,48 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def sample_count(path: Path) -> int:
-    """Count the samples of a shard; 0 if it is not there."""
+    """Count the samples of a shard; 0 if it is not there or damaged."""
     if not path.exists():
         return 0
-    with tarfile.open(path) as tar:
-        return sum(name.endswith(".json") for name in tar.getnames())
+    try:
+        return sum(member.name.endswith(".json") for member in _members(path))
+    except InputError:
+        return 0
+
+
+def _members(path: Path) -> list[tarfile.TarInfo]:
+    """List what is in a shard. Raises InputError: it is damaged, or was cut off."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            members = tar.getmembers()  # ends without a word at what is no header
+        with path.open("rb") as stream:
+            end = _next_multiple(members[-1].offset_data + members[-1].size, tarfile.BLOCKSIZE) if members else 0
+            stream.seek(end)
+            rest = stream.read()
+    except (OSError, ValueError, tarfile.TarError) as error:
+        raise _damaged(path, error) from None
+    whole = _next_multiple(end + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)  # two empty blocks, then full records
+    if not members or any(rest) or end + len(rest) != whole:
+        raise _damaged(path, f"behind {len(members)} members comes no end of an archive")
+    return members
+
+
+def _next_multiple(size: int, of: int) -> int:
+    return -(-size // of) * of
+
+
+def _damaged(path: Path, reason: object) -> InputError:
+    return InputError(
+        f"shard {path} is damaged ({first_line(reason)}): delete it, and run `render` with the same options as before, "
+        "which makes it again"
+    )
 
 
 class Shards(Sequence):
     """The samples of a folder's shards in a fixed order, each a dict: the fields of Samples, and `source`.
 
     Raises:
-        InputError: the folder holds no shards.
+        InputError: the folder holds no shards, or a damaged one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -79,10 +109,9 @@ class Shards(Sequence):
         self._members: list[tuple[Path, dict[str, tuple[int, int]]]] = []
         for file in files:
             of_key: dict[str, dict[str, tuple[int, int]]] = {}
-            with tarfile.open(file) as tar:
-                for member in tar:
-                    key, _, name = member.name.partition(".")
-                    of_key.setdefault(key, {})[name] = (member.offset_data, member.size)
+            for member in _members(file):
+                key, _, name = member.name.partition(".")
+                of_key.setdefault(key, {})[name] = (member.offset_data, member.size)
             self._members += [(file, members) for members in of_key.values()]
 
     def __len__(self) -> int:
@@ -90,29 +119,35 @@ class Shards(Sequence):
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray | bool | str]:
         file, members = self._members[index]
-        with file.open("rb") as stream:
+        for name in (*(f"{name}.npy" for name in _ARRAYS), "json"):
+            if name not in members:
+                raise InputError(f"{file} is of an earlier version, without {name}: delete its folder, render again")
+        try:
+            return _read_sample(file, members)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(file, error) from None
 
-            def content(name: str) -> bytes:
-                if name not in members:
-                    raise InputError(
-                        f"{file} is of an earlier version, without {name}: delete its folder, render again"
-                    )
-                offset, size = members[name]
-                stream.seek(offset)
-                return stream.read(size)
 
-            sample = {name: np.lib.format.read_array(io.BytesIO(content(f"{name}.npy"))) for name in _ARRAYS}
-            record = json.loads(content("json"))
-        for name in ("camera", "motion"):
-            record[name] = np.array(record[name], np.float32)  # null becomes NaN
-        return sample | record
+def _read_sample(file: Path, members: dict[str, tuple[int, int]]) -> dict[str, np.ndarray | bool | str]:
+    with file.open("rb") as stream:
+
+        def content(name: str) -> bytes:
+            offset, size = members[name]
+            stream.seek(offset)
+            return stream.read(size)
+
+        sample = {name: np.lib.format.read_array(io.BytesIO(content(f"{name}.npy"))) for name in _ARRAYS}
+        record = json.loads(content("json"))
+    for name in ("camera", "motion"):
+        record[name] = np.array(record[name], np.float32)  # null becomes NaN
+    return sample | record
 
 
 def load(folder: Path) -> Samples:
     """Read all samples of a folder into memory.
 
     Raises:
-        InputError: the folder holds no shards.
+        InputError: the folder holds no shards, or a damaged one.
     """
     samples = list(Shards(folder))
     return Samples(**{name: np.stack([sample[name] for sample in samples]) for name in Samples.__dataclass_fields__})

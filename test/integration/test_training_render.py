@@ -68,11 +68,15 @@ def test_as_many_training_samples_show_rooms_as_asked_for(material, tmp_path):
     assert shards.load(tmp_path / "train").depth_known.sum() == 6  # of 8; depth behind single planes is not learned
 
 
-def test_a_missing_shard_is_rendered_again_and_no_other(rendered, material, tmp_path):
+@pytest.mark.parametrize("left", [None, 0.5, 0.0])
+def test_a_missing_or_damaged_shard_is_rendered_again_and_no_other(rendered, material, tmp_path, left):
     shutil.copytree(rendered, tmp_path, dirs_exist_ok=True)
     kept, lost = (shards.shard_path(tmp_path / "train", number) for number in (0, 1))
     before, expected = kept.stat(), lost.read_bytes()
-    lost.unlink()
+    if left is None:
+        lost.unlink()
+    else:
+        lost.write_bytes(expected[: int(left * len(expected))])
     render_part(job(material, tmp_path), TRAIN, 16, workers=1)
     assert lost.read_bytes() == expected
     assert kept.stat().st_mtime_ns == before.st_mtime_ns

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
 import signal
 from importlib.util import find_spec
 from pathlib import Path
@@ -487,6 +488,17 @@ def test_samples_are_looked_for_where_render_writes_them(stage, tmp_path, monkey
     settings = read_settings([f"stage={stage}", "init=some", "checkpoint=some"])
     assert settings.data == str(cache_path("training"))
     assert settings.validation.data.startswith(str(tmp_path))
+
+
+def test_a_damaged_shard_is_one_clear_line(rendered, tmp_path, capsys):
+    shutil.copytree(rendered, tmp_path / "data")
+    shard = next((tmp_path / "data" / "train").glob("shard_*.tar"))
+    shard.write_bytes(shard.read_bytes()[:5000])
+    assert main(["train", f"data={tmp_path / 'data'}", f"checkpoint={tmp_path / 'run'}", "steps=1", *TINY]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert f"shard {shard} is damaged" in errors[0]
+    assert "run `render` with the same options" in errors[0]
 
 
 @pytest.mark.parametrize(

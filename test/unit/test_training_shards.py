@@ -122,3 +122,47 @@ def test_shards_of_an_earlier_version_are_refused_in_plain_words(tmp_path):
             tar.addfile(member, io.BytesIO(content))
     with pytest.raises(InputError, match="is of an earlier version, without moving"):
         shards.load(tmp_path)
+
+
+def damaged(kind: str, data: bytes) -> bytes:
+    """What a full disk, a power failure or a copy makes of a shard of several samples."""
+    header = data.index(b"0001000001.image.npy")
+    return {
+        "empty": b"",
+        "zeros": bytes(len(data)),
+        "cut within a member": data[: header + 700],
+        "cut within a header": data[: header + 100],
+        "cut between members": data[:header],
+        "cut before the end": data[: len(data.rstrip(b"\0")) + 10],
+        "zeros at the end": data[:header] + bytes(len(data) - header),
+        "another file": b"<html>not found</html>" * 100,
+        "a damaged header": data[: header + 20] + b"xxxx" + data[header + 24 :],
+    }[kind]
+
+
+KINDS = [
+    *("empty", "zeros", "cut within a member", "cut within a header", "cut between members", "cut before the end"),
+    *("zeros at the end", "another file", "a damaged header"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_shard_is_named_and_counts_as_missing(tmp_path, kind):
+    write(tmp_path, 0, random_samples(2))
+    write(tmp_path, 1, random_samples(4))
+    path = shards.shard_path(tmp_path, 1)
+    assert shards.sample_count(path) == 4
+    path.write_bytes(damaged(kind, path.read_bytes()))
+    with pytest.raises(InputError, match=r"shard .*_0001.tar is damaged \(.*: delete it, and run `render`") as caught:
+        shards.load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert shards.sample_count(path) == 0
+
+
+@pytest.mark.parametrize("content", [b"\x93NUMPY", b'"camera"'])
+def test_a_sample_that_cannot_be_read_names_its_shard(tmp_path, content):
+    write(tmp_path, 0, random_samples(2))
+    path = shards.shard_path(tmp_path, 0)
+    path.write_bytes(path.read_bytes().replace(content, bytes(len(content))))
+    with pytest.raises(InputError, match=r"shard_0000.tar is damaged \(.*run `render`"):
+        shards.load(tmp_path)
