@@ -42,11 +42,6 @@ class NetworkOutput:
         """Mean length of the streaks, px of the network's input."""
         return float(np.nanmean(np.hypot(self.axial_flow[0], self.axial_flow[1])))
 
-    @cached_property
-    def typical_flow(self) -> float:
-        """Median length of the streaks, px of the network's input."""
-        return float(np.nanmedian(np.hypot(self.axial_flow[0], self.axial_flow[1])))
-
     def within(self, scene: np.ndarray) -> NetworkOutput:
         """Leave out the cells that do not see the scene, (h, w) bool: their flow is NaN."""
         return self if scene.all() else replace(self, axial_flow=np.where(scene, self.axial_flow, np.nan))

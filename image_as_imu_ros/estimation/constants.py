@@ -326,7 +326,6 @@ class FixedPartsConstants:
     static_if_fixed: float = constant(0.8, "", "probability that a cell of a fixed part is found static", _JUDGEMENT)
     static_if_scene: float = constant(0.05, "", "probability that a cell of the scene is", _JUDGEMENT)
     limit: float = constant(8.0, "", "log-odds, to either side: what may have changed since", _JUDGEMENT)
-    smeared: float = constant(1.5, "px of the input", "median streak; of more, no corner stays in place", _JUDGEMENT)
 
 
 @dataclass(frozen=True)

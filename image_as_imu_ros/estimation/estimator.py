@@ -23,10 +23,9 @@ from image_as_imu_ros.estimation.alignment import (
     with_measured_tracks,
     with_tracks,
 )
-from image_as_imu_ros.estimation.alignment.alignment import rejected
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
-from image_as_imu_ros.estimation.constants import ESTIMATOR, FIXED_PARTS, SHARED, STRUCTURE, TRACKING
+from image_as_imu_ros.estimation.constants import ESTIMATOR, SHARED, STRUCTURE
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import ExposureEstimator, MeasuredExposure, blur_along
 from image_as_imu_ros.estimation.fixed_parts import FixedParts
@@ -275,11 +274,8 @@ class MotionEstimator:
             tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
             shown = self._fixed_parts.elsewhere.ravel()
             tracks, cells = tracks.select(shown[cells]), cells[shown[cells]]
-            unfit = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks, shown)
-            if unfit is None and tracks.static and observation.network_output.typical_flow > FIXED_PARTS.smeared:
-                unfit = rejected(Reason.NO_MATCH, "corners stay where they are while the view is smeared: an overlay?")
-                self._fixed_parts = self._fixed_parts.with_static(cells[tracks.moved < TRACKING.static_px])
-            alignment = unfit or self._with_tracks(observation, last, alignment, tracks, cells)
+            pattern = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks, shown)
+            alignment = pattern or self._with_tracks(observation, last, alignment, tracks, cells)
         self.alignment = alignment
         accepted, sharp = alignment.accepted, observation.blur < STRUCTURE.longest_blur
         self._moving_parts = self._moving_parts.after(None if accepted is None else alignment.difference)

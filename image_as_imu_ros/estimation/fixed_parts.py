@@ -9,9 +9,6 @@ A cell with much of E and little of D belongs to such a part, or lies where a tr
 which does not last. So cells vote, votes add up over frames, and only what goes on voting "static" is hidden:
 
     log-odds += static·log(P(static | fixed)/P(static | scene)) + moved·log(P(moved | fixed)/P(moved | scene))
-
-Strong corners of such a part (text over the image, a frame around it) may be most of all that are tracked: there is no
-measured rotation then but that of a camera at rest. Where most cells are smeared, it is not: static corners vote, too.
 """
 
 from __future__ import annotations
@@ -70,14 +67,6 @@ class FixedParts:
         fixed, scene = FIXED_PARTS.static_if_fixed, FIXED_PARTS.static_if_scene
         votes = static * math.log(fixed / scene) + moved * math.log((1 - fixed) / (1 - scene))
         return FixedParts(np.clip(self.log_odds + votes, -FIXED_PARTS.limit, FIXED_PARTS.limit))
-
-    def with_static(self, cells: np.ndarray) -> FixedParts:
-        """Vote "static" for cells (N,) around corners that do not move while the rest of the view is smeared."""
-        corners = np.zeros(self.log_odds.shape, np.uint8)
-        corners.ravel()[cells] = 1
-        static = cv2.dilate(corners, np.ones((3, 3), np.uint8)) > 0
-        vote = math.log(FIXED_PARTS.static_if_fixed / FIXED_PARTS.static_if_scene)
-        return FixedParts(np.minimum(self.log_odds + vote * static, FIXED_PARTS.limit))
 
     def _mean(self, values: np.ndarray, cells: np.ndarray, usable: np.ndarray) -> np.ndarray:
         """Mean (h, w) over the points of a cell and its neighbours; 0 where there are none."""

@@ -58,16 +58,7 @@ HARMLESS = {
     },
     **{
         ("FIXED_PARTS", name): "test/unit/test_fixed_parts.py"
-        for name in (
-            "probability",
-            "least_change",
-            "static",
-            "moved",
-            "static_if_fixed",
-            "static_if_scene",
-            "limit",
-            "smeared",
-        )
+        for name in ("probability", "least_change", "static", "moved", "static_if_fixed", "static_if_scene", "limit")
     },
     ("SCENE_DEPTH", "least_share"): "test/unit/test_estimator.py",
     ("SCENE_DEPTH", "least_cells"): "a limit: a hole leaves no cells, a sensor's range or a lidar many",

@@ -34,14 +34,12 @@ class Tracks:
         return len(self.now)
 
     @property
-    def moved(self) -> np.ndarray:
-        """(N,) px, by how much each has moved."""
-        return np.asarray(np.linalg.norm(self.now - self.before, axis=1))
-
-    @property
     def static(self) -> bool:
         """Whether there are some, of which most do not move."""
-        return bool(len(self) >= TRACKING.least_tracks and np.median(self.moved) < TRACKING.static_px)
+        return bool(
+            len(self) >= TRACKING.least_tracks
+            and np.median(np.linalg.norm(self.now - self.before, axis=1)) < TRACKING.static_px
+        )
 
     def select(self, chosen: np.ndarray) -> Tracks:
         """Keep some of the tracks, given by index or mask."""
