@@ -26,7 +26,7 @@ class Travel:
     """Hypotheses about how fast the camera travels.
 
     Attributes:
-        stds: (K,) m/s, of each component of v. probability: (K,). lever_arm: see `Uncertainty`.
+        stds: (K,) m/s, of each component of v. probability: (K,). lever_arm: m, see `Prior`.
         slides: probability that the camera slides where it seems to turn; as likely as not, before any frame.
         map_shape: how far the network's depth, which tells v, is to be trusted.
     """
