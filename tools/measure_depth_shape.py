@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from image_as_imu_ros.engine import Engine, load_engine
-from image_as_imu_ros.estimation.alignment.shape import polynomials
+from image_as_imu_ros.estimation.scene_depth import polynomials
 from image_as_imu_ros.geometry.motion_field import cell_centres
 from image_as_imu_ros.geometry.view import View
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource

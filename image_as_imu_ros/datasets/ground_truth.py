@@ -100,7 +100,8 @@ def velocities_of_poses(stamps: np.ndarray, rotations: np.ndarray, positions: np
         at the stamp where acceleration hardly changes in that time: of vehicles, not of hands.
     """
     # Poses at the window's edge, as of 100 Hz, belong to it whether their stamps are a little early or late.
-    window = round((_POSE_WINDOW + _EDGE * float(np.median(np.diff(stamps)) * 1e-9 if len(stamps) > 1 else 0.0)) * 1e9)
+    period = float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0  # ns
+    window = round(_POSE_WINDOW * 1e9 + _EDGE * period)
     here = np.arange(len(stamps))
     before = np.minimum(np.searchsorted(stamps, stamps - window), np.maximum(here - 1, 0))
     after = np.maximum(np.searchsorted(stamps, stamps + window, side="right") - 1, np.minimum(here + 1, len(here) - 1))

@@ -85,7 +85,7 @@ class Camera:
             object.__setattr__(self, "distortion_model", "")
             object.__setattr__(self, "distortion", ())
             return
-        model = _OTHER_NAMES.get(self.distortion_model, self.distortion_model)
+        model = lens_model(self.distortion_model)
         if model not in _COEFFICIENTS:
             raise InputError(
                 f"distortion model {self.distortion_model!r} is not supported; known: {', '.join(_COEFFICIENTS)}"
@@ -222,3 +222,8 @@ class Intrinsics:
             distortion_model="plumb_bob" if self.distortion else "",
             distortion=self.distortion,
         )
+
+
+def lens_model(name: str) -> str:
+    """Return ROS's name of a distortion model that has others."""
+    return _OTHER_NAMES.get(name, name)

@@ -6,9 +6,7 @@ import re
 from typing import Any
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.geometry.camera import Camera
-
-_FISHEYES = "equidistant", "fisheye"  # of which D = 0 is no pinhole
+from image_as_imu_ros.geometry.camera import Camera, lens_model
 
 
 def camera_from_info(message: Any) -> Camera:
@@ -65,7 +63,8 @@ def camera_info_problems(message: Any, image_topic: str) -> list[str]:
             f"images on {image_topic} are rectified by their name, but camera_info has lens distortion D, which would "
             "be taken off twice: use the raw images, or a camera_info with the rectified K and D = 0"
         )
-    if message.distortion_model in _FISHEYES and not camera.distortion and not re.search("[/_]rect", image_topic):
+    fisheye = lens_model(message.distortion_model) == "equidistant"  # of which D = 0 is no pinhole
+    if fisheye and not camera.distortion and not re.search("[/_]rect", image_topic):
         problems.append(
             f"camera_info's lens model is {message.distortion_model} with D = 0, which is taken for rectified images, "
             "as image_geometry does: where they are not, of a lens with r = f·θ, give a D of 1e-9, 0, 0, 0"

@@ -35,7 +35,7 @@ GROUND_TRUTH_TYPES = tuple(name for kind in GROUND_TRUTH_KINDS for name in kind)
 
 _DEPTH_TOLERANCE = 20_000_000  # ns between an image and its depth
 _MOST_HELD = 2  # images by which one may be recorded too late
-_LONGEST_DISORDER = 1_000_000_000  # ns by which stamps jump back where a recording starts again
+LONGEST_DISORDER = 1_000_000_000  # ns by which stamps jump back where a recording starts again
 _MOST_WAITING = 10  # images held back for a depth image that was recorded later
 
 
@@ -256,7 +256,7 @@ def _in_order(frames: Iterable[CameraMessages]) -> Iterator[CameraMessages]:
     """Sort frames by stamp, a few of them at a time; where stamps jump back for good, a new sequence begins."""
     held: list[CameraMessages] = []
     for frame in frames:
-        if held and frame.stamp < held[-1].stamp - _LONGEST_DISORDER:
+        if held and frame.stamp < held[-1].stamp - LONGEST_DISORDER:
             yield from held
             held = []
         insort(held, frame, key=lambda one: one.stamp)

@@ -6,6 +6,7 @@ Imports inside functions count. The commands' table names its modules by strings
 import ast
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,17 @@ def test_the_runtime_never_imports_torch_or_the_training_package():
 def test_onnx_is_imported_only_where_model_files_are_made():
     home = f"{PACKAGE.name}.engine.model_files."
     assert not violations(lambda m, i: i.split(".")[0] == "onnx" and not m.startswith(home))
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
+def test_scripts_of_tools_find_what_they_import(script):
+    """They are in no package, and nothing else runs most of them."""
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("image_as_imu"):
+            try:
+                module = import_module(node.module)
+            except ModuleNotFoundError as error:
+                if str(error.name).startswith("image_as_imu"):
+                    raise
+                pytest.skip(f"{node.module} needs {error.name}")
+            assert [one.name for one in node.names if not hasattr(module, one.name)] == []
