@@ -147,9 +147,9 @@ class Aligner:
             terms = motion_terms(answer.covariance, answer.motion, blur_shape)
             terms[Term.DEPTH_SHAPE] = np.diag(np.repeat([prior.std**2, 0.0], 3))
             return replace(rated, velocity=Velocity.of(answer.motion, terms, seconds))
-        motion, (data, considered) = poses.motions()[0], _rotation_alone(fit.information(ratings.order[0]), prior.std)
-        terms = {**motion_terms(data, motion, blur_shape), Term.CONSIDERED: considered}
-        return replace(rated, velocity=Velocity.of(motion, terms, seconds))
+        data, considered = best_pose.halfway(_rotation_alone(fit.information(ratings.order[0]), prior.std))
+        terms = {**motion_terms(data, best_pose.motions()[0], blur_shape), Term.CONSIDERED: considered}
+        return replace(rated, velocity=Velocity.of(best_pose.motions()[0], terms, seconds))
 
     def _again(
         self, now: np.ndarray, before: np.ndarray, pose: Poses, prior: Prior, depth: np.ndarray
@@ -216,8 +216,8 @@ def _descend(
     return poses, ratings, fit
 
 
-def _rotation_alone(information: np.ndarray, translation_std: float) -> tuple[np.ndarray, np.ndarray]:
-    """Covariances (6, 6) of a rotation, by its data and by a translation that was not solved for.
+def _rotation_alone(information: np.ndarray, translation_std: float) -> np.ndarray:
+    """Covariances (2, 6, 6) of a rotation, by its data and by a translation that was not solved for.
 
     Args:
         information: (3, 3), or (6, 6) where depth tells what a translation would do. translation_std: m.
@@ -226,7 +226,7 @@ def _rotation_alone(information: np.ndarray, translation_std: float) -> tuple[np
     data[3:, 3:] = np.linalg.inv(information[-3:, -3:])
     if len(information) == 6:
         sensitivity = np.linalg.solve(information[3:, 3:], information[3:, :3])
-    return data, considered_translation(sensitivity, translation_std)
+    return np.stack([data, considered_translation(sensitivity, translation_std)])
 
 
 def _rejection(ratings: Ratings) -> Rejection | None:

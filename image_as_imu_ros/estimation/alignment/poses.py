@@ -2,7 +2,7 @@
 
 Where was each point p of this frame in the previous one? A motion (v, ω)·Δt, with v in the axes of the frame halfway,
 is the pose p ↦ R·p + t with R = exp([ω·Δt]×) and t = exp([ω·Δt/2]×)·v·Δt. A small motion (δt, δω) of this frame's
-camera back makes it R·exp(−[δω]×), t − R·δt.
+camera back makes it R·exp(−[δω]×), t − R·δt: errors are found in the axes of this frame, and `halfway` rotates them.
 """
 
 from __future__ import annotations
@@ -63,3 +63,13 @@ class Poses:
         rotations = log(self.rotation)
         half = exp(rotations / 2)
         return np.concatenate([np.einsum("sji,sj->si", half, self.translation), rotations], axis=1)
+
+    def halfway(self, covariances: np.ndarray) -> np.ndarray:
+        """Rotate covariances (S, P, P) of small motions of this frame's camera, (t, ω) or ω, as `motions` errs by them.
+
+        With J the right Jacobian, log(R·exp(−[δω]×)) is ω·Δt − J⁻¹(ω·Δt)·δω, and J⁻¹(φ) is exp([φ/2]×) up to |φ|²/24.
+        So is what δt does to v. What δω does to v is left out: it is less by v·Δt over twice the depth.
+        """
+        half, vectors = exp(log(self.rotation) / 2), covariances.shape[-1] // 3
+        blocks = covariances.reshape(-1, vectors, 3, vectors, 3)
+        return np.einsum("sij,sajbk,slk->saibl", half, blocks, half).reshape(covariances.shape)

@@ -77,7 +77,8 @@ class Fit:
         assert points.inverse_depth is not None
         places = np.vstack([points.inverse_depth, points.place])
         covariance = widened_by_parts(covariance, normal, rows, weights, errors, places)
-        return Answer(pose.moved(step[None, :size]).motions()[0], covariance)
+        pose = pose.moved(step[None, :size])
+        return Answer(pose.motions()[0], pose.halfway(covariance[None])[0])
 
 
 def marginal(normal: np.ndarray, size: int) -> np.ndarray:

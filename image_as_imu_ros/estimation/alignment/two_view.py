@@ -40,7 +40,7 @@ class TwoView:
     """What the tracks of two frames say.
 
     Attributes:
-        motion: (6,) (v, ω)·Δt, v in the axes of the frame halfway. covariance: (6, 6), without the depth's scale.
+        motion: (6,) (v, ω)·Δt, in the axes of the frame halfway. covariance: (6, 6), without the depth's scale.
         share: of the tracks that fit. std: px, of a track.
         shape_found, shape_expected: squared factors of the polynomials over their variance, and what they would be on
             average if that were right; see `map_shape`.
@@ -72,6 +72,7 @@ def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Sh
     covariances, shape_expected = at_the_end(problem, covariances, last, std, of_translation)
     shape_found = np.square(last.smooth / shape.smooth).sum(1)
     each = step.share, std, shape_found, shape_expected
+    covariances = state.poses.halfway(covariances)
     return TwoView(*mixture(weight, state.poses.motions(), covariances), *(float(weight @ one) for one in each))
 
 
