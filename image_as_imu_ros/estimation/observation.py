@@ -11,6 +11,7 @@ import numpy as np
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.alignment import Aligner, Alignment
 from image_as_imu_ros.estimation.at_stamp import Acceleration
+from image_as_imu_ros.estimation.blur_cells import thinned_grid
 from image_as_imu_ros.estimation.blur_solver import Solution
 from image_as_imu_ros.estimation.blur_spectrum import Windows
 from image_as_imu_ros.estimation.config import Measurement
@@ -20,6 +21,7 @@ from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame import halfway
 from image_as_imu_ros.estimation.frame_times import FrameTime
 from image_as_imu_ros.estimation.innovation import Forecast
+from image_as_imu_ros.estimation.readout import without_readout
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.scene_mask import scene_cells
 from image_as_imu_ros.estimation.sign import (
@@ -77,17 +79,21 @@ class Geometry:
             camera.resembles(self.camera, 1.0) and scale * self.camera.largest_move(camera) < ESTIMATOR.unseen_change
         )
 
-    def readout_factor(self, downward: float, readout_time: float) -> float:
-        """Compute by what factor motion is slower than it looks through a rolling shutter.
-
-        What moves down the image is read later, while the shutter follows it: over H rows that are read in T it is seen
-        for 1/(1 − u̇·T/H) of the time that it would be, at u̇ px/s, and looks faster by as much.
-
-        Args:
-            downward: u̇, apparent, mean over the image, px/s of the network's input. readout_time: T, s.
-        """
+    def without_readout(
+        self, velocity: Velocity, scene: SceneDepth, readout_time: float, *, sheared: bool, measured: bool
+    ) -> Velocity:
+        """Correct an apparent velocity for a rolling shutter, see `readout`."""
+        _, index, row, _ = thinned_grid(*self.grid.shape)
         rows = self.view.source.height * self.view.camera.height / self.view.height
-        return 1 / max(1 + downward * readout_time / rows, 0.5)
+        return without_readout(
+            velocity,
+            self.matrix.select(index),
+            None if scene.depth is None else scene.depth.ravel()[index],
+            (2 * row + 1) / self.grid.shape[0] - 1,
+            readout_time / rows,
+            sheared=sheared,
+            measured=measured,
+        )
 
     def flow(self, velocity: np.ndarray, depth: np.ndarray | None) -> np.ndarray:
         """Predict the image motion (2, h, w), input px/s, of a camera that moves with (6,) (v, ω)."""
@@ -200,8 +206,8 @@ class Observation:
         """Correct an alignment for the readout: points that moved by rows were seen earlier, or later, by as many."""
         if not self.readout_time:
             return velocity
-        flow = self.geometry.flow(velocity.vector, self.scene.depth)
-        return velocity.scaled(self.geometry.readout_factor(float(flow[1].mean()), self.readout_time))
+        measured = self.scene.measured and bool(velocity.linear.any())
+        return self.geometry.without_readout(velocity, self.scene, self.readout_time, sheared=True, measured=measured)
 
     @cached_property
     def disagreement(self) -> tuple[np.ndarray, float] | None:
@@ -275,8 +281,10 @@ class Observation:
         # What blurs were wrong by in the frames before, for example where the camera vibrates, this one may be, too.
         usual = max(0.0, self.earlier_disagreement / 3 - 1) * single.covariance
         single = single.with_terms({Term.SIGN: sign, Term.CONTRADICTION: self.contradiction + usual})
-        factor = self.geometry.readout_factor(fitted_flow[1].mean() / self.exposure, self.readout_time)
-        single, fitted_flow = single.scaled(factor), factor * fitted_flow
+        if self.readout_time:
+            rolled = self.geometry.without_readout
+            single = rolled(single, self.scene, self.readout_time, sheared=False, measured=False)
+            fitted_flow = self.exposure * self.geometry.flow(single.vector, self.scene.depth)
         alignment = self.alignment
         if alignment is not None and alignment.velocity is not None:
             alignment = replace(alignment, velocity=self._for_readout(alignment.velocity))

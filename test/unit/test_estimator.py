@@ -337,6 +337,19 @@ def test_a_nod_behind_a_rolling_shutter_is_as_fast_either_way(rate, estimated):
     assert abs(factor - 1) > 0.08
 
 
+def test_a_camera_that_nods_and_rolls_behind_a_rolling_shutter_is_not_taken_to_roll_faster():
+    """One side of the image goes down faster than the other: a factor for all of it left 0.14 rad/s of roll."""
+    readout, velocity = 0.030, np.array([0, 0, 0, 2.0, 0, 2.0])
+    engine = KnownMotion()
+    engine.velocity = velocity
+    estimator = MotionEstimator(engine, EstimatorConfig(motion_model="rotation"))
+    for number, image in enumerate(swept_images(7, velocity, 5.0, readout)):
+        shutter = Shutter(EXPOSURE, readout_time=readout)
+        estimate = estimator.update(Frame(image, (number + 1) * PERIOD, CAMERA, shutter))
+    assert estimate.measurement == "aligned"
+    np.testing.assert_allclose(estimate.velocity.angular, velocity[3:], atol=0.04)
+
+
 def test_a_wrong_exposure_is_noticed(engine):
     estimator = MotionEstimator(engine, EstimatorConfig(motion_model="rotation"))
     *_, (estimate, _, _) = swinging_frames([0.010] * 40, engine, estimator, given=0.018)
