@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -15,7 +16,8 @@ from image_as_imu_ros.nodes.parameters import Settings
 
 T = TypeVar("T")
 
-_FLOWING = 1.0  # s; a source that was silent for longer is not waited for
+_FLOWING = 1.0  # s; a source that was silent for longer, and
+_IN_VAIN = 3  # for as many searches, is not waited for
 RESTART = 1_000_000_000  # ns; a stamp that goes back by more is a recording that starts again, by less disorder
 
 
@@ -103,6 +105,7 @@ class StampCache(Generic[T]):
         self._tolerance = round(tolerance * 1e9)
         self._changed = threading.Condition()
         self._last_added = -float("inf")
+        self._searches = _IN_VAIN  # since then
 
     @property
     def empty(self) -> bool:
@@ -113,11 +116,11 @@ class StampCache(Generic[T]):
         """Keep the value of a header stamp, ns, and of the camera with that frame_id."""
         with self._changed:
             last = next((entry for entry in reversed(self._entries) if entry.camera == camera), None)
-            # Two cameras on one topic may share a frame_id: their stamps then alternate, with little between them.
-            if last is not None and stamp < last.stamp - (RESTART if camera else 0):
+            # A little back are values out of order, or two cameras that share a topic and a frame_id.
+            if last is not None and stamp < last.stamp - RESTART:
                 self._entries.clear()
             self._entries.append(_Entry(stamp, camera, value))
-            self._last_added = time.monotonic()
+            self._last_added, self._searches = time.monotonic(), 0
             self._changed.notify_all()
 
     def find(self, stamp: int, wait: float = 0.0, *, camera: str = "", exact: bool = False) -> T | None:
@@ -131,18 +134,26 @@ class StampCache(Generic[T]):
         """
         tolerance = 0 if exact else self._tolerance
         with self._changed:
-            if time.monotonic() - self._last_added > _FLOWING:
+            if self._searches >= _IN_VAIN and time.monotonic() - self._last_added > _FLOWING:
                 wait = 0.0
+            self._searches += 1
             self._changed.wait_for(
                 lambda: self._nearest(stamp, camera, tolerance) is not None or self._is_past(stamp, camera), wait
             )
             nearest = self._nearest(stamp, camera, tolerance)
             return None if nearest is None else nearest.value
 
-    def _nearest(self, stamp: int, camera: str, tolerance: int) -> _Entry[T] | None:
+    def distance(self, stamp: int, camera: str = "") -> float | None:
+        """Measure how much later than a header stamp, ns, that of the nearest value is, s; None without a value."""
+        with self._changed:
+            nearest = self._nearest(stamp, camera, math.inf)
+            return None if nearest is None else (nearest.stamp - stamp) * 1e-9
+
+    def _nearest(self, stamp: int, camera: str, tolerance: float) -> _Entry[T] | None:
         entries = (entry for entry in self._entries if entry.is_of(camera))
         nearest = min(entries, key=lambda entry: abs(entry.stamp - stamp), default=None)
         return nearest if nearest is not None and abs(nearest.stamp - stamp) <= tolerance else None
 
     def _is_past(self, stamp: int, camera: str) -> bool:
-        return any(entry.stamp > stamp for entry in self._entries if entry.is_of(camera))
+        last = next((entry for entry in reversed(self._entries) if entry.is_of(camera)), None)
+        return last is not None and last.stamp > stamp

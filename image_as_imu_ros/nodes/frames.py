@@ -120,20 +120,21 @@ class FrameAssembler:
         if settings.exposure_source == ExposureSource.ESTIMATE:
             self.exposure_origin = "estimate"
             return settings.exposure_time or None
-        exposure = None
+        exposure, missing = None, ""
         if settings.exposure_source in EXPOSURE_TOPICS:
             camera = reporting_camera(settings.exposure_source, message.header)
             exact = shares_topic(settings.exposure_source)
             exposure = self.exposures.find(stamp, _EXPOSURE_WAIT, camera=camera, exact=exact)
             exposure = self._usable(exposure, settings.exposure_time)
+            missing = (
+                f"no exposure with this image's header stamp{_nearest(self.exposures.distance(stamp, camera))}, and "
+            )
         self.exposure_origin = "parameter" if exposure is None else "topic"
         if exposure is None:
             exposure = settings.exposure_time
             if exposure == 0:
-                by_topic = settings.exposure_source in EXPOSURE_TOPICS
-                missing = "no exposure with this image's header stamp, and " if by_topic else ""
                 text = f"{missing}the parameter exposure_time is not set: no velocity without an exposure time"
-                raise Refused("exposure", text, missing=by_topic and self.exposures.empty)
+                raise Refused("exposure", text, missing=bool(missing) and self.exposures.empty)
         check_exposure(exposure)
         return exposure
 
@@ -166,3 +167,10 @@ class FrameAssembler:
         hint = self.rate_hints.find(stamp)
         self.rate_hint_found = hint is not None
         return None if hint is None else rotation_of_axes(settings.rate_hint_axes) @ hint
+
+
+def _nearest(distance: float | None) -> str:
+    """Say how far from an image's stamp the nearest value is, s; nothing where none has come."""
+    if distance is None:
+        return ""
+    return f" (the nearest one's is {abs(distance) * 1e3:.3g} ms {'later' if distance > 0 else 'earlier'})"

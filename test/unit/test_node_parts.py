@@ -75,10 +75,43 @@ def test_cache_does_not_wait_for_what_cannot_come():
 
 def test_cache_starts_anew_when_time_jumps_back():
     cache = StampCache(depth=3, tolerance=0.001)
-    cache.add(100 * MS, "old")
+    cache.add(2_000 * MS, "old")
     cache.add(10 * MS, "new")
-    assert cache.find(100 * MS) is None
+    assert cache.find(2_000 * MS) is None
     assert cache.find(10 * MS) == "new"
+
+
+def test_cache_keeps_what_came_before_a_value_out_of_order():
+    cache = StampCache(depth=8, tolerance=0.001)
+    for stamp in (0, 66 * MS, 33 * MS):
+        cache.add(stamp, stamp)
+    assert [cache.find(stamp) for stamp in (0, 33 * MS, 66 * MS)] == [0, 33 * MS, 66 * MS]
+
+
+def test_cache_waits_for_values_that_come_rarely_but_not_for_those_that_come_no_more(monkeypatch):
+    """A camera at half a hertz, whose exposures come after their images."""
+    cache = StampCache(depth=8, tolerance=0.001)
+    cache.add(0, "before")
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 2)
+    later(lambda: cache.add(2_000 * MS, "value"))
+    assert cache.find(2_000 * MS, wait=10.0) == "value"
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 4)
+    waits = []
+    for number in range(6):
+        started = now()
+        assert cache.find((4_000 + 2_000 * number) * MS, wait=0.02) is None
+        waits.append(now() - started > 0.019)
+    assert waits == [True, True, True, False, False, False]
+
+
+def test_cache_says_how_far_the_nearest_value_is():
+    cache = StampCache(depth=8, tolerance=0.001)
+    assert cache.distance(0) is None
+    cache.add(10 * MS, "value", "left")
+    assert cache.distance(15 * MS, "left") == pytest.approx(-0.005)
+    assert cache.distance(8 * MS) == pytest.approx(0.002)
+    assert cache.distance(8 * MS, "right") is None
 
 
 def test_realsense_metadata():
@@ -268,6 +301,14 @@ def test_what_is_missing_is_named(reason, says, message, info, settings):
     with pytest.raises(Refused, match=says) as refusal:
         assembler.assemble(message, settings, "gray")
     assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize(("off", "says"), [(5, "5 ms later"), (-250, "250 ms earlier")])
+def test_an_exposure_with_another_stamp_is_said_by_how_much(assembler, off, says):
+    """Drivers stamp metadata by another time than the image, or send it late."""
+    assembler.exposures.add((1_000 + off) * MS, 0.01)
+    with pytest.raises(Refused, match=f"no exposure with this image's header stamp .the nearest one's is {says}., and"):
+        assembler.assemble(image_message(), Settings(exposure_source="topic"), "gray")
 
 
 def test_an_exposure_in_the_wrong_unit_is_refused(assembler):
