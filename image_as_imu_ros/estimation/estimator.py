@@ -54,6 +54,7 @@ class MotionEstimator:
     Attributes:
         alignment: of the last two frames, as they show it (not corrected for the readout), also where it was rejected;
             None before.
+        at_start: whether there was no frame before the last one, since a start or a reset.
     """
 
     def __init__(self, engine: Engine, config: EstimatorConfig | None = None) -> None:
@@ -89,6 +90,7 @@ class MotionEstimator:
         """Forget earlier frames."""
         self.alignment: Alignment | None = None
         self._last: Observation | None = None
+        self.at_start = True
         self._repeats = RepeatWatch()
         info = self.engine.info
         self._fixed_parts = FixedParts.unknown(info.height // info.stride, info.width // info.stride)
@@ -117,6 +119,7 @@ class MotionEstimator:
         geometry = self._geometry_for(frame.camera)
         time_taken = self._times.take(frame.stamp)
         last = self._last
+        self.at_start = last is None
         new_image = steps.time("prepare", self._repeats.check, frame.image, frame.stamp)
         inferred = inferred or InferredFrame.of(frame, self.engine)
         steps.add(inferred.seconds)

@@ -376,6 +376,8 @@ class BlurImuNode(LifecycleNode):
         frame_id = settings.frame_id or processed.received.message.header.frame_id
         self._last_estimate = LastEstimate(estimate)
         if held_back := reason_to_hold_back(estimate, given=settings.exposure_source != ExposureSource.ESTIMATE):
+        elif estimator.at_start and settings.sign_resolution == SignResolution.CENTERED:
+            self._health.count("waiting for the next image")
             self._refuse(Refused("exposure", held_back))
         elif (
             estimate.ambiguous and not settings.publish_unresolved and settings.sign_resolution != SignResolution.AXIAL

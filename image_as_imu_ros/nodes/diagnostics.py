@@ -65,8 +65,8 @@ class Health:
         """Count one more event.
 
         Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
-        "depth too sparse", "foreign depth", "exposure being measured", "exposure too uncertain", "camera changed",
-        "waiting for …" what is beside the image, and the measurements.
+        "without depth", "depth too sparse", "foreign depth", "exposure being measured", "exposure too uncertain",
+        "camera changed", "waiting for …" what is beside the image or comes next, and the measurements.
         """
         with self._lock:
             self._totals[what] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
@@ -225,3 +226,19 @@ def test_a_parameter_that_changes_while_a_frame_is_in_the_pipeline_is_for_the_ne
     node._answer(inferred)
     assert former._last is not None
     assert node._estimator._last is None
+
+
+def test_the_first_image_of_a_centered_sequence_waits_for_the_next_one(make_node, tiny_model):
+    node = make_node(model=str(tiny_model), exposure_time=0.01, sign_resolution="centered", publish_unresolved=True)
+    assert node.trigger_configure() == SUCCESS
+    node._on_camera_info(
+        CameraInfo(width=320, height=224, k=[300.0, 0.0, 160.0, 0.0, 300.0, 112.0, 0.0, 0.0, 1.0], d=[0.0] * 5)
+    )
+    noise = np.random.default_rng(0)
+    for number in range(3):
+        image = Image(width=320, height=224, encoding="mono8", step=320, data=noise.bytes(320 * 224))
+        image.header.stamp.sec, image.header.stamp.nanosec = 5, 100_000_000 * number
+        node._answer(node._infer(Received(image, 0.0)))
+    values = node._health.report("", [], {}).values
+    counts = [values.get(what) for what in ("published", "waiting for the next image", "exposure too uncertain")]
+    assert counts == ["2", "1", None]
