@@ -17,6 +17,7 @@ from image_as_imu_ros.estimation.velocity import Term
 
 _LOG_INTERVAL = 5.0  # s between two log lines about the same reason
 _RECENT = 5.0  # s for which an estimate says something about now
+_NO_IMAGES = 2.5  # s without any, before which a camera with few of them has not fallen silent
 _OVERWRITTEN_SHARE = 0.2  # of the images, above which the machine cannot keep up
 
 
@@ -59,7 +60,7 @@ class Health:
         self._latencies: deque[float] = deque(maxlen=300)
         self._why: dict[str, str] = {}
         self._logged: dict[str, float] = {}
-        self._since = time.monotonic()
+        self._since = self._last_image = time.monotonic()
 
     def count(self, what: str) -> None:
         """Count one more event.
@@ -70,6 +71,8 @@ class Health:
         """
         with self._lock:
             self._totals[what] += 1
+            if what == "received":
+                self._last_image = time.monotonic()
 
     def published(self, latency: float) -> None:
         """Count an estimate that was published `latency` s after its image came in."""
@@ -103,7 +106,9 @@ class Health:
             self._reported = totals
             latencies = 1e3 * np.array(self._latencies)
             why = dict(self._why)
-        problems = [*_problems(recent, why, image_topic_state), *problems]
+            silent = now - self._last_image > _NO_IMAGES
+        no_images = [f"no images arrive: {image_topic_state}"] if silent else []
+        problems = [*no_images, *_problems(recent, why), *problems]
         rate = recent["published"] / max(seconds, 1e-3)
         values = {"rate (Hz)": f"{rate:.1f}"}
         if len(latencies):
@@ -114,11 +119,9 @@ class Health:
         return Report(bool(problems), "; ".join(problems) or f"{rate:.1f} velocities per second", values | details)
 
 
-def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str) -> list[str]:
+def _problems(recent: Counter[str], why: dict[str, str]) -> list[str]:
     """Say what went wrong, by the counts since the last report."""
     problems = []
-    if not recent["received"]:
-        problems.append(f"no images arrive: {image_topic_state}")
     for reason, message in why.items():
         if count := recent[f"refused: {reason}"]:
             problems.append(f"{count} times {reason} refused: {message}")
@@ -152,6 +155,11 @@ def _problems(recent: Counter[str], why: dict[str, str], image_topic_state: str)
     if recent["exposure fallback"]:
         problems.append(
             f"{recent['exposure fallback']} images without a value on the topic exposure: exposure_time used"
+        )
+    if recent["without depth"] > recent["received"] / 2:
+        problems.append(
+            f"{recent['without depth']} images without a depth image within 20 ms of their stamp, at the latest "
+            "20 ms after they came: the network's depth is used"
         )
     if recent["depth too sparse"]:
         problems.append(

@@ -335,7 +335,6 @@ def test_an_estimated_exposure_needs_none_and_starts_from_the_given_one(assemble
 
 def test_health_speaks_of_the_time_since_the_last_report():
     health = Health()
-    assert health.report("nobody publishes on /image", [], {}).message == "no images arrive: nobody publishes on /image"
     for _ in range(10):
         health.count("received")
         health.published(0.004)
@@ -347,6 +346,20 @@ def test_health_speaks_of_the_time_since_the_last_report():
     assert [health.refused("image", "it is truncated") for _ in range(3)] == [True, False, False]
     report = health.report("", ["more"], {})
     assert report.warning
+def test_health_says_that_no_images_arrive_but_not_between_those_of_a_camera_with_few(monkeypatch):
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(time, "monotonic", lambda: now.seconds)
+    health = Health()
+    messages = []
+    for second in range(12):
+        now.seconds += 1
+        if second in (1, 3, 5):
+            health.count("received")
+        messages.append(health.report("nobody publishes on /image", [], {}).message)
+    silent = ["no images arrive: nobody publishes on /image"] * 4
+    assert messages == ["0.0 velocities per second"] * 8 + silent
+
+
     assert report.message == "3 times image refused: it is truncated; more"
     assert report.values["refused: image"] == "3"
     health.count("received")
@@ -367,6 +380,17 @@ def test_health_says_why_an_uncertain_exposure_gives_no_velocity():
 def test_health_warns_of_a_scene_that_the_network_does_not_know():
     health = Health()
     for _ in range(3):
+def test_health_warns_where_most_images_have_no_depth():
+    health = Health()
+    for what in ("received", "without depth", "received"):
+        health.count(what)
+    assert not health.report("", [], {}).warning
+    for what in ("received", "without depth"):
+        health.count(what)
+    message = health.report("", [], {}).message
+    assert message.startswith("1 images without a depth image within 20 ms of their stamp")
+
+
         health.count("received")
         health.published(0.004)
     health.count("foreign depth")
