@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -44,6 +45,7 @@ from image_as_imu_ros.nodes.exposure_sources import (
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
 from image_as_imu_ros.nodes.inputs import (
     LatchedCameraInfo,
+    check_own_topics,
     describe_camera_info,
     describe_image,
     inputs_of,
@@ -94,6 +96,7 @@ class BlurImuNode(LifecycleNode):
         self._processed: deque[Processed] = deque(maxlen=2)
         self._last_estimate = LastEstimate()
         self._frame_id: str | None = None  # of the last image
+        self._depth_frame_id = ""  # of the last depth image
 
     def _configured(self) -> tuple[MotionEstimator, Outputs]:
         """Give what exists from on_configure to on_cleanup."""
@@ -116,7 +119,7 @@ class BlurImuNode(LifecycleNode):
         try:
             model = self.settings.model or resource(DEFAULT_MODEL)
             estimator = self._estimator = load_estimator(model, self.settings, self.get_logger())
-            inputs_of(self.settings)
+            check_own_topics(self, inputs_of(self.settings))
             warm_up(estimator)
         except InputError as error:
             self.get_logger().error(f"cannot be configured: {error}")
@@ -246,25 +249,32 @@ class BlurImuNode(LifecycleNode):
         self._progress.first("camera_info", lambda: describe_camera_info(message))
 
     def _on_depth(self, message: Image | CompressedImage) -> None:
+        self._depth_frame_id = message.header.frame_id
         self._progress.first("depth", lambda: describe_image(message))
         self._assembler.depths.add(stamp_to_nanoseconds(message.header.stamp), message)
 
     def _on_exposure(self, read: Callable[[Any], float | None], message: Any) -> None:
-        try:
+        with self._message_refused("exposure"):
             exposure = read(message)
-        except InputError as error:
-            self._refuse(Refused("exposure", str(error)))
-            return
-        if exposure is not None:
-            camera = reporting_camera(self.settings.exposure_source, message.header)
-            self._progress.first("exposure", lambda: f"{exposure:.4g} s")
-            self._assembler.exposures.add(stamp_to_nanoseconds(message.header.stamp), exposure, camera)
+            if exposure is not None:
+                camera = reporting_camera(self.settings.exposure_source, message.header)
+                self._progress.first("exposure", lambda: f"{exposure:.4g} s")
+                self._assembler.exposures.add(stamp_to_nanoseconds(message.header.stamp), exposure, camera)
 
-    def _on_rate_hint(self, read: Callable[[Any], np.ndarray | None], message: Any) -> None:
-        hint = read(message)
-        if hint is not None:
+    def _on_rate_hint(self, read: Callable[[Any], np.ndarray], message: Any) -> None:
+        with self._message_refused("rate_hint"):
+            hint = read(message)
             self._progress.first("rate_hint", lambda: f"{np.round(hint, 3)} rad/s in its own axes")
             self._assembler.rate_hints.add(stamp_to_nanoseconds(message.header.stamp), hint)
+
+    @contextmanager
+    def _message_refused(self, topic: str) -> Iterator[None]:
+        """Count and say what is wrong with a message beside the images: it has come, but is passed over."""
+        try:
+            yield
+        except InputError as error:
+            self._progress.came(topic)
+            self._refuse(Refused(topic, str(error)))
 
     def _change_settings(self, parameters: list[Parameter]) -> SetParametersResult:
         """Check new parameter values and, if all are good, use them from the next frame on."""
@@ -300,7 +310,7 @@ class BlurImuNode(LifecycleNode):
         last = self._last_estimate.recent(self.settings.diagnostics_period)
         problems = exposure_problems(self._assembler.exposure_watch, self.settings.exposure_source, last)
         camera_info = self._assembler.camera_info
-        problems += stream_problems(self, self.settings, camera_info, self._frame_id)
+        problems += stream_problems(self, self.settings, camera_info, self._frame_id, self._depth_frame_id)
         for problem in problems:
             self._progress.warn_once(problem)
         if not self._progress.starting:
@@ -337,6 +347,8 @@ class BlurImuNode(LifecycleNode):
             self._refuse(unused)
         if settings.exposure_source != self._assembler.exposure_origin == ExposureSource.PARAMETER:
             self._health.count("exposure fallback")
+        if self._assembler.depth_missing:
+            self._health.count("without depth")
         if settings.rate_hint_type != RateHintType.NONE and not self._assembler.rate_hint_found:
             self._health.count("without rate hint")
         with refusing("estimate"):
@@ -364,6 +376,8 @@ class BlurImuNode(LifecycleNode):
                 self._health.count("foreign depth")
             processed = next(one for one in self._processed if one.frame.stamp == estimate.header_stamp)
             self._publish(estimate, processed, settings)
+        elif estimator.at_start and settings.sign_resolution == SignResolution.CENTERED:
+            self._health.count("waiting for the next image")
         elif settings.measurement == Measurement.ALIGNED:
             self._health.count("not aligned")
         elif settings.exposure_source == ExposureSource.ESTIMATE:
@@ -376,8 +390,6 @@ class BlurImuNode(LifecycleNode):
         frame_id = settings.frame_id or processed.received.message.header.frame_id
         self._last_estimate = LastEstimate(estimate)
         if held_back := reason_to_hold_back(estimate, given=settings.exposure_source != ExposureSource.ESTIMATE):
-        elif estimator.at_start and settings.sign_resolution == SignResolution.CENTERED:
-            self._health.count("waiting for the next image")
             self._refuse(Refused("exposure", held_back))
         elif (
             estimate.ambiguous and not settings.publish_unresolved and settings.sign_resolution != SignResolution.AXIAL

@@ -62,6 +62,7 @@ class FrameAssembler:
         exposure_watch: notices exposures that do not move.
         exposure_origin: where the last frame's exposure came from: "topic", "parameter" or "estimate".
         depth_origin: where the last frame's depth came from: "topic" or "network".
+        depth_missing: whether depth images come, but none with the last image's stamp.
         rate_hints: (3,) rad/s by header stamp, in the axes of the sensor that they come from.
         rate_hint_found: whether the last frame had one.
         camera: of the last image. camera_changed: whether it was another one, so that earlier frames do not count.
@@ -76,6 +77,7 @@ class FrameAssembler:
         self.exposure_watch = ExposureWatch()
         self.exposure_origin = "parameter"
         self.depth_origin = "network"
+        self.depth_missing = False
         self.rate_hints: StampCache[np.ndarray] = StampCache(depth=256, tolerance=0.1)
         self.rate_hint_found = False
         self.camera: Camera | None = None
@@ -150,8 +152,11 @@ class FrameAssembler:
         return exposure
 
     def _depth(self, stamp: int, settings: Settings, camera: Camera) -> np.ndarray | None:
-        self.depth_origin = "network"
-        if settings.depth_transport == "none" or (message := self.depths.find(stamp, _DEPTH_WAIT)) is None:
+        self.depth_origin, self.depth_missing = "network", False
+        if settings.depth_transport == "none" or self.depths.empty:
+            return None
+        if (message := self.depths.find(stamp, _DEPTH_WAIT)) is None:
+            self.depth_missing = True
             return None
         decode = decode_compressed_depth if settings.depth_transport == "compressed" else decode_depth
         try:

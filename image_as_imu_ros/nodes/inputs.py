@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _SEVERAL = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+VELOCITY_TOPICS = ("imu/data_raw", "twist")
 _LATCHED_PERIOD = 0.5  # s between two searches for a publisher that keeps its CameraInfo
 _IMAGES = {"raw": Image, "compressed": CompressedImage}
 
@@ -107,19 +108,59 @@ def topic_state(node: Node, one: Input) -> str:
     return f"{topic} has {len(publishers)} publisher(s){hint}"
 
 
-def stream_problems(node: Node, settings: Settings, camera_info: CameraInfo | None, frame_id: str | None) -> list[str]:
-    """List what is odd about the images' camera.
+def stream_problems(
+    node: Node, settings: Settings, camera_info: CameraInfo | None, frame_id: str | None, depth_frame_id: str
+) -> list[str]:
+    """List what is odd about the images' camera, and about who else publishes.
 
     Args:
         camera_info: the latest. frame_id: of the last image. None where there was none.
+        depth_frame_id: of the last depth image, "" where there was none.
     """
-    problems = []
+    problems = [problem for topic in VELOCITY_TOPICS if (problem := _other_publishers(node, topic))]
     if camera_info is not None:
         with suppress(InputError):  # that is said where it refuses a frame
             problems += camera_info_problems(camera_info, node.resolve_topic_name("image"))
     if frame_id is not None and (problem := frame_id_problem(frame_id, settings.frame_id)):
         problems.append(problem)
+    if frame_id and depth_frame_id not in ("", frame_id):
+        problems.append(
+            f"the depth images are in the frame {depth_frame_id!r}, the images in {frame_id!r}: depth that is not "
+            "registered to the images makes velocities wrong; take the driver's aligned depth"
+        )
+    if frame_id and camera_info is not None and camera_info.header.frame_id not in ("", frame_id):
+        problems.append(
+            f"camera_info is of the frame {camera_info.header.frame_id!r}, the images of {frame_id!r}: with another "
+            "camera's intrinsics all velocities are wrong; take the camera_info of this very stream"
+        )
     return problems
+
+
+def check_own_topics(node: Node, inputs: list[Input]) -> None:
+    """Check that the node does not listen to what it publishes.
+
+    Raises:
+        InputError: an input is remapped to an output.
+    """
+    own = {node.resolve_topic_name(topic): topic for topic in VELOCITY_TOPICS}
+    for one in inputs:
+        topic = node.resolve_topic_name(one.topic)
+        if topic in own:
+            raise InputError(
+                f"the input {one.topic} is {topic}, which this node publishes itself: it would hear its own velocities "
+                f"there; remap {own[topic]} to another name, or start the node in a namespace of its own"
+            )
+
+
+def _other_publishers(node: Node, topic: str) -> str:
+    """Say that others publish on a topic of the node's velocities; empty if nobody does."""
+    count = node.count_publishers(topic)
+    if count <= 1:
+        return ""
+    return (
+        f"{node.resolve_topic_name(topic)} has {count} publishers: a filter takes them for one sensor; remap "
+        f"{topic} to another name, or start the node in a namespace of its own"
+    )
 
 
 def frame_id_problem(frame_id: str, override: str) -> str:

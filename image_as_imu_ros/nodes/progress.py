@@ -28,6 +28,7 @@ class Progress:
         self._node = node
         self._lock = threading.Lock()
         self._said: set[str] = set()
+        self._come: set[str] = set()
         self._since = time.monotonic()
         self._published = self._since
         self._complaints = 0
@@ -44,12 +45,17 @@ class Progress:
 
     def first(self, what: str, describe: Callable[[], str]) -> None:
         """Log the first message of a kind."""
+        self.came(what)
         if self._is_new(what):
             self._node.get_logger().info(f"first {what}: {describe()}")
 
+    def came(self, what: str) -> None:
+        """Take note of a message of a kind, be it of use or not."""
+        self._come.add(what)
+
     def has_come(self, what: str) -> bool:
         """Tell whether a message of a kind has come."""
-        return what in self._said
+        return what in self._come
 
     def warn_once(self, problem: str) -> None:
         """Log a problem of the stream once."""

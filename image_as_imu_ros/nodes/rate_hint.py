@@ -12,6 +12,7 @@ from image_as_imu_ros.settings import TextEnum
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import Vector3
+    from sensor_msgs.msg import Imu
 
 
 class RateHintType(TextEnum):
@@ -28,11 +29,11 @@ RATE_HINTS = tuple(RateHintType)
 _NOT_MEASURED = -1.0  # as the first element of an Imu's covariance
 
 
-def rate_hint_reader(kind: str) -> tuple[type, Callable[[Any], np.ndarray | None]]:
+def rate_hint_reader(kind: str) -> tuple[type, Callable[[Any], np.ndarray]]:
     """Find the message type of a kind of hint, and a function from such a message to ω (3,), rad/s.
 
-    ω is in the sensor's axes. The function returns None for a message that holds no angular velocity. All types have a
-    header.
+    ω is in the sensor's axes. The function raises InputError for a message that holds no angular velocity. All types
+    have a header.
 
     Raises:
         InputError: the message type is not installed.
@@ -40,12 +41,7 @@ def rate_hint_reader(kind: str) -> tuple[type, Callable[[Any], np.ndarray | None
     if kind == RateHintType.IMU:
         from sensor_msgs.msg import Imu
 
-        return (
-            Imu,
-            lambda message: (
-                None if message.angular_velocity_covariance[0] == _NOT_MEASURED else _vector(message.angular_velocity)
-            ),
-        )
+        return Imu, _of_imu
     if kind == RateHintType.ODOMETRY:
         try:
             from nav_msgs.msg import Odometry
@@ -59,7 +55,19 @@ def rate_hint_reader(kind: str) -> tuple[type, Callable[[Any], np.ndarray | None
     raise InputError(f"rate_hint_type {kind!r} has no topic")
 
 
-def _vector(xyz: Vector3) -> np.ndarray | None:
-    """Convert to (3,); None where a component is not finite."""
+def _of_imu(message: Imu) -> np.ndarray:
+    if message.angular_velocity_covariance[0] == _NOT_MEASURED:
+        raise InputError("the Imu says by angular_velocity_covariance[0] = -1 that it measures no angular velocity")
+    return _vector(message.angular_velocity)
+
+
+def _vector(xyz: Vector3) -> np.ndarray:
+    """Convert to (3,).
+
+    Raises:
+        InputError: a component is not finite.
+    """
     vector = np.array([xyz.x, xyz.y, xyz.z])
-    return vector if np.isfinite(vector).all() else None
+    if not np.isfinite(vector).all():
+        raise InputError(f"the angular velocity is {vector} rad/s; it must be finite")
+    return vector

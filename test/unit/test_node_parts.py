@@ -245,6 +245,18 @@ def test_an_image_whose_depth_cannot_be_used_goes_without(assembler, changes, sa
     assert not assembler.unused
 
 
+def test_depth_that_comes_too_late_is_missing_and_depth_that_never_came_is_not(assembler):
+    settings, missing = Settings(exposure_time=0.01, depth_transport="raw"), []
+    for stamp in (None, 1_000, 1_100):
+        if stamp is not None:
+            depth = image_message(stamp * MS)
+            depth.encoding, depth.width, depth.height, depth.step = "16UC1", 320, 240, 640
+            assembler.depths.add(stamp * MS, depth)
+        assembler.assemble(image_message(1_100 * MS), settings, "gray")
+        missing.append(assembler.depth_missing)
+    assert missing == [False, True, False]
+
+
 @pytest.mark.parametrize("exposure", [0.0, -0.01, float("nan"), 9.0])
 def test_an_exposure_that_is_none_is_passed_over_where_another_one_is_given(assembler, exposure):
     assembler.exposures.add(1_000 * MS, exposure)
@@ -274,7 +286,8 @@ def test_rate_hints_are_read_from_each_type(kind):
     angular.x, angular.y, angular.z = 0.1, 0.2, 0.3
     np.testing.assert_array_equal(read(message), [0.1, 0.2, 0.3])
     angular.y = float("nan")
-    assert read(message) is None
+    with pytest.raises(InputError, match=r"angular velocity is \[0.1 nan 0.3\] rad/s; it must be finite"):
+        read(message)
 
 
 def test_an_imu_that_measures_no_rotation_gives_no_hint():
@@ -282,7 +295,8 @@ def test_an_imu_that_measures_no_rotation_gives_no_hint():
     message_type, read = rate_hint_reader("imu")
     message = message_type()
     message.angular_velocity_covariance[0] = -1.0
-    assert read(message) is None
+    with pytest.raises(InputError, match="measures no angular velocity"):
+        read(message)
 
 
 @pytest.mark.parametrize(
@@ -333,19 +347,6 @@ def test_an_estimated_exposure_needs_none_and_starts_from_the_given_one(assemble
     assert started.shutter.exposure == 0.03
 
 
-def test_health_speaks_of_the_time_since_the_last_report():
-    health = Health()
-    for _ in range(10):
-        health.count("received")
-        health.published(0.004)
-    report = health.report("", [], {"engine": "x"})
-    assert not report.warning
-    assert report.values["latency p95 (ms)"] == "4.0"
-    assert (report.values["received"], report.values["published"], report.values["engine"]) == ("10", "10", "x")
-    health.count("received")
-    assert [health.refused("image", "it is truncated") for _ in range(3)] == [True, False, False]
-    report = health.report("", ["more"], {})
-    assert report.warning
 def test_health_says_that_no_images_arrive_but_not_between_those_of_a_camera_with_few(monkeypatch):
     now = SimpleNamespace(seconds=100.0)
     monkeypatch.setattr(time, "monotonic", lambda: now.seconds)
@@ -360,10 +361,34 @@ def test_health_says_that_no_images_arrive_but_not_between_those_of_a_camera_wit
     assert messages == ["0.0 velocities per second"] * 8 + silent
 
 
+def test_health_speaks_of_the_time_since_the_last_report():
+    health = Health()
+    for _ in range(10):
+        health.count("received")
+        health.published(0.004)
+    report = health.report("", [], {"engine": "x"})
+    assert not report.warning
+    assert report.values["latency p95 (ms)"] == "4.0"
+    assert (report.values["received"], report.values["published"], report.values["engine"]) == ("10", "10", "x")
+    health.count("received")
+    assert [health.refused("image", "it is truncated") for _ in range(3)] == [True, False, False]
+    report = health.report("", ["more"], {})
+    assert report.warning
     assert report.message == "3 times image refused: it is truncated; more"
     assert report.values["refused: image"] == "3"
     health.count("received")
     assert not health.report("", [], {}).warning
+
+
+def test_health_warns_where_most_images_have_no_depth():
+    health = Health()
+    for what in ("received", "without depth", "received"):
+        health.count(what)
+    assert not health.report("", [], {}).warning
+    for what in ("received", "without depth"):
+        health.count(what)
+    message = health.report("", [], {}).message
+    assert message.startswith("1 images without a depth image within 20 ms of their stamp")
 
 
 def test_health_says_why_an_uncertain_exposure_gives_no_velocity():
@@ -380,17 +405,6 @@ def test_health_says_why_an_uncertain_exposure_gives_no_velocity():
 def test_health_warns_of_a_scene_that_the_network_does_not_know():
     health = Health()
     for _ in range(3):
-def test_health_warns_where_most_images_have_no_depth():
-    health = Health()
-    for what in ("received", "without depth", "received"):
-        health.count(what)
-    assert not health.report("", [], {}).warning
-    for what in ("received", "without depth"):
-        health.count(what)
-    message = health.report("", [], {}).message
-    assert message.startswith("1 images without a depth image within 20 ms of their stamp")
-
-
         health.count("received")
         health.published(0.004)
     health.count("foreign depth")

@@ -1,0 +1,99 @@
+"""Topics of another camera, of another sensor, too late, or the node's own: over real DDS."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("image_as_imu_ros.nodes")
+pytest.importorskip("rclpy")
+
+from camera_process import PATIENCE, PERIOD, CameraWithEars, Log, node_command, node_process
+from sensor_msgs.msg import Image, Imu
+
+pytestmark = pytest.mark.usefixtures("ros")
+
+
+@pytest.fixture(scope="module")
+def node(tiny_model) -> Iterator[Log]:
+    """A node that is to get depth images and a gyroscope."""
+    parameters = (f"model:={tiny_model}", "exposure_time:=0.01", "depth_transport:=raw", "rate_hint_type:=imu")
+    with node_process(*parameters, "diagnostics_period:=0.2", namespace="/misconnected") as log:
+        yield log
+
+
+@pytest.fixture
+def camera(node) -> Iterator[CameraWithEars]:
+    camera = CameraWithEars(namespace="/misconnected")
+    camera.wait_for_node()
+    camera.infos.publish(camera.info_message())
+    yield camera
+    camera.close()
+
+
+def depth_message(camera: CameraWithEars, stamp: int, frame_id: str = "camera_optical") -> Image:
+    message = camera.stamped(Image(encoding="16UC1", width=4, height=3, step=8, data=[1] * 24), stamp)
+    message.header.frame_id = frame_id
+    return message
+
+
+def test_a_gyroscope_that_measures_nothing_is_said(camera, node):
+    gyroscope = camera.node.create_publisher(Imu, "rate_hint", 10)
+
+    def publish() -> None:
+        image, hint = camera.image_message(), Imu()
+        hint.angular_velocity_covariance[0] = -1.0
+        gyroscope.publish(camera.stamped(hint))
+        camera.images.publish(image)
+
+    camera.play_until(lambda: camera.count("refused: rate_hint") > 5, "refused hints", publish)
+    node.wait_for("WARN", "rate_hint: the Imu says by angular_velocity_covariance[0] = -1")
+    assert "no rate_hint" not in camera.node_says
+    camera.destroy(gyroscope)
+
+
+def test_depth_images_that_come_too_late_are_said(camera):
+    def publish() -> None:
+        image = camera.image_message()
+        camera.depths.publish(depth_message(camera, camera.stamp - 4 * PERIOD))
+        camera.images.publish(image)
+
+    camera.play_until(lambda: "without a depth image within 20 ms" in camera.node_says, "the warning", publish)
+    assert camera.count("without depth") > 0
+    camera.play_until(lambda: camera.imus, "velocities", publish)
+
+
+def test_depth_and_camera_info_of_another_camera_are_said_once(camera, node):
+    def publish() -> None:
+        image, info = camera.image_message(), camera.info_message()
+        info.header.frame_id = "right_optical"
+        camera.infos.publish(info)
+        camera.depths.publish(depth_message(camera, camera.stamp, "depth_optical"))
+        camera.images.publish(image)
+
+    expected = ("the depth images are in the frame 'depth_optical'", "camera_info is of the frame 'right_optical'")
+    camera.play_until(lambda: all(text in camera.node_says for text in expected), "the warnings", publish)
+    camera.diagnostics.clear()
+    camera.play_until(lambda: len(camera.diagnostics) > 2, "diagnostics", publish)
+    assert [len([line for line in node.find("WARN", text) if line.startswith(text)]) for text in expected] == [1, 1]
+    camera.play_until(lambda: camera.imus, "velocities", publish)
+
+
+def test_another_publisher_of_velocities_is_said(camera, node):
+    gyroscope = camera.node.create_publisher(Imu, "imu/data_raw", 10)
+    camera.play_until(lambda: "/misconnected/imu/data_raw has 2 publishers" in camera.node_says, "the warning")
+    node.wait_for("WARN", "/misconnected/imu/data_raw has 2 publishers: a filter takes them for one sensor")
+    camera.destroy(gyroscope)
+    camera.play_until(lambda: "publishers" not in camera.node_says, "an end of the warning")
+
+
+@pytest.mark.parametrize(("kind", "topic"), [("imu", "imu/data_raw"), ("twist", "twist")])
+def test_its_own_velocities_are_no_rate_hint(tiny_model, kind, topic):
+    """A gyroscope's usual name is imu/data_raw, too: each velocity would confirm the sign of the one before."""
+    command = node_command(f"model:={tiny_model}", f"rate_hint_type:={kind}", namespace="/own")
+    command += ["-r", f"rate_hint:=/own/{topic}"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert result.returncode == 2
+    assert f"cannot be configured: the input rate_hint is /own/{topic}, which this node publishes" in result.stderr
