@@ -69,7 +69,7 @@ def test_a_mask_is_as_large_as_the_cameras_images(tiny_model, make_camera, tmp_p
         camera.infos.publish(camera.info_message())
         camera.play_until(lambda: len(camera.imus) > 2, "velocities")
         camera.wait_until(lambda: "view left out" in str(camera.diagnostics), "the share that is left out")
-        assert not log.warnings(0.0)
+        assert not unexpected(log, 0.0)
 
 
 def test_a_normal_start_says_what_comes_and_warns_of_nothing(tiny_model, make_camera):
