@@ -363,6 +363,10 @@ class BlurImuNode(LifecycleNode):
         received, frame = inferred.received, inferred.frame.frame
         settings, estimator = inferred.settings, inferred.estimator
         self._order.check(frame.stamp)
+        frame_id = received.message.header.frame_id
+        if self._processed and frame_id != self._processed[-1].received.message.header.frame_id:
+            self._health.count("frame_id changed")
+            estimator.reset()
         with refusing("estimate"):
             try:
                 estimate = estimator.update(inferred.frame)

@@ -67,7 +67,8 @@ class Health:
 
         Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
         "without depth", "depth too sparse", "foreign depth", "exposure being measured", "exposure too uncertain",
-        "camera changed", "waiting for …" what is beside the image or comes next, and the measurements.
+        "camera changed", "frame_id changed", "waiting for …" what is beside the image or comes next, and the
+        measurements.
         """
         with self._lock:
             self._totals[what] += 1
@@ -151,6 +152,11 @@ def _problems(recent: Counter[str], why: dict[str, str]) -> list[str]:
         problems.append(
             f"camera_info changed {recent['camera changed']} times to that of another camera: earlier frames do not "
             "count then; do several publish on it?"
+        )
+    if recent["frame_id changed"] > 1:
+        problems.append(
+            f"the images' frame_id changed {recent['frame_id changed']} times: earlier frames do not count then; do "
+            "several cameras publish on the topic image?"
         )
     if recent["exposure fallback"]:
         problems.append(

@@ -117,7 +117,7 @@ def stream_problems(
         camera_info: the latest. frame_id: of the last image. None where there was none.
         depth_frame_id: of the last depth image, "" where there was none.
     """
-    problems = [problem for topic in VELOCITY_TOPICS if (problem := _other_publishers(node, topic))]
+    problems = [problem for topic in ("image", *VELOCITY_TOPICS) if (problem := _other_publishers(node, topic))]
     if camera_info is not None:
         with suppress(InputError):  # that is said where it refuses a frame
             problems += camera_info_problems(camera_info, node.resolve_topic_name("image"))
@@ -153,12 +153,15 @@ def check_own_topics(node: Node, inputs: list[Input]) -> None:
 
 
 def _other_publishers(node: Node, topic: str) -> str:
-    """Say that others publish on a topic of the node's velocities; empty if nobody does."""
+    """Say that several publish on a topic where one alone belongs; empty if they do not."""
     count = node.count_publishers(topic)
     if count <= 1:
         return ""
+    name = node.resolve_topic_name(topic)
+    if topic == "image":
+        return f"{name} has {count} publishers: between the images of two cameras there is no motion to measure"
     return (
-        f"{node.resolve_topic_name(topic)} has {count} publishers: a filter takes them for one sensor; remap "
+        f"{name} has {count} publishers: a filter takes them for one sensor; remap "
         f"{topic} to another name, or start the node in a namespace of its own"
     )
 

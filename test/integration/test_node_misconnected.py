@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -87,6 +88,28 @@ def test_another_publisher_of_velocities_is_said(camera, node):
     node.wait_for("WARN", "/misconnected/imu/data_raw has 2 publishers: a filter takes them for one sensor")
     camera.destroy(gyroscope)
     camera.play_until(lambda: "publishers" not in camera.node_says, "an end of the warning")
+
+
+def test_images_of_two_cameras_on_one_topic_are_not_compared_and_said(camera, node):
+    """One pans, one is at rest: between their images both seemed to move the other way."""
+    other, rest = camera.node.create_publisher(Image, "image", 10), camera.pixels()
+
+    def publish() -> None:
+        camera.infos.publish(camera.info_message())
+        camera.images.publish(camera.image_message())
+        time.sleep(0.01)
+        image = camera.image_message(data=rest.tobytes())
+        camera.stamp -= PERIOD
+        camera.stamped(image, camera.stamp + PERIOD // 3).header.frame_id = "other_optical"
+        other.publish(image)
+
+    expected = ("/misconnected/image has 2 publishers", "the images' frame_id changed")
+    camera.play_until(lambda: all(text in camera.node_says for text in expected), "the warnings", publish)
+    camera.imus.clear()
+    before = camera.count("ambiguous")
+    camera.play_until(lambda: camera.count("ambiguous") > before + 20, "velocities without a sign", publish)
+    assert len(camera.imus) < 5
+    camera.destroy(other)
 
 
 @pytest.mark.parametrize(("kind", "topic"), [("imu", "imu/data_raw"), ("twist", "twist")])
