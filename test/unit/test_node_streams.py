@@ -207,6 +207,8 @@ def test_a_message_package_that_is_missing_is_named(source, package):
         ("camera_color_optical_frame", "", ""),
         ("", "camera_optical", ""),
         ("camera_link", "camera_link", ""),
+        ("/camera_optical", "", "'/camera_optical' begins with '/', which tf2 takes for no frame"),
+        ("camera_optical", "/camera_optical", "'/camera_optical' begins with '/'"),
     ],
 )
 def test_a_frame_id_that_misleads_is_warned_of(frame_id, override, says):
