@@ -78,7 +78,7 @@ class FrameAssembler:
         self.exposure_origin = "parameter"
         self.depth_origin = "network"
         self.depth_missing = False
-        self.rate_hints: StampCache[np.ndarray] = StampCache(depth=256, tolerance=0.1)
+        self.rate_hints: StampCache[np.ndarray] = StampCache(depth=2048, tolerance=0.1)
         self.rate_hint_found = False
         self.camera: Camera | None = None
         self.camera_changed = False

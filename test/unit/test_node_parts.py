@@ -277,6 +277,13 @@ def test_a_rate_hint_is_rotated_into_the_cameras_axes_and_found_within_a_tenth_o
     assert assembler.rate_hint_found
 
 
+def test_rate_hints_of_a_gyroscope_at_1_khz_are_kept_until_an_image_that_is_half_a_second_late(assembler):
+    settings = Settings(exposure_time=0.01, rate_hint_type="imu")
+    for stamp in range(400, 1_500):
+        assembler.rate_hints.add(stamp * MS, np.array([stamp, 0.0, 0.0]))
+    np.testing.assert_array_equal(assembler.assemble(image_message(), settings, "gray").rate_hint, [1_000, 0, 0])
+
+
 @pytest.mark.parametrize("kind", RATE_HINTS[1:])
 def test_rate_hints_are_read_from_each_type(kind):
     pytest.importorskip("nav_msgs.msg" if kind == "odometry" else "sensor_msgs.msg")
