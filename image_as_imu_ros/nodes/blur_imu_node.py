@@ -281,9 +281,12 @@ class BlurImuNode(LifecycleNode):
         values = {p.name: p.value for p in parameters if p.name in Settings.__dataclass_fields__}
         try:
             settings = replace(self.settings, **values)
-            # What was measured of the exposure before was a ratio to the former value.
-            changed = settings.estimator != self.settings.estimator
-            changed |= settings.exposure_time != self.settings.exposure_time
+            # What was measured of the exposure before was a ratio to the former value, and dt to a frame before is
+            # between two mid-exposures.
+            changed = any(
+                getattr(settings, name) != getattr(self.settings, name)
+                for name in ("estimator", "exposure_time", "stamp_reference", "readout_time")
+            )
             estimator = self._estimator
             if estimator is not None and changed:
                 estimator = MotionEstimator(estimator.engine, settings.estimator)

@@ -11,6 +11,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from camera_process import PATIENCE, CameraWithEars
+from conftest import TINY_MODEL_RATE
 from gpu_machine import GpuMachine
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -242,3 +243,28 @@ def test_the_first_image_of_a_centered_sequence_waits_for_the_next_one(make_node
     values = node._health.report("", [], {}).values
     counts = [values.get(what) for what in ("published", "waiting for the next image", "exposure too uncertain")]
     assert counts == ["2", "1", None]
+
+
+@pytest.mark.parametrize(("name", "value"), [("stamp_reference", "end"), ("readout_time", 0.03)])
+def test_frames_before_and_after_a_change_of_what_stamps_mean_are_not_compared(make_node, tiny_model, name, value):
+    """Mid-exposure moves, and dt between the two with it: an aligned velocity would be wrong by that."""
+    node = make_node(
+        model=str(tiny_model),
+        exposure_time=0.01,
+        measurement="aligned",
+        motion_model="rotation",
+        stamp_reference="start",
+    )
+    assert node.trigger_configure() == SUCCESS
+    camera = CameraWithEars(namespace="/lifecycle")
+    node._on_camera_info(camera.info_message())
+    for number in range(8):
+        if number == 6:
+            assert node.set_parameters([Parameter(name, value=value)])[0].successful
+        node._answer(node._infer(Received(camera.image_message(), 0.0)))
+        if number in (5, 7):
+            rate = node._last_estimate.recent(1.0).velocity.angular[1]
+            assert rate == pytest.approx(TINY_MODEL_RATE, rel=0.15)
+        if number == 6:
+            assert node._last_estimate.recent(1.0) is None
+    camera.close()
