@@ -112,6 +112,7 @@ class FrameAssembler:
             decode = decode_compressed if settings.image_transport == "compressed" else decode_image
             image = decode(message, colour, self._window)
         depth = self._depth(stamp, settings, camera)
+        self.depth_origin = "network" if depth is None else "topic"
         if self.exposure_origin == "topic" and exposure is not None:
             self.exposure_watch.observe(exposure, float(image[::16, ::16].mean()))
         with refusing("image"):
@@ -152,7 +153,7 @@ class FrameAssembler:
         return exposure
 
     def _depth(self, stamp: int, settings: Settings, camera: Camera) -> np.ndarray | None:
-        self.depth_origin, self.depth_missing = "network", False
+        self.depth_missing = False
         if settings.depth_transport == "none" or self.depths.empty:
             return None
         if (message := self.depths.find(stamp, _DEPTH_WAIT)) is None:
@@ -165,7 +166,6 @@ class FrameAssembler:
         except InputError as error:
             self.unused.append(Refused("depth", f"{error}; the network's depth is used"))
             return None
-        self.depth_origin = "topic"
         return depth
 
     def _rate_hint(self, stamp: int, settings: Settings) -> np.ndarray | None:

@@ -245,6 +245,21 @@ def test_an_image_whose_depth_cannot_be_used_goes_without(assembler, changes, sa
     assert not assembler.unused
 
 
+def test_where_depth_comes_from_is_as_of_the_last_frame_while_the_next_one_waits_for_its_own(assembler, monkeypatch):
+    """Diagnostics read it meanwhile."""
+    settings = Settings(exposure_time=0.01, depth_transport="raw")
+    depth = image_message()
+    depth.encoding, depth.width, depth.height, depth.step = "16UC1", 320, 240, 640
+    assembler.depths.add(1_000 * MS, depth)
+    assembler.assemble(image_message(), settings, "gray")
+    find, seen = assembler.depths.find, []
+    monkeypatch.setattr(assembler.depths, "find", lambda *given: seen.append(assembler.depth_origin) or find(*given))
+    assembler.assemble(image_message(), settings, "gray")
+    assert seen == ["topic"]
+    assembler.assemble(image_message(1_500 * MS), settings, "gray")
+    assert assembler.depth_origin == "network"
+
+
 def test_depth_that_comes_too_late_is_missing_and_depth_that_never_came_is_not(assembler):
     settings, missing = Settings(exposure_time=0.01, depth_transport="raw"), []
     for stamp in (None, 1_000, 1_100):
