@@ -106,6 +106,7 @@ class StampCache(Generic[T]):
         self._changed = threading.Condition()
         self._last_added = -float("inf")
         self._searches = _IN_VAIN  # since then
+        self._half_period = math.inf  # ns, between the last two stamps; a value as near is the nearest there will be
 
     @property
     def empty(self) -> bool:
@@ -119,6 +120,8 @@ class StampCache(Generic[T]):
             # A little back are values out of order, or two cameras that share a topic and a frame_id.
             if last is not None and stamp < last.stamp - RESTART:
                 self._entries.clear()
+            elif last is not None and stamp > last.stamp:
+                self._half_period = (stamp - last.stamp) / 2
             self._entries.append(_Entry(stamp, camera, value))
             self._last_added, self._searches = time.monotonic(), 0
             self._changed.notify_all()
@@ -137,8 +140,9 @@ class StampCache(Generic[T]):
             if self._searches >= _IN_VAIN and time.monotonic() - self._last_added > _FLOWING:
                 wait = 0.0
             self._searches += 1
+            near = min(tolerance, self._half_period)
             self._changed.wait_for(
-                lambda: self._nearest(stamp, camera, tolerance) is not None or self._is_past(stamp, camera), wait
+                lambda: self._nearest(stamp, camera, near) is not None or self._is_past(stamp, camera), wait
             )
             nearest = self._nearest(stamp, camera, tolerance)
             return None if nearest is None else nearest.value

@@ -105,6 +105,21 @@ def test_cache_waits_for_values_that_come_rarely_but_not_for_those_that_come_no_
     assert waits == [True, True, True, False, False, False]
 
 
+def test_cache_waits_for_the_value_of_an_image_where_that_of_the_image_before_is_within_the_tolerance_too():
+    """Depth at 60 Hz shows another view a period before; one by a time of its own, at 30 Hz, is not waited for."""
+    cache = StampCache(depth=8, tolerance=0.02)
+    for stamp in (0, 16, 32):
+        cache.add(stamp * MS, stamp)
+    later(lambda: cache.add(48 * MS, 48))
+    assert cache.find(48 * MS, wait=10.0) == 48
+    cache = StampCache(depth=8, tolerance=0.02)
+    for stamp in (15, 48, 81):
+        cache.add(stamp * MS, stamp)
+    started = time.monotonic()
+    assert cache.find(90 * MS, wait=10.0) == 81
+    assert time.monotonic() - started < 5
+
+
 def test_cache_says_how_far_the_nearest_value_is():
     cache = StampCache(depth=8, tolerance=0.001)
     assert cache.distance(0) is None
