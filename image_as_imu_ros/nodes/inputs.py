@@ -154,10 +154,10 @@ def check_own_topics(node: Node, inputs: list[Input]) -> None:
 
 def _other_publishers(node: Node, topic: str) -> str:
     """Say that several publish on a topic where one alone belongs; empty if they do not."""
-    count = node.count_publishers(topic)
+    name = node.resolve_topic_name(topic)
+    count = node.count_publishers(name)  # which does not remap
     if count <= 1:
         return ""
-    name = node.resolve_topic_name(topic)
     if topic == "image":
         return f"{name} has {count} publishers: between the images of two cameras there is no motion to measure"
     return (

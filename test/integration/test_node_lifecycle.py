@@ -18,13 +18,14 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, Imu
 
 import image_as_imu_ros.nodes.blur_imu_node as module
 from image_as_imu_ros.engine.cuda import why_no_gpu
 from image_as_imu_ros.engine.model_files.target import what_is_missing
 from image_as_imu_ros.nodes import outputs
 from image_as_imu_ros.nodes.buffers import Received
+from image_as_imu_ros.nodes.inputs import stream_problems
 
 pytestmark = pytest.mark.usefixtures("ros")
 
@@ -268,3 +269,23 @@ def test_frames_before_and_after_a_change_of_what_stamps_mean_are_not_compared(m
         if number == 6:
             assert node._last_estimate.recent(1.0) is None
     camera.close()
+
+
+def test_publishers_are_counted_on_the_topics_that_the_node_is_remapped_to(tiny_model):
+    remapped = ["--ros-args", "-r", "image:=/left/image_raw", "-r", "imu/data_raw:=/camera_imu"]
+    node = module.BlurImuNode(namespace="/remapped", cli_args=remapped)
+    others = rclpy.create_node("others", namespace="/remapped")
+    for topic, message_type in (("image", Image), ("imu/data_raw", Imu)):
+        for _ in range(2):
+            others.create_publisher(message_type, topic, 1)
+    assert not stream_problems(node, node.settings, None, None, "")
+    for topic, message_type in (("/left/image_raw", Image), ("/camera_imu", Imu)):
+        for _ in range(2):
+            others.create_publisher(message_type, topic, 1)
+    problems = stream_problems(node, node.settings, None, None, "")
+    assert [problem.split(":")[0] for problem in problems] == [
+        "/left/image_raw has 2 publishers",
+        "/camera_imu has 2 publishers",
+    ]
+    others.destroy_node()
+    node.destroy_node()
