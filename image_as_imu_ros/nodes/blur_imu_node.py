@@ -45,7 +45,7 @@ from image_as_imu_ros.nodes.exposure_sources import (
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
 from image_as_imu_ros.nodes.inputs import (
     LatchedCameraInfo,
-    check_own_topics,
+    check_topics,
     describe_camera_info,
     describe_image,
     inputs_of,
@@ -119,7 +119,7 @@ class BlurImuNode(LifecycleNode):
         try:
             model = self.settings.model or resource(DEFAULT_MODEL)
             estimator = self._estimator = load_estimator(model, self.settings, self.get_logger())
-            check_own_topics(self, inputs_of(self.settings))
+            check_topics(self, inputs_of(self.settings))
             warm_up(estimator)
         except InputError as error:
             self.get_logger().error(f"cannot be configured: {error}")

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.messages.camera_info import camera_info_problems
 from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, exposure_reader
+from image_as_imu_ros.nodes.outputs import OUTPUTS
 from image_as_imu_ros.nodes.parameters import Settings
 from image_as_imu_ros.nodes.rate_hint import RateHintType, rate_hint_reader
 
@@ -40,8 +41,7 @@ class Input:
     @property
     def type_name(self) -> str:
         """Name of the type as ROS writes it."""
-        package = self.message_type.__module__.split(".")[0]
-        return f"{package}/msg/{self.message_type.__name__}"
+        return _name_of(self.message_type)
 
 
 def inputs_of(settings: Settings) -> list[Input]:
@@ -136,20 +136,28 @@ def stream_problems(
     return problems
 
 
-def check_own_topics(node: Node, inputs: list[Input]) -> None:
-    """Check that the node does not listen to what it publishes.
+def check_topics(node: Node, inputs: list[Input]) -> None:
+    """Check that the node does not listen to its own velocities, nor to two types on one topic, which DDS refuses.
 
     Raises:
-        InputError: an input is remapped to an output.
+        InputError: it would, as it is remapped.
     """
     own = {node.resolve_topic_name(topic): topic for topic in VELOCITY_TOPICS}
+    types = {node.resolve_topic_name(topic): message_type for topic, message_type in OUTPUTS.items()}
     for one in inputs:
         topic = node.resolve_topic_name(one.topic)
+        if (other := types.setdefault(topic, one.message_type)) is not one.message_type:
+            raise InputError(f"{one.topic} is {topic}, which carries {_name_of(other)} here, not {one.type_name}")
         if topic in own:
             raise InputError(
                 f"the input {one.topic} is {topic}, which this node publishes itself: it would hear its own velocities "
                 f"there; remap {own[topic]} to another name, or start the node in a namespace of its own"
             )
+
+
+def _name_of(message_type: type) -> str:
+    package = message_type.__module__.split(".")[0]
+    return f"{package}/msg/{message_type.__name__}"
 
 
 def _other_publishers(node: Node, topic: str) -> str:

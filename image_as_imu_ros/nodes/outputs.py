@@ -18,7 +18,7 @@ from image_as_imu_ros.nodes.frames import Refused
 from image_as_imu_ros.nodes.message_conversion import image_message, imu_message, twist_message
 
 _RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-_TYPES = {
+OUTPUTS = {
     "imu/data_raw": Imu,
     "twist": TwistWithCovarianceStamped,
     "debug/image": Image,
@@ -38,7 +38,7 @@ class Outputs:
     @classmethod
     def create(cls, node: LifecycleNode) -> Outputs:
         """Create the publishers on a node."""
-        return cls(*(_publisher(node, message_type, topic) for topic, message_type in _TYPES.items()))
+        return cls(*(_publisher(node, message_type, topic) for topic, message_type in OUTPUTS.items()))
 
     def destroy(self, node: LifecycleNode) -> None:
         """Destroy the publishers of `node`."""
@@ -73,5 +73,5 @@ def _publisher(node: LifecycleNode, message_type: type, topic: str) -> Lifecycle
 
 def serialise_once() -> None:
     """Serialise one message of each type: the first time takes tens of milliseconds."""
-    for message_type in _TYPES.values():
+    for message_type in OUTPUTS.values():
         serialize_message(message_type())

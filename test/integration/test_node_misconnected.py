@@ -115,8 +115,27 @@ def test_images_of_two_cameras_on_one_topic_are_not_compared_and_said(camera, no
 @pytest.mark.parametrize(("kind", "topic"), [("imu", "imu/data_raw"), ("twist", "twist")])
 def test_its_own_velocities_are_no_rate_hint(tiny_model, kind, topic):
     """A gyroscope's usual name is imu/data_raw, too: each velocity would confirm the sign of the one before."""
-    command = node_command(f"model:={tiny_model}", f"rate_hint_type:={kind}", namespace="/own")
-    command += ["-r", f"rate_hint:=/own/{topic}"]
+    said = refused(f"model:={tiny_model}", f"rate_hint_type:={kind}", remapping=f"rate_hint:=/own/{topic}")
+    assert f"cannot be configured: the input rate_hint is /own/{topic}, which this node publishes" in said
+
+
+@pytest.mark.parametrize(
+    ("parameter", "remapping", "says"),
+    [
+        ("exposure_source:=topic", "exposure:=/diagnostics", "carries diagnostic_msgs/msg/DiagnosticArray here, not"),
+        ("depth_transport:=compressed", "depth:=/own/image", "carries sensor_msgs/msg/Image here, not sensor_msgs"),
+    ],
+)
+def test_two_types_on_one_topic_are_refused_in_one_line(tiny_model, parameter, remapping, says):
+    """DDS takes one type per topic and process: its words were 'invalid allocator', in a traceback."""
+    said = refused(f"model:={tiny_model}", parameter, remapping=remapping)
+    assert f"cannot be configured: {remapping.replace(':=', ' is ')}, which {says}" in said
+    assert "Traceback" not in said
+
+
+def refused(*parameters: str, remapping: str) -> str:
+    """Run a node that cannot start, and return what it says."""
+    command = [*node_command(*parameters, namespace="/own"), "-r", remapping]
     result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert result.returncode == 2
-    assert f"cannot be configured: the input rate_hint is /own/{topic}, which this node publishes" in result.stderr
+    return result.stderr
