@@ -368,7 +368,7 @@ class BlurImuNode(LifecycleNode):
         self._order.check(frame.stamp)
         frame_id = received.message.header.frame_id
         if self._processed and frame_id != self._processed[-1].received.message.header.frame_id:
-            self._health.count("frame_id changed")
+            self._health.count("camera frame changed")
             estimator.reset()
         with refusing("estimate"):
             try:

@@ -67,7 +67,7 @@ class Health:
 
         Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
         "without depth", "depth too sparse", "foreign depth", "exposure being measured", "exposure too uncertain",
-        "camera changed", "frame_id changed", "waiting for …" what is beside the image or comes next, and the
+        "camera changed", "camera frame changed", "waiting for …" what is beside the image or comes next, and the
         measurements.
         """
         with self._lock:
@@ -153,10 +153,10 @@ def _problems(recent: Counter[str], why: dict[str, str]) -> list[str]:
             f"camera_info changed {recent['camera changed']} times to that of another camera: earlier frames do not "
             "count then; do several publish on it?"
         )
-    if recent["frame_id changed"] > 1:
+    if recent["camera frame changed"] > 1:
         problems.append(
-            f"the images' frame_id changed {recent['frame_id changed']} times: earlier frames do not count then; do "
-            "several cameras publish on the topic image?"
+            f"the images' frame_id changed {recent['camera frame changed']} times: earlier frames do not count then; "
+            "do several cameras publish on the topic image?"
         )
     if recent["exposure fallback"]:
         problems.append(
