@@ -215,7 +215,7 @@ def _exact_frames(frames: Samples, predictions: Predictions, calibration: ModelI
 
 def _uncertainty(calibration: ModelInfo, cells: float) -> Uncertainty:
     return Uncertainty(
-        travel=Travel.unknown(_ANY_TRANSLATION, 0.0),
+        travel=Travel(_ANY_TRANSLATION, 0.0),
         correlated_cells=cells,
         flow_log_std=calibration.flow_log_std,
         typical_relative_sigma=calibration.typical_relative_sigma,

@@ -67,7 +67,7 @@ class Uncertainty:
         recent_travel: (3,) m/s, v of late: a wrong shape of a network's depth makes a rotation of some of it.
     """
 
-    travel: Travel = field(default_factory=lambda: Travel.unknown(1.0, 0.0))
+    travel: Travel = field(default_factory=lambda: Travel(1.0, 0.0))
     correlated_cells: float = 1.0
     flow_log_std: float = 0.0
     typical_relative_sigma: float | None = None
@@ -239,10 +239,10 @@ def _leaning(
     Returns:
         The motion (6,), its terms (6, 6), and where to look for an alignment (6,).
     """
-    travel, measured = uncertainty.travel, (found.motion, found.covariance, exposure, uncertainty.depth_log_std)
-    motion, covariance = travel.lean(*measured)
-    covariance, of_scale = of_unknown_scale(motion, covariance, uncertainty.depth_log_std)
-    return motion, {Term.DATA: covariance, Term.DEPTH_SCALE: of_scale}, travel.likeliest(*measured)
+    log_std = uncertainty.depth_log_std
+    leaning = uncertainty.travel.lean(found.motion, found.covariance, exposure, log_std)
+    covariance, of_scale = of_unknown_scale(leaning.motion, leaning.covariance, log_std)
+    return leaning.motion, {Term.DATA: covariance, Term.DEPTH_SCALE: of_scale}, leaning.likeliest
 
 
 def _without_translation(

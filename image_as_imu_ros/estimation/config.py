@@ -57,8 +57,8 @@ class EstimatorConfig:
     )
     linear_velocity_std: float = setting(
         0.3,
-        "expected size of each component of the velocity of the point that the camera rotates about, m/s: what ω "
-        "leans on where v and ω look alike, until frames tell how fast the camera travels",
+        "usual size of each component of the velocity of the point that the camera rotates about, m/s: what ω leans "
+        "on where v and ω look alike; a third of it and ten times as much are expected, too",
         limits=(0.001, 100.0),
     )
     lever_arm: float = setting(

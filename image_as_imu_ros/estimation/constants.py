@@ -335,15 +335,15 @@ class TravelConstants:
     speeds: tuple[float, ...] = constant(
         (1 / 3, 1.0, 10 / 3, 10.0), "times `linear_velocity_std`", "hypotheses", "hands, robots, vehicles"
     )
-    probabilities: tuple[float, ...] = constant((0.4, 0.4, 0.15, 0.05), "", "of these, before any frame", _JUDGEMENT)
+    probabilities: tuple[float, ...] = constant(
+        (0.3, 0.35, 0.23, 0.12), "", "of these, for each component", "tools/measure_travel.py: the same 15 trajectories"
+    )
     lever_arm_std: float = constant(
         0.1,
         "m",
         "of the point that cameras rotate about, per axis, about `lever_arm`",
-        "tools/measure_lever_arm.py: 15 recorded trajectories of cameras, root mean square about (0, 0, 0.15) m",
+        "tools/measure_travel.py: 15 recorded trajectories of cameras, root mean square about (0, 0, 0.15) m",
     )
-    memory: float = constant(0.95, "", "of what earlier frames say, per frame", _JUDGEMENT)
-    correlated_frames: float = constant(2.0, "", "neighbouring frames that share an error", _JUDGEMENT)
 
 
 @dataclass(frozen=True)

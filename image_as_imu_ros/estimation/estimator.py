@@ -95,7 +95,7 @@ class MotionEstimator:
         info = self.engine.info
         self._fixed_parts = FixedParts.unknown(info.height // info.stride, info.width // info.stride)
         self._moving_parts = MovingParts()
-        self._travel = Travel.unknown(self.config.linear_velocity_std, self.config.lever_arm)
+        self._travel = Travel(self.config.linear_velocity_std, self.config.lever_arm)
         self._history = History()
         self._times = FrameTimes()
         self._exposure: ExposureEstimator | None = None

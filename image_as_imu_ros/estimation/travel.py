@@ -1,90 +1,109 @@
-"""How fast the camera is expected to travel, learnt from the frames themselves.
+"""What is expected of v, for the rotation to lean on.
 
 Where a scene shows little parallax, a rotation and a slide look alike, and only what is expected of v tells them apart:
-a hand that turns a camera moves it by centimetres per second, a robot that carries it by metres. So the prior on each
-component of v, at the point that the camera rotates about, is N(0, s²) with an unknown s. Where that point lies is
-known to some centimetres, σ_a: at a rotation ω that adds (σ_a·|ω|)² to s². Each measured v with its covariance C weighs
-the hypotheses by N(v; 0, C + s²·I), as a hidden Markov model whose state is seldom drawn anew.
+a hand that turns a camera moves it by centimetres per second, a robot that carries it by metres. So each component of
+the velocity u of the point that the camera rotates about has a prior of its own, a mixture of N(0, s²): carriers are
+mostly slow, but some are fast, along one axis rather than along all. Where that point lies is known to some
+centimetres, σ_a: at a rotation ω that adds (σ_a·|ω|)² to each s².
 
-The prior is no measurement of v: only ω leans on it (`leaning_rotation`), as a mixture over s.
+Let x be the motion, measured as x̂ with covariance Σ, and u = B·x, so that û = B·x̂ has the covariance C = B·Σ·Bᵀ. Of the
+hypothesis D = diag(s²), whose prior probability is p, the posterior is
+
+    weight w ∝ p·N(û; 0, C + D),    x̂ − Σ·Bᵀ·M·û,    Σ − Σ·Bᵀ·M·B·Σ,    M = (C + D)⁻¹.
+
+The prior is no measurement of v: only ω leans on it. Nothing is learnt of s from frame to frame, for what frames in a
+row say of v errs alike: cameras that slid were soon known to rotate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
 
 import numpy as np
 
 from image_as_imu_ros.estimation.constants import TRAVEL
 from image_as_imu_ros.estimation.map_shape import MapShape
 from image_as_imu_ros.estimation.prior import Prior
-from image_as_imu_ros.estimation.velocity import leaning_rotation, mixture, posterior
 
 
 @dataclass(frozen=True)
 class Travel:
-    """Hypotheses about how fast the camera travels.
+    """What is expected of v.
 
     Attributes:
-        stds: (K,) m/s, of each component of v. probability: (K,). lever_arm: m, see `Prior`.
+        std: m/s, the usual size of each component of v. lever_arm: m, see `Prior`.
         slides: probability that the camera slides where it seems to turn; as likely as not, before any frame.
         map_shape: how far the network's depth, which tells v, is to be trusted.
     """
 
-    stds: np.ndarray
-    probability: np.ndarray
+    std: float
     lever_arm: float
     slides: float = 0.5
     map_shape: MapShape = field(default_factory=MapShape)
 
-    @classmethod
-    def unknown(cls, linear_velocity_std: float, lever_arm: float) -> Travel:
-        """Before any frame."""
-        stds = linear_velocity_std * np.array(TRAVEL.speeds)
-        return cls(stds, np.array(TRAVEL.probabilities), lever_arm)
+    def lean(self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float) -> Leaning:
+        """Let the rotation of a measured motion (6,) (v, ω)·seconds lean on what is expected of v.
 
-    @property
-    def std(self) -> float:
-        """Expected m/s of each component of v, the geometric mean; not less than the configured one."""
-        configured = self.stds[TRAVEL.speeds.index(1.0)]
-        return float(max(np.exp(self.probability @ np.log(self.stds)), configured))
-
-    def after(self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float) -> Travel:
-        """Learn from a measured motion (6,) (v, ω)·seconds with its covariance (6, 6), which hold no prior on v.
+        The errors of x̂ and of a posterior have that posterior's covariance with each other, so v̂ and the posterior's ω
+        have Σ_vv, and its blocks vω and ωω: positive definite, as Σ is larger.
 
         Args:
-            scale_log_std: standard deviation of the log of the scale of v, which the covariance leaves out.
+            covariance: (6, 6), without a prior on v. scale_log_std: σ of the log of the scale of v, left out of it.
         """
-        pivot = Prior(1.0, self.lever_arm).pivot_from_camera / seconds
-        velocity, sigma = pivot @ motion, pivot @ covariance @ pivot.T
-        total = sigma + self._variances(motion, seconds, scale_log_std)[:, None, None] * np.eye(3)
-        squared = np.linalg.inv(total) @ velocity @ velocity
-        log_likelihood = -(squared + np.linalg.slogdet(total)[1]) / 2 / TRAVEL.correlated_frames
-        remembered = TRAVEL.memory * self.probability + (1 - TRAVEL.memory) * np.array(TRAVEL.probabilities)
-        probability = remembered * np.exp(log_likelihood - log_likelihood.max())
-        return replace(self, probability=probability / probability.sum())
+        gain, precision, apart = self._posterior(motion, covariance, seconds, scale_log_std)
+        likeliest = motion - gain @ apart.mean
+        joint = covariance - gain @ precision @ gain.T
+        joint[3:, 3:] += (gain @ apart.covariance @ gain.T)[3:, 3:]
+        joint[:3, :3] = covariance[:3, :3]
+        return Leaning(np.concatenate([motion[:3], likeliest[3:]]), joint, likeliest)
 
-    def lean(
+    def _posterior(
         self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Let the rotation of a motion (6,) with covariance (6, 6) lean on what is expected of v; see `after`."""
-        priors = self._information(motion, seconds, scale_log_std)
-        return mixture(self.probability, *leaning_rotation(motion, covariance, priors))
+    ) -> tuple[np.ndarray, np.ndarray, _Moments]:
+        """Return Σ·Bᵀ (6, 3), the mean of M (3, 3), and the moments of M·û, over all hypotheses."""
+        sizes, probabilities = _hypotheses(TRAVEL.speeds, TRAVEL.probabilities)
+        to_pivot = Prior(1.0, self.lever_arm).pivot_from_camera
+        gain, measured = covariance @ to_pivot.T, to_pivot @ motion
+        # A map of the wrong scale shows e^ε·v with ε ~ N(0, σ²), which has std e^(σ²)·s.
+        expected = np.square(seconds * self.std * np.exp(scale_log_std**2) * sizes)
+        by_arm = np.square(TRAVEL.lever_arm_std * np.linalg.norm(motion[3:]))
+        precisions = np.linalg.inv(to_pivot @ gain + (expected + by_arm)[:, None] * np.eye(3))
+        moved = precisions @ measured
+        log_likelihood = (np.linalg.slogdet(precisions)[1] - moved @ measured) / 2
+        weights = probabilities * np.exp(log_likelihood - log_likelihood.max())
+        weights /= weights.sum()
+        return gain, np.tensordot(weights, precisions, 1), _Moments.of(weights, moved)
 
-    def likeliest(self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float) -> np.ndarray:
-        """Compute the motion (6,) to expect after one was measured, v and ω alike: where to look for it."""
-        priors = self._information(motion, seconds, scale_log_std)
-        return self.probability @ posterior(motion, covariance, priors)[0]
 
-    def _information(self, motion: np.ndarray, seconds: float, scale_log_std: float) -> np.ndarray:
-        """Information (K, 6, 6) about a motion."""
-        variances = self._variances(motion, seconds, scale_log_std)
-        return Prior(seconds, self.lever_arm).information / variances[:, None, None]
+@dataclass(frozen=True)
+class Leaning:
+    """A measured motion, and what is expected of v.
 
-    def _variances(self, motion: np.ndarray, seconds: float, log_std: float) -> np.ndarray:
-        """Tell the variances (K,) of v, (m/s)², of a camera that rotates so.
+    Attributes:
+        motion: (6,), v as measured, and ω, which leans. covariance: (6, 6).
+        likeliest: (6,) motion to expect after that was measured, v and ω alike: where to look for it.
+    """
 
-        A map of the wrong scale shows e^ε·v with ε ~ N(0, σ²), which has std e^(σ²)·s.
-        """
-        by_arm = TRAVEL.lever_arm_std * np.linalg.norm(motion[3:]) / seconds
-        return np.square(self.stds * np.exp(log_std**2)) + by_arm**2
+    motion: np.ndarray
+    covariance: np.ndarray
+    likeliest: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Moments:
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def of(cls, weights: np.ndarray, values: np.ndarray) -> _Moments:
+        mean = weights @ values
+        apart = values - mean
+        return cls(mean, (apart * weights[:, None]).T @ apart)
+
+
+@cache
+def _hypotheses(sizes: tuple[float, ...], probabilities: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """List the sizes (K³, 3) of the components of v, each with any of K, and their probabilities (K³,)."""
+    return np.array(list(product(sizes, repeat=3))), np.prod(list(product(probabilities, repeat=3)), axis=1)

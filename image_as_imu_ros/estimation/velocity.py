@@ -145,36 +145,6 @@ def mixture(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> 
     return mean, np.tensordot(weights, covariances, 1) + (apart * weights[:, None]).T @ apart
 
 
-def posterior(motion: np.ndarray, covariance: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute what a motion (6,) with covariance (6, 6) is under zero-mean priors of information (…, 6, 6).
-
-    Returns:
-        Mean (…, 6) and covariance (…, 6, 6), for each prior.
-    """
-    information = np.linalg.inv(covariance)
-    joint = np.linalg.inv(information + prior)
-    return joint @ (information @ motion), joint
-
-
-def leaning_rotation(motion: np.ndarray, covariance: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Let the rotation lean on a zero-mean prior on the motion, and keep the translation as measured.
-
-    A prior on v is no measurement of it, but where v and ω look alike it tells about ω. With the likelihood N(x̂, Σ) and
-    a prior of information Λ, the posterior has Σₚ = (Σ⁻¹ + Λ)⁻¹ and x̂ₚ = Σₚ·Σ⁻¹·x̂. The errors of x̂ and of x̂ₚ have the
-    covariance Σₚ with each other, so (v̂, ω̂ₚ) has ((Σ_vv, Σₚ_vω), (Σₚ_ωv, Σₚ_ωω)): positive definite, as Σ ⪰ Σₚ.
-
-    Args:
-        motion: x̂ (6,). covariance: Σ (6, 6). prior: Λ (…, 6, 6), one or several.
-
-    Returns:
-        (…, 6) and (…, 6, 6), for each prior.
-    """
-    leaning, joint = posterior(motion, covariance, prior)
-    leaning[..., :3] = motion[:3]
-    joint[..., :3, :3] = covariance[:3, :3]
-    return leaning, joint
-
-
 def considered_translation(sensitivity: np.ndarray, std: float) -> np.ndarray:
     """Covariance (6, 6) of (v, ω) where v was taken to be zero, but has a standard deviation.
 

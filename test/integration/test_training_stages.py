@@ -70,7 +70,7 @@ class TestVelocityError:
 
     def solved(self, field: NetworkOutput) -> np.ndarray:
         """(6,) error of the runtime's solver over the exposure."""
-        solution = solve(field, self.matrix, EXPOSURE, uncertainty=Uncertainty(Travel.unknown(1e4, 0.0)))
+        solution = solve(field, self.matrix, EXPOSURE, uncertainty=Uncertainty(Travel(1e4, 0.0)))
         return up_to_sign(EXPOSURE * solution.velocity.vector, MOTION) - MOTION
 
     def wrong_field(self, rng, depth, noise=0.1) -> NetworkOutput:

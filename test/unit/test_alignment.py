@@ -42,7 +42,7 @@ def image_pair(velocity: np.ndarray, seed: int = 0, seconds: float = SECONDS) ->
 
 
 def aligned(now, before, blur, *, seconds=SECONDS, depth=None, motion_model="rotation", aligner=ALIGNER, **options):
-    travel = Travel.unknown(options.pop("linear_velocity_std", 0.5), options.pop("lever_arm", 0.0))
+    travel = Travel(options.pop("linear_velocity_std", 0.5), options.pop("lever_arm", 0.0))
     blur_px = options.pop("blur_px", 2.0)
     return aligner.align(
         aligner.pyramid(now),

@@ -19,8 +19,8 @@ from image_as_imu_ros.estimation.velocity import Term
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 
 EXPOSURE = 0.02
-WEAK_PRIOR = Uncertainty(Travel.unknown(100.0, 0.0))
-NO_TRANSLATION = Uncertainty(Travel.unknown(1e-6, 0.0))
+WEAK_PRIOR = Uncertainty(Travel(100.0, 0.0))
+NO_TRANSLATION = Uncertainty(Travel(1e-6, 0.0))
 SCALES = {
     "mixed": ([0.5, 0.5, 0.5], [1.5, 1.5, 1.5]),
     "rotation": ([0, 0, 0], [2, 2, 2]),
@@ -192,7 +192,7 @@ def test_where_the_image_tells_a_lever_arm_changes_nothing(seed, lever_arm):
     rng = np.random.default_rng(seed)
     matrix, velocity = matrix_of(camera()), random_velocity(rng, "mixed")
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng))
-    uncertainty = Uncertainty(Travel.unknown(100.0, lever_arm))
+    uncertainty = Uncertainty(Travel(100.0, lever_arm))
     solution = solve(field, matrix, EXPOSURE, uncertainty=uncertainty, previous=velocity)
     np.testing.assert_allclose(up_to_sign(solution.velocity.vector, velocity), velocity, atol=1e-5)
 
@@ -204,7 +204,7 @@ def test_what_is_expected_of_v_is_no_measurement_of_it(noise):
     matrix, velocity = matrix_of(camera()), np.array([1.5, 0.5, 2.5, 0.1, -0.2, 0.3])
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), noise, rng)
     slow, fast = (
-        solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(Travel.unknown(std, 0.0), correlated_cells=50)).velocity
+        solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(Travel(std, 0.0), correlated_cells=50)).velocity
         for std in (0.1, 3.0)
     )
     np.testing.assert_allclose(slow.linear, fast.linear, rtol=0.02, atol=0.02)
@@ -218,7 +218,7 @@ def before_a_wall(lever_arm: float, depth_log_std: float = 0.0, depth_error: flo
     matrix, depth = matrix_of(camera()), np.full((ROWS, COLUMNS), 1.5)
     velocity = camera_from_pivot(0.3) @ np.array([0, 0, 0, 0.4, 2.0, 0.3])
     field = field_of(matrix, velocity, EXPOSURE, depth, 1.0, np.random.default_rng(4))
-    uncertainty = Uncertainty(Travel.unknown(0.1, lever_arm), correlated_cells=50, depth_log_std=depth_log_std)
+    uncertainty = Uncertainty(Travel(0.02, lever_arm), correlated_cells=50, depth_log_std=depth_log_std)
     result = solve(field, matrix, EXPOSURE, uncertainty=uncertainty, depth=depth_error * depth).velocity
     return up_to_sign(result.vector, velocity)[3:] - velocity[3:], result.covariance[3:, 3:]
 
@@ -244,7 +244,7 @@ def test_correlated_cells_and_shared_errors_widen_the_covariance():
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(rng), 0.5)
 
     def deviations(**shared):
-        result = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(Travel.unknown(100.0, 0.0), **shared)).velocity
+        result = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(Travel(100.0, 0.0), **shared)).velocity
         return np.sqrt(np.diag(result.covariance))
 
     independent = deviations()
@@ -310,7 +310,7 @@ def test_one_independent_error_never_shrinks_another():
     """σ(v_x) grows with the error that all lengths share, also where the depth's scale is unknown."""
     matrix, velocity = matrix_of(camera()), np.array([1.0, 0, 0, 1.0, 2.0, 0])
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
-    prior = Uncertainty(Travel.unknown(0.3, 0.15), correlated_cells=900, depth_log_std=0.5)
+    prior = Uncertainty(Travel(0.3, 0.15), correlated_cells=900, depth_log_std=0.5)
     deviations = [
         np.sqrt(
             np.diag(solve(field, matrix, EXPOSURE, uncertainty=replace(prior, flow_log_std=std)).velocity.covariance)
@@ -324,7 +324,7 @@ def test_the_covariance_is_the_sum_of_its_terms_and_each_can_be_left_out():
     matrix, velocity = matrix_of(camera()), np.array([0.5, 0, 0, 1.0, 2.0, 0])
     field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
     errors = {"flow_log_std": 0.1, "exposure_log_std": 0.05, "depth_log_std": 0.3}
-    found = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(Travel.unknown(100.0, 0.0), **errors)).velocity
+    found = solve(field, matrix, EXPOSURE, uncertainty=Uncertainty(Travel(100.0, 0.0), **errors)).velocity
     np.testing.assert_allclose(sum(found.terms.values()), found.covariance)
     for term, error in ((Term.SHARED_LENGTH, 0.1), (Term.EXPOSURE, 0.05)):
         left_out = found.covariance - found.covariance_without((term,))
@@ -368,7 +368,7 @@ def test_spectra_count_as_far_as_they_are_clear(log_likelihood_ratio, share):
 def test_the_rotation_models_covariance_knows_what_it_neglects():
     """Translations of the expected size make ω wrong by more than noise explains; the covariance says by how much."""
     rng = np.random.default_rng(9)
-    prior = Uncertainty(Travel.unknown(0.3, 0.0))
+    prior = Uncertainty(Travel(0.3, 0.0))
     errors = []
     for _ in range(300):
         matrix = matrix_of(camera(rng.uniform(150, 350)))

@@ -429,7 +429,7 @@ def test_a_new_camera_is_taken_over(engine):
     estimator.update(frame)
     narrow = Camera(320, 224, 520, 520, 159.5, 111.5)
     estimate = estimator.update(Frame(frame.image, frame.stamp + PERIOD, narrow, Shutter(EXPOSURE)))
-    assert np.abs(estimate.velocity.angular[1]) == pytest.approx(0.6, rel=0.2), "twice the focal length, half the turn"
+    assert np.abs(estimate.velocity.angular[1]) == pytest.approx(0.6, rel=0.25), "twice the focal length, half the turn"
 
 
 def test_velocity_scales_with_exposure(engine):
@@ -569,22 +569,18 @@ def test_two_images_that_determine_no_motion_are_a_rejection(engine, monkeypatch
     assert estimate.alignment.rejection.reason == Reason.NO_SOLUTION
 
 
-def test_a_blur_is_solved_for_a_camera_that_travels_as_it_did_before(engine):
-    """An expectation of 0.3 m/s would take the blur of a slide at 5 m/s for a rotation, and be sure of it."""
-    depth, slide = rough_depth(np.random.default_rng(0)), np.array([5.0, 0, 0, 0, 0, 0])
+@pytest.mark.parametrize("speed", [1.0, 5.0])
+def test_the_blur_of_a_slide_is_not_taken_for_a_rotation(engine, speed):
+    """Faster than what is usually expected of v, past relief that is measured."""
+    depth, slide = rough_depth(np.random.default_rng(0)), np.array([speed, 0, 0, 0, 0, 0])
     engine.infer = lambda _: field_of(matrix_of(CAMERA), slide, EXPOSURE, depth, 0.1)
     image = np.kron(depth, np.ones((STRIDE, STRIDE))).astype(np.float32)
-
-    def error_of_rotation(travelled: float) -> float:
-        estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution="axial"))
-        first, second = (replace(frame, depth=image) for frame in panning_frames(2))
-        estimator.update(first)
-        motion = np.array([travelled, 0, 0, 0, 0, 0]) * PERIOD * 1e-9
-        for _ in range(5):
-            estimator._travel = estimator._travel.after(motion, 1e-8 * np.eye(6), PERIOD * 1e-9, 0.0)
-        return float(np.linalg.norm(estimator.update(second).single.angular))
-
-    assert error_of_rotation(5.0) < 0.3 * error_of_rotation(0.1)
+    estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution="axial"))
+    for frame in panning_frames(2):
+        single = estimator.update(replace(frame, depth=image)).single
+    error = single.angular
+    assert error @ np.linalg.solve(single.covariance[3:, 3:], error) < 11.3, "99 % of χ² with 3 degrees of freedom"
+    assert np.linalg.norm(error) < 0.1 * speed
 
 
 def test_covariances_are_exactly_symmetric_and_that_of_the_mean_is_smaller(engine):

@@ -70,7 +70,7 @@ def test_a_dozen_cells_are_a_measurement(known, enough):
     used = field.axial_flow[:, 1::3, 1::3].reshape(2, -1).copy()
     used[:, known:] = np.nan
     field.axial_flow[:, 1::3, 1::3] = used.reshape(field.axial_flow[:, 1::3, 1::3].shape)
-    prior = Uncertainty(Travel.unknown(0.3, 0.0))
+    prior = Uncertainty(Travel(0.3, 0.0))
     if enough:
         solve(field, matrix_of(camera()), EXPOSURE, uncertainty=prior)
     else:

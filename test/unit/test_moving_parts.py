@@ -47,7 +47,7 @@ def room(near: int, moving: bool, far: int = 140, seed: int = 0) -> tuple[Tracks
 def answer(of_room, parts_move=False, both=True, alignment=REJECTED, blur=0.0) -> Alignment:
     tracks, whole, far = of_room
     larger = np.where(far, whole, np.nan) if both else None
-    travel = Travel.unknown(0.3, 0.0)
+    travel = Travel(0.3, 0.0)
     return with_measured_tracks(alignment, tracks, SECONDS, whole, larger, parts_move, travel, blur)
 
 
@@ -60,7 +60,7 @@ def error(alignment) -> tuple[float, float]:
 def of_intensities(velocity, std=0.02, **attributes) -> Alignment:
     """An alignment of intensities."""
     measured = Velocity(velocity[:3], velocity[3:], {Term.DATA: std**2 * EYE})
-    return Alignment(measured, 0.9, 0.9, None, Travel.unknown(0.3, 0.0), **attributes)
+    return Alignment(measured, 0.9, 0.9, None, Travel(0.3, 0.0), **attributes)
 
 
 @pytest.fixture

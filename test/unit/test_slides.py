@@ -92,7 +92,7 @@ def test_whether_corners_or_intensities_measured_it_the_camera_may_have_slid(blu
     tracks, depth = scene(slid, relief=0.05, count=200, noise=NOISE)
     dense = Velocity(rotated[:3], rotated[3:], {Term.DATA: np.diag([0.3, 0.3, 0.3, 0.1, 0.1, 0.1]) ** 2})
     alignment = Alignment(dense, 0.9, 0.9, None)
-    answer = with_tracks(alignment, tracks, SECONDS, 1 / depth, 0.3, Travel.unknown(0.3, 0.0), blur)
+    answer = with_tracks(alignment, tracks, SECONDS, 1 / depth, 0.3, Travel(0.3, 0.0), blur)
     assert (answer.velocity.vector == dense.vector).all() == (blur > 0)
     error = answer.velocity.angular[1] - slid[4]
     assert error**2 < 9 * answer.velocity.covariance[4, 4]

@@ -11,7 +11,6 @@ from image_as_imu_ros.estimation.alignment.epipolar import epipolar_pose
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
-from image_as_imu_ros.estimation.prior import Prior
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 
 CAMERA = ALIGNER.levels[0].camera
@@ -153,67 +152,10 @@ def test_where_the_camera_only_turns_relief_that_may_not_be_there_proves_less():
 def test_a_handful_of_tracks_is_no_measurement(count, measured, of_sensor):
     tracks, _ = scene(WALKING, count=count)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
-    travel = Travel.unknown(0.3, 0.0)
+    travel = Travel(0.3, 0.0)
     common = rejected, tracks, SECONDS, np.full(len(tracks), 0.5)
     if of_sensor:
         alignment = with_measured_tracks(*common, None, False, travel, 0.0)
     else:
         alignment = with_tracks(*common, 0.5, travel, 0.0)
     assert (alignment.accepted is not None) == measured
-
-
-class TestTravel:
-    SURE = np.diag(np.square([0.05, 0.05, 0.05, 0.005, 0.005, 0.005]))
-
-    def after(self, velocity, covariance=SURE, frames=20) -> Travel:
-        travel = Travel.unknown(0.3, 0.0)
-        for _ in range(frames):
-            travel = travel.after(np.asarray(velocity) * SECONDS, covariance * SECONDS**2, SECONDS, 0.0)
-        return travel
-
-    def test_a_camera_that_walks_is_expected_to_walk_on(self):
-        assert self.after(WALKING).std > 0.5
-
-    def test_a_hand_is_not_though_what_was_configured_is_the_least(self):
-        assert self.after([0.03, 0.02, 0, 0.5, 1, 0]).std == pytest.approx(0.3)
-
-    def test_velocities_that_say_nothing_teach_nothing(self):
-        unsure = np.diag(np.square([30.0, 30.0, 30.0, 0.1, 0.1, 0.1]))
-        np.testing.assert_allclose(
-            self.after(WALKING, unsure).probability, Travel.unknown(0.3, 0.0).probability, atol=0.2
-        )
-
-    def test_the_rotation_leans_on_it_and_the_velocity_does_not(self):
-        likelihood = np.diag(np.square([1.0, 1.0, 1.0, 0.3, 0.3, 0.3]))
-        likelihood[0, 4] = likelihood[4, 0] = 0.29
-        motion = np.array([1.0, 0, 0, 0, 0.3, 0])
-        hand, robot = self.after([0.02, 0.02, 0, 0, 0, 0]), self.after([2.0, 0, 1, 0, 0, 0])
-        by_hand, _ = hand.lean(motion, likelihood, 1.0, 0.0)
-        by_robot, covariance = robot.lean(motion, likelihood, 1.0, 0.0)
-        np.testing.assert_allclose(by_hand[:3], motion[:3])
-        assert abs(by_hand[4]) < 0.05
-        assert by_robot[4] > 0.15
-        np.linalg.cholesky(covariance)
-        np.testing.assert_allclose(covariance[:3, :3], likelihood[:3, :3])
-
-    def test_a_lever_arm_makes_a_rotation_that_moves_the_camera_no_travel(self):
-        pivot = Prior(1.0, 0.5).pivot_from_camera
-        swing = np.linalg.solve(np.vstack([pivot, np.eye(3, 6, 3)]), [0, 0, 0, 0, 2.0, 0])
-        travel = Travel.unknown(0.3, 0.5)
-        for _ in range(20):
-            travel = travel.after(swing * SECONDS, self.SURE * SECONDS**2, SECONDS, 0.0)
-        assert travel.std == pytest.approx(0.3)
-        assert np.linalg.norm(swing[:3]) > 0.9
-
-    def test_the_faster_it_rotates_the_less_its_lever_arm_tells_about_v(self):
-        """At rest 0.1 m/s tells a rotation of 0.03 rad/s; at 5 rad/s any arm between 5 and 25 cm explains as much."""
-        likelihood = np.diag(np.square([0.2, 0.2, 0.2, 0.1, 0.1, 0.1]))
-        likelihood[0, 4] = likelihood[4, 0] = 0.019
-        hand = self.after([0.02, 0.02, 0, 0, 0, 0])
-
-        def leans(rotation: float) -> float:
-            motion = np.array([0.1, 0, 0, 0, 0, rotation])
-            return abs(hand.lean(motion, likelihood, 1.0, 0.0)[0][4])
-
-        assert leans(0.0) > 0.02
-        assert leans(5.0) < 0.3 * leans(0.0)

@@ -1,35 +1,12 @@
-"""A prior that only the rotation leans on, and errors of a translation that is not solved for."""
+"""Errors of a translation that is not solved for, of an unknown scale, and of mixtures."""
 
 import numpy as np
 import pytest
 
-from image_as_imu_ros.estimation.velocity import considered_translation, leaning_rotation, mixture, of_unknown_scale
+from image_as_imu_ros.estimation.velocity import considered_translation, mixture, of_unknown_scale
 
 DRAW = np.random.default_rng(0)
 SIGMA = (lambda a: a @ a.T)(DRAW.normal(size=(6, 6)))
-PRIOR = np.diag(np.repeat([1 / 0.3**2, 1e-6], 3))
-
-
-def test_the_covariance_of_a_leaning_rotation_is_that_of_its_errors():
-    """True motions from the prior, measured with errors from the likelihood."""
-    prior = np.diag(np.repeat([1 / 0.3**2, 1 / 2.0**2], 3))
-    true = DRAW.multivariate_normal(np.zeros(6), np.linalg.inv(prior), 40_000)
-    measured = true + DRAW.multivariate_normal(np.zeros(6), SIGMA, len(true))
-    errors = [leaning_rotation(one, SIGMA, prior)[0] for one in measured] - true
-    _, covariance = leaning_rotation(measured[0], SIGMA, prior)
-    scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
-    np.testing.assert_allclose(np.cov(errors.T) / scale, covariance / scale, atol=0.03)
-
-
-def test_the_translation_stays_as_measured_and_no_prior_changes_nothing():
-    motion = DRAW.normal(size=6)
-    leaning, covariance = leaning_rotation(motion, SIGMA, PRIOR)
-    np.testing.assert_array_equal(leaning[:3], motion[:3])
-    np.testing.assert_array_equal(covariance[:3, :3], SIGMA[:3, :3])
-    assert np.linalg.eigvalsh(covariance).min() > 0
-    same, unchanged = leaning_rotation(motion, SIGMA, np.zeros((6, 6)))
-    np.testing.assert_allclose(same, motion)
-    np.testing.assert_allclose(unchanged, SIGMA)
 
 
 def test_a_translation_that_is_not_solved_for_errs_by_itself_and_by_what_it_does_to_the_rotation():

@@ -24,7 +24,7 @@ class Alignment:
         similarity: correlation coefficient of the aligned images.
         overlap: fraction of this frame that the previous one saw.
         rejection: why `velocity` must not be used; None if it can be trusted.
-        travel: what is expected of v after this measurement; None if it told nothing.
+        travel: with what it has told about slides and the map's shape; None if it told nothing.
         correction: of the network's depth that it was measured with; None without one.
         parts_move: whether parts of the scene move by themselves, so that its larger part answers alone.
         difference: χ² of the answers of all of the scene and of its larger part, the larger one of intensities' and

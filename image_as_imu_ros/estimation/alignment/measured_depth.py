@@ -43,11 +43,10 @@ def of_intensities(
     """
     choice = choose(whole, larger, parts_move)
     assert choice is not None
-    motion, covariance = choice.answer.motion, choice.answer.covariance
-    learnt = travel.after(motion, covariance, seconds, _ERROR)
-    motion, covariance = learnt.lean(motion, covariance, seconds, _ERROR)
-    velocity = Velocity.of(motion, motion_terms(covariance, motion, blur_shape), seconds)
-    return replace(rated, velocity=velocity, travel=learnt, difference=choice.difference, parts_move=choice.parts_move)
+    leaning = travel.lean(choice.answer.motion, choice.answer.covariance, seconds, _ERROR)
+    terms = motion_terms(leaning.covariance, leaning.motion, blur_shape)
+    velocity = Velocity.of(leaning.motion, terms, seconds)
+    return replace(rated, velocity=velocity, difference=choice.difference, parts_move=choice.parts_move)
 
 
 def with_measured_tracks(
@@ -81,11 +80,10 @@ def with_measured_tracks(
     choice = choose(whole, larger, parts_move)
     if choice is None:
         return alignment
-    learnt = travel.after(choice.answer.motion, choice.answer.covariance, seconds, _ERROR)
-    motion, covariance = learnt.lean(choice.answer.motion, choice.answer.covariance, seconds, _ERROR)
-    covariance, of_scale = of_unknown_scale(motion, covariance, _ERROR)
-    terms = motion_terms(covariance, motion, blur_shape_std(tracks.camera, blur))
-    measured = Velocity.of(motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
+    leaning = travel.lean(choice.answer.motion, choice.answer.covariance, seconds, _ERROR)
+    covariance, of_scale = of_unknown_scale(leaning.motion, leaning.covariance, _ERROR)
+    terms = motion_terms(covariance, leaning.motion, blur_shape_std(tracks.camera, blur))
+    measured = Velocity.of(leaning.motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
     # Corners that are smeared: an alignment that they do not contradict is the better answer, unless it is the less
     # sure, because it follows what moves by itself.
     of_both = choice.difference, None if accepted is None else alignment.difference
@@ -97,7 +95,6 @@ def with_measured_tracks(
         alignment,
         velocity=measured,
         rejection=None,
-        travel=learnt,
         difference=difference,
         parts_move=choice.parts_move,
     )

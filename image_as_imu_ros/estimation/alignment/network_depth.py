@@ -46,13 +46,12 @@ def with_tracks(
     if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
         return alignment
     expected_std = max(depth_log_std, STRUCTURE.scale_std)
-    learnt = travel.after(fit.motion, fit.covariance, seconds, expected_std)
-    motion, covariance = learnt.lean(fit.motion, fit.covariance, seconds, expected_std)
-    learnt = replace(learnt, map_shape=travel.map_shape.after(fit.shape_found, fit.shape_expected))
+    leaning = travel.lean(fit.motion, fit.covariance, seconds, expected_std)
+    learnt = replace(travel, map_shape=travel.map_shape.after(fit.shape_found, fit.shape_expected))
     scale_std = max(depth_log_std, learnt.map_shape.scale_std)
-    covariance, of_scale = of_unknown_scale(motion, covariance, scale_std)
-    terms = motion_terms(covariance, motion, blur_shape_std(tracks.camera, blur))
-    measured = Velocity.of(motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
+    covariance, of_scale = of_unknown_scale(leaning.motion, leaning.covariance, scale_std)
+    terms = motion_terms(covariance, leaning.motion, blur_shape_std(tracks.camera, blur))
+    measured = Velocity.of(leaning.motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
     slide = find_slide(tracks, inverse_depth)
     probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
     learnt, travel = replace(learnt, slides=probability), replace(travel, slides=probability)
