@@ -77,16 +77,19 @@ def evaluate(recording: str | Path, config: EvaluationConfig, workers: int = 1) 
         if baselines and ground_truth is not None:
             compared = _compare(opened, topics, engine, config, shutters, run, baselines, ground_truth, ahead=ahead)
     return _summed_up(
-        recording, config, run, ground_truth, decided, compared, _settings(recording, config, topics, engine)
+        recording, config, run, ground_truth, decided, compared, _settings(recording, config, topics, engine, run)
     )
 
 
 def _choose_topics(recording: Recording, config: EvaluationConfig) -> Topics:
     image = recording.image_topic(config.image_topic or None)
+    depth = recording.depth_topic(config.depth_topic) if config.depth_topic else None
+    if depth == image:
+        raise InputError(f"topic {image!r} cannot be both, --image-topic and --depth-topic")
     return Topics(
         image=image,
         camera_info=recording.camera_info_topic(image, config.camera_info_topic or None),
-        depth=recording.depth_topic(config.depth_topic) if config.depth_topic else None,
+        depth=depth,
         exposure=_choose_exposure_topic(recording, config),
         ground_truth=recording.ground_truth_topic(config.ground_truth_topic or None),
     )
@@ -257,10 +260,14 @@ def _too_long(config: EvaluationConfig, run: Run) -> str:
     return longer_than_period(settled_exposure(run), log_std, stamps, config.every)
 
 
-def _settings(recording: str | Path, config: EvaluationConfig, topics: Topics, engine: Engine) -> dict[str, str]:
+def _settings(
+    recording: str | Path, config: EvaluationConfig, topics: Topics, engine: Engine, run: Run
+) -> dict[str, str]:
     """All that it takes to do it again, for people."""
     info, estimator = engine.info, config.estimator
-    depth = f"measured: {topics.depth}" if topics.depth else "the network's own"
+    depth = "the network's own"
+    if topics.depth:
+        depth = f"measured: {topics.depth}, in {run.with_depth} of {len(run.results)} frames"
     model = config.engine.model or DEFAULT_MODEL
     return {
         "command": command_line(recording, config),

@@ -27,11 +27,13 @@ from image_as_imu_ros.messages.image_files import write_image_file
 
 _RESULTS = 2_000_000  # bytes that a report and its images take
 
-# All that is written here.
+_FIRST_WRITTEN = "metrics.json"
+# All that is written here; what tells an earlier evaluation's folder is removed last.
 _WRITTEN = (
-    *("metrics.json", "frames.csv", "comparison.md", "report.html"),
+    *("frames.csv", "comparison.md", "report.html"),
     *("time_series.png", "measurements.png", "exposure.png", "signs.png"),
     *("error_by_blur.png", "reliability.png", "comparison.png", "frame_[0-9]*.png"),
+    _FIRST_WRITTEN,
 )
 
 
@@ -49,7 +51,7 @@ def write_results(evaluation: Evaluation, folder: Path) -> None:
 
 def write_figures(evaluation: Evaluation, folder: Path) -> None:
     """Write metrics.json, frames.csv and, with baselines, comparison.md."""
-    (folder / "metrics.json").write_text(json.dumps(evaluation.figures, indent=1, allow_nan=False) + "\n")
+    (folder / _FIRST_WRITTEN).write_text(json.dumps(evaluation.figures, indent=1, allow_nan=False) + "\n")
     write_frames(folder / "frames.csv", evaluation.run, evaluation.samples)
     if evaluation.comparison:
         (folder / "comparison.md").write_text(
@@ -89,13 +91,18 @@ def fresh_folder(path: str | Path) -> Path:
     """Make a folder for the results of one evaluation, and remove those of an earlier one, and nothing else, from it.
 
     Raises:
-        InputError: as `make_folder`.
+        InputError: as `make_folder`, or there are files of these names, but not of an earlier evaluation.
     """
     folder = make_folder(path)
     with writing_into(folder):
-        for pattern in _WRITTEN:
-            for file in folder.glob(pattern):
-                file.unlink()
+        found = [file for pattern in _WRITTEN for file in folder.glob(pattern)]
+        if found and not (folder / _FIRST_WRITTEN).exists():
+            raise InputError(
+                f"output folder {str(folder)!r} holds {found[0].name}, which no evaluation wrote, as there is no "
+                f"{_FIRST_WRITTEN}: choose another folder, or remove it"
+            )
+        for file in found:
+            file.unlink()
     return folder
 
 

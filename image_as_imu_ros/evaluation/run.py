@@ -30,7 +30,7 @@ from image_as_imu_ros.evaluation.kept import KeptEstimates, Result, Results
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.evaluation.samples import BLURRED_PX, Samples
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.recordings.recording import CameraMessages, Recording
+from image_as_imu_ros.recordings.recording import DEPTH_TOLERANCE, CameraMessages, Recording
 from image_as_imu_ros.recordings.topics import Topics
 
 _FIT_FROM = 0.02  # s, the guess that a fit starts from
@@ -52,6 +52,7 @@ class Run:
         most_blurred, worst, best: overlays of frames with the longest mean blur; with the largest error of ω; and with
             the smallest, among blurred frames.
         refused: message → number of frames that could not be used because of it.
+        notes: sentence → number of frames that it is about.
     """
 
     results: Results
@@ -63,6 +64,13 @@ class Run:
     worst: Gallery = field(default_factory=Gallery)
     best: Gallery = field(default_factory=Gallery)
     refused: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def with_depth(self) -> int:
+        """Count the answers that a depth image took part in."""
+        estimates = (result.estimate for result in self.results)
+        return sum(one.measured_depth_share is not None and not one.depth_too_sparse for one in estimates)
 
 
 def run_recording(
@@ -106,6 +114,11 @@ def run_recording(
     if not run.results:
         reasons = "; ".join(_reasons(run, config, estimator))
         raise InputError(f"none of the frames on {topics.image!r} can be used: {reasons}")
+    if topics.depth and config.motion_model == MotionModel.FULL and not run.with_depth:
+        raise InputError(
+            f"no image has a depth image on {topics.depth!r} that is stamped within {1e-6 * DEPTH_TOLERANCE:.0f} ms of "
+            "it and knows enough of its depths; without --depth-topic the network's are used"
+        )
     return run
 
 
@@ -180,6 +193,7 @@ def _estimates(
             continue
         run.frames += 1
         run.camera = inferred.frame.camera
+        run.notes.update(message.of_other_frames)
         now = inferred.frame, message.frame_id
         for one in (before, now):  # with a centered sign, the frame before is answered
             if one is not None and estimate is not None and one[0].stamp == estimate.header_stamp:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from image_as_imu_ros.estimation.config import MotionModel
 from image_as_imu_ros.evaluation import comparison
 from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.kept import STAGES, Result
@@ -88,6 +89,10 @@ def print_summary(evaluation: Evaluation, output: Path) -> None:
     if evaluation.exposure_complaint:
         print(f"WARNING: {evaluation.exposure_complaint}")
     print(", ".join(f"{count} {what}" for what, count in answers(run).items()))
+    if evaluation.config.depth_topic and evaluation.config.estimator.motion_model == MotionModel.FULL:
+        print(f"{run.with_depth} of {len(run.results)} frames with measured depth, the others with the network's")
+    for note, count in run.notes.items():
+        print(f"note on {count} frames: {note}")
     if count := figures["held_back"]:
         print(f"{count} velocities held back, as by the node: the images contradict their exposure by more than 3")
     for rejection, count in rejections(run).items():

@@ -33,8 +33,8 @@ GROUND_TRUTH_KINDS = (
 )
 GROUND_TRUTH_TYPES = tuple(name for kind in GROUND_TRUTH_KINDS for name in kind)
 
-_DEPTH_TOLERANCE = 20_000_000  # ns between an image and its depth
 _MOST_HELD = 2  # images by which one may be recorded too late
+DEPTH_TOLERANCE = 20_000_000  # ns between an image and its depth
 LONGEST_DISORDER = 1_000_000_000  # ns by which stamps jump back where a recording starts again
 _MOST_WAITING = 10  # images held back for a depth image that was recorded later
 
@@ -61,6 +61,18 @@ class CameraMessages:
     @property
     def frame_id(self) -> str:
         return self.image.header.frame_id
+
+    @property
+    def of_other_frames(self) -> list[str]:
+        """Say which of what belongs to the image is in another frame, by its frame_id: it may be another camera's."""
+        beside = (("camera_info", self.camera_info), ("depth", self.depth))
+        frames = {name: message.header.frame_id for name, message in beside if message is not None}
+        return [
+            f"the {name} is in frame {frame!r}, the images in {self.frame_id!r}: is it this camera's"
+            f"{', registered to its images' if name == 'depth' else ''}?"
+            for name, frame in frames.items()
+            if frame and self.frame_id and frame != self.frame_id
+        ]
 
     def camera(self) -> Camera:
         """Read the intrinsics.
@@ -273,8 +285,8 @@ def _passed(depths: deque, image: Any) -> bool:
 def _nearest(depths: deque, image: Any) -> Any | None:
     stamp = stamp_to_nanoseconds(image.header.stamp)
     distance = {abs(stamp_to_nanoseconds(depth.header.stamp) - stamp): depth for depth in depths}
-    nearest = min(distance, default=_DEPTH_TOLERANCE + 1)
-    return distance[nearest] if nearest <= _DEPTH_TOLERANCE else None
+    nearest = min(distance, default=DEPTH_TOLERANCE + 1)
+    return distance[nearest] if nearest <= DEPTH_TOLERANCE else None
 
 
 def _listed(topics: list[str]) -> str:

@@ -120,7 +120,7 @@ def test_an_output_folder_used_again_holds_nothing_of_the_earlier_run(tmp_path):
     recording, output = bags.moving_camera(tmp_path / "bag"), tmp_path / "out"
     output.mkdir()
     (output / "notes.txt").write_text("mine")
-    for name in ("frame_17.png", "comparison.md", "error_by_blur.png"):
+    for name in ("metrics.json", "frame_17.png", "comparison.md", "error_by_blur.png"):
         (output / name).write_text("of an earlier run")
     run(recording, output)
     assert (output / "notes.txt").read_text() == "mine"
@@ -128,3 +128,63 @@ def test_an_output_folder_used_again_holds_nothing_of_the_earlier_run(tmp_path):
     assert not (output / "comparison.md").exists()
     assert command_line.run("evaluate", [str(recording), "--output", str(output), "--image-topic", "/nothing"]) == 2
     assert [path.name for path in output.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["frame_000017.png", "frames.csv"])
+def test_an_output_folder_that_holds_something_else_of_these_names_keeps_it(tmp_path, capsys, name):
+    """Frames of a video are often called so, and so is what `convert --frames` reads."""
+    recording, output = bags.moving_camera(tmp_path / "bag"), tmp_path / "out"
+    output.mkdir()
+    (output / name).write_text("mine")
+    assert command_line.run("evaluate", [str(recording), "--output", str(output), "--exposure", "0.01"]) == 2
+    assert f"holds {name}, which no evaluation wrote" in capsys.readouterr().err
+    assert (output / name).read_text() == "mine"
+
+
+class TestMeasuredDepth:
+    def evaluated(self, tmp_path, stamps: list[int], *options: str, topic: str = "/depth", frame_id: str = "") -> int:
+        depth = [bags.depth_message(stamp, 2.5) for stamp in stamps]
+        for message in depth:
+            message.header.frame_id = frame_id or message.header.frame_id
+        recording = bags.moving_camera(tmp_path / "bag", **{"/depth": depth})
+        arguments = [str(recording), "--output", str(tmp_path / "out"), "--exposure", "0.01", "--depth-topic", topic]
+        return command_line.run("evaluate", [*arguments, *options])
+
+    def test_it_is_said_how_many_frames_have_it(self, tmp_path, capsys):
+        assert self.evaluated(tmp_path, bags.frame_stamps(bags.COUNT)[:8]) == 0
+        said = capsys.readouterr().out
+        assert f"8 of {bags.COUNT} frames with measured depth" in said
+        assert "is in frame" not in said
+        assert f"measured: /depth, in 8 of {bags.COUNT} frames" in (tmp_path / "out" / "report.html").read_text()
+
+    @pytest.mark.parametrize("options", [(), ("--workers", "2")])
+    def test_depth_that_belongs_to_no_image_is_refused(self, tmp_path, capsys, options):
+        """The clock of another computer."""
+        assert self.evaluated(tmp_path, [stamp + 10**10 for stamp in bags.frame_stamps(bags.COUNT)], *options) == 2
+        assert "no image has a depth image on '/depth'" in capsys.readouterr().err
+
+    def test_rotation_alone_needs_none(self, tmp_path):
+        stamps = [stamp + 10**10 for stamp in bags.frame_stamps(bags.COUNT)]
+        assert self.evaluated(tmp_path, stamps, "--motion-model", "rotation") == 0
+
+    def test_the_images_are_no_depth(self, tmp_path, capsys):
+        stamps, topic = bags.frame_stamps(bags.COUNT), "/camera/image_raw/compressed"
+        assert self.evaluated(tmp_path, stamps, topic=topic) == 2
+        assert "cannot be both, --image-topic and --depth-topic" in capsys.readouterr().err
+
+    def test_depth_of_another_frame_is_noted(self, tmp_path, capsys):
+        """Drivers publish it unregistered, too, in the depth camera's own frame."""
+        assert self.evaluated(tmp_path, bags.frame_stamps(bags.COUNT), frame_id="depth_optical") == 0
+        said = capsys.readouterr().out
+        assert f"note on {bags.COUNT} frames: the depth is in frame 'depth_optical', the images in" in said
+
+
+def test_a_camera_info_of_another_camera_is_noted(tmp_path, capsys):
+    """The only one there is, is taken."""
+    infos = [bags.camera_info(stamp) for stamp in bags.frame_stamps(bags.COUNT)]
+    for message in infos:
+        message.header.frame_id = "left_optical"
+    images = [bags.image_message(stamp, i) for i, stamp in enumerate(bags.frame_stamps(bags.COUNT))]
+    recording = bags.write_recording(tmp_path / "bag", {"/right/image/compressed": images, "/left/camera_info": infos})
+    run(recording, tmp_path / "out")
+    assert "the camera_info is in frame 'left_optical', the images in 'camera_optical'" in capsys.readouterr().out
