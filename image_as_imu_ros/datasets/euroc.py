@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Gyroscope, Poses
-from image_as_imu_ros.datasets.files import ascending, read_image
+from image_as_imu_ros.datasets.files import ascending, check_stamp, read_image
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.so3 import rotation_matrices
@@ -146,7 +146,7 @@ def _read_list(path: Path) -> list[tuple[int, str]]:
     try:
         with path.open(newline="") as file:
             rows = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
-        return sorted((int(row[0]), row[1].strip()) for row in rows)
+        return sorted((check_stamp(int(row[0])), row[1].strip()) for row in rows)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{path} is not a list of stamps and file names: {error}") from None
 
@@ -155,7 +155,7 @@ def _read_numbers(path: Path, least_columns: int) -> tuple[np.ndarray, np.ndarra
     """Read stamps (N,) int64 ns, ascending, and the other columns."""
     try:
         lines = [line.split(",") for line in path.read_text().splitlines() if line and not line.startswith("#")]
-        stamps = np.array([int(line[0]) for line in lines], np.int64)  # a float would round nanoseconds
+        stamps = np.array([check_stamp(int(line[0])) for line in lines], np.int64)  # a float would round nanoseconds
         values = np.array([line[1:] for line in lines], np.float64).reshape(len(lines), -1)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a table of numbers: {error}") from None

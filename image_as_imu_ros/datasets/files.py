@@ -14,6 +14,8 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.image_files import UnreadableImageError, read_image_file
 
+_LARGEST_STAMP = 2**31 * 1_000_000_000  # ns: ROS counts s in 32 bits
+
 
 def read_table(path: Path, required: tuple[str, ...]) -> np.ndarray:
     """Read a CSV file with a line of column names: a structured array of float64, NaN for what is not a number.
@@ -42,8 +44,18 @@ def columns(table: np.ndarray, *names: str) -> np.ndarray:
 
 
 def nanoseconds(seconds: np.ndarray | float) -> np.ndarray:
-    """Convert (N,) s to (N,) int64 ns."""
-    return np.round(np.asarray(seconds) * 1e9).astype(np.int64)
+    """Convert (N,) s to (N,) int64 ns. Raises InputError: a time is beyond what stamps hold."""
+    stamps = np.round(np.asarray(seconds) * 1e9)
+    if (beyond := np.abs(stamps) >= _LARGEST_STAMP).any():
+        check_stamp(int(stamps[beyond][0]))
+    return stamps.astype(np.int64)
+
+
+def check_stamp(stamp: int) -> int:
+    """Return a stamp, ns. Raises InputError: it is beyond what messages hold."""
+    if abs(stamp) >= _LARGEST_STAMP:
+        raise InputError(f"a time is {1e-9 * stamp:.6g} s, beyond what stamps hold: is it in another unit?")
+    return stamp
 
 
 def ascending(stamps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

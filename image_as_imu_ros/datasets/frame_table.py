@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from image_as_imu_ros.datasets.files import check_stamp
 from image_as_imu_ros.datasets.gyroscope_file import TIME_UNITS
 from image_as_imu_ros.errors import InputError
 
@@ -19,6 +20,7 @@ _EXPOSURES = ("exposuretime", "exposure", "exposureduration")
 _READOUTS = ("framereadouttime", "readouttime", "readout")
 _UNIT = re.compile(r"[\[(_ ](nanosec|ns|microsec|us|µs|millisec|ms|sec|s)[\])]?$", re.IGNORECASE)
 _UNITS = {"nanosec": "ns", "microsec": "us", "µs": "us", "millisec": "ms", "sec": "s"}
+_SHORTEST, _LONGEST = 100_000, 10_000_000_000  # ns from frame to frame: nothing outside is a camera's
 _NEAREST = 1_000_000  # ns within which two tables mean the same frame
 
 
@@ -91,8 +93,10 @@ def read_frame_table(path: Path, time_unit: str = "s") -> FrameTable:
         values = np.array([float(row[i]) if i < len(row) and _is_number(row[i]) else np.nan for row in rows])
         return np.where(values > 0, values * scale, np.nan)
 
+    stamps = np.array([_nanoseconds(path, row[time], unit) for row in rows], np.int64)
+    check_period(stamps, f"{path}: its times, taken for {unit},")
     return FrameTable(
-        stamps=np.array([_nanoseconds(path, row[time], unit) for row in rows], np.int64),
+        stamps=stamps,
         files=tuple(row[file] for row in rows) if file is not None and min(map(len, rows)) > file else (),
         exposure=numbers(*_EXPOSURES),
         fx=numbers("fx"),
@@ -132,6 +136,24 @@ def _is_number(text: str) -> bool:
 def _nanoseconds(path: Path, text: str, unit: str) -> int:
     """Convert a decimal number exactly: a float of s since 1970 only holds 0.2 µs."""
     try:
-        return int(Decimal(text) * round(1e9 * TIME_UNITS[unit]))
+        stamp = int(Decimal(text) * round(1e9 * TIME_UNITS[unit]))
     except (InvalidOperation, ValueError, OverflowError):
         raise InputError(f"{path}: {text!r} is not a time in {unit}") from None
+    try:
+        return check_stamp(stamp)
+    except InputError as error:
+        raise InputError(f"{path}: {error} It is taken for {unit}; --time-unit") from None
+
+
+def check_period(stamps: np.ndarray, what: str) -> None:
+    """Check that stamps (N,) ns, in any order, are those of a camera's frames.
+
+    Raises:
+        InputError: they are closer together, or farther apart. The message begins with `what`.
+    """
+    period = float(np.median(np.diff(np.sort(stamps)))) if len(stamps) > 1 else float(_SHORTEST)
+    if not _SHORTEST <= period <= _LONGEST:
+        raise InputError(
+            f"{what} are {1e-9 * period:.3g} s apart, which no camera's frames are: are they numbers of frames, or "
+            "times in another unit (--frames, --time-unit)?"
+        )

@@ -16,14 +16,16 @@ from image_as_imu_ros.errors import InputError
 
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _LONG_UNITS = {"nanosec": 1e-9, "microsec": 1e-6, "µs": 1e-6, "millisec": 1e-3}
+_UNIT_OF_TIME = re.compile(r"(?:[\[(]\s*|_)(nanosec|ns|microsec|us|µs|millisec|ms)\s*[\])]?$", re.IGNORECASE)
 
 _FASTEST = 35.0  # rad/s: 2000 °/s, where gyroscopes of phones and cameras saturate
 _GCSV = "GYROFLOW IMU LOG"
-_DEGREES = re.compile(r"°/s|deg/s|degrees|\bdps\b", re.IGNORECASE)
+_DEGREES = re.compile(r"°|deg|dps", re.IGNORECASE)
+_THOUSANDTHS = re.compile(r"\bm(?=°|deg|dps|rad)|milli", re.IGNORECASE)
 _ELAPSED = "secondselapsed"  # Sensor Logger's, beside its `time` in ns
-_TIMES = ("time", "timestamp", "t", "timestampns", "sensortimestamp", "loggingtime", "seconds", _ELAPSED)
+_TIMES = ("time", "timestamp", "t", "sensortimestamp", "loggingtime", "seconds", _ELAPSED)
 # What stands before x, y, z of an angular velocity: one of the first, or something that holds one of the second.
-_PREFIXES = ("", "g", "w", "r", "alpha", "rot", "rotation")
+_PREFIXES = ("", "g", "w", "wrs", "wrss", "r", "alpha", "rot", "rotation")  # ASL: w_RS_S_x
 _WORDS = ("gyr", "omega", "rotationrate", "angularvel", "angvel")
 
 _log = logging.getLogger(__name__)
@@ -87,13 +89,13 @@ def placed(samples: GyroscopeSamples, path: Path, rotation: np.ndarray | None, d
     Raises:
         InputError: fewer than two samples lie between these.
     """
-    stamps = nanoseconds(samples.times) + delay
-    if np.count_nonzero((stamps >= frames.start) & (stamps <= frames.stop)) < 2:
-        first, last = (float(1e-9 * (stamp - frames.start)) for stamp in (stamps.min(), stamps.max()))
+    since, length = samples.times + 1e-9 * (delay - frames.start), 1e-9 * (frames.stop - frames.start)
+    if np.count_nonzero((since >= 0) & (since <= length)) < 2:
         raise InputError(
-            f"{path} tells nothing of the frames: by --offset and --time-unit it goes from {first:.6g} to {last:.6g} s "
-            f"after the first, and they last {1e-9 * (frames.stop - frames.start):.3g} s"
+            f"{path} tells nothing of the frames: by --offset and --time-unit it goes from {since.min():.6g} to "
+            f"{since.max():.6g} s after the first, and they last {length:.3g} s"
         )
+    stamps = nanoseconds(samples.times) + delay
     recorded = stamps > 0  # not long before the first frame
     angular = samples.angular if rotation is None else samples.angular @ rotation.T
     return Gyroscope(*ascending(stamps[recorded], angular[recorded]))
@@ -123,7 +125,8 @@ def _gcsv(path: Path, lines: list[str]) -> tuple[list[str], tuple[float, float]]
 def _columns(path: Path, names: list[str], time_unit: str) -> list[int]:
     """Find the columns of time, x, y, z."""
     normal = [_normal(name) for name in names]
-    times = [normal.index(time) for time in _TIMES if time in normal]
+    timed = [_normal(_UNIT_OF_TIME.sub("", name.strip())) for name in names]
+    times = [timed.index(time) for time in _TIMES if time in timed]
     if time_unit == "s" and _ELAPSED in normal:
         times.insert(0, normal.index(_ELAPSED))
     found = [[i for i, name in enumerate(normal) if name.endswith(axis) and _is_rate(name[:-1])] for axis in "xyz"]
@@ -144,7 +147,7 @@ def _scale(name: str, otherwise: float) -> float:
     """Find how many s a column's unit is: by its name, or what is said otherwise."""
     if _normal(name) == _ELAPSED:
         return 1.0
-    found = re.search(r"[\[(]\s*(nanosec|ns|microsec|us|µs|millisec|ms)\s*[\])]", name.lower())
+    found = _UNIT_OF_TIME.search(name.strip().lower())
     return otherwise if found is None else _LONG_UNITS.get(found.group(1)) or TIME_UNITS[found.group(1)]
 
 
@@ -173,15 +176,15 @@ def _number(text: str, delimiter: str) -> float | None:
 
 
 def _in_radians(path: Path, samples: GyroscopeSamples, name: str) -> GyroscopeSamples:
-    """Convert rates that are called °/s; warn of those that look like it."""
-    if name and _DEGREES.search(name):
-        return GyroscopeSamples(samples.times, np.radians(samples.angular))
-    fastest = float(np.quantile(np.linalg.norm(samples.angular, axis=1), 0.99))
+    """Convert rates that are called °/s, or thousandths; warn of those that look like it."""
+    factor = (np.pi / 180 if _DEGREES.search(name) else 1.0) * (1e-3 if _THOUSANDTHS.search(name) else 1.0)
+    angular = factor * samples.angular
+    fastest = float(np.quantile(np.linalg.norm(angular, axis=1), 0.99))
     if fastest > _FASTEST:
         _log.warning(
-            "%s: rates up to %.0f rad/s are faster than gyroscopes measure: are they °/s? Then write °/s into the "
-            "columns' names",
+            "%s: rates up to %.0f rad/s are faster than gyroscopes measure: are they °/s? Then write °/s (or mdps) "
+            "into the columns' names",
             path,
             fastest,
         )
-    return samples
+    return GyroscopeSamples(samples.times, angular)

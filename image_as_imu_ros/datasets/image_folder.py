@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Gyroscope, Poses
-from image_as_imu_ros.datasets.files import ascending, first_size, nanoseconds, read_image
-from image_as_imu_ros.datasets.frame_table import FrameTable, read_frame_table
+from image_as_imu_ros.datasets.files import ascending, check_stamp, first_size, nanoseconds, read_image
+from image_as_imu_ros.datasets.frame_table import FrameTable, check_period, read_frame_table
 from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples, placed
 from image_as_imu_ros.datasets.video import camera_of, frame_of
 from image_as_imu_ros.errors import InputError
@@ -40,6 +40,8 @@ def open_capture(
     Raises:
         InputError: no image can be read, or nothing says when they were taken.
     """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder of images")
     table = _stamped_by_name(folder) if frames is None else frames
     files = table.files or tuple(path.name for path in _images(folder))
     if len(files) != len(table):
@@ -108,7 +110,8 @@ def _stamped_by_name(folder: Path) -> FrameTable:
     if not images or not all(path.stem.isdecimal() for path in images):
         raise InputError(f"{folder}: the names of its images are no stamps in ns: give a table of frames, --frames CSV")
     unknown = np.full(len(images), np.nan)
-    stamps = np.array([int(path.stem) for path in images], np.int64)
+    stamps = np.array([check_stamp(int(path.stem)) for path in images], np.int64)
+    check_period(stamps, f"{folder}: the names of its images, taken for stamps in ns,")
     return FrameTable(stamps, tuple(path.name for path in images), unknown, unknown, unknown, unknown)
 
 

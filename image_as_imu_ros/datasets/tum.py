@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Poses
-from image_as_imu_ros.datasets.files import ascending, read_camera, read_depth, read_image, with_depth
+from image_as_imu_ros.datasets.files import ascending, check_stamp, read_camera, read_depth, read_image, with_depth
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera, Intrinsics
 from image_as_imu_ros.geometry.so3 import rotation_matrices
@@ -118,6 +118,7 @@ def _nanoseconds(seconds: str) -> int:
     """Convert a decimal number to ns, exactly: a float of s since 1970 only holds 0.2 µs."""
     try:
         whole, _, fraction = seconds.partition(".")
-        return int(whole) * 1_000_000_000 + int(f"{fraction:0<9.9}")
+        stamp = int(whole) * 1_000_000_000 + int(f"{fraction:0<9.9}")
     except ValueError:
         raise InputError(f"{seconds!r} is not a stamp in seconds") from None
+    return check_stamp(stamp)

@@ -250,3 +250,61 @@ def test_a_gyroscope_beside_poses_that_are_too_rare_is_compared_with(tmp_path, c
     convert(["euroc", str(sequence), str(tmp_path / "recording")])
     *_, command = capsys.readouterr().out.splitlines()
     assert parse(shlex.split(command)[4:]).config.ground_truth_topic == "/imu/data_raw"
+
+
+def numbered_images(folder: Path, names: list[str]) -> Path:
+    folder.mkdir()
+    for name in names:
+        cv2.imwrite(str(folder / name), np.zeros((112, 160), np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        ([f"{i:06d}.png" for i in range(5)], "are 1e-09 s apart, which no camera's frames are: are they numbers"),
+        (["99999999999999999999.png"], r"a time is 1e\+11 s, beyond what stamps hold"),
+    ],
+)
+def test_numbers_of_images_are_no_stamps(tmp_path, names, complaint):
+    folder = numbered_images(tmp_path / "images", names)
+    with pytest.raises(InputError, match=complaint):
+        convert(["images", str(folder), str(tmp_path / "recording"), "--fx", "192"])
+    assert not (tmp_path / "recording").exists()
+
+
+@pytest.mark.parametrize(
+    ("times", "unit", "complaint"),
+    [
+        ([1.7e18 + 40e6 * i for i in range(5)], "s", r"a time is 1\.7e\+18 s, beyond what stamps hold.* taken for s"),
+        ([1.7e9 + 0.04 * i for i in range(5)], "ns", "taken for ns, are .*e-0?9 s apart|taken for ns, are 0 s apart"),
+        ([40.0 * i for i in range(5)], "s", "taken for s, are 40 s apart"),
+    ],
+)
+def test_times_of_frames_in_another_unit_are_refused(tmp_path, times, unit, complaint):
+    folder = numbered_images(tmp_path / "images", [f"{i}.png" for i in range(5)])
+    table = tmp_path / "frames.csv"
+    captures.write_rows(table, "time", [[f"{time:.6f}"] for time in times])
+    arguments = ["images", str(folder), str(tmp_path / "recording"), "--fx", "192", "--frames", str(table)]
+    with pytest.raises(InputError, match=complaint):
+        convert([*arguments, "--time-unit", unit])
+
+
+def test_an_image_is_no_folder_of_images(tmp_path):
+    folder = numbered_images(tmp_path / "images", ["1.png"])
+    with pytest.raises(InputError, match="is no folder of images"):
+        convert(["images", str(folder / "1.png"), str(tmp_path / "recording"), "--fx", "192"])
+
+
+def test_stamps_that_no_message_holds_are_refused(tum, tmp_path):
+    """Of nanoseconds where seconds belong."""
+    listed = tum / "rgb.txt"
+    listed.write_text(
+        "".join(
+            f"{i}000000000.0 {line.split()[1]}\n"
+            for i, line in enumerate(listed.read_text().splitlines())
+            if "png" in line
+        )
+    )
+    with pytest.raises(InputError, match="beyond what stamps hold"):
+        convert(["tum", str(tum), str(tmp_path / "recording")])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_as_imu_ros.datasets.gyroscope_file import read_gyroscope
+from image_as_imu_ros.datasets.gyroscope_file import placed, read_gyroscope
 from image_as_imu_ros.errors import InputError
 
 TIMES = np.array([0.0, 0.01, 0.02])
@@ -103,3 +103,44 @@ def test_what_cannot_be_told_is_said_in_one_line(tmp_path, caplog, text, reason)
     with pytest.raises(InputError, match=reason) as error:
         read(tmp_path, text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("unit", ["(deg/s)", "[deg s^-1]", "[°/s]", "(dps)", "[DEG/S]"])
+def test_degrees_have_many_names(tmp_path, unit):
+    samples = read(
+        tmp_path, table(",".join(["time", *(f"gyro_{axis} {unit}" for axis in "xyz")]), "txyz", factor=180 / np.pi)
+    )
+    np.testing.assert_allclose(samples.angular, RATES)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mdps", 180e3 / np.pi), ("mdeg/s", 180e3 / np.pi), ("mrad/s", 1e3)])
+def test_thousandths_are_taken_for_thousandths(tmp_path, caplog, unit, factor):
+    samples = read(
+        tmp_path, table(",".join(["time", *(f"gyro_{axis} ({unit})" for axis in "xyz")]), "txyz", factor=factor)
+    )
+    np.testing.assert_allclose(samples.angular, RATES)
+    assert not caplog.text
+
+
+def test_rates_that_are_too_fast_even_as_degrees_are_warned_of(tmp_path, caplog):
+    read(tmp_path, table("time,x (°/s),y (°/s),z (°/s)", "txyz", factor=180e3 / np.pi))
+    assert "faster than gyroscopes measure" in caplog.text
+
+
+def test_a_unit_behind_the_name_of_the_time_is_taken_as_in_tables_of_frames(tmp_path):
+    text = table("timestamp_ns,gyro_x,gyro_y,gyro_z", "nxyz")
+    for unit in ("s", "ns"):
+        assert read(tmp_path, text, time_unit=unit).times[0] == pytest.approx(1.7e9)
+
+
+def test_the_layout_of_asl_is_known(tmp_path):
+    names = [f"w_RS_S_{axis} [rad s^-1]" for axis in "xyz"] + [f"a_RS_S_{axis} [m s^-2]" for axis in "xyz"]
+    samples = read(tmp_path, table(",".join(["#timestamp [ns]", *names]), "nxyzaaa"))
+    assert samples.times[0] == pytest.approx(1.7e9)
+    np.testing.assert_allclose(samples.angular, RATES)
+
+
+def test_times_far_from_the_frames_are_said_as_they_are(tmp_path):
+    samples = read(tmp_path, table("time,x,y,z", "nxyz"))
+    with pytest.raises(InputError, match=r"goes from 1\.7e\+18 to 1\.7e\+18 s after the first, and they last 1 s"):
+        placed(samples, tmp_path / "gyro.csv", None, 0, range(10**9, 2 * 10**9))
