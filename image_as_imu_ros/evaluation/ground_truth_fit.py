@@ -10,6 +10,8 @@ from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.evaluation.samples import LEAST_ANGULAR, Samples
 from image_as_imu_ros.geometry import so3
 
+TOO_FAST = 20.0  # times; °/s are 57
+
 _FEWEST = 20  # frames that rotate; fewer tell no offset
 _LONGEST_OFFSET = 1.0  # s to either side; clocks of one computer differ by less
 _STEP = 0.005  # s between offsets that are tried
@@ -19,7 +21,6 @@ _LEAST_ROTATION = 10.0  # °: less is within what estimates and calibrations are
 _LEAST_GAIN = 0.8  # of the error that the fit leaves, to be worth a word
 _LEAST_SECOND_AXIS = 0.1  # rad/s RMS about a second axis; below, what happens about it is noise
 _NEAR_AXES = 15.0  # ° within which a rotation is called by the axes that it exchanges
-_TOO_FAST = 20.0  # times; °/s are 57
 _SAME_TIME = 1_000_000  # ns; the stamps of the same images, regular or as they are, differ by less
 _OWN_SHARE = 0.8  # of the estimates, of which some were not published, or are not published again
 
@@ -46,7 +47,7 @@ class GroundTruthFit:
     @property
     def complaint(self) -> str:
         """Say what is wrong with the ground truth; empty if nothing is."""
-        if self.scale > _TOO_FAST:
+        if self.scale > TOO_FAST:
             return f"it is {self.scale:.0f} times as fast as the images move: are its rates °/s?"
         if self.error_left > _LEAST_GAIN:
             return ""

@@ -56,11 +56,7 @@ class View:
         Returns:
             (height, width) or (height, width, 3) uint8.
         """
-        if image.shape[:2] != (self.source.height, self.source.width):
-            raise InputError(
-                f"image is {image.shape[1]}×{image.shape[0]} px but its camera_info is for "
-                f"{self.source.width}×{self.source.height}: use the camera_info of this very stream"
-            )
+        check_image_size(image, self.source)
         crop = image[self.top : self.top + self.height, self.left : self.left + self.width]
         if colour == "gray" and crop.ndim == 3:
             crop = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
@@ -121,6 +117,15 @@ class View:
         order = np.lexsort((found, cell))
         cells, first, count = np.unique(cell[order], return_index=True, return_counts=True)
         sampled.flat[cells] = found[order][first + count // 2]
+
+
+def check_image_size(image: np.ndarray, camera: Camera) -> None:
+    """Check that an image (H, W) or (H, W, 3) is of its camera's size. Raises InputError: it is not."""
+    if image.shape[:2] != (camera.height, camera.width):
+        raise InputError(
+            f"image is {image.shape[1]}×{image.shape[0]} px but its camera_info is for "
+            f"{camera.width}×{camera.height}: use the camera_info of this very stream"
+        )
 
 
 def check_depth_shape(depth: np.ndarray, camera: Camera) -> None:

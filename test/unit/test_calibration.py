@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from image_as_imu_ros.commands.calibrate import main as calibrate_command
+from image_as_imu_ros.datasets.capture import Gyroscope
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.evaluation.calibration import bundle
@@ -216,6 +217,28 @@ def test_a_mask_of_another_size_is_refused(rendered, tmp_path):
     rendered[0].write(capture)
     with pytest.raises(InputError, match="10×10 px but the images are 240×"):
         calibrate(capture, CalibrationConfig(mask=str(path)))
+
+
+def test_rates_in_degrees_are_refused(rendered, tmp_path, monkeypatch):
+    """They were calibrated, to a focal length of 0 px."""
+    capture, measured = rendered[0], RenderedCapture.gyroscope
+
+    def in_degrees(self) -> Gyroscope:
+        right = measured(self)
+        return replace(right, angular=np.degrees(right.angular))
+
+    monkeypatch.setattr(RenderedCapture, "gyroscope", in_degrees)
+    capture.write(tmp_path / "capture")
+    with pytest.raises(InputError, match=r"are 5\d times as fast as the images move: are they °/s"):
+        calibrate(tmp_path / "capture", CalibrationConfig(stamp_reference=capture.stamp_reference))
+
+
+def test_a_camera_info_of_another_size_is_refused(rendered, tmp_path, monkeypatch):
+    capture = rendered[0]
+    monkeypatch.setattr(RenderedCapture, "stated", capture.camera.resize(120, 90))
+    capture.write(tmp_path / "capture")
+    with pytest.raises(InputError, match="px but its camera_info is for 120×90"):
+        calibrate(tmp_path / "capture", CalibrationConfig(stamp_reference=capture.stamp_reference))
 
 
 @pytest.fixture(scope="module")

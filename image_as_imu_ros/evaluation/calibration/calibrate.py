@@ -29,9 +29,10 @@ from image_as_imu_ros.evaluation.calibration.rates import Rates
 from image_as_imu_ros.evaluation.calibration.solve import Solution, solve
 from image_as_imu_ros.evaluation.calibration.tracking import follow
 from image_as_imu_ros.evaluation.exposure import Shutters
-from image_as_imu_ros.evaluation.ground_truth_fit import best_offset, named_axes
+from image_as_imu_ros.evaluation.ground_truth_fit import TOO_FAST, best_offset, named_axes
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
+from image_as_imu_ros.geometry.view import check_image_size
 from image_as_imu_ros.recordings.exposures import read_exposures
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
@@ -166,6 +167,9 @@ def calibrate(path: str | Path, config: CalibrationConfig) -> Calibration:
     both = np.isfinite(true).all(1)
     if both.sum() < _FEWEST_PAIRS:
         raise InputError(f"only {both.sum()} pairs of frames rotate; {_FEWEST_PAIRS} are needed")
+    scale = float(np.median(np.linalg.norm(true[both], axis=1) / np.linalg.norm(rotations.angular[both], axis=1)))
+    if scale > TOO_FAST:
+        raise InputError(f"the rates on {topic!r} are {scale:.0f} times as fast as the images move: are they °/s?")
     least, second, _ = np.sqrt(np.maximum(np.linalg.eigvalsh(true[both].T @ true[both]), 0) / both.sum())
     if second < _LEAST_SECOND:
         raise InputError(
@@ -280,6 +284,7 @@ def _track(
         except InputError:
             images, middles = [], []
             continue
+        check_image_size(image, camera)
         if mask is not None:
             check_mask_size(mask, image.shape[1], image.shape[0])
         if middles and middle <= middles[-1]:
