@@ -107,6 +107,7 @@ def read_list(path: str | Path) -> list[ListedRecording]:
         _refuse_unknown(entry, ("name", "path", *setting_names()), f"recording {number}")
         if "path" not in entry:
             raise InputError(f"recording {number} has no path")
+        _refuse_others(defaults | entry, f"recording {number}")
         name = str(entry.get("name", recording_name(path.parent / entry["path"])))
         if _folder_name(name) in (_folder_name(other.name) for other in found):
             raise InputError(f"recording {number} has the name of another one, {name!r}; give each a name of its own")
@@ -143,6 +144,17 @@ def _refuse_unknown(mapping: Any, known: tuple[str, ...], where: str) -> None:
     unknown = [str(key) for key in mapping if key not in known]
     if unknown:
         raise InputError(f"{where} has unknown keys: {', '.join(unknown)}; known are {', '.join(known)}")
+
+
+def _refuse_others(entry: dict[str, Any], where: str) -> None:
+    """Refuse paths that are not texts, which folders called 2024 are not without quotes, and one text for a list."""
+    for key, kind, name in (
+        ("path", str, "a text, in quotes"),
+        ("model", str, "a text"),
+        ("baselines", list, "a list"),
+    ):
+        if key in entry and not isinstance(entry[key], kind):
+            raise InputError(f"{where}: {key} is {entry[key]!r}, expected {name}")
 
 
 def _folder_name(name: str) -> str:

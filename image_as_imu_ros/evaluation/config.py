@@ -135,11 +135,11 @@ def exposure_from_text(value: str | float) -> float | ExposureSource:
     if value in tuple(ExposureSource):
         return ExposureSource(value)
     try:
-        return float(value)
+        if not isinstance(value, bool):  # YAML's yes
+            return float(value)
     except (TypeError, ValueError):  # a list, another text
-        raise InputError(
-            f"exposure is {value!r}, expected a time in s or one of: {', '.join(ExposureSource)}"
-        ) from None
+        pass
+    raise InputError(f"exposure is {value!r}, expected a time in s or one of: {', '.join(ExposureSource)}")
 
 
 def _typed(one: Field, value: Any) -> Any:

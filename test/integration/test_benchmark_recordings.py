@@ -218,6 +218,13 @@ def test_every_setting_of_the_estimator_and_the_engine_is_a_key(tmp_path):
         ),
         ({"recordings": [{"path": "bag", "every": 1.5}]}, "recording 'bag': every is 1.5, expected a whole number"),
         ({"recordings": [{"path": "bag", "exposure": "long"}]}, "recording 'bag': exposure is 'long'"),
+        (
+            {"recordings": [{"path": "bag", "exposure": True}]},
+            "recording 'bag': exposure is True, expected a time in s",
+        ),
+        ({"recordings": [{"path": 121}]}, "recording 1: path is 121, expected a text, in quotes"),
+        ({"recordings": [{"path": "bag"}], "defaults": {"model": 3}}, "recording 1: model is 3, expected a text"),
+        ({"recordings": [{"path": "bag", "baselines": "klt"}]}, "recording 1: baselines is 'klt', expected a list"),
         ({"recordings": [{"path": "a/bag"}, {"path": "b/bag"}]}, "recording 2 has the name of another one, 'bag'"),
     ],
 )
