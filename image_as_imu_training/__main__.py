@@ -6,12 +6,24 @@ import argparse
 import sys
 from pathlib import Path
 
-from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.commands.arguments import not_negative, positive
+from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.resources import cache_path
 
 DATA = cache_path("training")
 _TRAIN = "Settings and their values are in image_as_imu_training/training/config; docs/training.md explains them."
+
+
+def _device(name: str) -> str:
+    """Check a torch device's name. Raises ArgumentTypeError: it is none that this machine has."""
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except Exception as error:  # of its many backends, without a common base
+        raise argparse.ArgumentTypeError(f"{name!r} cannot be used here: {first_line(error)}") from None
+    return name
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -24,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     sheet = commands.add_parser("contact_sheet", help="rendered samples with their labels drawn in, as one image")
     sheet.add_argument("part", type=Path, help="folder of shards, for example DATA/train")
     sheet.add_argument("--output", type=Path, required=True, help="image to write")
-    sheet.add_argument("--samples", type=int, default=24, help="evenly over the folder (default: %(default)s)")
+    sheet.add_argument("--samples", type=positive, default=24, help="evenly over the folder (default: %(default)s)")
 
     _add_label(commands.add_parser("label", help="recording with ground truth → frames with velocity labels"))
 
@@ -80,11 +92,13 @@ def _add_amounts(render: argparse.ArgumentParser) -> None:
     render.add_argument("--output", type=Path, default=DATA, help="folder for the shards (default: %(default)s)")
     render.add_argument(
         "--samples",
-        type=int,
+        type=not_negative,
         default=36_000,
         help="training crops, besides 1536 crops and 512 frames that are held out (default: %(default)s)",
     )
-    render.add_argument("--frames", type=int, default=4_096, help="whole training frames (default: %(default)s)")
+    render.add_argument(
+        "--frames", type=not_negative, default=4_096, help="whole training frames (default: %(default)s)"
+    )
     render.add_argument(
         "--room-share",
         type=float,
@@ -108,8 +122,8 @@ def _add_amounts(render: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     render.add_argument("--seed", type=int, default=0)
-    render.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    render.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
+    render.add_argument("--workers", type=positive, default=2, help="processes (default: %(default)s)")
+    render.add_argument("--device", type=_device, default="cpu", help="torch device (default: %(default)s)")
     render.add_argument("--ray", action="store_true", help="render on a Ray cluster instead of in processes here")
 
 
@@ -196,6 +210,9 @@ def main(arguments: list[str] | None = None) -> int:
             export(**options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # an output folder that cannot be written to, a full disk
+        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]

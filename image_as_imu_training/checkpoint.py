@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_training.networks import create_network
+from image_as_imu_training.networks import NETWORKS, create_network
 from image_as_imu_training.networks.network import Network
 
 _FILE = "checkpoint.safetensors"
@@ -66,7 +66,15 @@ def checkpoint_exists(folder: Path) -> bool:
 def read_state(source: Path) -> dict:
     """Read the `state` of a checkpoint folder or a weights file. Raises InputError as `Checkpoint.load`."""
     with _open(source) as file:
-        return json.loads(file.metadata()[_STATE])
+        text = file.metadata()[_STATE]
+    try:
+        state = json.loads(text)
+        name = state["network"]
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{source} is not a checkpoint: it does not say of which network") from None
+    if name not in NETWORKS:
+        raise InputError(f"{source} is of network {name!r}; this version knows {', '.join(NETWORKS)}")
+    return state
 
 
 def load_network(source: Path) -> Network:

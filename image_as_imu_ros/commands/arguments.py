@@ -36,6 +36,14 @@ def positive(text: str) -> int:
     return number
 
 
+def not_negative(text: str) -> int:
+    """Read a whole number of at least 0. Raises ArgumentTypeError: it is less."""
+    number = int(text)
+    if number < 0:
+        raise ArgumentTypeError(f"is {number}, expected 0 or more")
+    return number
+
+
 def option_name(setting: str) -> str:
     """Return the option of a setting."""
     return f"--{setting.replace('_', '-')}"

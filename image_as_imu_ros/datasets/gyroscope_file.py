@@ -18,7 +18,7 @@ TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _LONG_UNITS = {"nanosec": 1e-9, "microsec": 1e-6, "µs": 1e-6, "millisec": 1e-3}
 _UNIT_OF_TIME = re.compile(r"(?:[\[(]\s*|_)(nanosec|ns|microsec|us|µs|millisec|ms)\s*[\])]?$", re.IGNORECASE)
 
-_FASTEST = 35.0  # rad/s: 2000 °/s, where gyroscopes of phones and cameras saturate
+FASTEST_RATE = 35.0  # rad/s: 2000 °/s, where gyroscopes of phones and cameras saturate
 _GCSV = "GYROFLOW IMU LOG"
 _DEGREES = re.compile(r"°|deg|dps", re.IGNORECASE)
 _THOUSANDTHS = re.compile(r"\bm(?=°|deg|dps|rad)|milli", re.IGNORECASE)
@@ -180,7 +180,7 @@ def _in_radians(path: Path, samples: GyroscopeSamples, name: str) -> GyroscopeSa
     factor = (np.pi / 180 if _DEGREES.search(name) else 1.0) * (1e-3 if _THOUSANDTHS.search(name) else 1.0)
     angular = factor * samples.angular
     fastest = float(np.quantile(np.linalg.norm(angular, axis=1), 0.99))
-    if fastest > _FASTEST:
+    if fastest > FASTEST_RATE:
         _log.warning(
             "%s: rates up to %.0f rad/s are faster than gyroscopes measure: are they °/s? Then write °/s (or mdps) "
             "into the columns' names",

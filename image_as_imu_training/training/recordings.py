@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zlib
+from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,11 +27,13 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
+from image_as_imu_ros.datasets.gyroscope_file import FASTEST_RATE
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.evaluation.exposure import Shutters
+from image_as_imu_ros.evaluation.ground_truth_fit import own_output
 from image_as_imu_ros.evaluation.run import fitted_exposure
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.view import View
@@ -74,13 +78,18 @@ def label(
     with Recording(recording) as opened:
         topics = topics_of(opened, image_topic, camera_info_topic, ground_truth_topic)
         ground_truth = read_ground_truth(opened, str(topics.ground_truth))
+        _refuse_unfit(opened, topics, ground_truth, shutter)
         if exposure is None:
             with closing(load_engine(model or resource(DEFAULT_MODEL))) as engine:
                 shutter = with_exposure(shutter, opened, topics, ground_truth, engine)
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        identities, velocities, camera = _write_frames(opened, topics, ground_truth, shutter, partial)
+        try:
+            identities, velocities, camera = _write_frames(opened, topics, ground_truth, shutter, partial)
+        except BaseException:  # Ctrl-C as well
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
     seconds = shutter.exposure or 0.0
     noise = label_noise(ground_truth, seconds + readout_time)
     stamps, checksums = np.array(identities).T
@@ -89,8 +98,24 @@ def label(
     (partial / "recording.json").write_text(json.dumps(about, indent=1) + "\n")
     partial.rename(folder)
     known = "v and ω" if np.isfinite(velocities[:, :3]).any() else "ω"
-    print(f"{folder}: {len(identities)} frames labelled with {known}, exposure {1e3 * seconds:.2f} ms")
+    print(
+        f"{folder}: {len(identities)} frames labelled with {known} of {topics.ground_truth}, "
+        f"exposure {1e3 * seconds:.2f} ms"
+    )
     print("noise of the labels, v [m/s] and ω [rad/s]: " + " ".join(f"{value:.3f}" for value in noise))
+
+
+def _refuse_unfit(recording: Recording, topics: Topics, ground_truth: GroundTruth, shutter: Shutter) -> None:
+    """Refuse what is no truth to learn from: what this package published itself, and rates in °/s."""
+    exposure = shutter.exposure or 0.0
+    stamps = [message.stamp for message in recording.frames(topics.image, topics.camera_info)]
+    middles = np.array([shutter.mid_exposure(stamp, exposure) for stamp in stamps], np.int64)
+    complaint = own_output((middles[1:] + middles[:-1]) // 2, ground_truth)
+    fastest = float(np.quantile(np.linalg.norm(ground_truth.angular, axis=1), 0.99))
+    if fastest > FASTEST_RATE:
+        complaint = f"rates up to {fastest:.0f} rad/s are faster than gyroscopes measure: are they °/s?"
+    if complaint:
+        raise InputError(f"ground truth topic {topics.ground_truth!r} cannot be learnt from: {complaint}")
 
 
 def identity(image: Any) -> tuple[int, int]:
@@ -134,7 +159,8 @@ def _write_frames(
     recording: Recording, topics: Topics, ground_truth: GroundTruth, shutter: Shutter, folder: Path
 ) -> tuple[list[tuple[int, int]], np.ndarray, Camera]:
     """Write the frames at which ω is known: their identities, velocities (N, 6), and the images' camera."""
-    identities, velocities, camera = [], [], None
+    identities, velocities, camera, refused = [], [], None, Counter[str]()
+    reasons: dict[str, str] = {}
     messages = recording.frames(topics.image, topics.camera_info)
     exposure = shutter.exposure or 0.0
     window = exposure + shutter.readout_time
@@ -146,7 +172,8 @@ def _write_frames(
             view = View.of(message.camera(), FRAME_WIDTH, FRAME_HEIGHT)
             image = view.prepare(message.decode_image("gray"), "gray")
         except InputError as error:
-            tqdm.write(f"frame {message.stamp} left out: {error}")
+            # The same complaint about other numbers is the same reason.
+            refused[reasons.setdefault(re.sub(r"\d+", "#", str(error)), str(error))] += 1
             continue
         if camera is not None and view.camera != camera:
             raise InputError(f"the camera's intrinsics change at frame {message.stamp}; split the recording there")
@@ -155,7 +182,10 @@ def _write_frames(
         identities.append(identity(message.image))
         velocities.append(np.concatenate([linear[0], angular[0]]))
     if camera is None:
-        raise InputError(f"recording {str(recording.path)!r} has no frame whose true angular velocity is known")
+        reason = next(iter(refused), "the true angular velocity of none is known")
+        raise InputError(f"recording {str(recording.path)!r} has no frame to label: {reason}")
+    for reason, count in refused.items():
+        print(f"{count} frames left out: {reason}")
     return identities, np.array(velocities), camera
 
 

@@ -450,6 +450,66 @@ class TestLabels:
         ):
             assert part in error
 
+    def fails(self, recording: Path, capsys, *options: str) -> str:
+        """Label in vain: one line, and nothing is left."""
+        output = recording.parent / "out"
+        assert main(["label", str(recording), "--exposure", "0.01", "--output", str(output), *options]) == 2
+        assert not list(output.glob("*"))
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        return line
+
+    def test_what_the_package_published_itself_is_no_truth(self, tmp_path, capsys):
+        """Of `ros2 bag record -a`, where the node ran: its twist would be taken before a gyroscope."""
+        stamps = bags.frame_stamps(30)
+        images = [bags.image_message(stamp, 1) for stamp in stamps]
+        halfway = [stamp + bags.FRAME_INTERVAL // 2 for stamp in stamps[:-1]]
+        own = [bags.twist_with_covariance(stamp, bags.motion(stamp)) for stamp in halfway]
+        topics = {"/camera/image_raw/compressed": images, "/twist": own}
+        recording = bags.moving_camera(tmp_path / "bag", 30, ground_truth="imu", **topics)
+        assert "'/twist' cannot be learnt from: it has a sample at the time of" in self.fails(recording, capsys)
+        options = ["--exposure", "0.01", "--output", str(tmp_path / "out"), "--ground-truth-topic", "/imu"]
+        assert main(["label", str(recording), *options]) == 0
+        assert "labelled with ω of /imu" in capsys.readouterr().out
+
+    def test_rates_in_degrees_are_no_truth(self, tmp_path, capsys):
+        stamps = range(bags.FIRST_STAMP, bags.FIRST_STAMP + 10**9, 10**7)
+        rates = [bags.imu(stamp, np.degrees(bags.motion(stamp)[3:])) for stamp in stamps]
+        recording = bags.moving_camera(tmp_path / "bag", ground_truth="none", **{"/imu": rates})
+        assert "are they °/s?" in self.fails(recording, capsys)
+
+    def test_images_that_cannot_be_used_are_counted_with_the_reason(self, tmp_path, capsys):
+        images = [bags.image_message(stamp, i) for i, stamp in enumerate(bags.frame_stamps(4))]
+        for image in images[:3]:
+            image.data = image.data[:-20]
+        recording = bags.moving_camera(tmp_path / "some", 4, **{"/camera/image_raw/compressed": images})
+        assert main(["label", str(recording), "--exposure", "0.01", "--output", str(tmp_path / "labelled")]) == 0
+        assert "3 frames left out: compressed image" in capsys.readouterr().out
+        images[3].data = images[3].data[:-20]
+        recording = bags.moving_camera(tmp_path / "none", 4, **{"/camera/image_raw/compressed": images})
+        assert "has no frame to label: compressed image" in self.fails(recording, capsys)
+
+    def test_an_output_that_cannot_be_written_to_is_one_line(self, tmp_path, capsys):
+        (tmp_path / "file").write_text("")
+        recording = bags.moving_camera(tmp_path / "bag", 3)
+        assert main(["label", str(recording), "--exposure", "0.01", "--output", str(tmp_path / "file")]) == 2
+        assert "file/bag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--workers", "0"], "--workers: is 0, expected 1 or more"),
+        (["--samples", "-1"], "--samples: is -1, expected 0 or more"),
+        (["--frames", "-1"], "--frames: is -1, expected 0 or more"),
+        (["--device", "gpu"], "--device: 'gpu' cannot be used here"),
+    ],
+)
+def test_amounts_and_devices_that_cannot_be_are_refused_before_rendering(options, complaint, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["render", "--photos", str(tmp_path), "--output", str(tmp_path / "out"), *options])
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
 
 @pytest.mark.parametrize(
     ("overrides", "complaint"),

@@ -323,6 +323,13 @@ def test_a_checkpoint_that_cannot_be_used_says_why(tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "checkpoint.safetensors")
     with pytest.raises(InputError, match="does not say what was trained"):
         load_network(tmp_path)
+    for state, complaint in (("{", "of which network"), ("{}", "of which network"), ("[]", "of which network")):
+        save_file({"a": torch.ones(1)}, tmp_path / "checkpoint.safetensors", {"training": state})
+        with pytest.raises(InputError, match=complaint):
+            load_network(tmp_path)
+    Checkpoint({}, weights, {}, {"network": "of tomorrow"}).save(tmp_path)
+    with pytest.raises(InputError, match="is of network 'of tomorrow'; this version knows blur, segnext"):
+        load_network(tmp_path)
 
 
 def test_exported_file_agrees_and_explains_itself(tmp_path):
