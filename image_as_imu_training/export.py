@@ -68,6 +68,9 @@ def export(
         InputError: checkpoint or data are missing, the network reads nothing, the exported file's `disagreement` with
             PyTorch is more than 0.01 px, or another precision costs too much accuracy.
     """
+    if output.suffix != ".onnx":  # the weights are written beside it
+        raise InputError(f"--output is {str(output)!r}, expected a name that ends in .onnx")
+    output.parent.mkdir(parents=True, exist_ok=True)
     if precision and data is None:
         raise InputError(f"precision {precision[0]} needs rendered frames to measure what it costs; give their --data")
     published = network_name == "segnext"

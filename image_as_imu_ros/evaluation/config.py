@@ -34,6 +34,9 @@ class ExposureSource(TextEnum):
     FIT = "fit"
 
 
+_SECONDS = "s"
+
+
 @dataclass(frozen=True)
 class EvaluationConfig:
     """How a recording is evaluated.
@@ -55,7 +58,7 @@ class EvaluationConfig:
     oracle: bool = False
     baselines: tuple[str, ...] = ()
     exposure_topic: str = setting("", "topic of each frame's exposure; empty: the only one")
-    exposure_unit: str = setting("s", "unit of the values on the exposure topic", choices=tuple(EXPOSURE_UNITS))
+    exposure_unit: str = setting(_SECONDS, "unit of the values on the exposure topic", choices=tuple(EXPOSURE_UNITS))
     stamp_reference: StampReference = setting(
         StampReference.MIDDLE,
         "what the images' header stamps are: start, middle or end of the exposure",
@@ -78,6 +81,10 @@ class EvaluationConfig:
         _ = self.shutter  # checks exposure and readout time
         if self.exposure_topic and self.exposure not in EXPOSURE_TYPES:
             raise InputError(f"exposure_topic is of no use where the exposure is {self.exposure}")
+        if self.exposure_unit != _SECONDS and self.exposure not in EXPOSURE_TYPES:
+            raise InputError(
+                f"exposure_unit is of values on an exposure topic; where the exposure is {self.exposure}, it is in s"
+            )
         estimated = self.exposure == ExposureSource.ESTIMATE
         object.__setattr__(self, "estimator", replace(self.estimator, estimate_exposure=estimated))
 

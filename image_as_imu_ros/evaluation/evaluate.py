@@ -21,7 +21,7 @@ from image_as_imu_ros.evaluation.comparison import COMPARED, Comparison
 from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, ExposureSource, command_line
 from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.exposure import Shutters, longer_than_period
+from image_as_imu_ros.evaluation.exposure import Shutters, longer_than_period, readout_longer_than_period
 from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth, own_output
 from image_as_imu_ros.evaluation.kept import Results
 from image_as_imu_ros.evaluation.metrics import metrics
@@ -257,7 +257,8 @@ def _exposure_complaint(config: EvaluationConfig, run: Run) -> str:
 def _too_long(config: EvaluationConfig, run: Run) -> str:
     stamps = np.array([result.estimate.header_stamp for result in run.results], np.int64)
     log_std = settled_log_std(run) if config.exposure == ExposureSource.ESTIMATE else 0.0
-    return longer_than_period(settled_exposure(run), log_std, stamps, config.every)
+    too_long = longer_than_period(settled_exposure(run), log_std, stamps, config.every)
+    return too_long or readout_longer_than_period(config.readout_time, stamps, config.every)
 
 
 def _settings(

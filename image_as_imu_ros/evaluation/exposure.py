@@ -61,9 +61,7 @@ def longer_than_period(exposure: float, log_std: float, header_stamps: np.ndarra
         log_std: of its logarithm; 0 where it was given.
         header_stamps: (N,) ns, of every `every`-th frame.
     """
-    if len(header_stamps) < 2:
-        return ""
-    period = 1e-9 * float(np.median(np.diff(header_stamps))) / every
+    period = period_of(header_stamps, every)
     if not 0 < _LONGEST * period < exposure:
         return ""
     sure = f" ± {log_std:.0%}" if log_std else ""
@@ -71,6 +69,22 @@ def longer_than_period(exposure: float, log_std: float, header_stamps: np.ndarra
         f"an exposure of {1e3 * exposure:.1f} ms{sure} is impossible, as frames are {1e3 * period:.1f} ms apart: "
         f"velocities from blur are at least {exposure / period:.2f} times too small"
     )
+
+
+def readout_longer_than_period(readout_time: float, header_stamps: np.ndarray, every: int) -> str:
+    """Say that a readout time, s, is longer than from frame to frame; empty if not. Arguments: `longer_than_period`."""
+    period = period_of(header_stamps, every)
+    if not 0 < _LONGEST * period < readout_time:
+        return ""
+    return (
+        f"a readout time of {1e3 * readout_time:.1f} ms is impossible, as frames are {1e3 * period:.1f} ms apart: "
+        "stamps and velocities are corrected for what no camera does"
+    )
+
+
+def period_of(header_stamps: np.ndarray, every: int) -> float:
+    """Compute the median s from frame to frame, of stamps (N,) ns of every `every`-th one; 0 of fewer than two."""
+    return 1e-9 * float(np.median(np.diff(header_stamps))) / every if len(header_stamps) > 1 else 0.0
 
 
 def fit_exposure(samples: Samples, guess: float) -> float:

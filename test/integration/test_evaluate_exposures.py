@@ -14,7 +14,7 @@ from image_as_imu_ros.commands.evaluate import parse
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.evaluation import engines
 from image_as_imu_ros.evaluation.evaluate import evaluate
-from image_as_imu_ros.evaluation.exposure import longer_than_period
+from image_as_imu_ros.evaluation.exposure import longer_than_period, readout_longer_than_period
 from image_as_imu_ros.evaluation.results import write_figures
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.recordings.recording import Recording
@@ -130,3 +130,25 @@ def test_an_exposure_longer_than_from_frame_to_frame_is_impossible(exposure, log
     complaint = longer_than_period(exposure, log_std, stamps, every)
     assert said in complaint
     assert bool(complaint) == bool(said)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_readout_longer_than_from_frame_to_frame_is_impossible(every):
+    stamps = np.arange(30)[::every] * 33_333_333
+    assert "500.0 ms is impossible, as frames are 33.3 ms apart" in readout_longer_than_period(0.5, stamps, every)
+    assert not readout_longer_than_period(0.033, stamps, every)
+    assert not readout_longer_than_period(0.5, stamps[:1], every)
+
+
+def test_an_impossible_readout_is_warned_of(tmp_path, monkeypatch, capsys):
+    bags.let_evaluate_see_exactly(monkeypatch)
+    recording = bags.moving_camera(tmp_path / "bag")
+    arguments = [str(recording), "--output", str(tmp_path / "out"), "--exposure", "0.01", "--readout-time", "0.2"]
+    assert command_line.run("evaluate", arguments) == 0
+    assert "WARNING: a readout time of 200.0 ms is impossible" in capsys.readouterr().out
+
+
+def test_a_unit_of_values_that_are_not_recorded_is_refused(tmp_path, capsys):
+    arguments = [str(tmp_path), "--exposure", "0.0138", "--exposure-unit", "ms"]
+    assert command_line.run("evaluate", arguments) == 2
+    assert "where the exposure is 0.0138, it is in s" in capsys.readouterr().err

@@ -346,6 +346,17 @@ def test_exported_file_agrees_and_explains_itself(tmp_path):
     assert ModelInfo.from_json(properties[METADATA_KEY]) == info
 
 
+@pytest.mark.parametrize(
+    ("output", "complaint"), [("own.safetensors", "a name that ends in .onnx"), ("file/own.onnx", "file: ")]
+)
+def test_what_an_export_cannot_write_is_found_first(tmp_path, capsys, output, complaint):
+    """The weights would be written over a model of their name."""
+    (tmp_path / "file").write_text("")
+    arguments = ["export", "--checkpoint", str(tmp_path), "--output", str(tmp_path / output), "--version", "0"]
+    assert main(arguments) == 2
+    assert complaint in capsys.readouterr().err
+
+
 def test_commands_fail_with_one_clear_line(tmp_path, capsys):
     assert main(["export", "--checkpoint", str(tmp_path / "no.pt"), "--output", "x.onnx", "--version", "0"]) == 2
     assert main(["train", f"data={tmp_path}", f"checkpoint={tmp_path}", "precision=no", "log=none"]) == 2
