@@ -22,7 +22,7 @@ from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, Exposur
 from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.exposure import Shutters, longer_than_period, readout_longer_than_period
-from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth, own_output
+from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth, never_moves, own_output
 from image_as_imu_ros.evaluation.kept import Results
 from image_as_imu_ros.evaluation.metrics import metrics
 from image_as_imu_ros.evaluation.run import (
@@ -33,7 +33,7 @@ from image_as_imu_ros.evaluation.run import (
     settled_exposure,
     settled_log_std,
 )
-from image_as_imu_ros.evaluation.samples import Samples, with_true_sign
+from image_as_imu_ros.evaluation.samples import LEAST_ANGULAR, Samples, with_true_sign
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.recordings.exposures import read_exposures
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
@@ -210,6 +210,8 @@ def _summed_up(
     if ground_truth is not None:
         aligned = by_measurement.get("aligned")
         own = "" if aligned is None else own_output(aligned.stamps, ground_truth)
+        if (np.linalg.norm(decided.angular, axis=1) >= LEAST_ANGULAR).any():
+            own = own or never_moves(ground_truth)
         fit = fit_ground_truth(decided, ground_truth, np.array([result.span for result in run.results]))
         figures["ground_truth_fit"] = None if fit is None else fit.figures()
     if compared is not None:

@@ -106,6 +106,16 @@ def fit_ground_truth(decided: Samples, ground_truth: GroundTruth, spans: np.ndar
     )
 
 
+def never_moves(ground_truth: GroundTruth) -> str:
+    """Say that a ground truth is zero throughout, as an odometry whose twist nobody fills in; empty if it is not."""
+    if ground_truth.angular.any() or np.nan_to_num(ground_truth.linear).any():
+        return ""
+    return (
+        "all of it is zero: is its twist filled in? Many publish an odometry of poses alone; choose another topic with "
+        "--ground-truth-topic"
+    )
+
+
 def own_output(halfway: np.ndarray, ground_truth: GroundTruth) -> str:
     """Say that a ground truth is what this package published, which `ros2 bag record -a` records too; empty if not.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,6 +201,9 @@ def _open_ros2(path: Path) -> Reader2 | SalvageReader:
 
 def _cure(path: Path) -> str:
     """Name what may help, by the first file."""
+    compressed = [path] if path.is_file() else sorted(path.iterdir())
+    if found := [file.name for file in compressed if file.suffix == ".zstd"]:
+        return f"; its files are compressed: unzstd {shlex.quote(found[0])}, then give what comes of it"
     return "".join(f"; {cure_of(file)} may rescue something" for file in _files(path)[:1])
 
 

@@ -33,7 +33,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.evaluation.exposure import Shutters
-from image_as_imu_ros.evaluation.ground_truth_fit import own_output
+from image_as_imu_ros.evaluation.ground_truth_fit import never_moves, own_output
 from image_as_imu_ros.evaluation.run import fitted_exposure
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.view import View
@@ -106,11 +106,11 @@ def label(
 
 
 def _refuse_unfit(recording: Recording, topics: Topics, ground_truth: GroundTruth, shutter: Shutter) -> None:
-    """Refuse what is no truth to learn from: what this package published itself, and rates in °/s."""
+    """Refuse what is no truth to learn from: what this package published itself, zeros, and rates in °/s."""
     exposure = shutter.exposure or 0.0
     stamps = [message.stamp for message in recording.frames(topics.image, topics.camera_info)]
     middles = np.array([shutter.mid_exposure(stamp, exposure) for stamp in stamps], np.int64)
-    complaint = own_output((middles[1:] + middles[:-1]) // 2, ground_truth)
+    complaint = own_output((middles[1:] + middles[:-1]) // 2, ground_truth) or never_moves(ground_truth)
     fastest = float(np.quantile(np.linalg.norm(ground_truth.angular, axis=1), 0.99))
     if fastest > FASTEST_RATE:
         complaint = f"rates up to {fastest:.0f} rad/s are faster than gyroscopes measure: are they °/s?"

@@ -8,6 +8,7 @@ import resource
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import replay_bags as bags
 
@@ -188,3 +189,13 @@ def test_a_camera_info_of_another_camera_is_noted(tmp_path, capsys):
     recording = bags.write_recording(tmp_path / "bag", {"/right/image/compressed": images, "/left/camera_info": infos})
     run(recording, tmp_path / "out")
     assert "the camera_info is in frame 'left_optical', the images in 'camera_optical'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_an_odometry_whose_twist_nobody_fills_in_is_warned_of(tmp_path, monkeypatch, capsys, moves):
+    stamps = bags.frame_stamps(bags.COUNT)
+    times = range(stamps[0] - 20_000_000, stamps[-1] + 20_000_000, 5_000_000)
+    truth = [bags.odometry(time, bags.motion(time) if time == times[0] and moves else np.zeros(6)) for time in times]
+    recording = bags.moving_camera(tmp_path / "bag", ground_truth="none", **{"/odom": truth})
+    run(recording, tmp_path / "out")
+    assert ("all of it is zero: is its twist filled in?" in capsys.readouterr().out) == (not moves)

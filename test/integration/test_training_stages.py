@@ -477,6 +477,12 @@ class TestLabels:
         recording = bags.moving_camera(tmp_path / "bag", ground_truth="none", **{"/imu": rates})
         assert "are they °/s?" in self.fails(recording, capsys)
 
+    def test_zeros_are_no_truth(self, tmp_path, capsys):
+        """Of an odometry that holds poses alone."""
+        odometry = [bags.odometry(bags.FIRST_STAMP + 10**7 * i, np.zeros(6)) for i in range(50)]
+        recording = bags.moving_camera(tmp_path / "bag", ground_truth="none", **{"/odom": odometry})
+        assert "all of it is zero: is its twist filled in?" in self.fails(recording, capsys)
+
     def test_images_that_cannot_be_used_are_counted_with_the_reason(self, tmp_path, capsys):
         images = [bags.image_message(stamp, i) for i, stamp in enumerate(bags.frame_stamps(4))]
         for image in images[:3]:

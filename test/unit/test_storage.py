@@ -274,3 +274,18 @@ def test_only_what_files_of_recordings_end_with_is_no_part_of_their_names(tmp_pa
     if not path.endswith("/"):
         file.touch()
     assert recording_name(file) == recording_name(str(file)) == name
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_compressed_files_without_their_metadata_are_said_with_the_cure(tmp_path, single):
+    store = get_typestore(Stores.ROS2_JAZZY)
+    writer = Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP)
+    writer.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    message = bags.image_message(bags.FIRST_STAMP, 1)
+    with writer:
+        connection = writer.add_connection("/image", message.__msgtype__, typestore=store)
+        writer.write(connection, 1, store.serialize_cdr(message, message.__msgtype__))
+    (tmp_path / "bag" / "metadata.yaml").unlink()
+    path = tmp_path / "bag" / "bag.mcap.zstd" if single else tmp_path / "bag"
+    with pytest.raises(InputError, match=r"its files are compressed: unzstd bag\.mcap\.zstd, then give"):
+        Recording(path)
