@@ -105,9 +105,9 @@ class RepeatsConstants:
     largest_difference: float = constant(
         0.02, "intensity levels", "mean, of a repeated image; noise of 0.1 levels makes 0.1", _PHYSICS
     )
-    largest_encoded: float = constant(
-        6.0, "intensity levels", "mean, between two encodings of one image", "JPEG 15 of real recordings: 2 to 6"
-    )
+    largest_encoded: float = constant(6.0, "intensity levels", "mean, between two encodings", "JPEG 15, real: 2 to 6")
+    least_change: float = constant(1.0, "intensity levels", "mean, of a part that moves", "above usual noise")
+    least_torn: float = constant(0.1, "", "share of a torn image that repeats", "16 recordings: 0.06; torn: 0.34")
     patches: int = constant(100, "", "about as many are searched for common noise", _COST)
     band: tuple[float, float] = constant((1.0, 2.0), "px", "σ of both filters: finer details are lost first", _ENCODED)
     least_detail: float = constant(0.35, "intensity levels", "RMS, of a patch; of less, rounding is left", _ENCODED)

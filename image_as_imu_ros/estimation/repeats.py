@@ -12,6 +12,9 @@ the partial correlation
 With independent noise all three correlations are the same r, and r_ab·z = r/(1 + r) ≤ 1/2. Two encodings of one
 exposure share its noise: r_ab·z is near 1, as long as any of the noise is left. If the camera moves, z has another
 scene, and a differs from b along the gradients, unless it is a repeat.
+
+A torn image repeats in part: its driver copied it while the sensor wrote, or packets of a video were lost. There it
+equals the one before exactly, where that had changed, while the rest goes on.
 """
 
 from __future__ import annotations
@@ -28,10 +31,11 @@ from image_as_imu_ros.estimation.constants import REPEATS
 
 _SIDE = 16  # px, of a patch
 _BORDER = 6  # px around it that the filters reach
+_TILES = 8  # along either side of an image
 
 
 class RepeatedImageError(InputError):
-    """An image that equals the one before it."""
+    """An image that equals the one before it, or does in part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,22 @@ class Fingerprint:
             return False
         return other is not None and other.pixels.shape == before.pixels.shape and self._shares_noise(before, other)
 
+    def torn_share(self, before: Fingerprint, other: Fingerprint) -> float:
+        """Tell which share of the image repeats the one before it, while the rest goes on.
+
+        Args:
+            other: of a third image; what does not differ from it either is a bonnet or an overlay.
+        """
+        if not self.pixels.shape == before.pixels.shape == other.pixels.shape:
+            return 0.0
+        change = _of_tiles(self.pixels - before.pixels)
+        held, moves = change < REPEATS.largest_difference, change > REPEATS.least_change
+        if min(held.mean(), moves.mean()) < REPEATS.least_torn:  # mostly so: the rest is not computed
+            return 0.0
+        changed_before = _of_tiles(before.pixels - other.pixels) > REPEATS.least_change
+        shows = _of_tiles(np.diff(self.pixels, axis=1)) > REPEATS.least_change  # saturated parts are all alike
+        return float((held & changed_before & shows).mean())
+
     def _shares_noise(self, before: Fingerprint, other: Fingerprint) -> bool:
         shows = np.minimum(_power(self.details), _power(before.details)) > REPEATS.least_detail**2
         if shows.sum() < REPEATS.least_patches:
@@ -111,11 +131,29 @@ class RepeatWatch:
                 f"the image equals the one {(stamp - kept.stamp) * 1e-9:.2f} s before it and is skipped: is the stream "
                 "frozen, or faster than its camera?"
             )
+        if kept is not None and self._other is not None:
+            share = new.torn_share(kept, self._other)
+            if share > REPEATS.least_torn:
+                self._other = new
+                raise RepeatedImageError(
+                    f"{share:.0%} of the image equal the one {(stamp - kept.stamp) * 1e-9:.2f} s before it, the rest "
+                    "does not: it is torn, by lost packets or a driver that copies while the sensor writes, and is "
+                    "skipped"
+                )
         return new
 
     def keep(self, image: Fingerprint) -> None:
         """Compare later images with this one."""
         self._kept, self._other = image, self._kept
+
+
+def _of_tiles(differences: np.ndarray) -> np.ndarray:
+    """Average the sizes of differences (H, W) or (H, W, 3) over each of 8 × 8 tiles."""
+    height, width = differences.shape[:2]
+    rows, columns = (np.linspace(0, size, _TILES, endpoint=False).astype(int) for size in (height, width))
+    sizes = np.abs(differences).reshape(height, width, -1).mean(2)
+    sums = np.add.reduceat(np.add.reduceat(sizes, rows, 0), columns, 1)
+    return sums / (np.diff(rows, append=height)[:, None] * np.diff(columns, append=width))
 
 
 def _details(image: np.ndarray) -> np.ndarray:

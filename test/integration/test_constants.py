@@ -68,7 +68,10 @@ HARMLESS = {
     ("REPEATS", "largest_encoded"): "a matter of time: images that differ by less are compared in detail",
     **{
         ("REPEATS", name): "test/unit/test_repeats.py"
-        for name in ("largest_difference", "band", "least_detail", "least_patches", "least_correlation", "most_motion")
+        for name in (
+            *("largest_difference", "band", "least_detail", "least_patches", "least_correlation", "most_motion"),
+            *("least_change", "least_torn"),
+        )
     },
     ("ESTIMATOR", "unseen_change"): "a matter of time: geometry is computed anew",
     ("ESTIMATOR", "followed_change"): "test/unit/test_estimator.py",

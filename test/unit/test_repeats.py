@@ -144,3 +144,47 @@ def test_a_camera_that_stops_at_once_loses_one_image_at_most(real):
     """Without noise to tell by, its first two images at rest look like one image that was encoded twice."""
     stopped = [*real[:4], *(encoded(real[4], quality) for quality in (95, 93, 90, 94, 92, 91, 89, 88))]
     assert refused(stopped) == [5]
+
+
+def torn(now: np.ndarray, before: np.ndarray, rows: slice) -> np.ndarray:
+    image = now.copy()
+    image[rows] = before[rows]
+    return image
+
+
+@pytest.mark.parametrize("rows", [slice(0, 120), slice(300, None), slice(200, 330)])
+def test_an_image_that_repeats_in_part_is_torn(real, rows):
+    images = list(real[:8])
+    images[4] = torn(real[4], real[3], rows)
+    with pytest.raises(RepeatedImageError, match=r"% of the image equal the one .* torn"):
+        watched(images)
+    assert refused(images) == [4]
+
+
+def test_when_the_rest_of_a_torn_image_comes_a_frame_later_the_whole_one_is_new(real):
+    images = list(real[:8])
+    images[4] = torn(real[4], real[3], slice(200, None))
+    images[5] = torn(real[5], real[4], slice(0, 200))  # its upper part is that of the torn one
+    assert refused(images) == [4]
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_bars_overlays_and_saturated_parts_are_not_torn(real, level):
+    images = [image.copy() for image in real[:8]]
+    for image in images:
+        image[:120] = level
+        image[400:] = real[0][400:]
+    assert not refused(images)
+
+
+def test_where_the_view_saturates_it_is_not_torn(real):
+    images = [image.copy() for image in real[:8]]
+    for image in images[3:]:
+        image[:, :300] = 255  # a window comes into view
+    assert not refused(images)
+
+
+def watched(images: Iterable[np.ndarray]) -> None:
+    watch = RepeatWatch()
+    for number, image in enumerate(images):
+        watch.keep(watch.check(image, (number + 1) * PERIOD))
