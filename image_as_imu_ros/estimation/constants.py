@@ -257,6 +257,7 @@ class TrackingConstants:
     static_px: float = constant(0.25, "px", "by which corners seem to move at rest, median", "above usual noise")
     inlier_px: float = constant(1.5, "px", "within which a rotation explains a track", _JUDGEMENT)
     epipolar_px: float = constant(1.0, "px", "within which a track follows its epipolar line", _JUDGEMENT)
+    epipolar_confidence: float = constant(0.99, "", "that five good tracks are drawn: there is another start", _COST)
     least_tracks: int = constant(12, "", "that a rotation must explain", _JUDGEMENT)
     hypotheses: int = constant(
         40, "", "random pairs; with half of the tracks outliers, 1 in 10⁵ sets has no good one", "RANSAC"

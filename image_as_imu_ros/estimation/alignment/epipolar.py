@@ -27,7 +27,7 @@ def epipolar_pose(tracks: Tracks, inverse_depth: np.ndarray, thorough: bool) -> 
     now, before = tracks.camera.rays(tracks.now), tracks.camera.rays(tracks.before)
     limit = TRACKING.epipolar_px / tracks.camera.fx
     method = cv2.USAC_MAGSAC if thorough else cv2.USAC_FAST
-    essential, inliers = cv2.findEssentialMat(now, before, np.eye(3), method, 0.999, limit)
+    essential, inliers = cv2.findEssentialMat(now, before, np.eye(3), method, TRACKING.epipolar_confidence, limit)
     if essential is None or essential.shape != (3, 3):
         return None
     chosen = inliers.ravel() > 0
