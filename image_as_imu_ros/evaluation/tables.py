@@ -90,7 +90,7 @@ def print_summary(evaluation: Evaluation, output: Path) -> None:
         print(f"WARNING: {evaluation.exposure_complaint}")
     print(", ".join(f"{count} {what}" for what, count in answers(run).items()))
     if evaluation.config.depth_topic and evaluation.config.estimator.motion_model == MotionModel.FULL:
-        print(f"{run.with_depth} of {len(run.results)} frames with measured depth, the others with the network's")
+        print(f"{run.with_depth} of {len(run.results)} frames with measured depth (else the network's)")
     for note, count in run.notes.items():
         print(f"note on {count} frames: {note}")
     if count := figures["held_back"]:
