@@ -56,7 +56,8 @@ def test_the_recording_is_the_documented_cut(desk_rpy_3s):
 @pytest.mark.parametrize(
     ("options", "frames", "rmse", "axis_median", "axis_p90"),
     [
-        pytest.param(SINGLE_ORACLE, 91, (0.058, 0.082, 0.077), 3.7, 12.9, id="single, oracle"),
+        # What is expected of v is as for carriers of all kinds; for a hand alone it was 0.058, 0.082, 0.077.
+        pytest.param(SINGLE_ORACLE, 91, (0.060, 0.098, 0.078), 3.7, 12.9, id="single, oracle"),
         pytest.param(AUTO, 91, (0.054, 0.066, 0.040), 3.0, 7.4, id="auto"),
         # Over 0.1 s the rate changes: a mean is not the rate at its stamp.
         pytest.param(AUTO_10_HZ, 31, (0.092, 0.102, 0.050), 4.2, 12.9, id="auto, every 3rd"),
