@@ -95,12 +95,8 @@ class Trajectory:
             rotation = rotation @ so3.exp(self.vibration.angle(times))
         return rotation, np.stack([self.x(times), self.y(times), self.z(times)], 1)
 
-    def velocity(self, times: np.ndarray, *, vibrating: bool = True) -> np.ndarray:
-        """Compute (N, 6) linear, angular in the camera's axes at (N,) s.
-
-        Args:
-            vibrating: False: of the carrier alone, without the vibration.
-        """
+    def velocity(self, times: np.ndarray) -> np.ndarray:
+        """Compute (N, 6) linear, angular in the camera's axes at (N,) s."""
         times = np.asarray(times, np.float64)
         pitch, roll = _about(0, self.pitch(times)), _about(2, self.roll(times))
         rotation = _about(1, self.yaw(times)) @ pitch @ roll
@@ -110,7 +106,7 @@ class Trajectory:
         angular += self.roll.derivative(times)[:, None] * axes[2]
         moved = np.stack([wave.derivative(times) for wave in (self.x, self.y, self.z)], 1)
         linear = np.einsum("nji,nj->ni", rotation, moved)
-        if self.vibration is not None and vibrating:
+        if self.vibration is not None:
             back = so3.exp(-self.vibration.angle(times))
             linear, angular = (np.einsum("nij,nj->ni", back, vectors) for vectors in (linear, angular))
             angular += self.vibration.rate(times)
