@@ -27,7 +27,6 @@ class ExposureSource(TextEnum):
     ESTIMATE = "estimate"
 
 
-EXPOSURE_SOURCES = tuple(ExposureSource)
 EXPOSURE_TOPICS = tuple(source for source in ExposureSource if source in EXPOSURE_TYPES)
 
 _STUCK_AFTER = 150  # frames with the very same value
@@ -58,7 +57,7 @@ def exposure_problems(watch: ExposureWatch, source: str, estimate: MotionEstimat
 
     Args:
         watch: has seen the values from the topic.
-        source: one of EXPOSURE_SOURCES.
+        source: an `ExposureSource`.
         estimate: the last one, which may have measured the exposure.
     """
     problems = []

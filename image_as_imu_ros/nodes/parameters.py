@@ -11,8 +11,8 @@ from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.messages.exposure import EXPOSURE_UNITS
-from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_SOURCES
-from image_as_imu_ros.nodes.rate_hint import RATE_HINTS
+from image_as_imu_ros.nodes.exposure_sources import ExposureSource
+from image_as_imu_ros.nodes.rate_hint import RateHintType
 from image_as_imu_ros.settings import choices_of, default_of, setting, settings_of
 
 
@@ -33,20 +33,20 @@ class Settings(EstimatorConfig, EngineConfig):
         choices=("none", "raw", "compressed"),
         read_only=True,
     )
-    exposure_source: str = setting(
-        "parameter",
+    exposure_source: ExposureSource = setting(
+        ExposureSource.PARAMETER,
         "where each frame's exposure time comes from; estimate: from the images, starting at exposure_time",
-        choices=EXPOSURE_SOURCES,
+        choices=ExposureSource,
         read_only=True,
     )
     exposure_unit: str = setting(
         "s", "unit of the values on the topic exposure", choices=tuple(EXPOSURE_UNITS), read_only=True
     )
-    rate_hint_type: str = setting(
-        "none",
+    rate_hint_type: RateHintType = setting(
+        RateHintType.NONE,
         "type on the topic rate_hint, another sensor's angular velocity, which helps to find the sign of motion: "
         "Imu, Odometry or TwistWithCovarianceStamped; none: no such topic",
-        choices=RATE_HINTS,
+        choices=RateHintType,
         read_only=True,
     )
     exposure_time: float = setting(
@@ -77,10 +77,10 @@ class Settings(EstimatorConfig, EngineConfig):
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "estimate_exposure", self.exposure_source == "estimate")
+        object.__setattr__(self, "estimate_exposure", self.exposure_source == ExposureSource.ESTIMATE)
         super().__post_init__()
         rotation_of_axes(self.rate_hint_axes)
-        if self.exposure_source == "realsense" and self.exposure_unit not in ("us", "100us"):
+        if self.exposure_source == ExposureSource.REALSENSE and self.exposure_unit not in ("us", "100us"):
             raise InputError(
                 f"exposure_unit is {self.exposure_unit!r}, but RealSense cameras report '100us' (colour) or "
                 "'us' (infrared, depth)"

@@ -24,8 +24,6 @@ class RateHintType(TextEnum):
     TWIST = "twist"
 
 
-RATE_HINTS = tuple(RateHintType)
-
 _NOT_MEASURED = -1.0  # as the first element of an Imu's covariance
 
 

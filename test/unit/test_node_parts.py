@@ -25,7 +25,7 @@ from image_as_imu_ros.nodes.exposure_sources import ExposureWatch
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
 from image_as_imu_ros.nodes.parameters import Settings
 from image_as_imu_ros.nodes.pipeline import spare_cores
-from image_as_imu_ros.nodes.rate_hint import RATE_HINTS, rate_hint_reader
+from image_as_imu_ros.nodes.rate_hint import RateHintType, rate_hint_reader
 from image_as_imu_ros.resources import resource
 from image_as_imu_ros.settings import default_of, settings_of
 
@@ -314,7 +314,7 @@ def test_rate_hints_of_a_gyroscope_at_1_khz_are_kept_until_an_image_that_is_half
     np.testing.assert_array_equal(assembler.assemble(image_message(), settings, "gray").rate_hint, [1_000, 0, 0])
 
 
-@pytest.mark.parametrize("kind", RATE_HINTS[1:])
+@pytest.mark.parametrize("kind", list(RateHintType)[1:])
 def test_rate_hints_are_read_from_each_type(kind):
     pytest.importorskip("nav_msgs.msg" if kind == "odometry" else "sensor_msgs.msg")
     message_type, read = rate_hint_reader(kind)
