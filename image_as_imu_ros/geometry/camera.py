@@ -127,6 +127,10 @@ class Camera:
         """(3, 3) float64 intrinsic matrix K."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
 
+    def place(self, pixels: np.ndarray) -> np.ndarray:
+        """Return where pixels (N, 2) lie in the image: (N, 2) from −1 to 1 across and down, edge to edge."""
+        return (2 * pixels + 1) / (self.width, self.height) - 1
+
     def crop(self, left: int, top: int, width: int, height: int) -> Camera:
         """Return the camera of the sub-image that starts at pixel (left, top)."""
         return replace(self, width=width, height=height, cx=self.cx - left, cy=self.cy - top)

@@ -52,7 +52,7 @@ class Level:
         cells, seen = cells_of(source, scene, stride, camera, pixels)
         rays = camera.rays(pixels[seen])
         matrix = MotionFieldMatrix.at(camera, pixels[seen])
-        place = (2 * pixels[seen] + 1) / (camera.width, camera.height) - 1
+        place = camera.place(pixels[seen])
         return cls(
             camera,
             index[seen],

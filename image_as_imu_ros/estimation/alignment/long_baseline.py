@@ -112,8 +112,8 @@ class Corrected:
     @classmethod
     def of(cls, tracks: Tracks, inverse_depth: np.ndarray, kept: np.ndarray, found: FoundShape) -> Corrected:
         """Correct a map: by each corner's own error where it was found, by the smooth ones elsewhere."""
-        place = (2 * tracks.now + 1) / (tracks.camera.width, tracks.camera.height) - 1
-        nearness, rough = 1 + polynomials(place) @ found.factors, np.full(len(tracks), STRUCTURE.rough_std**2)
+        by_shape = polynomials(tracks.camera.place(tracks.now)) @ found.factors
+        nearness, rough = 1 + by_shape, np.full(len(tracks), STRUCTURE.rough_std**2)
         nearness[kept], rough[kept] = found.nearness, found.rough
         nearness = np.clip(nearness, STRUCTURE.least_nearness, 1 / STRUCTURE.least_nearness)
         left = LONG_BASELINE.left_std**2

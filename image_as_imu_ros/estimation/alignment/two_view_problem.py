@@ -80,7 +80,7 @@ class Problem:
     @classmethod
     def of(cls, tracks: Tracks, inverse_depth: np.ndarray, shape: Shape, translation_std: float) -> Problem:
         camera = tracks.camera
-        place = (2 * tracks.now + 1) / (camera.width, camera.height) - 1
+        place = camera.place(tracks.now)
         stds = np.repeat(
             [translation_std, ALIGNMENT.rotation_prior_std, ALIGNMENT.shear_std, shape.smooth], [3, 3, 3, 5]
         )
