@@ -193,9 +193,14 @@ class Observation:
         return self.geometry.aligner.levels[0].camera, self.mid_exposure, self.images.pyramid[0]
 
     @property
+    def accepted(self) -> Velocity | None:
+        """Mean velocity since the previous frame; None without one, and where the alignment is rejected."""
+        return self.alignment.accepted if self.alignment else None
+
+    @property
     def aligned(self) -> Velocity | None:
         """What alignment says about the velocity at its stamp, halfway; None where it is rejected."""
-        accepted = self.alignment.accepted if self.alignment else None
+        accepted = self.accepted
         if accepted is None or self.acceleration is None:
             return None
         terms = self.acceleration.terms(self.dt, self.dt_std, self.time.std)
@@ -212,7 +217,7 @@ class Observation:
     @cached_property
     def disagreement(self) -> tuple[np.ndarray, float] | None:
         """How the blur differs from the alignment, see `sign.disagreement`; None where there are not both."""
-        accepted = self.alignment.accepted if self.alignment else None
+        accepted = self.accepted
         if accepted is None or self.acceleration is None or not self.exposure_log_std < ESTIMATOR.known_log_std:
             return None
         return disagreement(self.solution.velocity, accepted, self.acceleration.change(self.dt / 2))
@@ -231,7 +236,7 @@ class Observation:
         Args:
             dt: s, to the next frame. following: by the alignment of that, None where it was rejected.
         """
-        accepted = self.alignment.accepted if self.alignment else None
+        accepted = self.accepted
         known = self.exposure_log_std < ESTIMATOR.known_log_std
         if accepted is None or following is None or self.acceleration is None or not known:
             return self.earlier_disagreement
@@ -243,9 +248,8 @@ class Observation:
 
     @property
     def aligned_velocity(self) -> np.ndarray | None:
-        """(6,) mean velocity since the previous frame, where it can be trusted."""
-        accepted = self.alignment.accepted if self.alignment else None
-        return None if accepted is None else accepted.vector
+        """(6,) of `accepted`."""
+        return None if self.accepted is None else self.accepted.vector
 
     def rotation_change(self, seconds: float) -> np.ndarray:
         """How much ω may change (3,) rad/s within some time, as it did of late; 0 where that is not known."""
@@ -317,9 +321,8 @@ class Observation:
     def log_odds_after(self, last: Observation) -> float:
         """Log-odds for the sign of the solution, from the previous frame."""
         velocity = self.solution.velocity
-        aligned = self.alignment.accepted if self.alignment else None
-        if aligned is not None:
-            return alignment_log_odds(velocity, aligned, self.dt / 2)
+        if self.accepted is not None:
+            return alignment_log_odds(velocity, self.accepted, self.dt / 2)
         small = self.images.small, last.images.small
         log_odds = photometric_log_odds(self.geometry.grid, velocity.vector, self.scene.depth, *small, self.dt)
         if last.last_velocity is not None:
@@ -331,9 +334,8 @@ class Observation:
         if not following.dt:
             return self.estimate()
         velocity, seconds = self.solution.velocity, following.dt
-        aligned = following.alignment.accepted if following.alignment else None
-        if aligned is not None:
-            return self.estimate(alignment_log_odds(velocity, aligned, seconds / 2))
+        if following.accepted is not None:
+            return self.estimate(alignment_log_odds(velocity, following.accepted, seconds / 2))
         small = self.images.small, following.images.small
         return self.estimate(
             photometric_log_odds(self.geometry.grid, velocity.vector, self.scene.depth, *small, -seconds)
