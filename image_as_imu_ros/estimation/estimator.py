@@ -17,7 +17,6 @@ from image_as_imu_ros.estimation.alignment import (
     History,
     MovingParts,
     Tracks,
-    Travel,
     starts_along,
     tracked_rotations,
     with_measured_tracks,
@@ -39,6 +38,7 @@ from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.scene_mask import read_mask
 from image_as_imu_ros.estimation.sign import contradicts, rate_log_odds
 from image_as_imu_ros.estimation.stopwatch import Stopwatch
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.geometry.camera import Camera
 
 # Alignments that another start may save.

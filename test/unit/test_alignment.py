@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sign import texture
 
-from image_as_imu_ros.estimation.alignment import Aligner, Travel, starts_along
+from image_as_imu_ros.estimation.alignment import Aligner, starts_along
 from image_as_imu_ros.estimation.constants import SHARED
 from image_as_imu_ros.estimation.prior import camera_from_pivot
 from image_as_imu_ros.estimation.rejection import Reason
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term
 from image_as_imu_ros.geometry.camera import Camera
 

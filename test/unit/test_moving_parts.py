@@ -15,7 +15,6 @@ from image_as_imu_ros.estimation.alignment import (
     Alignment,
     MovingParts,
     Tracks,
-    Travel,
     epipolar,
     with_measured_tracks,
 )
@@ -23,6 +22,7 @@ from image_as_imu_ros.estimation.alignment.moving_parts import Answer, choose
 from image_as_imu_ros.estimation.constants import SIGN
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.envelope.cells import HAND

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_two_view import SECONDS, scene
 
-from image_as_imu_ros.estimation.alignment import Alignment, Travel, with_tracks
+from image_as_imu_ros.estimation.alignment import Alignment, with_tracks
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.slides import Slide, find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import STRUCTURE
+from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 

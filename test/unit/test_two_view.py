@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from test_alignment import ALIGNER
 
-from image_as_imu_ros.estimation.alignment import Alignment, Tracks, Travel, with_measured_tracks, with_tracks
+from image_as_imu_ros.estimation.alignment import Alignment, Tracks, with_measured_tracks, with_tracks
 from image_as_imu_ros.estimation.alignment.epipolar import epipolar_pose
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
+from image_as_imu_ros.estimation.travel import Travel
 
 CAMERA = ALIGNER.levels[0].camera
 SECONDS = 0.1

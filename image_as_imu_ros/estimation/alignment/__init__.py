@@ -21,7 +21,6 @@ from image_as_imu_ros.estimation.alignment.measured_depth import with_measured_t
 from image_as_imu_ros.estimation.alignment.moving_parts import MovingParts
 from image_as_imu_ros.estimation.alignment.network_depth import with_tracks
 from image_as_imu_ros.estimation.alignment.tracking import Tracks, tracked_rotations
-from image_as_imu_ros.estimation.travel import Travel
 
 __all__ = [
     "Aligner",
@@ -29,7 +28,6 @@ __all__ = [
     "History",
     "MovingParts",
     "Tracks",
-    "Travel",
     "starts_along",
     "tracked_rotations",
     "with_measured_tracks",
