@@ -12,7 +12,7 @@ from test_camera import LENSES, camera
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed, signed_from_axial
-from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 
 component = st.floats(-80, 80)
 
@@ -26,6 +26,12 @@ def test_a_flow_and_its_reverse_have_one_axial_flow(u, v):
     np.testing.assert_allclose(np.hypot(*axial), np.hypot(u, v), atol=1e-9)
     back = signed_from_axial(axial)
     np.testing.assert_allclose(back if back @ flow >= 0 else -back, flow, atol=1e-6)
+
+
+def test_the_centre_of_a_cell_is_that_of_its_area():
+    """(0, 0) is the centre of the first pixel, so a cell of 8 px reaches from −0.5 to 7.5."""
+    expected = [[3.5, 3.5], [11.5, 3.5], [19.5, 3.5], [3.5, 11.5], [11.5, 11.5], [19.5, 11.5]]
+    np.testing.assert_array_equal(cell_centres(2, 3, 8), expected)
 
 
 @pytest.mark.parametrize("lens", LENSES)
