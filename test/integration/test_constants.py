@@ -101,6 +101,7 @@ HARMLESS = {
     ("STRUCTURE", "least_tracks"): "test/unit/test_two_view.py",
     ("STRUCTURE", "converged"): "a matter of time: smaller steps change little",
     ("STRUCTURE", "reweighted"): "a matter of time: the fit has converged before",
+    ("TRAVEL", "probabilities"): "twice as probable, all of them, is as probable; test_travel.py",
     ("LONG_BASELINE", "longest"): "test/unit/test_long_baseline.py",
     ("LONG_BASELINE", "levels"): "a matter of time: it is known where to look",
     ("SIGN", "usual_frames"): "test/unit/test_estimator.py",
