@@ -65,6 +65,11 @@ def test_a_wrong_dt_scales_the_rate_and_a_wrong_stamp_takes_another_one():
     np.testing.assert_allclose(stamps, 0.02**2 * np.outer(velocity, velocity) + 0.006**2 * np.eye(6))
 
 
+def test_half_of_an_acceleration_about_one_axis_is_expected_about_all_three():
+    about_x = Acceleration(np.array([0, 0, 0, 9.0, 0, 0]), np.zeros(6), 0)
+    np.testing.assert_allclose(about_x.change(2.0), 2.0**2 * np.diag([0, 0, 0, 6.0, 1.5, 1.5]))
+
+
 def test_a_vehicle_that_is_seen_first_while_it_drives_did_not_start_within_one_frame():
     driving = Acceleration.first(np.array([0, 0, 20.0, 0, 0, 0]), 0, 1 / 30).change(1.0)
     assert np.sqrt(driving[2, 2]) <= 15.0, "m/s², no camera accelerates harder"

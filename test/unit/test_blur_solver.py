@@ -345,6 +345,39 @@ def test_the_jacobian_of_q_is_its_derivative():
         np.testing.assert_allclose(across[number], numeric[1], rtol=1e-5, atol=1e-5)
 
 
+def test_with_measured_depth_lengths_weigh_less_than_orientations_and_unsure_cells_less_than_sure_ones():
+    sigma = np.array([[0.5, 2.0], [0.5, 2.0]])
+    weighed = Cells(np.zeros((2, 2)), sigma, np.ones((2, 2)), np.ones((2, 6, 2))).weighed_for_measured_depth()
+    by_power = np.array([0.5**1.5, 2.0**1.5])  # about their geometric mean, 1 px
+    np.testing.assert_allclose(weighed.sigma, [np.sqrt(2) * by_power, by_power / np.sqrt(2)])
+    np.testing.assert_allclose(weighed.error * weighed.sigma, sigma, err_msg="the sigmas that were predicted")
+
+
+def test_spectra_know_that_the_networks_lengths_may_be_wrong_and_where_they_are_clear_that_is_forgotten():
+    matrix, velocity = matrix_of(camera()), np.array([0.5, 0, 0, 1.0, 2.0, 0])
+    field = field_of(matrix, velocity, EXPOSURE, rough_depth(np.random.default_rng(5)), 0.5)
+
+    class Spectra:
+        def __init__(self, log_likelihood_ratio):
+            self.log_likelihood_ratio = log_likelihood_ratio
+
+        def refine(self, motion, covariance):
+            self.motion, self.covariance = motion, covariance
+            return Refined(motion, covariance, self.log_likelihood_ratio)
+
+    def solved(spectra, log_std=0.25):
+        uncertainty = replace(WEAK_PRIOR, flow_log_std=log_std)
+        return solve(field, matrix, EXPOSURE, uncertainty=uncertainty, spectra=spectra).velocity
+
+    clear, silent, sure = Spectra(15), Spectra(-10), Spectra(15)
+    by_clear, by_silent, _ = solved(clear), solved(silent), solved(sure, 0.0)
+    of_length = 0.25**2 * np.outer(clear.motion, clear.motion)
+    np.testing.assert_allclose(clear.covariance - sure.covariance, of_length, atol=1e-12)
+    whole = 0.25**2 * np.outer(by_silent.vector, by_silent.vector)
+    np.testing.assert_allclose(by_silent.terms[Term.SHARED_LENGTH], whole, rtol=1e-3)
+    assert np.abs(by_clear.terms[Term.SHARED_LENGTH]).max() < 1e-3 * whole.max()
+
+
 @pytest.mark.parametrize(("log_likelihood_ratio", "share"), [(-10, 0), (2.5, 0.5), (15, 1)])
 def test_spectra_count_as_far_as_they_are_clear(log_likelihood_ratio, share):
     """Where they may be right or wrong, the answer lies between, and its covariance reaches both."""

@@ -36,8 +36,9 @@ def test_the_scale_of_a_map_of_a_foreign_shape_is_as_good_as_unknown():
 
 
 def test_frames_that_tell_nothing_of_the_shape_change_nothing():
-    shape = MapShape()
-    assert shape.after(0.0, 0.0).scale_std == shape.scale_std
+    shape = MapShape(4.0, 5.0)
+    assert STRUCTURE.scale_std < shape.scale_std < STRUCTURE.foreign_scale_std
+    assert shape.after(0.0, 0.0).scale_std == pytest.approx(shape.scale_std)
 
 
 def test_what_was_long_ago_is_forgotten():

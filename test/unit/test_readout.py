@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from image_as_imu_ros.estimation.readout import without_readout
-from image_as_imu_ros.estimation.velocity import Velocity
+from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
@@ -80,6 +80,14 @@ def test_where_depth_is_a_networks_a_roll_is_right_and_v_keeps_its_direction():
     assert abs(apparent.angular[2] - global_shutter.angular[2]) > 0.1
     assert abs(found[5] - global_shutter.angular[2]) < 0.01
     np.testing.assert_allclose(np.cross(found[:3], apparent.linear), 0, atol=1e-9)
+
+
+def test_a_velocity_that_is_slower_than_it_seems_errs_by_as_much_less():
+    apparent = Velocity(np.zeros(3), np.array([3.0, 0, 0]), {Term.DATA: np.eye(6)})
+    found = without_readout(apparent, MATRIX, None, DOWN, 0.03 / CAMERA.height, sheared=True, measured=False)
+    slower = found.angular[0] / 3.0
+    assert 0.85 < slower < 0.92
+    np.testing.assert_allclose(found.covariance, slower**2 * np.eye(6), rtol=0.01)
 
 
 def test_where_no_depth_is_known_nothing_is_divided_by_it():

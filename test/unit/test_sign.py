@@ -108,6 +108,13 @@ def test_the_last_velocity_speaks_for_its_own_sign_and_less_so_with_time():
     assert continuity_log_odds(velocity, covariance, velocity, 2.0) == 0
 
 
+def test_the_last_velocity_errs_like_this_one_and_may_have_changed_since():
+    """2·xᵀ·(C + D + A)⁻¹·y with D = C and what 60 rad/s² do in 1/30 s."""
+    velocity = np.array([0, 0, 0, 0, 3.0, 0])
+    log_odds = continuity_log_odds(velocity, np.eye(6), velocity, 1 / 30)
+    assert log_odds == pytest.approx(2 * 3.0**2 / (1 + 1 + 2.0**2))
+
+
 @given(angular=angular_velocity, noise=st.tuples(*[st.floats(-0.2, 0.2)] * 3).map(np.array))
 def test_another_sensors_rate_speaks_for_its_own_sign(angular, noise):
     blur = Velocity(np.zeros(3), angular, {Term.DATA: 0.01 * np.eye(6)})
@@ -121,6 +128,7 @@ def test_another_sensors_rate_says_less_when_it_is_coarse_and_nothing_about_an_a
     blur = Velocity(np.zeros(3), np.array([0.0, 0.5, 0.0]), {Term.DATA: 0.01 * np.eye(6)})
     assert rate_log_odds(blur, blur.angular, 0.3) > rate_log_odds(blur, blur.angular, 1.0) > 0
     assert rate_log_odds(blur, np.array([1.0, 0.0, 0.0]), 0.3) == 0
+    assert rate_log_odds(blur, blur.angular, 0.3) == pytest.approx(2 * 0.5**2 / (0.01 + 0.3**2))
 
 
 def test_another_sensors_rate_has_a_limited_vote():
@@ -141,6 +149,8 @@ def test_alignment_tells_the_sign_of_the_blur_however_uncertain_its_length():
     assert alignment_log_odds(blur, aligned, 1 / 60) > 3
     assert alignment_log_odds(blur.reversed(), aligned, 1 / 60) < -3
     assert abs(alignment_log_odds(velocity(0.05, 0, 0), aligned, 1 / 60)) < 1
+    sure, later = velocity(0, 1.0, 0.1), 1 / 20  # the log-odds are below their limit
+    assert alignment_log_odds(blur, aligned, later) == pytest.approx(alignment_log_odds(sure, aligned, later))
 
 
 def test_blur_contradicts_another_axis_and_standstill_but_not_another_length_or_sign():

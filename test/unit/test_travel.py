@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.constants import TRAVEL
 from image_as_imu_ros.estimation.prior import Prior
 from image_as_imu_ros.estimation.travel import Travel
@@ -106,6 +107,14 @@ def test_a_lever_arm_makes_a_rotation_that_moves_the_camera_no_travel():
     assert np.linalg.norm(swing[:3]) > 0.9
     leaning = Travel(0.3, 0.5).lean(swing, alike(1.0, 1.0), 1.0, 0.0)
     np.testing.assert_allclose(leaning.motion, swing, atol=1e-9)
+
+
+@pytest.mark.parametrize("lever_arm", [0.0, 0.3, -0.2])
+def test_a_pose_displaces_the_pivot_as_the_small_motion_that_it_is(lever_arm):
+    prior, motions = Prior(1.0, lever_arm), 1e-4 * RANDOM.normal(size=(5, 6))
+    poses = Poses.of(motions)
+    displaced = prior.displacement(poses.rotation, poses.translation)
+    np.testing.assert_allclose(displaced, motions @ prior.pivot_from_camera.T, atol=1e-7)
 
 
 def test_the_faster_it_rotates_the_less_its_lever_arm_tells_about_v():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from image_as_imu_ros.estimation.velocity import considered_translation, mixture, of_unknown_scale
+from image_as_imu_ros.estimation.velocity import Term, Velocity, considered_translation, mixture, of_unknown_scale
 
 DRAW = np.random.default_rng(0)
 SIGMA = (lambda a: a @ a.T)(DRAW.normal(size=(6, 6)))
@@ -25,6 +25,25 @@ def test_what_was_measured_in_unknown_units_errs_by_their_factor_errors_and_all(
     found = sum(of_unknown_scale(motion, 0.01 * SIGMA, log_std))
     np.testing.assert_allclose(found[:3, :3], moment[:3, :3], rtol=0.03, atol=0.003)
     np.testing.assert_allclose(found[3:], moment[3:], rtol=0.03, atol=0.003)
+    np.testing.assert_allclose(found, found.T)
+
+
+def test_a_velocity_that_is_scaled_errs_as_much_less():
+    velocity = Velocity(np.ones(3), np.ones(3), {Term.DATA: SIGMA, Term.SIGN: np.eye(6)})
+    np.testing.assert_array_equal(velocity.scaled(0.5).vector, np.full(6, 0.5))
+    np.testing.assert_allclose(velocity.scaled(0.5).covariance, 0.25 * velocity.covariance)
+
+
+def test_between_two_velocities_errors_are_those_of_a_weighted_mean():
+    first = Velocity(np.zeros(3), np.zeros(3), {Term.DATA: SIGMA, Term.SCALE: np.eye(6)})
+    second = Velocity(np.ones(3), np.ones(3), {Term.DATA: 2 * SIGMA, Term.STAMPS: np.eye(6)})
+    between = first.towards(second, 0.25)
+    np.testing.assert_array_equal(between.vector, np.full(6, 0.25))
+    expected = {Term.DATA: (0.75**2 + 2 * 0.25**2) * SIGMA, Term.SCALE: 0.75**2 * np.eye(6)}
+    expected[Term.STAMPS] = 0.25**2 * np.eye(6)
+    assert between.terms.keys() == expected.keys()
+    for term, covariance in expected.items():
+        np.testing.assert_allclose(between.terms[term], covariance)
 
 
 def test_a_mixture_is_as_wide_as_its_parts_and_what_lies_between_them():
