@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_sign import texture
 
 from image_as_imu_ros.estimation.alignment import Aligner, starts_along
+from image_as_imu_ros.estimation.alignment.refinement import NUISANCES, Fit
 from image_as_imu_ros.estimation.constants import SHARED
 from image_as_imu_ros.estimation.prior import camera_from_pivot
 from image_as_imu_ros.estimation.rejection import Reason
@@ -349,3 +350,11 @@ def test_two_blurs_differ_in_shape_by_a_share_of_their_length():
     np.testing.assert_allclose(np.diag(blurred)[3:], 16**2 * np.diag(sharp)[3:])
     displacement = np.sqrt(blurred[4, 4]) * SECONDS * CAMERA.fx
     assert displacement == pytest.approx(0.02 * 8)
+
+
+def test_what_a_fit_knows_of_the_motion_it_knows_whatever_shear_gain_and_offset_are():
+    root = np.random.default_rng(0).normal(size=(3 + NUISANCES, 20))
+    normal, variance = root @ root.T, 2.5
+    fit = Fit(normal[None], np.ones((1, 20)), np.zeros((1, 20)), np.array([variance]))
+    covariance = variance * np.linalg.inv(normal)[:3, :3]
+    np.testing.assert_allclose(np.linalg.inv(fit.information(0)), covariance)

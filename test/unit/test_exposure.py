@@ -1,12 +1,14 @@
 """Blur over aligned rate is the exposure: rough frame by frame, good as a running estimate, and it knows how good."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from image_as_imu_ros.estimation.constants import EXPOSURE
 from image_as_imu_ros.estimation.exposure import ExposureEstimator, blur_along
 
 SECOND = 30  # frames
@@ -54,6 +56,30 @@ def test_a_camera_that_hardly_moves_teaches_nothing():
     for _ in range(10 * SECOND):
         estimator.observe(0.4, 0.3, 0.2)
     assert estimator.estimate(NOMINAL) == known
+
+
+def after_one_frame(**observed) -> float:
+    """Standard deviation of the log after a clear frame of 10 px."""
+    estimator = ExposureEstimator(1.0)
+    estimator.observe(10.0, 10.0, **({"change": 0.0} | observed))
+    return estimator.estimate(NOMINAL).log_std
+
+
+def test_a_frame_tells_less_where_the_rate_changed_and_more_where_spectra_show_the_length():
+    assert after_one_frame(change=10.0) > 1.1 * after_one_frame()
+    assert after_one_frame(clear=1.0) < 0.8 * after_one_frame()
+
+
+def test_auto_exposure_may_drift_by_so_much_per_frame(monkeypatch):
+    """Seen in frames that tell nothing, without the jumps that are expected besides."""
+    alone = replace(EXPOSURE, jump=0.0, tail=0.0)
+    monkeypatch.setattr("image_as_imu_ros.estimation.exposure.EXPOSURE", alone)
+    estimator = ExposureEstimator(0.05)
+    before = estimator.estimate(NOMINAL).log_std
+    for _ in range(100):
+        estimator.observe(10.0, 10.0, 1e9)
+    grown = estimator.estimate(NOMINAL).log_std ** 2 - before**2
+    assert grown == pytest.approx(100 * EXPOSURE.drift_std**2, rel=0.01)
 
 
 def test_at_first_it_is_the_nominal_one_and_says_how_much():

@@ -117,6 +117,8 @@ def test_a_camera_that_turned_a_moment_ago_hardly_slides_now():
     silent, turning = slide_with(NOISE), slide_with(10 * NOISE)
     assert slide_probability(silent, 100, NOISE, 0.0, 1 / 30) < 0.2
     assert slide_probability(silent, 100, NOISE, 0.0, 10.0) == pytest.approx(0.5)
+    # Of two states that are left at a rate of 5/s, the other one has become as probable as this after 1/(2·5) s by 1/e.
+    assert slide_probability(silent, 100, NOISE, 0.0, 0.1) == pytest.approx(0.5 * (1 - math.exp(-1)))
     assert slide_probability(turning, 100, NOISE, 0.5, 1 / 30) < 1e-6
 
 

@@ -11,8 +11,10 @@ from image_as_imu_ros.estimation.alignment.epipolar import epipolar_pose
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
+from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.travel import Travel
+from image_as_imu_ros.estimation.velocity import Term
 
 CAMERA = ALIGNER.levels[0].camera
 SECONDS = 0.1
@@ -59,6 +61,43 @@ def test_a_map_of_the_wrong_shape_still_gives_the_rotation_and_where_the_camera_
     assert angle(motion[:3], velocity[:3]) < 5
     np.testing.assert_allclose(motion[3:], velocity[3:], atol=0.05)
     assert np.linalg.norm(motion[:3]) == pytest.approx(np.linalg.norm(velocity[:3]), rel=0.15)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_pose_by_epipolar_lines_is_as_long_as_the_depths_say(scale):
+    tracks, depth = scene(WALKING, noise=0.02)
+    pose = epipolar_pose(tracks, 1 / (scale * depth), thorough=True)
+    expected = Poses.of(WALKING[None] * SECONDS)
+    np.testing.assert_allclose(pose.translation, scale * expected.translation, atol=0.003)
+    np.testing.assert_allclose(pose.rotation, expected.rotation, atol=0.003)
+
+
+def of_log_normal(log_std: float) -> float:
+    """E[(e^ε − 1)²], ε ~ N(0, log_std²)."""
+    return np.exp(2 * log_std**2) - 2 * np.exp(log_std**2 / 2) + 1
+
+
+def test_where_depth_is_a_networks_v_errs_by_its_scale_and_its_errors_by_that_too():
+    tracks, depth = scene(WALKING)
+    rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
+    common = rejected, tracks, SECONDS, 1 / depth
+    usual, unsure = (with_tracks(*common, std, Travel(0.3, 0.0), 0.0).velocity for std in (0.0, 1.0))
+    for velocity, log_std in ((usual, STRUCTURE.scale_std), (unsure, 1.0)):
+        expected = of_log_normal(log_std) * np.outer(velocity.linear, velocity.linear)
+        np.testing.assert_allclose(velocity.terms[Term.DEPTH_SCALE][:3, :3], expected)
+        assert not velocity.terms[Term.DEPTH_SCALE][3:].any()
+    larger = np.exp(2 * (1.0**2 - STRUCTURE.scale_std**2))
+    of_data = (velocity.terms[Term.DATA][:3, :3] for velocity in (usual, unsure))
+    np.testing.assert_allclose(larger * next(of_data), next(of_data))
+
+
+def test_where_depth_is_measured_v_errs_by_what_the_sensor_may():
+    tracks, depth = scene(WALKING)
+    rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
+    answer = with_measured_tracks(rejected, tracks, SECONDS, 1 / depth, None, False, Travel(0.3, 0.0), 0.0)
+    linear = answer.velocity.linear
+    expected = of_log_normal(ALIGNMENT.measured_depth_std) * np.outer(linear, linear)
+    np.testing.assert_allclose(answer.velocity.terms[Term.DEPTH_SCALE][:3, :3], expected)
 
 
 def test_a_map_of_the_right_shape_and_half_the_size_gives_half_the_velocity():
