@@ -9,7 +9,6 @@ from typing import Any
 _PHYSICS = "physics or definition"
 _COST = "trade of accuracy against time, by `benchmark`; the runs were not kept"
 _RENDERED = "rendered frames with seeds 777 and 778; the script was not kept (tools/README.md)"
-_REPEATED = "scatter of repeated estimates on the demo's rendered recording; the script was not kept"
 _ENCODED = "seven recordings, JPEG 95 to 40, MPEG-4; photographs at rest with made noise (docs/reliability.md)"
 _SIMULATED = "simulated stamps, test/unit/test_frame_times.py"
 _SPECTRUM = (
@@ -220,7 +219,7 @@ class AlignmentConstants:
     robust: float = constant(1.5, "", "residuals of so many times their mean size count a quarter", "near 2σ")
     quantisation: float = constant(0.25, "", "variance of an intensity that is always there", "rounding three times")
     mean_size_to_std: float = constant(1.25, "", "σ of a Gaussian over its mean size", "√(π/2)")
-    correlated_points: float = constant(12.0, "", "that share an error: depth, blur and parallax", _REPEATED)
+    correlated_points: float = constant(12.0, "", "that share an error: depth, blur and parallax", _ENVELOPE)
     correlated_measured: float = constant(6.0, "", "the same, where depth is measured", _ENVELOPE)
     travel_std: float = constant(
         10.0, "m/s", "prior on v where it is measured: a bound on speed", "robots and vehicles"
