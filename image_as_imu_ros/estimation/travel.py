@@ -1,7 +1,7 @@
 """What is expected of v, for the rotation to lean on.
 
 Where a scene shows little parallax, a rotation and a slide look alike, and only what is expected of v tells them apart:
-a hand that turns a camera moves it by centimetres per second, a robot that carries it by metres. So each component of
+a hand that rotates a camera moves it by centimetres per second, a robot that carries it by metres. So each component of
 the velocity u of the point that the camera rotates about has a prior of its own, a mixture of N(0, s²): carriers are
 mostly slow, but some are fast, along one axis rather than along all. Where that point lies is known to some
 centimetres, σ_a: at a rotation ω that adds (σ_a·|ω|)² to each s².
@@ -34,7 +34,7 @@ class Travel:
 
     Attributes:
         std: m/s, the usual size of each component of v. lever_arm: m, see `Prior`.
-        slides: probability that the camera slides where it seems to turn; as likely as not, before any frame.
+        slides: probability that the camera slides where it seems to rotate; as likely as not, before any frame.
         map_shape: how far the network's depth, which tells v, is to be trusted.
     """
 

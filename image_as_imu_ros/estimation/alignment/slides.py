@@ -1,4 +1,4 @@
-"""Slides that look like turns, told apart by what no wrong depth explains.
+"""Slides, translations across the view, that look like rotations, told apart by what no wrong depth explains.
 
 Past a scene of little relief, a translation moves the image nearly as a rotation does about an axis across it. Which of
 them it was shows in the second order of the view, a few per cent of the flow, and in whether the shape that the depth
@@ -59,7 +59,7 @@ def slide_probability(slide: Slide, count: int, std: float, before: float, secon
     """Compute how probable it is that the camera slid, rather than that it moved as fitted: 0.5 at most.
 
     Of n independent tracks, a slide leaves σₛ² across the lines, the motion σ². Where that is more, the slide is less
-    probable by exp(−n·(σₛ² − σ²)/(σ² + a²)/2), with a² for errors that all tracks share. A camera that turned a moment
+    probable by exp(−n·(σₛ² − σ²)/(σ² + a²)/2), with a² for errors that all tracks share. A camera that rotated a moment
     ago hardly slides now, if nothing says so; frames in a row share their errors, so that what they say does not add
     up.
 
