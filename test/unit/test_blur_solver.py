@@ -302,10 +302,6 @@ def test_of_a_camera_that_travels_a_wrong_shape_of_the_networks_depth_is_in_the_
     assert 0.5 < mean_nees_of_rotations(before_a_wrong_map, recent_travel=travel) < 4.5
 
 
-def deviations_of(solution):
-    return np.sqrt(np.diag(solution.velocity.covariance))
-
-
 def test_one_independent_error_never_shrinks_another():
     """σ(v_x) grows with the error that all lengths share, also where the depth's scale is unknown."""
     matrix, velocity = matrix_of(camera()), np.array([1.0, 0, 0, 1.0, 2.0, 0])
