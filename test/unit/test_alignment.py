@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from test_sign import texture
 
 from image_as_imu_ros.estimation.alignment import Aligner, starts_along
+from image_as_imu_ros.estimation.alignment.alignment import blur_shape_std
 from image_as_imu_ros.estimation.alignment.refinement import NUISANCES, Fit
 from image_as_imu_ros.estimation.constants import SHARED
 from image_as_imu_ros.estimation.prior import camera_from_pivot
@@ -358,3 +359,10 @@ def test_what_a_fit_knows_of_the_motion_it_knows_whatever_shear_gain_and_offset_
     fit = Fit(normal[None], np.ones((1, 20)), np.zeros((1, 20)), np.array([variance]))
     covariance = variance * np.linalg.inv(normal)[:3, :3]
     np.testing.assert_allclose(np.linalg.inv(fit.information(0)), covariance)
+
+
+def test_two_blurs_look_displaced_by_a_share_of_their_length_whatever_the_size_of_the_image():
+    """2 % of 8 px at 320 px width."""
+    for width in (160, 320, 640):
+        wide = Camera(width, width, 0.8 * width, 0.8 * width, width / 2, width / 2)
+        assert blur_shape_std(wide, 8.0) == pytest.approx(0.02 * 8 / 320 / 0.8)

@@ -37,6 +37,19 @@ def test_a_period_is_known_far_better_than_the_stamps(jitter, dropped):
     assert np.std(offsets[60:]) < 0.5 * jitter
 
 
+def test_the_line_knows_the_present_as_well_as_it_says():
+    times = PERIOD * np.arange(80)
+    last = [one for one in (followed(times, 0.003, seed)[-1] for seed in range(200)) if one.period]
+    errors = np.array([(one.header_stamp * 1e-9 + one.offset - 10 - times[-1]) / one.std for one in last])
+    assert len(last) > 180
+    assert np.sqrt(np.square(errors).mean()) == pytest.approx(1, abs=0.2)
+
+
+def test_a_few_stamps_do_not_tell_a_period_better_than_their_jitter():
+    *_, earlier, now = followed(PERIOD * np.arange(20), 0.003)
+    assert now.since(earlier)[1] == now.jitter == pytest.approx(0.003, rel=0.5)
+
+
 def test_the_first_stamps_are_no_surer_than_their_jitter():
     times = PERIOD * np.arange(30)
     found = np.array([list(errors(followed(times, 0.003, seed), times)) for seed in range(40)])[:, 3:]

@@ -13,6 +13,7 @@ from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
+from image_as_imu_ros.estimation.scene_depth import polynomials
 from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term
 
@@ -61,6 +62,16 @@ def test_a_map_of_the_wrong_shape_still_gives_the_rotation_and_where_the_camera_
     assert angle(motion[:3], velocity[:3]) < 5
     np.testing.assert_allclose(motion[3:], velocity[3:], atol=0.05)
     assert np.linalg.norm(motion[:3]) == pytest.approx(np.linalg.norm(velocity[:3]), rel=0.15)
+
+
+def test_smooth_errors_of_a_map_have_no_mean_and_nothing_in_common():
+    """So that they change neither the scale nor each other."""
+    middles = (np.arange(400) + 0.5) / 200 - 1
+    place = np.stack(np.meshgrid(middles, middles), -1).reshape(-1, 2)
+    values = polynomials(place)
+    np.testing.assert_allclose(values.mean(0), 0, atol=1e-4)
+    products = values.T @ values / len(values)
+    np.testing.assert_allclose(products, np.diag([1 / 3, 1 / 3, 1 / 5, 1 / 4, 1 / 5]), atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
