@@ -13,6 +13,7 @@ from tqdm import tqdm
 from image_as_imu_training.samples import Samples
 from image_as_imu_training.training.axial_network import AxialNetwork
 
+_BATCH = 16  # samples that go through the network at once
 _MIN_BLUR_PX = 3.0  # below it an orientation means little
 
 
@@ -38,13 +39,13 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(network: AxialNetwork, samples: Samples, batch: int = 16) -> Predictions:
+def predict(network: AxialNetwork, samples: Samples) -> Predictions:
     """Run the network, in evaluation mode, over all samples."""
     network.eval()
     device = next(network.parameters()).device
     outputs = []
-    for start in tqdm(range(0, len(samples), batch), "predict", unit="batch", leave=False):
-        image = torch.from_numpy(samples.image[start : start + batch, None]).to(device).float() / 255
+    for start in tqdm(range(0, len(samples), _BATCH), "predict", unit="batch", leave=False):
+        image = torch.from_numpy(samples.image[start : start + _BATCH, None]).to(device).float() / 255
         outputs.append([output.cpu().numpy() for output in network(image)])
     return Predictions.of(outputs)
 

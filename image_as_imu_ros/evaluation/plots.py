@@ -24,7 +24,7 @@ _MARKERS = {AT_THE_FRAME: ".", SINCE_LAST: "+", PUBLISHED: "x"}
 _LONGEST_STEP = 4.0  # median frame intervals after which a line is interrupted
 
 
-def plot_time_series(samples: Samples, path: str | Path, title: str = "") -> None:
+def plot_time_series(samples: Samples, path: str | Path, title: str) -> None:
     """Write ω and, if it was estimated, v over time with 2σ bands against the ground truth.
 
     Filled points: sign known. Hollow points: sign open. The suffix picks the format.
@@ -93,7 +93,7 @@ def _plot_points(panel: Axes, seconds: np.ndarray, value: np.ndarray, resolved: 
             )
 
 
-def plot_error_against_blur(samples: Samples, path: str | Path, title: str = "") -> None:
+def plot_error_against_blur(samples: Samples, path: str | Path, title: str) -> None:
     """Write the error of ω and of its axis over the mean blur of a frame. Frames without true ω are left out."""
     samples = samples.select(np.isfinite(samples.true_angular).all(1))
     panels = (
@@ -115,7 +115,7 @@ def plot_error_against_blur(samples: Samples, path: str | Path, title: str = "")
     figure.savefig(path, dpi=130)
 
 
-def plot_measurements(by_measurement: dict[str, Samples], path: str | Path, title: str = "") -> None:
+def plot_measurements(by_measurement: dict[str, Samples], path: str | Path, title: str) -> None:
     """Write ω over time for each measurement, side by side, against the ground truth."""
     figure = Figure(figsize=(7 * len(by_measurement), 6.5), layout="constrained")
     grid = figure.subplots(3, len(by_measurement), sharex=True, sharey="row", squeeze=False)
@@ -138,7 +138,7 @@ def plot_measurements(by_measurement: dict[str, Samples], path: str | Path, titl
 
 
 def plot_reliability(
-    by_measurement: dict[str, Samples], path: str | Path, title: str = "", ground_truth_std: float = 0.0
+    by_measurement: dict[str, Samples], path: str | Path, title: str, ground_truth_std: float = 0.0
 ) -> None:
     """Write how many confidence ellipsoids hold the ground truth over how many claim to.
 
@@ -169,7 +169,7 @@ def plot_reliability(
     figure.savefig(path, dpi=130)
 
 
-def plot_signs(samples: Samples, path: str | Path, title: str = "") -> None:
+def plot_signs(samples: Samples, path: str | Path, title: str) -> None:
     """Write for each frame over time how blurred it is and whether its sign was known and right.
 
     Samples with their published signs, before any oracle.
@@ -204,7 +204,7 @@ def plot_exposure(
     measured: np.ndarray,
     log_std: np.ndarray,
     path: str | Path,
-    title: str = "",
+    title: str,
 ) -> None:
     """Write exposure times over time.
 
@@ -237,7 +237,7 @@ def plot_exposure(
     figure.savefig(path, dpi=130)
 
 
-def plot_comparison(comparison: Comparison, path: str | Path, title: str = "") -> None:
+def plot_comparison(comparison: Comparison, path: str | Path, title: str) -> None:
     """Write ω by ours, causal, and by every baseline: over time against the ground truth; its error over true blur."""
     chosen = [answers for answers in comparison.answers if not answers.method.endswith(("centered", "oracle"))]
     colours = _colours(one.method for one in chosen)
