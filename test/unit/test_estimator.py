@@ -238,6 +238,19 @@ def test_an_alignment_that_contradicts_the_blur_is_not_trusted(engine):
     assert estimate.alignment.rejection.reason == Reason.CONTRADICTS_BLUR
 
 
+def test_an_alignment_that_jumps_says_so_in_the_covariance_that_is_published(engine):
+    rate = np.array([0, 0, 0, 0, 1.2, 0])
+    engine.velocity, estimator, frames = rate, MotionEstimator(engine), panning_frames(10)
+    for frame in frames[:5]:
+        steady = estimator.update(frame)
+    engine.velocity = 5 * rate
+    jumped = estimator.update(replace(frames[9], stamp=frames[5].stamp))
+    assert steady.measurement == jumped.measurement == "aligned"
+    assert not steady.velocity.terms[Term.INNOVATION].any()
+    assert jumped.velocity.angular[1] == pytest.approx(6.0, abs=0.2)
+    assert jumped.velocity.terms[Term.INNOVATION][4, 4] > 0.3 * (6.0 - 1.2) ** 2
+
+
 def swinging_frames(exposures: list[float], engine, estimator, given: float | None, stop: int | None = None):
     """Estimates of a camera that swings, up to 6 rad/s, while its exposure changes; the engine misreads lengths."""
     scene, rng = texture(3), np.random.default_rng(0)
