@@ -61,6 +61,15 @@ def test_links_within_the_repository_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*/README.md")], ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_are_there(page):
+    """From the repository's root, or from the package's. Other folders are those of captures, data sets and outputs."""
+    roots = ROOT, ROOT / "image_as_imu_ros"
+    for folder, rest in re.findall(r"`([\w-]+)/([\w./-]+\.\w+)`", page.read_text()):
+        ours = [root / folder for root in roots if (root / folder).is_dir()]
+        assert not ours or any((one / rest).exists() for one in ours), f"{folder}/{rest}"
+
+
 def test_every_page_is_in_the_index():
     index = (DOCS / "README.md").read_text()
     assert [page.name for page in sorted(DOCS.glob("*.md")) if f"({page.name})" not in index] == ["README.md"]
