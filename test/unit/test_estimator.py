@@ -13,8 +13,10 @@ from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.estimator import MotionEstimator
+from image_as_imu_ros.estimation.exposure import ExposureEstimator
 from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
 from image_as_imu_ros.estimation.frame import Frame, Shutter, StampReference
+from image_as_imu_ros.estimation.map_shape import MapShape
 from image_as_imu_ros.estimation.rejection import Reason
 from image_as_imu_ros.estimation.velocity import Term
 from image_as_imu_ros.geometry.camera import Camera
@@ -84,6 +86,21 @@ def test_the_sigma_of_depth_is_an_error_of_the_size_of_v_unless_depth_is_measure
     np.testing.assert_allclose(unsure.covariance[3:, 3:], sure.covariance[3:, 3:], rtol=1e-3)
     image = np.kron(depth, np.ones((STRIDE, STRIDE))).astype(np.float32)
     np.testing.assert_allclose(measured(0.5, image).covariance, measured(0.0, image).covariance)
+
+
+def test_where_frames_have_shown_a_foreign_map_the_depths_scale_of_a_blur_is_less_sure_too(engine):
+    velocity = np.array([0.4, -0.2, 0.3, 0.2, -0.5, 0.4])
+    depth = rough_depth(np.random.default_rng(0))
+    engine.infer = lambda _: field_of(matrix_of(CAMERA), velocity, EXPOSURE, depth, 0.1, depth_sigma=0.3)
+    estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution="axial"))
+    frame = Frame(np.zeros((224, 320), np.uint8), 1, CAMERA, Shutter(EXPOSURE))
+    for map_shape, log_std in ((MapShape(), 0.3), (MapShape(20.0, 5.0), 0.3 * 1.5 / 0.75)):
+        estimator._travel = replace(estimator._travel, map_shape=map_shape)
+        single = estimator.update(frame).single
+        of_log_normal = np.exp(2 * log_std**2) - 2 * np.exp(log_std**2 / 2) + 1
+        expected = of_log_normal * np.outer(single.linear, single.linear)
+        np.testing.assert_allclose(single.terms[Term.DEPTH_SCALE][:3, :3], expected)
+        frame = replace(frame, stamp=frame.stamp + PERIOD, image=noisy(frame.image, 1, 20.0))
 
 
 @pytest.mark.parametrize("known", [0.0, 0.1])
@@ -177,7 +194,9 @@ def test_an_axial_sign_is_never_resolved_and_the_covariance_says_so(engine):
         estimate = estimator.update(frame)
         assert not estimate.sign_resolved
         assert estimate.velocity.angular[1] == pytest.approx(1.2, abs=1e-2)
-        assert estimate.velocity.covariance[4, 4] > 1.2**2
+        # Right or wrong by twice the velocity, each with a probability of a half.
+        of_sign = 2 * np.outer(estimate.velocity.vector, estimate.velocity.vector)
+        np.testing.assert_allclose(estimate.velocity.terms[Term.SIGN], of_sign)
 
 
 @pytest.mark.parametrize("sign_resolution", ["causal", "centered"])
@@ -199,6 +218,28 @@ def test_auto_alternates_between_aligned_and_single_and_stamps_always_increase(e
             np.testing.assert_allclose(answer.velocity.angular, [0, 1.2, 0], atol=0.03)
         elif answer.dt:
             assert answer.alignment.rejection.reason == Reason.NO_TEXTURE
+
+
+def test_from_mid_exposure_to_mid_exposure_it_is_longer_where_the_exposure_grows(engine):
+    first, second = panning_frames(2)
+    estimator = MotionEstimator(engine)
+    for frame, exposure in ((first, 0.010), (second, 0.020)):
+        shutter = Shutter(exposure, StampReference.START)
+        estimate = estimator.update(replace(frame, shutter=shutter))
+    assert estimate.dt == pytest.approx(1e-9 * PERIOD + (0.020 - 0.010) / 2)
+
+
+def test_the_blur_of_a_frame_is_held_against_the_velocity_interpolated_at_it(engine, monkeypatch):
+    """0.6 rad/s for one period, then 1.8 rad/s for two: 1.0 rad/s at the frame in between."""
+    seen = []
+    monkeypatch.setattr(ExposureEstimator, "observe", lambda _, *pixels, clear: seen.append(pixels))
+    estimator, frames = MotionEstimator(engine, EstimatorConfig(motion_model="rotation")), panning_frames(9, 0.6)
+    for number, rate, periods in ((0, 0.6, 1), (1, 1.0, 2), (7, 1.8, 4)):
+        engine.velocity = np.array([0, 0, 0, 0, rate, 0])
+        estimator.update(replace(frames[number], stamp=periods * PERIOD))
+    ((blur, displacement, change),) = seen
+    assert displacement == pytest.approx(blur, rel=0.02)
+    assert change == pytest.approx(1.2 * displacement, rel=0.05)
 
 
 def test_single_stays_with_the_frame_and_aligned_with_the_pair(engine):
