@@ -1,4 +1,4 @@
-"""The blur solver's inner loops, compiled: `refine` as `_refine` in `blur_solver`, others as in `blur_hypotheses`.
+"""The blur solver's inner loops, compiled: `refine` as in `blur_refinement`, others as in `blur_hypotheses`.
 
 Imported by `compiled` alone, where Numba is installed.
 """
