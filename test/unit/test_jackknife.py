@@ -5,6 +5,7 @@ import pytest
 from test_two_view import SECONDS, SENSOR, scene, solved
 
 from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
+from image_as_imu_ros.estimation.constants import ALIGNMENT
 
 COUNT = 300
 HAND = np.array([0.1, -0.05, 0.1, 0.8, -1.0, 0.4])
@@ -42,6 +43,15 @@ def test_it_covers_what_a_part_that_disagrees_does_to_the_answer():
     # A third of the points is off by 3, and so the constant by 1.
     assert np.mean(np.square(solutions[:, 0]) / before[:, 0, 0]) > 100
     assert np.mean(np.square(solutions[:, 0]) / after[:, 0, 0]) < 5
+
+
+def test_a_mean_is_widened_by_the_variance_of_the_means_without_each_part():
+    """Of three parts, one lies 2 above the mean and two 1 below: without them it moves by 1, ½ and ½; ⅔ of Σδ² is 1."""
+    values, places = np.repeat([2.0, -1.0, -1.0], COUNT // 3), np.ones((3, COUNT))
+    places[1] = np.arange(COUNT)
+    rows, covariance = np.ones((1, COUNT)), np.eye(1) / COUNT
+    found = widened_by_parts(covariance, rows @ rows.T, rows, np.ones(COUNT), values, places)
+    assert found[0, 0] == pytest.approx((1 + COUNT * 1.0 - ALIGNMENT.parts_by_chance) / COUNT)
 
 
 def test_points_that_are_all_equally_far_are_no_parts():

@@ -74,7 +74,14 @@ def test_depth_of_another_resolution_is_sampled_where_the_cells_are(scale):
     columns = np.tile((np.arange(width) + 0.5) / scale - 0.5, (height, 1)).astype(np.float32) + 10
     sampled = view.sample_depth(columns, 4)
     expected = view.to_source(cell_centres(56, 80, 4))[:, 0].reshape(56, 80) + 10
-    assert np.abs(sampled - expected).max() < 0.501 / scale, "that of the nearest pixel"
+    assert np.abs(sampled - expected).max() < 0.501 / scale
+
+
+def test_depth_is_that_of_the_pixel_nearest_to_a_cells_centre():
+    view = view_of(352, 246)  # a scale at which centres lie anywhere between pixels
+    columns = np.tile(np.arange(352.0), (246, 1)) + 1
+    centres = view.to_source(cell_centres(56, 80, 4))[:, 0]
+    assert np.abs(view.sample_depth(columns, 4).ravel() - 1 - centres).max() <= 0.5
 
 
 def test_unknown_depth_is_nan_and_another_shape_is_refused():
