@@ -18,7 +18,11 @@ def resource(name: str) -> Path:
     Raises:
         InputError: the file is in none of them.
     """
-    places = [Path(__file__).resolve().parents[1], Path(sys.prefix) / "share" / "image_as_imu_ros"]
+    packages = Path(__file__).resolve().parents[1]
+    # pip writes them under the prefix that the packages are under, PREFIX/lib/python3.10/site-packages, which is not
+    # Python's own with --user and for Debian's /usr/local; with --target under the folder of the packages itself.
+    prefixes = [packages, *packages.parents[2:3], Path(sys.prefix)]
+    places = [packages, *(prefix / "share" / "image_as_imu_ros" for prefix in prefixes)]
     with suppress(ImportError, KeyError, OSError):  # no ROS, or this package is not in its workspace
         from ament_index_python.packages import get_package_share_directory
 
@@ -35,7 +39,16 @@ def cache_path(name: str) -> Path:
 
 
 def cache_folder(name: str) -> Path:
-    """Find such a folder; make it if need be, for its user only."""
+    """Find such a folder; make it if need be, for its user only.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     folder = cache_path(name)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the folder {folder} ({error.strerror}): set XDG_CACHE_HOME to one that can be written to"
+        ) from None
     return folder

@@ -260,6 +260,12 @@ class TestSavedAnswers:
         self.answer(calls=calls)
         assert len(calls) == 2
 
+    def test_an_answer_that_cannot_be_kept_is_given_all_the_same(self, tmp_path, monkeypatch, caplog):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert self.answer(calls=[]) is self.MOTION
+        assert "is not kept for the next time: Not a directory" in caplog.text
+
 
 class TestFrames:
     def frames(self, path, every: int = 1) -> Frames:

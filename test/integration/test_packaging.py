@@ -87,6 +87,23 @@ def test_types_models_and_launch_files_are_in_the_wheel(wheel):
     assert f"{data}/ament_index/resource_index/packages/image_as_imu_ros" in names
 
 
+@pytest.mark.parametrize("option", ["--prefix", "--target"])  # --user and Debian's pip install as --prefix does
+def test_models_are_found_wherever_pip_has_put_them(wheel, tmp_path, option):
+    """`pip install` without root is one with --user: ~/.local/share is not under Python's own prefix."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed"]
+    subprocess.run([*command, option, str(tmp_path), str(wheel.filename)], check=True, timeout=900)
+    (packages,) = [path.parents[1] for path in tmp_path.rglob("image_as_imu_ros/__init__.py")]
+    found = subprocess.run(
+        [sys.executable, "-c", "from image_as_imu_ros.resources import *; print(resource(DEFAULT_MODEL))"],
+        env=os.environ | {"PYTHONPATH": str(packages), "AMENT_PREFIX_PATH": ""},  # no ROS workspace knows it
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert found.stdout.strip() == f"{tmp_path}/share/image_as_imu_ros/models/blur_imu_small.onnx", found.stderr
+
+
 def test_a_robot_installs_neither_torch_nor_baselines(wheel):
     required = message_from_string(read(wheel, ".dist-info/METADATA")).get_all("Requires-Dist", [])
     always = {re.split(r"[^\w-]", line)[0] for line in required if "extra ==" not in line}

@@ -53,6 +53,15 @@ def test_a_plan_is_built_once_and_comes_back_with_what_is_known_about_it(path):
     assert side["build"]["log"] == ["slow"]
 
 
+def test_a_folder_that_cannot_be_made_or_written_to_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cannot make the folder .*plans .*: set XDG_CACHE_HOME"):
+        plans.plan_file(Path("small.onnx"), KEY)
+    with pytest.raises(InputError, match=r"cannot keep a TensorRT plan in .*file .*: set XDG_CACHE_HOME"):
+        load_or_build(tmp_path / "file" / "small.plan", KEY, Builder())
+
+
 def test_every_part_of_the_key_makes_another_file():
     other = PlanKey("b" * 64, "int8", True, "10.13.3", "Thor", "11.0", 20)
     keys = [dataclasses.replace(KEY, **{f.name: getattr(other, f.name)}) for f in dataclasses.fields(KEY)]

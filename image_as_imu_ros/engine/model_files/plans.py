@@ -168,8 +168,19 @@ def _differences(stored: object, key: PlanKey) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Let in one process at a time. The lock goes with its holder, even if that is killed."""
-    with path.with_suffix(".lock").open("a") as file:
+    """Let in one process at a time. The lock goes with its holder, even if that is killed.
+
+    Raises:
+        InputError: nothing can be written beside the plan.
+    """
+    try:
+        lock = path.with_suffix(".lock").open("a")
+    except OSError as error:
+        raise InputError(
+            f"cannot keep a TensorRT plan in {path.parent} ({error.strerror}): set XDG_CACHE_HOME to a folder that can "
+            "be written to"
+        ) from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import zipfile
 from collections.abc import Callable
@@ -16,11 +17,13 @@ import numpy as np
 
 from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.baselines.motion import Motion
-from image_as_imu_ros.resources import cache_folder
+from image_as_imu_ros.resources import cache_path
 
 FORMAT = 2  # to be raised when a baseline answers differently with the same settings
 
 _ARRAYS = ("angular", "linear", "piece")
+
+_log = logging.getLogger(__name__)
 
 
 def answer_file(name: str, frames: Frames, settings: Any) -> Path:
@@ -31,7 +34,7 @@ def answer_file(name: str, frames: Frames, settings: Any) -> Path:
     """
     key = {"format": FORMAT, "frames": frames.digest, "settings": asdict(settings)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    return cache_folder("baselines") / f"{name}-{digest}.npz"
+    return cache_path("baselines") / f"{name}-{digest}.npz"
 
 
 def load_or_run(path: Path, run: Callable[[], Motion]) -> Motion:
@@ -39,7 +42,10 @@ def load_or_run(path: Path, run: Callable[[], Motion]) -> Motion:
     with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return _load(path)
     motion = run()
-    _save(path, motion)
+    try:
+        _save(path, motion)
+    except OSError as error:
+        _log.warning("%s: the answer is not kept for the next time: %s", path, error.strerror)
     return motion
 
 
@@ -50,6 +56,7 @@ def _load(path: Path) -> Motion:
 
 
 def _save(path: Path, motion: Motion) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_suffix(f".{os.getpid()}.tmp")
     about = json.dumps({"seconds": motion.seconds, "failures": motion.failures})
     with partial.open("wb") as file:
