@@ -2,7 +2,7 @@
 
 import sys
 
-from image_as_imu_ros.commands import COMMANDS, run
+from image_as_imu_ros.commands import COMMANDS, print_any_text, run
 
 
 def main() -> int:
@@ -10,6 +10,9 @@ def main() -> int:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in COMMANDS:
         return run(name, arguments)
+    print_any_text()
+    if not name.startswith("-"):
+        print(f"image-as-imu: there is no command {name!r}", file=sys.stderr)
     print("usage: image-as-imu COMMAND [--help], or python -m image_as_imu_ros COMMAND\n\ncommands:")
     for command, (_, summary) in COMMANDS.items():
         print(f"  {command:20} {summary}")

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from image_as_imu_ros.commands import print_any_text
 from image_as_imu_ros.commands.arguments import not_negative, positive
 from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_ros.estimation.frame import StampReference
@@ -178,6 +179,7 @@ def _add_export(export: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns 0, 2 after one line about an unusable input, or 128 + a signal that ended a training."""
+    print_any_text()
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     try:

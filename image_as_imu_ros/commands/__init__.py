@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
@@ -37,8 +38,7 @@ COMMANDS = {
 
 def run(name: str, argv: list[str] | None = None) -> int:
     """Run a command and return its exit code; an unusable input becomes one line on stderr and code 2."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are no UTF-8 are printed as they are
+    print_any_text()
     try:
         return import_module(COMMANDS[name][0]).main(sys.argv[1:] if argv is None else argv)
     except InputError as error:
@@ -59,6 +59,13 @@ def run(name: str, argv: list[str] | None = None) -> int:
         # second would kill a Python that is ending.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return 0
+
+
+def print_any_text() -> None:
+    """Have stdout take any text: names of files that are no UTF-8 as they are, letters that it lacks escaped."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        utf_8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf_8 else "backslashreplace")
 
 
 def _missing(package: str) -> str:

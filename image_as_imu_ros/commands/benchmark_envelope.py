@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
         ordered = [one for cell in command.cells if cell.name in found for one in found[cell.name]]
         with writing_into(output):
             write_csv(output / "envelope.csv", ordered)
-            (output / "envelope.md").write_text(f"{markdown(ordered)}\n{summary(ordered)}")
+            (output / "envelope.md").write_text(f"{markdown(ordered)}\n{summary(ordered)}", encoding="utf-8")
     with writing_into(output):
         plot_envelope(ordered, output / "plots")
     print(f"\n{markdown(ordered)}\n{summary(ordered)}\nenvelope.md, envelope.csv and plots in {output}")

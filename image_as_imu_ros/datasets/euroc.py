@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Gyroscope, Poses
-from image_as_imu_ros.datasets.files import ascending, check_stamp, read_image
+from image_as_imu_ros.datasets.files import ascending, check_stamp, read_image, read_text
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.so3 import rotation_matrices
@@ -79,7 +79,7 @@ def _open_frames(folder: Path, camera: Camera, times: Path) -> Frames:
 
 def _read_exposures(path: Path) -> dict[str, float]:
     """Read s by name."""
-    rows = [line.replace(",", " ").split() for line in path.read_text().splitlines() if not line.startswith("#")]
+    rows = [line.replace(",", " ").split() for line in read_text(path).splitlines() if not line.startswith("#")]
     try:
         return {Path(row[0]).stem: 1e-3 * float(row[2]) for row in rows if len(row) >= 3 and float(row[2]) > 0}
     except ValueError as error:
@@ -121,7 +121,7 @@ def _posed_to_body(folder: Path) -> np.ndarray:
 def _read_yaml(path: Path) -> dict:
     try:
         # OpenCV writes a first line and tags that YAML 1.1 does not know, and people write tabs.
-        lines = path.read_text().expandtabs(4).splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").expandtabs(4).splitlines()
         text = "\n".join(line for line in lines if not line.startswith("%YAML"))
         return yaml.safe_load(re.sub(r"!!opencv-\w+", "", text))
     except (OSError, yaml.YAMLError) as error:
@@ -144,8 +144,7 @@ def _transform(sensor: dict, path: Path) -> np.ndarray:
 def _read_list(path: Path) -> list[tuple[int, str]]:
     """Read (ns, file name) in the order of time."""
     try:
-        with path.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
+        rows = [row for row in csv.reader(read_text(path).splitlines()) if row and not row[0].startswith("#")]
         return sorted((check_stamp(int(row[0])), row[1].strip()) for row in rows)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{path} is not a list of stamps and file names: {error}") from None
@@ -154,7 +153,7 @@ def _read_list(path: Path) -> list[tuple[int, str]]:
 def _read_numbers(path: Path, least_columns: int) -> tuple[np.ndarray, np.ndarray]:
     """Read stamps (N,) int64 ns, ascending, and the other columns."""
     try:
-        lines = [line.split(",") for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        lines = [line.split(",") for line in read_text(path).splitlines() if line and not line.startswith("#")]
         stamps = np.array([check_stamp(int(line[0])) for line in lines], np.int64)  # a float would round nanoseconds
         values = np.array([line[1:] for line in lines], np.float64).reshape(len(lines), -1)
     except (OSError, ValueError) as error:

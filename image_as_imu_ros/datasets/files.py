@@ -38,6 +38,15 @@ def column_names(table: np.ndarray) -> tuple[str, ...]:
     return table.dtype.names or ()
 
 
+def read_text(path: Path) -> str:
+    """Read a text file of whatever program: UTF-8, with a byte-order mark or without, other bytes as names hold them.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+
+
 def columns(table: np.ndarray, *names: str) -> np.ndarray:
     """Stack columns of a structured array: (N, len(names))."""
     return np.column_stack([table[name] for name in names])
@@ -115,7 +124,7 @@ def read_camera(path: Path, width: int, height: int) -> Camera:
         InputError: it is missing or holds something else.
     """
     try:
-        numbers = [float(word) for word in path.read_text().replace(",", " ").split()]
+        numbers = [float(word) for word in read_text(path).replace(",", " ").split()]
         fx, _, cx, _, fy, cy, _, _, _ = numbers[:9]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} does not hold a 3×3 camera matrix: {error}") from None

@@ -94,7 +94,7 @@ def read_frame_table(path: Path, time_unit: str = "s") -> FrameTable:
         return np.where(values > 0, values * scale, np.nan)
 
     stamps = np.array([_nanoseconds(path, row[time], unit) for row in rows], np.int64)
-    check_period(stamps, f"{path}: its times, taken for {unit},")
+    check_period(stamps, f"{path}: its times, taken for {unit},", "--time-unit")
     return FrameTable(
         stamps=stamps,
         files=tuple(row[file] for row in rows) if file is not None and min(map(len, rows)) > file else (),
@@ -145,15 +145,15 @@ def _nanoseconds(path: Path, text: str, unit: str) -> int:
         raise InputError(f"{path}: {error} It is taken for {unit}; --time-unit") from None
 
 
-def check_period(stamps: np.ndarray, what: str) -> None:
+def check_period(stamps: np.ndarray, what: str, cure: str) -> None:
     """Check that stamps (N,) ns, in any order, are those of a camera's frames.
 
     Raises:
-        InputError: they are closer together, or farther apart. The message begins with `what`.
+        InputError: they are closer together, or farther apart. The message begins with `what` and ends with `cure`.
     """
     period = float(np.median(np.diff(np.sort(stamps)))) if len(stamps) > 1 else float(_SHORTEST)
     if not _SHORTEST <= period <= _LONGEST:
         raise InputError(
             f"{what} are {1e-9 * period:.3g} s apart, which no camera's frames are: are they numbers of frames, or "
-            "times in another unit (--frames, --time-unit)?"
+            f"times in another unit ({cure})?"
         )

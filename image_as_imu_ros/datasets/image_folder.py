@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Gyroscope, Poses
-from image_as_imu_ros.datasets.files import ascending, check_stamp, first_size, nanoseconds, read_image
+from image_as_imu_ros.datasets.files import ascending, check_stamp, first_size, nanoseconds, read_image, read_text
 from image_as_imu_ros.datasets.frame_table import FrameTable, check_period, read_frame_table
 from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples, placed
 from image_as_imu_ros.datasets.video import camera_of, frame_of
@@ -107,18 +107,20 @@ def _images(folder: Path) -> list[Path]:
 
 def _stamped_by_name(folder: Path) -> FrameTable:
     images = _images(folder)
-    if not images or not all(path.stem.isdecimal() for path in images):
+    if not images:
+        raise InputError(f"{folder} holds no images ({', '.join(_SUFFIXES)})")
+    if not all(path.stem.isdecimal() for path in images):
         raise InputError(f"{folder}: the names of its images are no stamps in ns: give a table of frames, --frames CSV")
     unknown = np.full(len(images), np.nan)
     stamps = np.array([check_stamp(int(path.stem)) for path in images], np.int64)
-    check_period(stamps, f"{folder}: the names of its images, taken for stamps in ns,")
+    check_period(stamps, f"{folder}: the names of its images, taken for stamps in ns,", "--frames CSV tells the stamps")
     return FrameTable(stamps, tuple(path.name for path in images), unknown, unknown, unknown, unknown)
 
 
 def _listed(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """Read lines of a time, s, and a file name: stamps (N,) ns, and names."""
     try:
-        lines = path.read_text(errors="surrogateescape").splitlines()
+        lines = read_text(path).splitlines()
         rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
         stamps, files = read_frame_table(path).stamps, tuple(row[1] for row in rows)
     except (OSError, IndexError) as error:

@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Poses
-from image_as_imu_ros.datasets.files import ascending, check_stamp, read_camera, read_depth, read_image, with_depth
+from image_as_imu_ros.datasets.files import (
+    ascending,
+    check_stamp,
+    read_camera,
+    read_depth,
+    read_image,
+    read_text,
+    with_depth,
+)
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera, Intrinsics
 from image_as_imu_ros.geometry.so3 import rotation_matrices
@@ -105,7 +113,7 @@ def _read_list(path: Path) -> list[tuple[int, str]]:
 def _rows(path: Path, columns: int) -> list[list[str]]:
     """Split each line that is not a comment into words."""
     try:
-        rows = [line.replace(",", " ").split() for line in path.read_text(errors="surrogateescape").splitlines()]
+        rows = [line.replace(",", " ").split() for line in read_text(path).splitlines()]
     except OSError:
         raise InputError(f"{path} is missing; a TUM RGB-D folder has rgb.txt, depth.txt and groundtruth.txt") from None
     rows = [row for row in rows if row and not row[0].startswith("#")]

@@ -72,7 +72,7 @@ class Child:
 
     def output(self) -> str:
         """Read all that it wrote so far."""
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def last_output(self) -> str:
         """Read the last lines of it, for people."""

@@ -92,7 +92,7 @@ def has_vnni(cpu_flags: Collection[str]) -> bool:
 def _cpu_flags() -> list[str]:
     """Read from /proc/cpuinfo what the CPU can do; nothing where there is no such file."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     return next((line.split() for line in lines if line.startswith("flags")), [])

@@ -52,8 +52,8 @@ def benchmark_recordings(
             # Written again and again, so that nothing is lost when somebody stops it.
             ordered = [sequences[n] for n in sorted(sequences)]
             with writing_into(output):
-                (output / "table.md").write_text(markdown(ordered))
-                (output / "table.tex").write_text(latex(ordered))
+                (output / "table.md").write_text(markdown(ordered), encoding="utf-8")
+                (output / "table.tex").write_text(latex(ordered), encoding="utf-8")
         yield listed[number], sequence
 
 

@@ -51,7 +51,8 @@ def write_results(evaluation: Evaluation, folder: Path) -> None:
 
 def write_figures(evaluation: Evaluation, folder: Path) -> None:
     """Write metrics.json, frames.csv and, with baselines, comparison.md."""
-    (folder / _FIRST_WRITTEN).write_text(json.dumps(evaluation.figures, indent=1, allow_nan=False) + "\n")
+    figures = json.dumps(evaluation.figures, indent=1, allow_nan=False)
+    (folder / _FIRST_WRITTEN).write_text(f"{figures}\n", encoding="utf-8")
     write_frames(folder / "frames.csv", evaluation.run, evaluation.samples)
     if evaluation.comparison:
         (folder / "comparison.md").write_text(

@@ -58,7 +58,7 @@ def write_frames(path: Path, run: Run, samples: Samples) -> None:
         vectors |= {"truth_angular": samples.true_angular, "truth_linear": samples.true_linear}
     names = [f"{name}_{axis}" for name in vectors for axis in "xyz"]
     stages = [f"{stage}_ms" for stage in STAGES]
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["stamp_ns", "measurement", "alignment_doubt", *names, *_QUALITY, *stages])
         for result, values in zip(run.results, np.concatenate(list(vectors.values()), axis=1), strict=True):

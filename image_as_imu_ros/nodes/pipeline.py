@@ -79,7 +79,7 @@ def spare_cores() -> int:
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         try:
-            cores.add(siblings.read_text())
+            cores.add(siblings.read_text(encoding="utf-8"))
         except OSError:  # in containers it may not be there
             cores.add(str(cpu))
     return max(1, len(cores) - 1)

@@ -32,7 +32,7 @@ from image_as_imu_training.datasets.rgbd import (
 )
 
 MARKER = "iphone/pose_intrinsic_imu.json"
-VALIDATION_SCENES = frozenset((Path(__file__).parent / "scannetpp_validation.txt").read_text().split())
+VALIDATION_SCENES = frozenset((Path(__file__).parent / "scannetpp_validation.txt").read_text(encoding="utf-8").split())
 _DEPTH_SHAPE = (192, 256)
 # ARKit and COLMAP may differ by this much plus a share of the motion: m and rad.
 _DISAGREEMENT, _DISAGREEMENT_SHARE = np.array([0.02, 0.02]), 0.1
@@ -41,7 +41,7 @@ _DISAGREEMENT, _DISAGREEMENT_SHARE = np.array([0.02, 0.02]), 0.1
 def read(scene: Path) -> RgbdSequence:
     """Read the frames of one scene that have a pose, a colour image and a depth image."""
     folder = scene / "iphone"
-    entries = json.loads((folder / "pose_intrinsic_imu.json").read_text())
+    entries = json.loads((folder / "pose_intrinsic_imu.json").read_text(encoding="utf-8"))
     entries = {_number(name): entry for name, entry in entries.items() if "aligned_pose" in entry}
     colour_numbers, read_image = _open_colour(folder)
     depth_numbers, read_depth_map = _open_depth(folder)
@@ -123,7 +123,11 @@ def _disagreement(numbers: list[int], poses: np.ndarray, colmap: dict[int, np.nd
 
 def _read_colmap(path: Path) -> dict[int, np.ndarray]:
     """Read camera-to-world poses by frame number. Each has two lines, the second with its 2-D points, if any."""
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")] if path.exists() else []
+    lines = (
+        [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        if path.exists()
+        else []
+    )
     images = [line.split() for line in lines[::2] if line.strip()]
     values = np.array([words[1:8] for words in images], np.float64).reshape(-1, 7)
     poses = pose_matrices(values[:, 4:7], so3.rotation_matrices(values[:, :4]))
@@ -133,7 +137,9 @@ def _read_colmap(path: Path) -> dict[int, np.ndarray]:
 def _read_camera(path: Path) -> Camera:
     """Read the iPhone's camera. COLMAP counts pixels from the image's corner, Camera from a pixel's centre."""
     try:
-        line = next(line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#"))
+        line = next(
+            line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")
+        )
     except (OSError, StopIteration) as error:
         raise InputError(f"{path} is missing or empty") from error
     _, model, width, height, *parameters = line.split()

@@ -95,7 +95,7 @@ def label(
     stamps, checksums = np.array(identities).T
     np.savez(partial / "labels.npz", stamp=stamps, checksum=checksums, velocity=velocities, noise=noise)
     about = {"source": recording.name, "topics": asdict(topics), "exposure": seconds, "camera": asdict(camera)}
-    (partial / "recording.json").write_text(json.dumps(about, indent=1) + "\n")
+    (partial / "recording.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     partial.rename(folder)
     known = "v and ω" if np.isfinite(velocities[:, :3]).any() else "ω"
     print(
@@ -203,7 +203,7 @@ class _Labelled:
     def read(cls, folder: Path, stride: int) -> _Labelled:
         """Read a folder. Raises InputError: it is damaged."""
         try:
-            about = json.loads((folder / "recording.json").read_text())
+            about = json.loads((folder / "recording.json").read_text(encoding="utf-8"))
             labels = np.load(folder / "labels.npz", allow_pickle=False)
             camera = Camera(**about["camera"] | {"distortion": tuple(about["camera"]["distortion"])})
             motion, noise = (about["exposure"] * labels[name].astype(np.float32) for name in ("velocity", "noise"))

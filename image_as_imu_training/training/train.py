@@ -152,7 +152,7 @@ class _Training:
         if main:
             print(settings.to_yaml(), end="")
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "settings.yaml").write_text(settings.to_yaml())
+            (self.folder / "settings.yaml").write_text(settings.to_yaml(), encoding="utf-8")
         process = self.accelerator.process_index
         weights = self.dataset.weights()
         last = settings.steps if self.progress < 1 else self.step

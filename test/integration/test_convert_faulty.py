@@ -308,3 +308,22 @@ def test_stamps_that_no_message_holds_are_refused(tum, tmp_path):
     )
     with pytest.raises(InputError, match="beyond what stamps hold"):
         convert(["tum", str(tum), str(tmp_path / "recording")])
+
+
+def test_text_files_may_be_those_of_windows_or_latin_1(tmp_path):
+    sequence = captures.write_euroc_sequence(tmp_path / "V1_01")
+    for name in ("cam0/data.csv", "imu0/data.csv", "cam0/sensor.yaml"):
+        file = sequence / "mav0" / name
+        mark = b"\xef\xbb\xbf" if name.endswith("csv") else b"# M\xfcller, N\xb0 1\n"
+        file.write_bytes(mark + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert convert(["euroc", str(sequence), str(tmp_path / "recording")]) == 0
+    assert counted(tmp_path / "recording") == (FRAMES, 0)
+
+
+def test_a_folder_without_images_and_names_in_other_units_are_said(tmp_path):
+    with pytest.raises(InputError, match=r"holds no images \(.png"):
+        convert(["images", str(tmp_path), str(tmp_path / "recording"), "--fx", "192"])
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{1305031231000000 + 33333 * i}.png"), np.zeros((48, 64), np.uint8))
+    with pytest.raises(InputError, match=r"times in another unit \(--frames CSV tells the stamps\)"):
+        convert(["images", str(tmp_path), str(tmp_path / "recording"), "--fx", "192"])

@@ -129,8 +129,18 @@ def test_a_script_runs_the_command_that_it_is_named_after():
 def test_without_a_command_all_are_listed(monkeypatch, capsys, arguments, code):
     monkeypatch.setattr(sys, "argv", ["image-as-imu", *arguments])
     assert main() == code
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
     assert all(f"  {name} " in printed for name in COMMANDS)
+    assert said == ("image-as-imu: there is no command 'evalute'\n" if code else "")
+
+
+@pytest.mark.parametrize("arguments", ["image_as_imu_ros", "image_as_imu_ros evaluate --help"])
+def test_letters_that_the_terminal_lacks_are_escaped(arguments):
+    """LANG=en_US and Windows' code pages have no ω."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", *arguments.split()]
+    result = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=120)
+    assert rb"\u03c9" in result.stdout or rb"\u2192" in result.stdout
 
 
 def test_a_command_is_run_with_the_arguments_behind_its_name(monkeypatch, capsys):

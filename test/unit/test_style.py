@@ -92,6 +92,19 @@ def test_functions_are_short():
                 assert node.end_lineno - node.lineno < MOST_LINES_OF_A_FUNCTION, f"{path}: {node.name}"
 
 
+def test_text_files_are_utf_8_in_every_locale():
+    """What is not said is the locale's, which in a container or under LANG=en_US is not UTF-8."""
+    opened = re.compile(r"\.(?:read_text|write_text)\((?!path\))|\.open\(\"w\"")
+    unsaid = [
+        f"{file}:{number}"
+        for folder in ("image_as_imu_ros", "image_as_imu_training")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+        if opened.search(line) and not line.endswith("(") and "encoding=" not in line
+    ]
+    assert not unsaid
+
+
 def test_identifiers_are_the_fields_words():
     found = [
         f"{path}: {identifier}: say {', '.join(FORBIDDEN[word] for word in sorted(words))}"

@@ -125,7 +125,7 @@ def _read(path: Path, key: PlanKey) -> Plan:
         _Unusable: nothing is stored there, or not what the key says, or it is damaged.
     """
     try:
-        side = json.loads(path.with_suffix(".json").read_text())
+        side = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         content = path.read_bytes()
     except FileNotFoundError:
         raise _Unusable(_what_is_new(path, key)) from None
@@ -152,7 +152,8 @@ def _what_is_new(path: Path, key: PlanKey) -> str:
     name = path.name.removesuffix(f"{key.precision}-{key.digest}.plan")
     others = sorted(path.parent.glob(f"{name}*.json"), key=lambda side: side.stat().st_mtime)
     with suppress(IndexError, OSError, ValueError, AttributeError):
-        return f"the newest stored one is for another {_differences(json.loads(others[-1].read_text())['key'], key)}"
+        stored = json.loads(others[-1].read_text(encoding="utf-8"))["key"]
+        return f"the newest stored one is for another {_differences(stored, key)}"
     return "none is stored yet"
 
 

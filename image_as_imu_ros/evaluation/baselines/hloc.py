@@ -48,7 +48,7 @@ def run(frames: Frames, settings: Settings) -> Motion:
     def extract_and_match(database: Path, images: Path, reader_options: object) -> None:
         features, matches, pair_list = (database.with_name(name) for name in ("features.h5", "matches.h5", "pairs.txt"))
         pairs = sequential_pairs(sorted(path.name for path in images.iterdir()), settings.overlap)
-        pair_list.write_text("".join(f"{first} {second}\n" for first, second in pairs))
+        pair_list.write_text("".join(f"{first} {second}\n" for first, second in pairs), encoding="utf-8")
         extract_features.main(extract_features.confs[settings.features], images, feature_path=features)
         match_features.main(match_features.confs[settings.matcher], pair_list, features=features, matches=matches)
         pycolmap.Database.open(database).close()  # an empty one

@@ -32,7 +32,7 @@ _HEAD = (
 def write_csv(path: Path, answers: Iterable[Answers]) -> None:
     """Write every figure of every method."""
     figures = [one.name for one in fields(Answers) if one.name not in ("cell", "reasons")]
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["cell", "sweep", "value", *figures, "reasons"])
         for one in answers:
