@@ -9,11 +9,12 @@ import sys
 from importlib import import_module
 from io import TextIOWrapper
 
-from image_as_imu_ros.errors import InputError, is_interruption
+from image_as_imu_ros.errors import InputError, first_line, is_interruption
 
 # The solver's matrices are small: threads of NumPy's BLAS would only wait for each other. Read when NumPy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+_ON_PYPI = {"cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml"}  # those that are called otherwise there
 _OF_ROS = ("rclpy", "ament_index_python", "launch", "launch_ros")
 
 # name → (module with a function main(argv) that returns an exit code, one line of help)
@@ -44,11 +45,12 @@ def run(name: str, argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "image_as_imu_ros"):  # a mistake in here
             raise
-        print(f"{name}: {_missing(package)}", file=sys.stderr)
+        said = _missing(package) if isinstance(error, ModuleNotFoundError) else _broken(package, error)
+        print(f"{name}: {said}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, SystemError) as error:
         if not is_interruption(error):
@@ -75,4 +77,12 @@ def _missing(package: str) -> str:
             f"ROS 2 is missing (no Python package {package}): source an installation, "
             "for example /opt/ros/jazzy/setup.bash, or pip install '.[ros]'"
         )
-    return f"the Python package {package} is missing: pip install {package}"
+    return f"the Python package {package} is missing: pip install {_ON_PYPI.get(package, package)}"
+
+
+def _broken(package: str, error: ImportError) -> str:
+    """Say what a package that is there lacks, as OpenCV a library of the display in a container."""
+    cure = ""
+    if package == "cv2" and "libGL" in str(error):
+        cure = ". Install libgl1, or opencv-python-headless in place of opencv-python"
+    return f"the Python package {package} cannot be loaded: {first_line(error)}{cure}"

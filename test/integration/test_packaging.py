@@ -160,6 +160,7 @@ def test_a_command_is_run_with_the_arguments_behind_its_name(monkeypatch, capsys
             "blur_imu_node: ROS 2 is missing (no Python package rclpy)",
         ),
         ("geometry_msgs", "image_as_imu_ros demo", "demo: ROS 2 is missing"),
+        ("cv2", "image_as_imu_ros estimate_image", "the Python package cv2 is missing: pip install opencv-python"),
         ("hydra", "image_as_imu_training train", "training needs the Python package hydra: pip install '.[train]'"),
         ("torch", "image_as_imu_training train", "training needs the Python package torch: pip install '.[train]'"),
     ],
@@ -174,3 +175,16 @@ def test_a_missing_package_is_one_sentence(missing, program, said, tmp_path):
     assert result.returncode in (1, 2)
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_package_that_lacks_a_library_is_one_sentence(tmp_path):
+    """OpenCV in a container without a display's libraries."""
+    reason = "libGL.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({reason!r}, name='cv2')\n")
+    command = [sys.executable, "-m", "image_as_imu_ros", "estimate_image", "photo.png"]
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    (said,) = result.stderr.splitlines()
+    assert said.startswith(f"estimate_image: the Python package cv2 cannot be loaded: {reason}")
+    assert "opencv-python-headless" in said
