@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, EmitEvent, GroupAction, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
@@ -34,36 +34,40 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the launch: the node, brought to active, and the filter where it is asked for."""
+    # In a scope of its own: included twice, as for two cameras, the second would take the first one's arguments and
+    # defaults for given. The profile stays, as replay.launch.py's player needs it.
+    return LaunchDescription([OpaqueFunction(function=large_image_profile), GroupAction(actions())])
+
+
+def actions() -> list:
+    """List the arguments and what is done with them."""
     given: list[str] = []
-    return LaunchDescription(
-        [
-            OpaqueFunction(function=take_note, args=[given]),
-            *(DeclareLaunchArgument(name, default_value=name, description=text) for name, text in TOPICS.items()),
-            *(argument_of(p) for p in PARAMETERS),
-            DeclareLaunchArgument("namespace", default_value="", description="of the node and its topics"),
-            DeclareLaunchArgument(
-                "params_file", default_value=str(resource("config/blur_imu.yaml")), description="the node's parameters"
-            ),
-            DeclareLaunchArgument("use_sim_time", default_value="false", description="take time from /clock"),
-            DeclareLaunchArgument("ekf", default_value="false", description="start robot_localization's ekf_node too"),
-            DeclareLaunchArgument(
-                "ekf_params_file", default_value=str(resource("config/ekf.yaml")), description="its parameters"
-            ),
-            OpaqueFunction(function=parameter_files_exist),
-            OpaqueFunction(function=large_image_profile),
-            OpaqueFunction(function=active_node, args=[given]),
-            Node(
-                package="robot_localization",
-                executable="ekf_node",
-                name="ekf_filter_node",
-                namespace=LaunchConfiguration("namespace"),
-                parameters=[ParameterFile(LaunchConfiguration("ekf_params_file")), sim_time()],
-                condition=IfCondition(LaunchConfiguration("ekf")),
-                output="screen",
-                on_exit=ends_the_launch("ekf_node"),
-            ),
-        ]
-    )
+    return [
+        OpaqueFunction(function=take_note, args=[given]),
+        *(DeclareLaunchArgument(name, default_value=name, description=text) for name, text in TOPICS.items()),
+        *(argument_of(p) for p in PARAMETERS),
+        DeclareLaunchArgument("namespace", default_value="", description="of the node and its topics"),
+        DeclareLaunchArgument(
+            "params_file", default_value=str(resource("config/blur_imu.yaml")), description="the node's parameters"
+        ),
+        DeclareLaunchArgument("use_sim_time", default_value="false", description="take time from /clock"),
+        DeclareLaunchArgument("ekf", default_value="false", description="start robot_localization's ekf_node too"),
+        DeclareLaunchArgument(
+            "ekf_params_file", default_value=str(resource("config/ekf.yaml")), description="its parameters"
+        ),
+        OpaqueFunction(function=parameter_files_exist),
+        OpaqueFunction(function=active_node, args=[given]),
+        Node(
+            package="robot_localization",
+            executable="ekf_node",
+            name="ekf_filter_node",
+            namespace=LaunchConfiguration("namespace"),
+            parameters=[ParameterFile(LaunchConfiguration("ekf_params_file")), sim_time()],
+            condition=IfCondition(LaunchConfiguration("ekf")),
+            output="screen",
+            on_exit=ends_the_launch("ekf_node"),
+        ),
+    ]
 
 
 def parameter_files_exist(context: LaunchContext) -> list:

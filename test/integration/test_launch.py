@@ -72,6 +72,14 @@ def test_every_launch_argument_is_forwarded(stand_ins):
     assert {topic for topic, _ in node["remappings"]} == TOPICS
 
 
+def test_arguments_are_in_a_scope_of_their_own(stand_ins):
+    """Else they are given to the same file where it is included for a second camera."""
+    runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))["generate_launch_description"]()
+    argument = stand_ins["launch.actions"].DeclareLaunchArgument.return_value
+    assert argument in stand_ins["launch.actions"].GroupAction.call_args.args[0]
+    assert argument not in stand_ins["launch"].LaunchDescription.call_args.args[0]
+
+
 def test_arguments_that_are_not_given_leave_the_parameter_file_alone(stand_ins):
     namespace = runpy.run_path(str(REPOSITORY / "launch" / "blur_imu.launch.py"))
     given = ["rubbish"]

@@ -66,11 +66,15 @@ def environment(tmp_path) -> dict[str, str]:
 
 @contextmanager
 def launched(
-    environment: dict[str, str], output: Path, *arguments: str, file: str = "blur_imu.launch.py"
+    environment: dict[str, str],
+    output: Path,
+    *arguments: str,
+    file: str = "blur_imu.launch.py",
+    package: str = "image_as_imu_ros",
 ) -> Iterator[subprocess.Popen]:
     """Run a launch file as from a terminal, its output in a file."""
     main = "import sys; sys.argv[0] = 'ros2'; from ros2cli.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", main, "launch", "image_as_imu_ros", file, *arguments]
+    command = [sys.executable, "-c", main, "launch", *filter(None, [package]), file, *arguments]
     with output.open("w") as stdout:
         process = subprocess.Popen(
             command, env=environment, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True
@@ -130,6 +134,33 @@ def test_what_is_not_given_is_as_the_parameter_file_says(environment, tmp_path, 
         assert process.wait(timeout=PATIENCE) == 0
 
 
+TWO_CAMERAS = """
+from launch import LaunchDescription
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+def camera(**arguments):
+    return IncludeLaunchDescription(PythonLaunchDescriptionSource({file!r}), launch_arguments=arguments.items())
+
+def generate_launch_description():
+    first = camera(namespace="first", model={model!r}, params_file={first!r})
+    return LaunchDescription([first, camera(namespace="second", params_file={second!r})])
+"""
+
+
+def test_included_for_two_cameras_each_has_its_own_parameter_file(environment, tmp_path, tiny_model):
+    """Arguments that the first one does not give are not given to the second one by their defaults."""
+    (tmp_path / "first").write_text("/**:\n  ros__parameters: {exposure_time: 0.01}\n")
+    (tmp_path / "second").write_text("/**:\n  ros__parameters: {exposure_source: realsense, exposure_unit: s}\n")
+    file, first, second = REPOSITORY / "launch/blur_imu.launch.py", tmp_path / "first", tmp_path / "second"
+    bringup, output = tmp_path / "bringup.launch.py", tmp_path / "output"
+    names = {"file": file, "model": tiny_model, "first": first, "second": second}
+    bringup.write_text(TWO_CAMERAS.format(**{name: str(path) for name, path in names.items()}))
+    with launched(environment, output, package="", file=str(bringup)) as process:
+        assert process.wait(timeout=PATIENCE) == 1
+    assert "RealSense cameras report '100us'" in output.read_text()
+
+
 def test_the_filter_gets_its_parameters_in_any_namespace(environment, tmp_path, tiny_model):
     output = tmp_path / "output"
     arguments = (f"model:={tiny_model}", "exposure_time:=0.01", "namespace:=cam1", "ekf:=true")
@@ -177,7 +208,7 @@ def test_a_recording_is_played_once_the_node_is_active_and_ends_the_launch(envir
     """In place of ros2 bag, which is not everywhere, a program that says what it is asked to do."""
     play = tmp_path / "bin/ros2"
     play.parent.mkdir()
-    play.write_text(f"#!/bin/sh\necho ros2 $*\nexit {code}\n")
+    play.write_text(f"#!/bin/sh\necho ros2 $* with $FASTRTPS_DEFAULT_PROFILES_FILE\nexit {code}\n")
     play.chmod(0o755)
     environment["PATH"] = f"{play.parent}:{environment['PATH']}"
     output = tmp_path / "output"
@@ -185,4 +216,4 @@ def test_a_recording_is_played_once_the_node_is_active_and_ends_the_launch(envir
     with launched(environment, output, *arguments, file="replay.launch.py") as process:
         assert process.wait(timeout=PATIENCE) == code
     said = output.read_text()
-    assert said.index("active: listening to") < said.index("ros2 bag play a_recording --clock --rate 0.5")
+    assert said.index("active: listening to") < said.index("ros2 bag play a_recording --clock --rate 0.5 with /")
