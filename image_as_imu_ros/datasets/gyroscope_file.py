@@ -16,14 +16,26 @@ from image_as_imu_ros.errors import InputError
 
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _LONG_UNITS = {"nanosec": 1e-9, "microsec": 1e-6, "µs": 1e-6, "millisec": 1e-3}
-_UNIT_OF_TIME = re.compile(r"(?:[\[(]\s*|_)(nanosec|ns|microsec|us|µs|millisec|ms)\s*[\])]?$", re.IGNORECASE)
+_UNIT_OF_TIME = re.compile(r"(?:[\[(]\s*|_|\bin )(nanosec|ns|microsec|us|µs|millisec|ms)\s*[\])]?$", re.IGNORECASE)
 
 FASTEST_RATE = 35.0  # rad/s: 2000 °/s, where gyroscopes of phones and cameras saturate
 _GCSV = "GYROFLOW IMU LOG"
 _DEGREES = re.compile(r"°|deg|dps", re.IGNORECASE)
 _THOUSANDTHS = re.compile(r"\bm(?=°|deg|dps|rad)|milli", re.IGNORECASE)
 _ELAPSED = "secondselapsed"  # Sensor Logger's, beside its `time` in ns
-_TIMES = ("time", "timestamp", "t", "sensortimestamp", "loggingtime", "seconds", _ELAPSED)
+_GYROSCOPES = "gyrotimestampsincereboot"  # SensorLog's, beside a loggingTime that may be a date
+_TIMES = (
+    _GYROSCOPES,
+    "time",
+    "timestamp",
+    "t",
+    "sensortimestamp",
+    "loggingtime",
+    "seconds",
+    _ELAPSED,
+    "timesincestart",  # AndroSensor
+    "cts",  # gopro-telemetry
+)
 # What stands before x, y, z of an angular velocity: one of the first, or something that holds one of the second.
 _PREFIXES = ("", "g", "w", "wrs", "wrss", "r", "alpha", "rot", "rotation")  # ASL: w_RS_S_x
 _WORDS = ("gyr", "omega", "rotationrate", "angularvel", "angvel")
@@ -45,7 +57,8 @@ def read_gyroscope(
     """Read a text file of times and rates.
 
     Columns are found by their names; without a line of names they are time, x, y, z. They stand between commas,
-    semicolons or tabs; with the latter two a comma may be the decimal point. Rates are rad/s unless a name says °/s.
+    semicolons, tabs or blanks; with all but the first a comma may be the decimal point. Rates are rad/s unless a name
+    says °/s.
 
     Args:
         time_unit: key of TIME_UNITS; a .gcsv says its own, and so does a name like "Timestamp[nanosec]".
@@ -63,18 +76,38 @@ def read_gyroscope(
         lines, scales = _gcsv(path, lines)
     if not lines:
         raise InputError(f"{path} is empty")
-    delimiter = max(";\t,", key=lines[0].count)
-    rows = list(csv.reader(lines, delimiter=delimiter))
+    delimiter, rows = _table(lines)
     names = [] if _number(rows[0][0], delimiter) is not None else [name.strip() for name in rows.pop(0)]
     columns = _columns(path, names, time_unit) if names else list(unnamed)
     values = np.array([[_number(_at(row, i), delimiter) for i in columns] for row in rows], np.float64).reshape(-1, 4)
     values = values[np.isfinite(values).all(1)]
     if len(values) < 2:
-        raise InputError(f"{path} has {len(values)} rows of a time and three rates; at least 2 are needed")
+        of = f" ({', '.join(names[i] for i in columns)})" if names else ""
+        raise InputError(
+            f"{path} has {len(values)} rows of numbers for a time and three rates{of}; at least 2 are needed"
+        )
     if names:
         scales = (_scale(names[columns[0]], scales[0]), scales[1])
     samples = GyroscopeSamples(values[:, 0] * scales[0], values[:, 1:] * scales[1])
     return _in_radians(path, samples, names[columns[1]] if names else "")
+
+
+def _table(lines: list[str]) -> tuple[str, list[list[str]]]:
+    """Split lines into cells, names first where there are any; "#" marks comments, of which the last may hold them.
+
+    Returns:
+        What stands between the cells, and the rows.
+    """
+    comments = [line.lstrip("# ") for line in lines if line.startswith("#")]
+    table = [line for line in lines if not line.startswith("#")] or comments
+    delimiter = max(";\t,", key=table[0].count)
+    if delimiter not in table[0]:
+        delimiter = " "
+    rows = [line.split() for line in table] if delimiter == " " else list(csv.reader(table, delimiter=delimiter))
+    if comments and _number(rows[0][0], delimiter) is not None:
+        named = comments[-1]
+        rows.insert(0, named.split() if delimiter == " " else next(csv.reader([named], delimiter=delimiter)))
+    return delimiter, rows
 
 
 def placed(samples: GyroscopeSamples, path: Path, rotation: np.ndarray | None, delay: int, frames: range) -> Gyroscope:
@@ -156,7 +189,8 @@ def _is_rate(prefix: str) -> bool:
 
 
 def _normal(name: str) -> str:
-    """Letters of a name alone, without its unit in brackets."""
+    """Letters of a name alone, without its unit in brackets; an axis may stand there, too: "Gyroscope (z) [rad/s]"."""
+    name = re.sub(r"[(\[]([xyz])[)\]]", r"\1", name, flags=re.IGNORECASE)
     return re.sub(r"[^a-z]", "", re.sub(r"[(\[].*?[)\]]", "", name.lower()))
 
 

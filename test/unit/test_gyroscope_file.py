@@ -44,6 +44,15 @@ def table(names: str, order: str, separator: str = ",", factor: float = 1.0) -> 
             ";",
             id="phyphox",
         ),
+        pytest.param("", "txyz", " ", id="between blanks"),
+        pytest.param("# recorded by hand\n# time wx wy wz", "txyz", " ", id="numpy.savetxt"),
+        pytest.param("# a board's log\ntime,z,y,x", "tzyx", ",", id="names below a comment"),
+        pytest.param(
+            "loggingTime(txt);gyroTimestamp_sinceReboot(s);gyroRotationX(rad/s);gyroRotationY(rad/s);gyroRotationZ(rad/s)",
+            "ntxyz",
+            ";",
+            id="SensorLog",
+        ),
         pytest.param("loggingTime,motionRotationRateX(rad/s),motionRotationRateY,motionRotationRateZ", "txyz", ","),
     ],
 )
@@ -51,6 +60,30 @@ def test_columns_are_found_by_their_names(tmp_path, names, order, separator):
     samples = read(tmp_path, table(names, order, separator))
     np.testing.assert_allclose(samples.times, TIMES)
     np.testing.assert_allclose(samples.angular, RATES)
+
+
+@pytest.mark.parametrize(
+    ("names", "order", "options"),
+    [
+        ("GYROSCOPE X (rad/s);GYROSCOPE Y (rad/s);GYROSCOPE Z (rad/s);Time since start in ms ;DATE", "xyzta", {}),
+        (
+            '"cts";"date";"Gyroscope (z) [rad/s]";"Gyroscope (x) [rad/s]";"Gyroscope (y) [rad/s]"',
+            "tazxy",
+            {"time_unit": "ms"},
+        ),
+    ],
+    ids=["AndroSensor", "gopro-telemetry"],
+)
+def test_times_in_ms_of_two_apps(tmp_path, names, order, options):
+    samples = read(tmp_path, table(names, order, ";"), **options)
+    np.testing.assert_allclose(samples.times, 1e-3 * TIMES)
+    np.testing.assert_allclose(samples.angular, RATES)
+
+
+def test_columns_without_numbers_are_named(tmp_path):
+    text = "timestamp,gyro_x,gyro_y,gyro_z\n" + "2024-01-01T10:00:00.000,1,2,3\n" * 3
+    with pytest.raises(InputError, match=r"has 0 rows of numbers .* \(timestamp, gyro_x, gyro_y, gyro_z\)"):
+        read(tmp_path, text)
 
 
 def test_sensor_loggers_time_in_ns_is_taken_where_ns_are_asked_for(tmp_path):
