@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     """Play a recording and return 0; 1 if nobody listens."""
     recording = open_recording(argv[0], int(argv[1]))
     depths = list(recording.depths()) if argv[2:] == ["depth"] else []
-    rclpy.init()
+    rclpy.init(args=[])
     node = Node("demo_camera")
     images = node.create_publisher(Image, "image", qos_profile_sensor_data)
     infos = node.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)

@@ -43,8 +43,9 @@ def play(run: Run) -> tuple[Comparison, dict[str, str]]:
     Raises:
         DemoError: a process fails, or nothing comes back.
     """
-    # Without rclpy's own handlers, Ctrl-C is the KeyboardInterrupt that ends the children.
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    # Without rclpy's own handlers, Ctrl-C is the KeyboardInterrupt that ends the children. Without the program's
+    # arguments, which rclpy refuses where they are not UTF-8.
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         with _start_node(run) as node:
             listener = Listener()
