@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.image_files import UnreadableImageError, read_image_file
 
+_DATE = re.compile(r"""(?<![^\s,;"])(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d+)?Z?(?![^\s,;"])""")  # all of a cell
 _LARGEST_STAMP = 2**31 * 1_000_000_000  # ns: ROS counts s in 32 bits
 
 
@@ -45,6 +48,19 @@ def read_text(path: Path) -> str:
         OSError: it cannot be read.
     """
     return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+
+
+def with_seconds(line: str) -> str:
+    """Write dates with times of day, as in KITTI's timestamps.txt, as s since 1970, exactly. They are taken for UTC."""
+
+    def seconds(date: re.Match) -> str:
+        try:
+            whole = datetime.fromisoformat(f"{date[1]}T{date[2]}+00:00")
+        except ValueError:  # as of a 13th month
+            return date[0]
+        return f"{whole.timestamp():.0f}{date[3] or ''}"
+
+    return _DATE.sub(seconds, line)
 
 
 def columns(table: np.ndarray, *names: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from image_as_imu_ros.datasets.files import check_stamp
+from image_as_imu_ros.datasets.files import check_stamp, with_seconds
 from image_as_imu_ros.datasets.gyroscope_file import TIME_UNITS
 from image_as_imu_ros.errors import InputError
 
@@ -69,7 +69,8 @@ def read_frame_table(path: Path, time_unit: str = "s") -> FrameTable:
         InputError: it cannot be read, has no row, no column of times, or a time that is no number.
     """
     try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [with_seconds(line) for line in text.splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a table of frames: {error}") from None
     if not lines:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from image_as_imu_ros.datasets.capture import Gyroscope
-from image_as_imu_ros.datasets.files import ascending, nanoseconds
+from image_as_imu_ros.datasets.files import ascending, nanoseconds, with_seconds
 from image_as_imu_ros.errors import InputError
 
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -68,9 +68,10 @@ def read_gyroscope(
         InputError: there are fewer than two rows, or not one column for each of time, x, y and z.
     """
     try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    lines = [with_seconds(line) for line in text.splitlines() if line.strip()]
     scales = (TIME_UNITS[time_unit], 1.0)
     if lines and lines[0].strip() == _GCSV:
         lines, scales = _gcsv(path, lines)

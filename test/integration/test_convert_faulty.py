@@ -15,6 +15,7 @@ from captures import FRAMES, frame_times
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.commands.convert import main as convert
 from image_as_imu_ros.commands.evaluate import parse
+from image_as_imu_ros.datasets.files import with_seconds
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
@@ -327,3 +328,18 @@ def test_a_folder_without_images_and_names_in_other_units_are_said(tmp_path):
         cv2.imwrite(str(tmp_path / f"{1305031231000000 + 33333 * i}.png"), np.zeros((48, 64), np.uint8))
     with pytest.raises(InputError, match=r"times in another unit \(--frames CSV tells the stamps\)"):
         convert(["images", str(tmp_path), str(tmp_path / "recording"), "--fx", "192"])
+
+
+def test_kittis_dates_are_times(tmp_path):
+    folder = tmp_path / "image_00" / "data"
+    folder.mkdir(parents=True)
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i:010}.png"), np.zeros((48, 64), np.uint8))
+    assert with_seconds("2011-09-26T13:02:25.5,2011-09-26T13:02:25.5.png") == "1317042145.5,2011-09-26T13:02:25.5.png"
+    stamps = tmp_path / "timestamps.txt"
+    stamps.write_text("".join(f"2011-09-26 13:02:{25 + i}.964389445\n" for i in range(3)))
+    assert convert(["images", str(folder), str(tmp_path / "recording"), "--fx", "192", "--frames", str(stamps)]) == 0
+    with Recording(tmp_path / "recording") as recording:
+        topic = recording.image_topic()
+        found = [frame.stamp for frame in recording.frames(topic, recording.camera_info_topic(topic))]
+    assert found == [1_317_042_145_964_389_445 + i * 10**9 for i in range(3)]

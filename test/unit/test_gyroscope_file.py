@@ -80,8 +80,14 @@ def test_times_in_ms_of_two_apps(tmp_path, names, order, options):
     np.testing.assert_allclose(samples.angular, RATES)
 
 
+def test_dates_are_times(tmp_path):
+    rows = (f"2024-01-01T10:00:0{i}.5Z,1,2,3\n" for i in range(3))
+    samples = read(tmp_path, "timestamp,gyro_x,gyro_y,gyro_z\n" + "".join(rows))
+    np.testing.assert_allclose(samples.times, 1_704_103_200.5 + np.arange(3), rtol=0, atol=1e-6)
+
+
 def test_columns_without_numbers_are_named(tmp_path):
-    text = "timestamp,gyro_x,gyro_y,gyro_z\n" + "2024-01-01T10:00:00.000,1,2,3\n" * 3
+    text = "timestamp,gyro_x,gyro_y,gyro_z\n" + "2024-13-01T10:00:00.000,1,2,3\n" * 3
     with pytest.raises(InputError, match=r"has 0 rows of numbers .* \(timestamp, gyro_x, gyro_y, gyro_z\)"):
         read(tmp_path, text)
 
