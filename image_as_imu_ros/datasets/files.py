@@ -27,7 +27,9 @@ def read_table(path: Path, required: tuple[str, ...]) -> np.ndarray:
         InputError: it is missing, damaged, or lacks a required column.
     """
     try:
-        table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True, autostrip=True, dtype=np.float64))
+        # A program for tables, in which somebody adds a column, writes a byte-order mark.
+        read = np.genfromtxt(path, np.float64, delimiter=",", names=True, autostrip=True, encoding="utf-8-sig")
+        table = np.atleast_1d(read)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     missing = [name for name in required if name not in column_names(table)]

@@ -201,6 +201,10 @@ def _open_ros2(path: Path) -> Reader2 | SalvageReader:
 
 def _cure(path: Path) -> str:
     """Name what may help, by the first file."""
+    if path.name == "metadata.yaml":
+        return "; give its folder"
+    if path.is_dir() and (bags := sorted(file.name for file in path.glob("*.bag"))):
+        return f"; ROS 1 bags are read one by one: give {bags[0]}"
     compressed = [path] if path.is_file() else sorted(path.iterdir())
     if found := [file.name for file in compressed if file.suffix == ".zstd"]:
         return f"; its files are compressed: unzstd {shlex.quote(found[0])}, then give what comes of it"

@@ -321,6 +321,13 @@ def test_text_files_may_be_those_of_windows_or_latin_1(tmp_path):
     assert counted(tmp_path / "recording") == (FRAMES, 0)
 
 
+def test_a_column_may_be_added_by_a_program_for_tables(tmp_path):
+    capture = captures.write_stray_capture(tmp_path / "capture")
+    poses = capture / "odometry.csv"
+    poses.write_bytes(b"\xef\xbb\xbf" + poses.read_bytes())
+    assert convert(["stray", str(capture), str(tmp_path / "recording")]) == 0
+
+
 def test_a_folder_without_images_and_names_in_other_units_are_said(tmp_path):
     with pytest.raises(InputError, match=r"holds no images \(.png"):
         convert(["images", str(tmp_path), str(tmp_path / "recording"), "--fx", "192"])

@@ -289,3 +289,12 @@ def test_compressed_files_without_their_metadata_are_said_with_the_cure(tmp_path
     path = tmp_path / "bag" / "bag.mcap.zstd" if single else tmp_path / "bag"
     with pytest.raises(InputError, match=r"its files are compressed: unzstd bag\.mcap\.zstd, then give"):
         Recording(path)
+
+
+@pytest.mark.parametrize(("given", "cure"), [("bag/metadata.yaml", "give its folder"), ("ros1", "give run_0.bag")])
+def test_what_lies_beside_a_recording_is_not_given_in_its_place(tmp_path, given, cure):
+    for name in ("bag/metadata.yaml", "ros1/run_0.bag", "ros1/run_1.bag"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=cure):
+        Recording(tmp_path / given)
