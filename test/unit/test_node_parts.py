@@ -478,7 +478,7 @@ def test_diagnostics_say_that_a_part_of_the_scene_moves_by_itself():
     ids=["one core", "two", "four of more", "two of two hyperthreads", "a container that hides them"],
 )
 def test_the_network_leaves_a_core_to_the_thread_that_estimates(cores, siblings, spare, monkeypatch):
-    def read_text(path: Path) -> str:
+    def read_text(path: Path, encoding: str) -> str:
         if siblings is None:
             raise FileNotFoundError(path)
         cpu = int(path.parts[5].removeprefix("cpu"))
