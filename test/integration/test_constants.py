@@ -93,7 +93,6 @@ HARMLESS = {
         ("TRACKING", name): "a start a pixel off leads to the same alignment; test_tracking.py holds what it is for"
         for name in ("inlier_px", "least_tracks", "hypotheses", "starts", "epipolar_px")
     },
-    ("TRAVEL", "probabilities"): "only their ratios count; test/unit/test_travel.py",
     ("TRACKING", "corners"): "a limit: the distance between corners mostly decides first",
     ("TRACKING", "levels"): "a matter of how far corners are found, in frames at lower rates",
     ("STRUCTURE", "longest_blur"): "test/unit/test_tracking.py",
