@@ -18,7 +18,7 @@ TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _LONG_UNITS = {"nanosec": 1e-9, "microsec": 1e-6, "µs": 1e-6, "millisec": 1e-3}
 _UNIT_OF_TIME = re.compile(r"(?:[\[(]\s*|_|\bin )(nanosec|ns|microsec|us|µs|millisec|ms)\s*[\])]?$", re.IGNORECASE)
 
-FASTEST_RATE = 35.0  # rad/s: 2000 °/s, where gyroscopes of phones and cameras saturate
+_FASTEST = 35.0  # rad/s: 2000 °/s, where gyroscopes of phones and cameras saturate
 _GCSV = "GYROFLOW IMU LOG"
 _DEGREES = re.compile(r"°|deg|dps", re.IGNORECASE)
 _THOUSANDTHS = re.compile(r"\bm(?=°|deg|dps|rad)|milli", re.IGNORECASE)
@@ -214,12 +214,14 @@ def _in_radians(path: Path, samples: GyroscopeSamples, name: str) -> GyroscopeSa
     """Convert rates that are called °/s, or thousandths; warn of those that look like it."""
     factor = (np.pi / 180 if _DEGREES.search(name) else 1.0) * (1e-3 if _THOUSANDTHS.search(name) else 1.0)
     angular = factor * samples.angular
-    fastest = float(np.quantile(np.linalg.norm(angular, axis=1), 0.99))
-    if fastest > FASTEST_RATE:
-        _log.warning(
-            "%s: rates up to %.0f rad/s are faster than gyroscopes measure: are they °/s? Then write °/s (or mdps) "
-            "into the columns' names",
-            path,
-            fastest,
-        )
+    if complaint := too_fast(angular):
+        _log.warning("%s: %s Then write °/s (or mdps) into the columns' names", path, complaint)
     return GyroscopeSamples(samples.times, angular)
+
+
+def too_fast(angular: np.ndarray) -> str:
+    """Say that rates (N, 3) rad/s are faster than gyroscopes measure; empty if they are not."""
+    fastest = float(np.quantile(np.linalg.norm(angular, axis=1), 0.99))
+    if fastest <= _FASTEST:
+        return ""
+    return f"rates up to {fastest:.0f} rad/s are faster than gyroscopes measure: are they °/s?"

@@ -27,12 +27,6 @@ class Prior:
         """(3, 6) from a small motion (t, ω) of the camera to the displacement of that point."""
         return camera_from_pivot(-self.lever_arm)[:3]  # its inverse
 
-    @property
-    def information(self) -> np.ndarray:
-        """Information (6, 6) about a small motion (t, ω) of the camera."""
-        by_motion = self.pivot_from_camera
-        return by_motion.T @ by_motion / self.std**2
-
     def displacement(self, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
         """Displacement (S, 3) m of that point in poses (S, 3, 3) and (S, 3) m, in the axes of this frame."""
         pivot = np.array([0.0, 0.0, -self.lever_arm])

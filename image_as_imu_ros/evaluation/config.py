@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -141,11 +142,9 @@ def exposure_from_text(value: str | float) -> float | ExposureSource:
     """
     if value in tuple(ExposureSource):
         return ExposureSource(value)
-    try:
+    with suppress(TypeError, ValueError):  # a list, another text
         if not isinstance(value, bool):  # YAML's yes
             return float(value)
-    except (TypeError, ValueError):  # a list, another text
-        pass
     raise InputError(f"exposure is {value!r}, expected a time in s or one of: {', '.join(ExposureSource)}")
 
 

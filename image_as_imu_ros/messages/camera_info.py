@@ -45,6 +45,22 @@ def camera_from_info(message: Any) -> Camera:
     return used.resize(used.width // across, used.height // down)
 
 
+def other_frames(images: str, camera_info: str, depth: str) -> list[str]:
+    """Say which of what belongs to images is in another frame than these, by the frame_ids; "" where there is none."""
+    problems = []
+    if images and depth not in ("", images):
+        problems.append(
+            f"the depth images are in the frame {depth!r}, the images in {images!r}: depth that is not registered to "
+            "the images makes velocities wrong; take the driver's aligned depth"
+        )
+    if images and camera_info not in ("", images):
+        problems.append(
+            f"camera_info is of the frame {camera_info!r}, the images of {images!r}: with another camera's intrinsics "
+            "all velocities are wrong; take the camera_info of this very stream"
+        )
+    return problems
+
+
 def camera_info_problems(message: Any, image_topic: str) -> list[str]:
     """List what is odd in a CameraInfo that `camera_from_info` takes.
 

@@ -24,7 +24,8 @@ from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSou
 from image_as_imu_ros.nodes.parameters import Settings
 
 _EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure
-_DEPTH_WAIT = 0.02  # s that an image waits for its depth
+DEPTH_WAIT = 0.02  # s that an image waits for its depth, and
+DEPTH_TOLERANCE = 0.02  # s by which the stamps of both may differ
 
 
 class Refused(InputError):
@@ -73,7 +74,7 @@ class FrameAssembler:
         self.camera_info = camera_info
         self._window = IntensityWindow()
         self.exposures: StampCache[float] = StampCache(depth=64, tolerance=0.001)
-        self.depths: StampCache[Any] = StampCache(depth=8, tolerance=0.02)
+        self.depths: StampCache[Any] = StampCache(depth=8, tolerance=DEPTH_TOLERANCE)
         self.exposure_watch = ExposureWatch()
         self.exposure_origin = "parameter"
         self.depth_origin = "network"
@@ -156,7 +157,7 @@ class FrameAssembler:
         self.depth_missing = False
         if settings.depth_transport == "none" or self.depths.empty:
             return None
-        if (message := self.depths.find(stamp, _DEPTH_WAIT)) is None:
+        if (message := self.depths.find(stamp, DEPTH_WAIT)) is None:
             self.depth_missing = True
             return None
         decode = decode_compressed_depth if settings.depth_transport == "compressed" else decode_depth

@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.messages.camera_info import camera_info_problems
+from image_as_imu_ros.messages.camera_info import camera_info_problems, other_frames
 from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, exposure_reader
 from image_as_imu_ros.nodes.outputs import OUTPUTS
 from image_as_imu_ros.nodes.parameters import Settings
@@ -123,16 +123,8 @@ def stream_problems(
             problems += camera_info_problems(camera_info, node.resolve_topic_name("image"))
     if frame_id is not None and (problem := frame_id_problem(frame_id, settings.frame_id)):
         problems.append(problem)
-    if frame_id and depth_frame_id not in ("", frame_id):
-        problems.append(
-            f"the depth images are in the frame {depth_frame_id!r}, the images in {frame_id!r}: depth that is not "
-            "registered to the images makes velocities wrong; take the driver's aligned depth"
-        )
-    if frame_id and camera_info is not None and camera_info.header.frame_id not in ("", frame_id):
-        problems.append(
-            f"camera_info is of the frame {camera_info.header.frame_id!r}, the images of {frame_id!r}: with another "
-            "camera's intrinsics all velocities are wrong; take the camera_info of this very stream"
-        )
+    of_camera_info = "" if camera_info is None else camera_info.header.frame_id
+    problems += other_frames(frame_id or "", of_camera_info, depth_frame_id)
     return problems
 
 

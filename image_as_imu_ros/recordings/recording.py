@@ -14,7 +14,7 @@ import numpy as np
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.messages.camera_info import camera_from_info
+from image_as_imu_ros.messages.camera_info import camera_from_info, other_frames
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
@@ -65,14 +65,8 @@ class CameraMessages:
     @property
     def of_other_frames(self) -> list[str]:
         """Say which of what belongs to the image is in another frame, by its frame_id: it may be another camera's."""
-        beside = (("camera_info", self.camera_info), ("depth", self.depth))
-        frames = {name: message.header.frame_id for name, message in beside if message is not None}
-        return [
-            f"the {name} is in frame {frame!r}, the images in {self.frame_id!r}: is it this camera's"
-            f"{', registered to its images' if name == 'depth' else ''}?"
-            for name, frame in frames.items()
-            if frame and self.frame_id and frame != self.frame_id
-        ]
+        depth = "" if self.depth is None else self.depth.header.frame_id
+        return other_frames(self.frame_id, self.camera_info.header.frame_id, depth)
 
     def camera(self) -> Camera:
         """Read the intrinsics.

@@ -27,7 +27,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
-from image_as_imu_ros.datasets.gyroscope_file import FASTEST_RATE
+from image_as_imu_ros.datasets.gyroscope_file import too_fast
 from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig
@@ -111,10 +111,7 @@ def _refuse_unfit(recording: Recording, topics: Topics, ground_truth: GroundTrut
     stamps = [message.stamp for message in recording.frames(topics.image, topics.camera_info)]
     middles = np.array([shutter.mid_exposure(stamp, exposure) for stamp in stamps], np.int64)
     complaint = own_output((middles[1:] + middles[:-1]) // 2, ground_truth) or never_moves(ground_truth)
-    fastest = float(np.quantile(np.linalg.norm(ground_truth.angular, axis=1), 0.99))
-    if fastest > FASTEST_RATE:
-        complaint = f"rates up to {fastest:.0f} rad/s are faster than gyroscopes measure: are they °/s?"
-    if complaint:
+    if complaint := too_fast(ground_truth.angular) or complaint:
         raise InputError(f"ground truth topic {topics.ground_truth!r} cannot be learnt from: {complaint}")
 
 

@@ -155,7 +155,7 @@ class TestMeasuredDepth:
         assert self.evaluated(tmp_path, bags.frame_stamps(bags.COUNT)[:8]) == 0
         said = capsys.readouterr().out
         assert f"8 of {bags.COUNT} frames with measured depth" in said
-        assert "is in frame" not in said
+        assert "are in the frame" not in said
         assert f"measured: /depth, in 8 of {bags.COUNT} frames" in (tmp_path / "out" / "report.html").read_text()
 
     @pytest.mark.parametrize("options", [(), ("--workers", "2")])
@@ -177,7 +177,7 @@ class TestMeasuredDepth:
         """Drivers publish it unregistered, too, in the depth camera's own frame."""
         assert self.evaluated(tmp_path, bags.frame_stamps(bags.COUNT), frame_id="depth_optical") == 0
         said = capsys.readouterr().out
-        assert f"note on {bags.COUNT} frames: the depth is in frame 'depth_optical', the images in" in said
+        assert f"note on {bags.COUNT} frames: the depth images are in the frame 'depth_optical', the images in" in said
 
 
 def test_a_camera_info_of_another_camera_is_noted(tmp_path, capsys):
@@ -188,7 +188,7 @@ def test_a_camera_info_of_another_camera_is_noted(tmp_path, capsys):
     images = [bags.image_message(stamp, i) for i, stamp in enumerate(bags.frame_stamps(bags.COUNT))]
     recording = bags.write_recording(tmp_path / "bag", {"/right/image/compressed": images, "/left/camera_info": infos})
     run(recording, tmp_path / "out")
-    assert "the camera_info is in frame 'left_optical', the images in 'camera_optical'" in capsys.readouterr().out
+    assert "camera_info is of the frame 'left_optical', the images of 'camera_optical'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("moves", [True, False])

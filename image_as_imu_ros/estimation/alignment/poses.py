@@ -8,6 +8,7 @@ camera back makes it R·exp(−[δω]×), t − R·δt: errors are found in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -60,9 +61,7 @@ class Poses:
 
     def motions(self) -> np.ndarray:
         """Return them as (S, 6) (v, ω)·Δt."""
-        rotations = log(self.rotation)
-        half = exp(rotations / 2)
-        return np.concatenate([np.einsum("sji,sj->si", half, self.translation), rotations], axis=1)
+        return np.concatenate([np.einsum("sji,sj->si", self._half, self.translation), self._rotations], axis=1)
 
     def halfway(self, covariances: np.ndarray) -> np.ndarray:
         """Rotate covariances (S, P, P) of small motions of this frame's camera, (t, ω) or ω, as `motions` errs by them.
@@ -70,6 +69,16 @@ class Poses:
         With J the right Jacobian, log(R·exp(−[δω]×)) is ω·Δt − J⁻¹(ω·Δt)·δω, and J⁻¹(φ) is exp([φ/2]×) up to |φ|²/24.
         So is what δt does to v. What δω does to v is left out: it is less by v·Δt over twice the depth.
         """
-        half, vectors = exp(log(self.rotation) / 2), covariances.shape[-1] // 3
+        vectors = covariances.shape[-1] // 3
         blocks = covariances.reshape(-1, vectors, 3, vectors, 3)
-        return np.einsum("sij,sajbk,slk->saibl", half, blocks, half).reshape(covariances.shape)
+        return np.einsum("sij,sajbk,slk->saibl", self._half, blocks, self._half).reshape(covariances.shape)
+
+    @cached_property
+    def _rotations(self) -> np.ndarray:
+        """(S, 3) ω·Δt."""
+        return log(self.rotation)
+
+    @cached_property
+    def _half(self) -> np.ndarray:
+        """(S, 3, 3) from the axes of this frame to those halfway."""
+        return exp(self._rotations / 2)
