@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_two_view import SECONDS, SENSOR, scene, solved
 
-from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
+from image_as_imu_ros.estimation.alignment.jackknife import parts_of, widened_by_parts
 from image_as_imu_ros.estimation.constants import ALIGNMENT
 
 COUNT = 300
@@ -26,7 +26,7 @@ def line(seed, pulled=0.0):
     places = np.stack([inverse_depth, x, random.uniform(-1, 1, COUNT)])
     covariance = np.linalg.inv(normal)
     errors = values - solution @ rows
-    return solution, covariance, widened_by_parts(covariance, normal, rows, weights, errors, places)
+    return solution, covariance, widened_by_parts(covariance, normal, rows, weights, errors, parts_of(places))
 
 
 def test_what_the_data_bear_out_hardly_changes():
@@ -50,14 +50,14 @@ def test_a_mean_is_widened_by_the_variance_of_the_means_without_each_part():
     values, places = np.repeat([2.0, -1.0, -1.0], COUNT // 3), np.ones((3, COUNT))
     places[1] = np.arange(COUNT)
     rows, covariance = np.ones((1, COUNT)), np.eye(1) / COUNT
-    found = widened_by_parts(covariance, rows @ rows.T, rows, np.ones(COUNT), values, places)
+    found = widened_by_parts(covariance, rows @ rows.T, rows, np.ones(COUNT), values, parts_of(places))
     assert found[0, 0] == pytest.approx((1 + COUNT * 1.0 - ALIGNMENT.parts_by_chance) / COUNT)
 
 
 def test_points_that_are_all_equally_far_are_no_parts():
     rows, weights = np.ones((1, COUNT)), np.ones(COUNT)
     errors = np.tile([1.0, -1.0], COUNT // 2)
-    unchanged = widened_by_parts(np.eye(1), rows @ rows.T, rows, weights, errors, np.ones((1, COUNT)))
+    unchanged = widened_by_parts(np.eye(1), rows @ rows.T, rows, weights, errors, parts_of(np.ones((1, COUNT))))
     np.testing.assert_allclose(unchanged, np.eye(1))
 
 

@@ -15,7 +15,6 @@ from image_as_imu_ros.estimation.alignment import (
     Alignment,
     MovingParts,
     Tracks,
-    epipolar,
     with_measured_tracks,
 )
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer, choose
@@ -64,9 +63,8 @@ def of_intensities(velocity, std=0.02, **attributes) -> Alignment:
 
 
 @pytest.fixture
-def followed(monkeypatch) -> Alignment:
-    """An alignment of intensities that has followed the near part; corners start from it alone, with any OpenCV."""
-    monkeypatch.setattr(epipolar, "epipolar_pose", lambda *_: None)
+def followed() -> Alignment:
+    """An alignment of intensities that has followed the near part."""
     return of_intensities(WALKING - BY_ITSELF, std=0.005, difference=1.0)
 
 

@@ -45,7 +45,7 @@ def scene(velocity, *, seed=0, count=150, noise=0.1, relief=0.6, outliers=0.0, r
 
 
 def solved(tracks, depth, shape) -> TwoView:
-    starts = [pose for pose in (REST, epipolar_pose(tracks, 1 / depth, thorough=True)) if pose is not None]
+    starts = [pose for pose in (REST, epipolar_pose(tracks, 1 / depth)) if pose is not None]
     return two_view(tracks, 1 / depth, Poses.concatenated(starts), shape, 3.0 * SECONDS)
 
 
@@ -77,7 +77,7 @@ def test_smooth_errors_of_a_map_have_no_mean_and_nothing_in_common():
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_a_pose_by_epipolar_lines_is_as_long_as_the_depths_say(scale):
     tracks, depth = scene(WALKING, noise=0.02)
-    pose = epipolar_pose(tracks, 1 / (scale * depth), thorough=True)
+    pose = epipolar_pose(tracks, 1 / (scale * depth))
     expected = Poses.of(WALKING[None] * SECONDS)
     np.testing.assert_allclose(pose.translation, scale * expected.translation, atol=0.003)
     np.testing.assert_allclose(pose.rotation, expected.rotation, atol=0.003)

@@ -11,23 +11,22 @@ import numpy as np
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import TRACKING
-from image_as_imu_ros.estimation.velocity import Velocity
 
 
-def epipolar_pose(tracks: Tracks, inverse_depth: np.ndarray, thorough: bool) -> Poses | None:
+def epipolar_pose(tracks: Tracks, inverse_depth: np.ndarray) -> Poses | None:
     """Find the pose (1) whose epipolar lines the tracks (N) follow; None if they agree on none, or no depth is known.
 
     Args:
         inverse_depth: (N,) 1/m of each track in this frame, NaN where it is not known; its median scales the
             translation.
-        thorough: whether to marginalise over the limit (MAGSAC), which takes four times longer.
     """
     if len(tracks) < TRACKING.least_tracks:
         return None
     now, before = tracks.camera.rays(tracks.now), tracks.camera.rays(tracks.before)
     limit = TRACKING.epipolar_px / tracks.camera.fx
-    method = cv2.USAC_MAGSAC if thorough else cv2.USAC_FAST
-    essential, inliers = cv2.findEssentialMat(now, before, np.eye(3), method, TRACKING.epipolar_confidence, limit)
+    essential, inliers = cv2.findEssentialMat(
+        now, before, np.eye(3), cv2.USAC_FAST, TRACKING.epipolar_confidence, limit
+    )
     if essential is None or essential.shape != (3, 3):
         return None
     chosen = inliers.ravel() > 0
@@ -48,15 +47,6 @@ def epipolar_pose(tracks: Tracks, inverse_depth: np.ndarray, thorough: bool) -> 
         return None
     scale = np.exp(-np.median(np.log(ratios)))
     return Poses(rotation[None], scale * sign * translation[None, :, 0], np.zeros((1, 3)))
-
-
-def starting_poses(
-    velocity: Velocity | None, tracks: Tracks, inverse_depth: np.ndarray, seconds: float, thorough: bool
-) -> Poses | None:
-    """List the poses at which to start to solve for tracks: by a velocity, and `epipolar_pose`; None without either."""
-    start = None if velocity is None else Poses.of(velocity.vector[None] * seconds)
-    poses = [one for one in (start, epipolar_pose(tracks, inverse_depth, thorough)) if one is not None]
-    return Poses.concatenated(poses) if poses else None
 
 
 def _relative_depth(now: np.ndarray, before: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:

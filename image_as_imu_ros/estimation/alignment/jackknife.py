@@ -20,27 +20,35 @@ from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.constants import ALIGNMENT
 
 
+def parts_of(places: np.ndarray) -> np.ndarray:
+    """Divide points in three, three times: (3, M) numbers of the part that a point is in.
+
+    Args:
+        places: (3, M), in any unit: inverse depth, x and y. Parts of points that are equally far may be empty.
+    """
+    ascending = np.sort(places, axis=1)
+    limits = ascending[:, np.arange(1, ALIGNMENT.parts) * (ascending.shape[1] - 1) // ALIGNMENT.parts]
+    return np.ascontiguousarray((places[:, None] > limits[:, :, None]).sum(1))
+
+
 def widened_by_parts(
     covariance: np.ndarray,
     normal: np.ndarray,
     rows: np.ndarray,
     weights: np.ndarray,
     errors: np.ndarray,
-    places: np.ndarray,
+    parts: np.ndarray,
 ) -> np.ndarray:
     """Widen the covariance (P, P) of the first P of Q unknowns where parts of the scene disagree.
 
     Args:
         normal: (Q, Q) normal matrix N, with the priors. rows: (Q, M) the transposed Jacobian J of what was measured.
         weights, errors: (M,), the latter as the solution leaves them.
-        places: (3, M) of the points, in any unit: inverse depth, x and y.
+        parts: (3, M) of the points, see `parts_of`.
     """
-    ascending = np.sort(places, axis=1)
-    limits = ascending[:, np.arange(1, ALIGNMENT.parts) * (ascending.shape[1] - 1) // ALIGNMENT.parts]
-    parts = np.ascontiguousarray((places[:, None] > limits[:, :, None]).sum(1))
     steps = _without_parts(parts, normal, rows, weights, errors)
     for part_of, of_parts in zip(parts, steps[:, :, : len(covariance)], strict=True):
-        count = len(np.unique(part_of))
+        count = np.count_nonzero(np.bincount(part_of))
         covariance = _widened(covariance, (count - 1) / count * of_parts.T @ of_parts)
     return covariance
 

@@ -220,7 +220,7 @@ def correct(
     if kept.sum() < STRUCTURE.least_tracks:
         return None
     seen, of_map = tracks.select(kept), Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
-    pose = epipolar_pose(seen, inverse_depth[kept], thorough=False)
+    pose = epipolar_pose(seen, inverse_depth[kept])
     starts = start if pose is None else Poses.concatenated([start, pose])
     try:
         found = _found(seen, inverse_depth[kept], starts, of_map, ALIGNMENT.travel_std * seconds)

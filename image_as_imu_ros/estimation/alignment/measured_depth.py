@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.alignment import Alignment, agree, blur_shape_std, motion_terms
-from image_as_imu_ros.estimation.alignment.epipolar import starting_poses
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer, choose
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
+from image_as_imu_ros.estimation.alignment.slides import find_slide, starting_poses
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.alignment.two_view import two_view
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE, TRACKING
@@ -70,9 +70,11 @@ def with_measured_tracks(
     """
     accepted = alignment.accepted
     parts_move = parts_move or (accepted is not None and alignment.parts_move)
-    starts = starting_poses(alignment.velocity, tracks, inverse_depth, seconds, thorough=True)
-    if starts is None:
+    known = np.isfinite(inverse_depth)
+    if known.sum() < STRUCTURE.least_tracks:
         return alignment
+    slide = find_slide(tracks.select(known), inverse_depth[known])
+    starts = starting_poses(alignment.velocity, slide, seconds)
     whole, larger = (
         None if depth is None else _of_tracks(tracks, depth, starts, seconds)
         for depth in (inverse_depth, of_larger_part)

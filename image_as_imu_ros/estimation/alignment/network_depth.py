@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from image_as_imu_ros.estimation.alignment.alignment import Alignment, agree, blur_shape_std, motion_terms
-from image_as_imu_ros.estimation.alignment.epipolar import starting_poses
 from image_as_imu_ros.estimation.alignment.long_baseline import LongPair, SmoothCorrection, with_network_depth
-from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability
+from image_as_imu_ros.estimation.alignment.slides import find_slide, slide_probability, starting_poses
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 from image_as_imu_ros.estimation.travel import Travel
@@ -38,9 +37,8 @@ def with_tracks(
     if known.sum() < STRUCTURE.least_tracks:
         return alignment
     tracks, inverse_depth = tracks.select(known), inverse_depth[known]
-    starts = starting_poses(alignment.velocity, tracks, inverse_depth, seconds, thorough=False)
-    if starts is None:
-        return alignment
+    slide = find_slide(tracks, inverse_depth)
+    starts = starting_poses(alignment.velocity, slide, seconds)
     bound = ALIGNMENT.travel_std * seconds
     fit, correction = with_network_depth(tracks, inverse_depth, starts, bound, far)
     if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
@@ -52,7 +50,6 @@ def with_tracks(
     covariance, of_scale = of_unknown_scale(leaning.motion, leaning.covariance, scale_std)
     terms = motion_terms(covariance, leaning.motion, blur_shape_std(tracks.camera, blur))
     measured = Velocity.of(leaning.motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
-    slide = find_slide(tracks, inverse_depth)
     probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
     learnt, travel = replace(learnt, slides=probability), replace(travel, slides=probability)
     measured = slide.allowed_for(measured, probability, scale_std, seconds)

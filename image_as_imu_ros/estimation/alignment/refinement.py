@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation import compiled
-from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
+from image_as_imu_ros.estimation.alignment.jackknife import parts_of, widened_by_parts
 from image_as_imu_ros.estimation.alignment.moving_parts import Answer
 from image_as_imu_ros.estimation.alignment.points import Points, sample
 from image_as_imu_ros.estimation.alignment.poses import Poses
@@ -75,8 +75,8 @@ class Fit:
         rows = np.vstack([points.jacobian, by_depth])
         errors = self.error[which] - step @ rows
         assert points.inverse_depth is not None
-        places = np.vstack([points.inverse_depth, points.place])
-        covariance = widened_by_parts(covariance, normal, rows, weights, errors, places)
+        parts = parts_of(np.vstack([points.inverse_depth, points.place]))
+        covariance = widened_by_parts(covariance, normal, rows, weights, errors, parts)
         pose = pose.moved(step[None, :size])
         return Answer(pose.motions()[0], pose.halfway(covariance[None])[0])
 

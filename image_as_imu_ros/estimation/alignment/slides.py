@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation import compiled
+from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import STRUCTURE
 from image_as_imu_ros.estimation.velocity import Term, Velocity, of_unknown_scale
@@ -53,6 +54,12 @@ class Slide:
         moment = self.second_moment(velocity.vector * seconds, scale_std) / seconds**2
         known = velocity.terms.get(Term.DEPTH_SHAPE, 0.0)
         return velocity.with_terms({Term.DEPTH_SHAPE: known + probability * moment})
+
+
+def starting_poses(velocity: Velocity | None, slide: Slide, seconds: float) -> Poses:
+    """List the poses at which to start to solve for tracks: by a velocity, if there is one, and a slide."""
+    motions = [slide.motion] if velocity is None else [velocity.vector * seconds, slide.motion]
+    return Poses.of(np.array(motions))
 
 
 def slide_probability(slide: Slide, count: int, std: float, before: float, seconds: float) -> float:

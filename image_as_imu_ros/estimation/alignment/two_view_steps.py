@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation import compiled
-from image_as_imu_ros.estimation.alignment.jackknife import widened_by_parts
+from image_as_imu_ros.estimation.alignment.jackknife import parts_of, widened_by_parts
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import FoundShape
 from image_as_imu_ros.estimation.alignment.two_view_problem import Problem, State
@@ -81,10 +81,10 @@ def at_the_end(
     rows = np.concatenate([across, at.along], 2)
     errors = at.errors[:, :2].reshape(len(rows), -1) - (solution[:, None] @ rows)[:, 0]
     weights = at.weights.reshape(len(rows), -1)
-    places = np.tile([problem.inverse_depth, problem.rays[0], problem.rays[1]], 2)
+    parts = np.tile(parts_of(np.stack([problem.inverse_depth, problem.rays[0], problem.rays[1]])), 2)
     each = zip(covariances, at.normal, rows, weights, errors, strict=True)
     expected = 1 - np.linalg.inv(at.normal)[:, range(9, 14), range(9, 14)] / problem.smooth_std**2
-    return np.array([widened_by_parts(*of_one, places) for of_one in each]), expected.sum(1)
+    return np.array([widened_by_parts(*of_one, parts) for of_one in each]), expected.sum(1)
 
 
 def shape_found(
