@@ -303,16 +303,15 @@ class MotionEstimator:
         depth = observation.scene.depth
         if self.config.motion_model != MotionModel.FULL or depth is None:
             return alignment
-        blur, inverse_depth = max(observation.blur, last.blur), 1 / depth.ravel()[cells]
-        common = alignment, tracks, seconds, inverse_depth
+        blur, common = max(observation.blur, last.blur), (alignment, tracks, seconds)
         try:
             if observation.scene.measured:
                 part = observation.scene.larger_part
-                of_part = None if part is None else 1 / part.ravel()[cells]
-                tracked = with_measured_tracks(*common, of_part, observation.parts_move, self._travel, blur)
+                of_all, of_part = 1 / depth.ravel()[cells], None if part is None else 1 / part.ravel()[cells]
+                tracked = with_measured_tracks(*common, of_all, of_part, observation.parts_move, self._travel, blur)
             else:
                 far = self._history.far(*observation.seen, seconds)
-                tracked = with_tracks(*common, observation.scene.log_std, self._travel, blur, far)
+                tracked = with_tracks(*common, depth, cells, observation.scene.log_std, self._travel, blur, far)
         except np.linalg.LinAlgError:
             return alignment
         return alignment if tracked is alignment else self._checked(tracked, observation)

@@ -1,6 +1,7 @@
 """Where a translation explains the tracks as well as a rotation, neither is sure."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.slides import Slide, find_slide, slide_probability
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
 from image_as_imu_ros.estimation.constants import STRUCTURE
+from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
@@ -93,11 +95,45 @@ def test_whether_corners_or_intensities_measured_it_the_camera_may_have_slid(blu
     tracks, depth = scene(slid, relief=0.05, count=200, noise=NOISE)
     dense = Velocity(rotated[:3], rotated[3:], {Term.DATA: np.diag([0.3, 0.3, 0.3, 0.1, 0.1, 0.1]) ** 2})
     alignment = Alignment(dense, 0.9, 0.9, None)
-    answer = with_tracks(alignment, tracks, SECONDS, 1 / depth, 0.3, Travel(0.3, 0.0), blur)
+    answer = with_tracks(alignment, tracks, SECONDS, depth, np.arange(len(depth)), 0.3, Travel(0.3, 0.0), blur)
     assert (answer.velocity.vector == dense.vector).all() == (blur > 0)
     error = answer.velocity.angular[1] - slid[4]
     assert error**2 < 9 * answer.velocity.covariance[4, 4]
     assert answer.travel.slides > 0.3
+
+
+@pytest.mark.parametrize("angular", [(0.0, 0.02, 0.0), (0.02, 0.0, 0.0), (0.01, -0.02, 0.5)])
+def test_a_slide_like_a_rotation_moves_the_middle_of_a_scene_as_that_does(angular):
+    motion = np.array([0.01, 0.02, 0.03, *angular])
+    slide = Slide.like(motion, np.eye(6), 2.0)
+    point = np.array([0.0, 0.0, 2.0])
+    of_motion, of_slide = (
+        (one.rotation[0] @ point + one.translation[0])[:2] for one in map(Poses.of, (motion[None], slide.motion[None]))
+    )
+    np.testing.assert_allclose(of_slide, of_motion, atol=0.05 * 2.0 * 0.02)
+    assert slide.motion[3:5].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("count", [0, 20])
+def test_nor_can_intensities_alone_tell_a_slide_from_a_rotation(count):
+    """Where corners are too few to tell, or there are none. A camera that rotated a moment ago hardly slides now."""
+    tracks, _ = scene(np.array([0.8, 0, 0, 0, 0, 0]), relief=0.05, count=count, noise=NOISE)
+    dense = Velocity(np.zeros(3), np.array([0.1, 0.4, 0.2]), {Term.DATA: 0.01 * np.eye(6)})
+    probabilities = []
+    for before in (0.5, 0.01):
+        travel = replace(Travel(0.3, 0.0), slides=before)
+        flat, cells = np.full((8, 8), 2.0), np.arange(count)
+        answer = with_tracks(Alignment(dense, 0.9, 0.9, None), tracks, SECONDS, flat, cells, 0.3, travel, 0.0)
+        assert (answer.velocity.vector == dense.vector).all()
+        probabilities.append(answer.travel.slides)
+        of_slide = answer.velocity.covariance - dense.covariance
+        variances = answer.travel.slides * np.square([0.1, 0.4, 0.0])
+        assert (np.diag(of_slide)[3:] >= variances).all()
+        assert of_slide[4, 0] == pytest.approx(-answer.travel.slides * 0.4 * 2.0 * 0.4, rel=0.3), "to the right"
+    assert probabilities[0] == 0.5
+    assert 0.01 < probabilities[1] < 0.4
+    rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
+    assert with_tracks(rejected, tracks, SECONDS, flat, cells, 0.3, travel, 0.0) is rejected
 
 
 def test_wrong_tracks_do_not_hide_a_slide():

@@ -91,7 +91,7 @@ def of_log_normal(log_std: float) -> float:
 def test_where_depth_is_a_networks_v_errs_by_its_scale_and_its_errors_by_that_too():
     tracks, depth = scene(WALKING)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
-    common = rejected, tracks, SECONDS, 1 / depth
+    common = rejected, tracks, SECONDS, depth, np.arange(len(depth))
     usual, unsure = (with_tracks(*common, std, Travel(0.3, 0.0), 0.0).velocity for std in (0.0, 1.0))
     for velocity, log_std in ((usual, STRUCTURE.scale_std), (unsure, 1.0)):
         expected = of_log_normal(log_std) * np.outer(velocity.linear, velocity.linear)
@@ -204,9 +204,9 @@ def test_a_handful_of_tracks_is_no_measurement(count, measured, of_sensor):
     tracks, _ = scene(WALKING, count=count)
     rejected = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
     travel = Travel(0.3, 0.0)
-    common = rejected, tracks, SECONDS, np.full(len(tracks), 0.5)
+    common, depth = (rejected, tracks, SECONDS), np.full(len(tracks), 2.0)
     if of_sensor:
-        alignment = with_measured_tracks(*common, None, False, travel, 0.0)
+        alignment = with_measured_tracks(*common, 1 / depth, None, False, travel, 0.0)
     else:
-        alignment = with_tracks(*common, 0.5, travel, 0.0)
+        alignment = with_tracks(*common, depth, np.arange(len(depth)), 0.5, travel, 0.0)
     assert (alignment.accepted is not None) == measured

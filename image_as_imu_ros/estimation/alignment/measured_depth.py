@@ -67,6 +67,9 @@ def with_measured_tracks(
         of_larger_part: (N,) the same, NaN elsewhere; None if there are no two parts.
         parts_move: whether parts of the scene are expected to move. travel: what is expected of v.
         blur: mean length, px at 320 px width, of the more blurred frame.
+
+    Raises:
+        LinAlgError: the tracks determine no motion.
     """
     accepted = alignment.accepted
     parts_move = parts_move or (accepted is not None and alignment.parts_move)

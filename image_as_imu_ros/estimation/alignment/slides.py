@@ -40,6 +40,13 @@ class Slide:
     covariance: np.ndarray
     std: float
 
+    @classmethod
+    def like(cls, motion: np.ndarray, covariance: np.ndarray, distance: float) -> Slide:
+        """Return the slide that moves a scene at one distance, m, as a motion (6,) does with its rotation across."""
+        as_slide = np.diag([1.0, 1.0, 1.0, 0.0, 0.0, 1.0])
+        as_slide[0, 4], as_slide[1, 3] = distance, -distance  # ω × (0, 0, Z)
+        return cls(as_slide @ motion, as_slide @ covariance @ as_slide.T, 0.0)
+
     def second_moment(self, motion: np.ndarray, scale_std: float) -> np.ndarray:
         """Compute what it adds, times its probability, to the covariance (6, 6) of a motion (6,), about the motion.
 
@@ -74,10 +81,14 @@ def slide_probability(slide: Slide, count: int, std: float, before: float, secon
         count: of the tracks. std: px, of the tracks about the motion. before: the probability in the previous frame.
         seconds: since that.
     """
-    expected = before + (0.5 - before) * (1 - math.exp(-2 * STRUCTURE.slide_changes * seconds))
     excess = max(0.0, (slide.std**2 - std**2) / (std**2 + STRUCTURE.common_std**2))
     likelihood = math.exp(-count / STRUCTURE.correlated_tracks * excess / 2)
-    return min(expected, likelihood / (likelihood + 1))
+    return min(expected_slides(before, seconds), likelihood / (likelihood + 1))
+
+
+def expected_slides(before: float, seconds: float) -> float:
+    """Tell how probable a slide is some seconds after it was so `before`, if nothing else is known."""
+    return before + (0.5 - before) * (1 - math.exp(-2 * STRUCTURE.slide_changes * seconds))
 
 
 def find_slide(tracks: Tracks, inverse_depth: np.ndarray) -> Slide:
