@@ -139,7 +139,7 @@ def _step(
     cost = (tail * np.log1p(squared / tail).sum(1) + of_variance).sum(1) / problem.shared
     cost += np.square(poses.translation / problem.translation_std).sum(1)
     cost += np.square(smooth).sum(1) * problem.precision[-1, -1]
-    moved = np.abs(small[:, 3:]).max() + np.abs(small[:, :3]).max() * np.median(problem.inverse_depth)
+    moved = (np.abs(small[:, 3:]).max(1) + np.abs(small[:, :3]).max(1) * np.median(problem.inverse_depth)).max()
     share = (1 / (1 + squared[:, 0] / tail)).mean(1)
     taken = Step(float(moved * problem.focal[0, 0]), at.std, cost, covariance[:, :6, :6], share, excess)
     return State(poses.moved(small, solution[:, 6:9]), solution[:, 9:], delta), taken
