@@ -134,8 +134,8 @@ def _with_paths(entry: dict[str, Any], base: Path) -> dict[str, Any]:
         f"{TRAJECTORY}{base / name.removeprefix(TRAJECTORY)}" if name.startswith(TRAJECTORY) else name
         for name in map(str, entry.get("baselines", ()))
     ]
-    model = {"model": base / entry["model"]} if "model" in entry else {}
-    return entry | model | {"baselines": baselines}
+    files = {name: base / entry[name] for name in ("model", "mask") if entry.get(name)}
+    return entry | files | {"baselines": baselines}
 
 
 def _refuse_unknown(mapping: Any, known: tuple[str, ...], where: str) -> None:
@@ -151,6 +151,7 @@ def _refuse_others(entry: dict[str, Any], where: str) -> None:
     for key, kind, name in (
         ("path", str, "a text, in quotes"),
         ("model", str, "a text"),
+        ("mask", str, "a text"),
         ("baselines", list, "a list"),
     ):
         if key in entry and not isinstance(entry[key], kind):

@@ -179,11 +179,14 @@ def test_a_recording_without_a_name_has_its_folders(tmp_path):
     assert [one.name for one in listed] == ["run_0.5ms", "run_0.8ms", "walk"]
 
 
-def test_paths_of_models_are_relative_to_the_list_too(tmp_path):
-    content = {"recordings": [{"path": "bag", "exposure": "topic", "model": "own.onnx"}]}
-    (listed,) = read_list(write_list(tmp_path, content))
-    assert Path(listed.config.engine.model) == tmp_path / "lists" / "own.onnx"
-    assert listed.config.exposure == "topic"
+@pytest.mark.parametrize(("key", "of"), [("model", "engine"), ("mask", "estimator")])
+def test_paths_of_models_and_masks_are_relative_to_the_list_too(tmp_path, key, of):
+    entries = [{"path": "bag"}, {"path": "other", key: ""}]  # which is none, in place of the default
+    content = {"defaults": {key: "own.file", "exposure": "topic"}, "recordings": entries}
+    own, none = read_list(write_list(tmp_path, content))
+    assert Path(getattr(getattr(own.config, of), key)) == tmp_path / "lists" / "own.file"
+    assert getattr(getattr(none.config, of), key) == ""
+    assert own.config.exposure == "topic"
 
 
 def test_every_setting_of_the_estimator_and_the_engine_is_a_key(tmp_path):
@@ -224,6 +227,7 @@ def test_every_setting_of_the_estimator_and_the_engine_is_a_key(tmp_path):
         ),
         ({"recordings": [{"path": 121}]}, "recording 1: path is 121, expected a text, in quotes"),
         ({"recordings": [{"path": "bag"}], "defaults": {"model": 3}}, "recording 1: model is 3, expected a text"),
+        ({"recordings": [{"path": "bag"}], "defaults": {"mask": True}}, "recording 1: mask is True, expected a text"),
         ({"recordings": [{"path": "bag", "baselines": "klt"}]}, "recording 1: baselines is 'klt', expected a list"),
         ({"recordings": [{"path": "a/bag"}, {"path": "b/bag"}]}, "recording 2 has the name of another one, 'bag'"),
     ],
