@@ -1,7 +1,7 @@
 # make demo   see it work, without a robot or a ROS installation
 # make test   run the tests
 # Both install what they need into .venv first.
-# make test-distribution   the runtime's tests with the packages of Debian, ROS 2 Humble and Jazzy
+# make test-distribution   the runtime's tests with the packages of Debian, ROS 2 Humble and Jazzy, the lowest and the newest
 # make test-launch   the launch files under the real ros2 launch, on a machine without ROS
 
 PYTHON ?= python3

@@ -5,9 +5,10 @@
 #   humble   ROS 2 Humble's versions, Python 3.10
 #   jazzy    ROS 2 Jazzy's versions, Python 3.12; Matplotlib's first release for that Python
 #   floor    the lowest versions that pyproject.toml names, Python 3.10, and Numba, which the other sets do without
+#   newest   what "pip install ." brings today to the machine's own Python
 #
-# None has the package onnx or NumPy 2. A set whose Python or packages are not to be had here is skipped, and said so;
-# if none is left, nothing was tested, and that is a failure.
+# None has the package onnx, and all but the newest have NumPy 1. A set whose Python or packages are not to be had here is
+# skipped, and said so; if none is left, nothing was tested, and that is a failure.
 # Arguments name the sets to run; without any, all.
 set -eu
 cd "$(dirname "$0")/.."
@@ -57,12 +58,12 @@ from importlib.util import find_spec
 import cv2, jinja2, matplotlib, numpy, onnxruntime, PIL, rosbags, tqdm, yaml
 from importlib.metadata import version
 from image_as_imu_ros.estimation import compiled
-assert int(numpy.__version__.split(".")[0]) < 2, "something brought NumPy 2"
+assert sys.argv[1] == "newest" or int(numpy.__version__.split(".")[0]) < 2, "something brought NumPy 2"
 assert find_spec("onnx") is None, "something brought onnx"
 print("versions:", sys.version.split()[0], "numpy", numpy.__version__, "opencv", cv2.__version__, "matplotlib",
       matplotlib.__version__, "onnxruntime", onnxruntime.__version__, "rosbags", version("rosbags"), "pyyaml",
       yaml.__version__, "pillow", PIL.__version__, "tqdm", tqdm.__version__, "jinja2", jinja2.__version__)
-print(compiled.load())'
+print(compiled.load())' "$name"
     PYTHONPATH=. "$folder/bin/python" -m pytest -q -p no:cacheprovider -n auto "${TESTS[@]}"
     PYTHONPATH=. "$folder/bin/python" -m image_as_imu_ros evaluate "${EVALUATION[@]}" --output "$folder/evaluation" >/dev/null
     "$folder/bin/python" - "$folder/evaluation" <<'END'
@@ -109,8 +110,17 @@ run_pinned() {
     run "$name" "$python" "" pyyaml tqdm jinja2 pillow "$@"
 }
 
+run_newest() {
+    local python
+    python=$(command -v python3) || {
+        skip newest "no Python 3"
+        return
+    }
+    run newest "$python" "" . scipy
+}
+
 sets=("$@")
-[ ${#sets[@]} -gt 0 ] || sets=(debian humble jazzy floor)
+[ ${#sets[@]} -gt 0 ] || sets=(debian humble jazzy floor newest)
 for set in "${sets[@]}"; do
     case $set in
     debian) run_debian ;;
@@ -120,8 +130,9 @@ for set in "${sets[@]}"; do
         run_pinned floor 3.10 numpy==1.21.2 opencv-python-headless==4.5.4.60 matplotlib==3.5.0 scipy==1.8.0 \
             onnxruntime==1.12.0 rosbags==0.10.9 pyyaml==5.4.1 pillow==9.0.0 tqdm==4.57.0 jinja2==3.0.0 numba==0.55.0
         ;;
+    newest) run_newest ;;
     *)
-        echo "no set of packages $set: debian, humble, jazzy, floor" >&2
+        echo "no set of packages $set: debian, humble, jazzy, floor, newest" >&2
         exit 2
         ;;
     esac

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -166,8 +167,9 @@ class Camera:
             rays = cv2.fisheye.undistortPoints(points, self.matrix, coefficients)[:, 0]
         else:
             criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-12)
+            undistort: Any = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # since OpenCV 5 they are one
             # The matrices would rectify and project again: these are rays.
-            rays = cv2.undistortPointsIter(points, self.matrix, coefficients, np.eye(3), np.eye(3), criteria)[:, 0]
+            rays = undistort(points, self.matrix, coefficients, R=np.eye(3), P=np.eye(3), criteria=criteria)[:, 0]
         missed = ~(np.linalg.norm(self.project(rays) - pixels, axis=1) < 0.1)
         rays[missed] = np.nan
         return rays

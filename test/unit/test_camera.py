@@ -1,5 +1,6 @@
 """Pixels, rays and intrinsics agree through distortion, crop and resize."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,6 +29,16 @@ def camera(lens: str) -> Camera:
 def test_a_ray_projects_back_to_its_pixel(lens, point):
     rays = camera(lens).rays(np.array([point]))
     np.testing.assert_allclose(camera(lens).project(rays), [point], atol=1e-3)
+
+
+def test_opencv_5_has_one_function_for_what_4_has_two(monkeypatch):
+    """The newest OpenCV is what pip brings without a distribution's: undistortPoints, which takes criteria there."""
+    pixels = np.array([[20.0, 30.0], [600.0, 400.0]])
+    expected = camera("plumb_bob").rays(pixels)
+    if hasattr(cv2, "undistortPointsIter"):
+        monkeypatch.setattr(cv2, "undistortPoints", cv2.undistortPointsIter)
+        monkeypatch.delattr(cv2, "undistortPointsIter")
+    np.testing.assert_array_equal(camera("plumb_bob").rays(pixels), expected)
 
 
 @pytest.mark.parametrize("lens", LENSES)
