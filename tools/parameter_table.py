@@ -18,7 +18,8 @@ SECTIONS = {
     **dict.fromkeys(["rate_hint_type", "rate_hint_axes", "rate_hint_std", "sign_resolution"], "sign"),
     **dict.fromkeys(["linear_velocity_std", "lever_arm"], "what-is-expected-of-v"),
     **dict.fromkeys(["stamp_reference", "readout_time"], "stamps"),
-    **dict.fromkeys(["measurement", "mask"], "measurement"),
+    "measurement": "measurement",
+    "mask": "parts-that-move-with-the-camera",
 }
 
 
