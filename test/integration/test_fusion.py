@@ -42,6 +42,7 @@ THRESHOLD = CONFIG["imu0_twist_rejection_threshold"]
 OPTICAL_TO_BASE = rotation_of_axes("-y,-z,x").T  # a camera that looks forward
 
 [REST_ON_SILENCE] = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
+[REST_CONFIG] = re.findall(r"```yaml\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
 REST_VARIANCE = float(re.findall(r"^VARIANCE = ([\d.]+)", REST_ON_SILENCE, re.MULTILINE)[0])
 
 COARSE_RATE, COARSE_STD = 50.0, 0.1  # Hz, rad/s
@@ -164,6 +165,18 @@ def test_zero_velocities_bring_the_filter_to_rest_when_the_camera_is_silent():
     angle, rate = angle_after_silence(0.1)
     assert angle == pytest.approx(38, abs=3)
     assert rate < 0.01
+
+
+def test_the_filter_hears_of_rest_as_documented():
+    """robot_localization counts its sensors from 0 and passes over what follows a gap: twist1 without a twist0."""
+    lines = yaml.safe_load(REST_CONFIG)
+    assert not lines.keys() & CONFIG.keys()
+    sensors = [name for name in [*CONFIG, *lines] if re.fullmatch(r"(odom|pose|twist|imu)\d+", name)]
+    for kind in ("odom", "pose", "twist", "imu"):
+        numbers = sorted(int(name.removeprefix(kind)) for name in sensors if name.startswith(kind))
+        assert numbers == list(range(len(numbers))), kind
+    [rest] = [name for name, topic in lines.items() if topic == "rest"]
+    assert [i for i, on in enumerate(lines[f"{rest}_config"]) if on] == [9, 10, 11]  # vroll, vpitch, vyaw
 
 
 def test_the_node_of_the_documentation_publishes_zero_velocities_on_silence():
