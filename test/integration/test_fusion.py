@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from reference_ekf import ReferenceEkf
+from scipy.spatial.transform import Rotation
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.estimation.config import EstimatorConfig
@@ -41,6 +42,8 @@ PROCESS_NOISE = np.reshape(CONFIG["process_noise_covariance"], (15, 15))
 THRESHOLD = CONFIG["imu0_twist_rejection_threshold"]
 OPTICAL_TO_BASE = rotation_of_axes("-y,-z,x").T  # a camera that looks forward
 
+QUATERNION = {"qx": 0.0, "qy": 0.0, "qz": 0.0, "qw": 1.0}  # static_transform_publisher's arguments and defaults
+
 [REST_ON_SILENCE] = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
 [REST_CONFIG] = re.findall(r"```yaml\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
 REST_VARIANCE = float(re.findall(r"^VARIANCE = ([\d.]+)", REST_ON_SILENCE, re.MULTILINE)[0])
@@ -61,6 +64,36 @@ def second(number: float) -> int:
 
 def rmse(errors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.nanmean(errors**2, axis=0))
+
+
+# The transforms of the documentation
+
+
+def documented_rotation(child: str) -> np.ndarray:
+    """(3, 3) from the child frame to base_link, of the command that publishes it."""
+    [command] = re.findall(
+        rf"static_transform_publisher (.*?) --frame-id base_link --child-frame-id {child}$",
+        DOCUMENTATION.read_text().replace("\\\n   ", ""),
+        re.MULTILINE,
+    )
+    given = {name: float(value) for name, value in re.findall(r"--(\S+) (\S+)", command)}
+    return Rotation.from_quat([given.get(name, default) for name, default in QUATERNION.items()]).as_matrix()
+
+
+def test_documented_transforms_rotate_what_a_camera_sees_that_looks_forward():
+    np.testing.assert_allclose(documented_rotation("camera_color_optical_frame"), OPTICAL_TO_BASE, atol=1e-12)
+    np.testing.assert_allclose(documented_rotation("camera_link"), np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("option", "axes"),
+    # The camera's x (right), y (down) and z (forward) in the base's axes: forward, left, up.
+    [("roll", "y,z,x"), ("yaw", "x,-z,y")],
+)
+def test_documented_angles_are_those_of_cameras_upside_down_and_to_the_left(option, axes):
+    [angle] = re.findall(rf"`--{option} ([\d.]+)`", DOCUMENTATION.read_text())
+    mounting = Rotation.from_euler({"roll": "x", "yaw": "z"}[option], float(angle)).as_matrix()
+    np.testing.assert_allclose(mounting @ OPTICAL_TO_BASE, rotation_of_axes(axes).T, atol=1e-5)
 
 
 # The rules of the reference

@@ -7,7 +7,8 @@ documentation and source (ros_filter.cpp: imuCallback, twistCallback, prepareTwi
 - an Imu whose angular_velocity_covariance[0] is −1 has no angular velocity;
 - messages older than the last of their topic are dropped;
 - measurements are rotated from the message's frame to base_link, covariances by R·C·Rᵀ; what the sensor's offset r adds
-  to linear velocities in rotations is taken off with the state's own rates: v + r × ω;
+  to linear velocities in rotations is taken off with the state's own rates: v + r × ω; there they are those of when a
+  message comes, here of when it is fused, so that an Imu of the same stamp counts already;
 - the first measurement initialises state and covariance of what it measures; all else has the variance 1e-9;
 - each measurement is taken after a prediction to its stamp, P ← J·P·Jᵀ + Δt·Q;
 - negative variances count with their absolute value, those below 1e-9 as 1e-9;
