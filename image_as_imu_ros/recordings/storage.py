@@ -181,12 +181,14 @@ def _open_ros1(path: Path) -> Reader1:
 
 
 def _open_ros2(path: Path) -> Reader2 | SalvageReader:
-    try:
-        reader = Reader2(path)
-        reader.open()
-        return reader
-    except Exception as error:  # rosbags lets the errors of its YAML, SQLite and MCAP readers through
-        reason = first_line(error)
+    reason = "its recorder was killed"
+    if not any(map(_has_log, _files(path))):  # which rosbags does not read
+        try:
+            reader = Reader2(path)
+            reader.open()
+            return reader
+        except Exception as error:  # rosbags lets the errors of its YAML, SQLite and MCAP readers through
+            reason = first_line(error)
     try:
         salvaged = SalvageReader(_files(path))
     except (InputError, OSError) as error:
@@ -217,6 +219,12 @@ def _files(path: Path) -> list[Path]:
         return [path] if _begins(path, MCAP_MAGIC) or _begins(path, SQLITE_MAGIC) else []
     found = (file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
     return sorted(found, key=lambda file: [int(part) if part.isdecimal() else part for part in _parts(file)])
+
+
+def _has_log(file: Path) -> bool:
+    """Whether the last messages of a database are still in its write-ahead log, as a killed recorder leaves them."""
+    log = file.with_name(f"{file.name}-wal")
+    return log.is_file() and log.stat().st_size > 0
 
 
 def _parts(file: Path) -> list[str]:

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import struct
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,25 @@ class TestDamagedContainers:
             caplog.clear()
             assert count(folder / "recovered.db3") == found
             assert not caplog.messages
+
+    @pytest.mark.parametrize("given", ["killed", "killed/bag.db3"])
+    @pytest.mark.parametrize("metadata", [True, False])
+    def test_what_a_killed_recorder_left_in_the_databases_log_is_read(self, tmp_path, given, metadata):
+        """So does rosbag2's profile for storage that is named resilient."""
+        folder = write(tmp_path / "bag", StoragePlugin.SQLITE3)
+        with closing(sqlite3.connect(folder / "bag.db3")) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            half = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > (SELECT max(id) / 2 FROM messages)"
+            rows = database.execute(half).fetchall()
+            database.executemany("DELETE FROM messages WHERE id = ?", [row[:1] for row in rows])
+            database.commit()
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            database.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", rows)
+            database.commit()
+            shutil.copytree(folder, tmp_path / "killed")
+        if not metadata:
+            (tmp_path / "killed/metadata.yaml").unlink()
+        assert count(tmp_path / given) == len(STAMPS)
 
     @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
     @pytest.mark.parametrize("metadata", [True, False])
