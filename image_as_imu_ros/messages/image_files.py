@@ -21,6 +21,9 @@ _USUAL_END = 64  # bytes, within which a file's end marker mostly stands
 # have up to 65 megapixels (Gpixel GMAX3265: 9344 × 7000).
 _MAX_PIXELS = 8192 * 8192
 
+# For whoever has images of another kind.
+REPUBLISH = "ros2 run image_transport republish makes raw images of other transports' (theora, ffmpeg, zstd, …)"
+
 
 class UnreadableImageError(InputError):
     """One image of many is missing or damaged; the others may be whole."""
@@ -72,15 +75,16 @@ def decode_file(data: memoryview, name: str, flags: int) -> np.ndarray:
     Raises:
         InputError: the data are damaged, too large, or in a format that OpenCV cannot read.
     """
-    check_size(stored_size(data))
+    size = stored_size(data)
+    check_size(size)
     is_cut = _is_cut(data)
     try:
         image = None if is_cut else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, ValueError):  # ValueError: no data
         image = None
     if image is None or image.dtype not in (np.uint8, np.uint16):
-        cut = " (its end is missing)" if is_cut else ""
-        raise InputError(f"compressed image of {len(data)} bytes, format {name!r}, cannot be decoded{cut}")
+        why = " (its end is missing)" if is_cut else f": it is no JPEG or PNG; {REPUBLISH}" if size is None else ""
+        raise InputError(f"compressed image of {len(data)} bytes, format {name!r}, cannot be decoded{why}")
     check_size((image.shape[1], image.shape[0]))
     return image
 

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.messages.camera_info import camera_info_problems, other_frames
+from image_as_imu_ros.messages.image_files import REPUBLISH
 from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, exposure_reader
 from image_as_imu_ros.nodes.outputs import OUTPUTS
 from image_as_imu_ros.nodes.parameters import Settings
@@ -101,7 +102,10 @@ def topic_state(node: Node, one: Input) -> str:
     if not publishers:
         return f"nobody publishes on {topic}"
     if others:
-        hint = f" (see {one.topic}_transport)" if one.topic in ("image", "depth") else ""
+        hint = ""
+        if one.topic in ("image", "depth"):
+            is_taken = others <= {_name_of(message_type) for message_type in _IMAGES.values()}
+            hint = f" (see {one.topic}_transport)" if is_taken else f"; {REPUBLISH}"
         return f"{topic} carries {', '.join(others)}, expected {one.type_name}{hint}"
     large = one.message_type is Image
     hint = "; large images need the Fast DDS profile at their sender (docs/node.md)" if large else ""

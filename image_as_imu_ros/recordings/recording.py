@@ -17,6 +17,7 @@ from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.camera_info import camera_from_info, other_frames
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
+from image_as_imu_ros.messages.image_files import REPUBLISH
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
 from image_as_imu_ros.messages.intensity import IntensityWindow
 from image_as_imu_ros.recordings.storage import Storage
@@ -245,7 +246,8 @@ class Recording(AbstractContextManager):
 
     def _only(self, found: list[str], what: str, option: str) -> str:
         if not found:
-            raise InputError(f"the recording has no {what} topic; it has {_listed(sorted(self.topics))}")
+            hint = f". {REPUBLISH}" if what in ("image", "depth") else ""
+            raise InputError(f"the recording has no {what} topic; it has {_listed(sorted(self.topics))}{hint}")
         if len({_stream(topic) for topic in found}) > 1:
             raise InputError(f"the recording has several {what} topics; choose one with {option}: {_listed(found)}")
         return min(found, key=len)

@@ -294,6 +294,14 @@ def test_cut_off_files_are_refused(kind, rest):
             decode_compressed(SimpleNamespace(format="", data=data[:kept] + rest))
 
 
+@pytest.mark.parametrize(
+    ("format_name", "decode"), [("h264", decode_compressed), ("16UC1; compressedDepth rvl", decode_compressed_depth)]
+)
+def test_other_formats_are_said_with_what_decodes_them(format_name, decode):
+    with pytest.raises(InputError, match=f"{format_name}'.* no JPEG or PNG; ros2 run image_transport republish"):
+        decode(SimpleNamespace(format=format_name, data=bytes(100)))
+
+
 def test_depth_in_millimetres_and_in_metres():
     metres = np.array([[0.0, 0.5], [1.25, 65.0]], np.float32)
     millimetres = (metres * 1000).astype(np.uint16)

@@ -25,7 +25,7 @@ from image_as_imu_ros.nodes.buffers import StampCache
 from image_as_imu_ros.nodes.diagnostics import LastEstimate, Report
 from image_as_imu_ros.nodes.exposure_sources import ExposureWatch
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
-from image_as_imu_ros.nodes.inputs import frame_id_problem, inputs_of
+from image_as_imu_ros.nodes.inputs import frame_id_problem, inputs_of, topic_state
 from image_as_imu_ros.nodes.message_conversion import diagnostics_message, imu_message, twist_message
 from image_as_imu_ros.nodes.outputs import Outputs
 from image_as_imu_ros.nodes.parameters import Settings
@@ -197,6 +197,22 @@ def test_drivers_that_report_microseconds(source):
 def test_a_message_package_that_is_missing_is_named(source, package):
     with pytest.raises(InputError, match=f"needs the package {package}, which is not installed"):
         inputs_of(Settings(exposure_source=source))
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ("sensor_msgs/msg/CompressedImage", " (see image_transport)"),
+        ("theora_image_transport/msg/Packet", "; ros2 run image_transport republish makes raw images"),
+    ],
+)
+def test_images_of_another_transport_are_said_with_what_helps(other, says):
+    node = SimpleNamespace(
+        resolve_topic_name=lambda name: f"/camera/{name}",
+        get_publishers_info_by_topic=lambda topic: [SimpleNamespace(topic_type=other)],
+    )
+    state = topic_state(node, inputs_of(Settings(exposure_time=0.01))[0])
+    assert f"/camera/image carries {other}, expected sensor_msgs/msg/Image{says}" in state
 
 
 @pytest.mark.parametrize(

@@ -182,3 +182,11 @@ class TestUnreadable:
         (tmp_path / "bag.mcap").write_bytes(b"not a recording")
         with pytest.raises(InputError, match="cannot be read as a rosbag2"):
             Recording(tmp_path / "bag.mcap")
+
+
+def test_a_recording_of_another_image_transport_says_what_decodes_it(tmp_path):
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        packets = {"msgdef": "uint8[] data\n", "rihs01": "RIHS01_0"}
+        writer.add_connection("/camera/image_raw/theora", "theora_image_transport/msg/Packet", **packets)
+    with Recording(tmp_path / "bag") as recording, pytest.raises(InputError, match=r"/theora\. ros2 run .* republish"):
+        recording.image_topic()
