@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _FLOWING = 1.0  # s; a source that was silent for longer, and
 _IN_VAIN = 3  # for as many searches, is not waited for
+_SLOWEST = 10.0  # times the recorded time: how slowly a recording may be played
 RESTART = 1_000_000_000  # ns; a stamp that goes back by more is a recording that starts again, by less disorder
 
 
@@ -86,11 +87,16 @@ class Slot(Generic[T]):
 
 @dataclass(frozen=True)
 class _Entry(Generic[T]):
-    """A value, its header stamp, ns, and the camera that it is of, "" where one camera alone has the topic."""
+    """A value, its header stamp, ns, and the camera that it is of, "" where one camera alone has the topic.
+
+    Attributes:
+        arrival: s of the monotonic clock.
+    """
 
     stamp: int
     camera: str
     value: T
+    arrival: float
 
     def is_of(self, camera: str) -> bool:
         return self.camera in ("", camera) or not camera
@@ -107,6 +113,7 @@ class StampCache(Generic[T]):
         self._last_added = -float("inf")
         self._searches = _IN_VAIN  # since then
         self._half_period = math.inf  # ns, between the last two stamps; a value as near is the nearest there will be
+        self._slowness = 1.0  # between the last two values: how many times as long as by their stamps it took
 
     @property
     def empty(self) -> bool:
@@ -115,6 +122,7 @@ class StampCache(Generic[T]):
 
     def add(self, stamp: int, value: T, camera: str = "") -> None:
         """Keep the value of a header stamp, ns, and of the camera with that frame_id."""
+        now = time.monotonic()
         with self._changed:
             last = next((entry for entry in reversed(self._entries) if entry.camera == camera), None)
             # A little back are values out of order, or two cameras that share a topic and a frame_id.
@@ -122,14 +130,16 @@ class StampCache(Generic[T]):
                 self._entries.clear()
             elif last is not None and stamp > last.stamp:
                 self._half_period = (stamp - last.stamp) / 2
-            self._entries.append(_Entry(stamp, camera, value))
-            self._last_added, self._searches = time.monotonic(), 0
+                self._slowness = min(max(1.0, (now - last.arrival) * 1e9 / (stamp - last.stamp)), _SLOWEST)
+            self._entries.append(_Entry(stamp, camera, value, now))
+            self._last_added, self._searches = now, 0
             self._changed.notify_all()
 
     def find(self, stamp: int, wait: float = 0.0, *, camera: str = "", exact: bool = False) -> T | None:
         """Find the value nearest to a header stamp, ns, or None.
 
-        It waits up to `wait` seconds, but not once a later value is there, nor for a stream that has dried up.
+        It waits up to `wait` seconds, longer where a recording is played slowly, but not once a later value is there,
+        nor for a stream that has dried up.
 
         Args:
             camera: frame_id of the image; values of other cameras are passed over.
@@ -142,7 +152,8 @@ class StampCache(Generic[T]):
             self._searches += 1
             near = min(tolerance, self._half_period)
             self._changed.wait_for(
-                lambda: self._nearest(stamp, camera, near) is not None or self._is_past(stamp, camera), wait
+                lambda: self._nearest(stamp, camera, near) is not None or self._is_past(stamp, camera),
+                wait * self._slowness,
             )
             nearest = self._nearest(stamp, camera, tolerance)
             return None if nearest is None else nearest.value

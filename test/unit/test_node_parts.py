@@ -120,6 +120,22 @@ def test_cache_waits_for_the_value_of_an_image_where_that_of_the_image_before_is
     assert time.monotonic() - started < 5
 
 
+def test_cache_waits_longer_where_a_recording_is_played_slowly_but_not_as_long_as_it_was_paused(monkeypatch):
+    """At a tenth of its rate, what was recorded 15 ms after its image comes 150 ms after it."""
+    cache, now = StampCache(depth=8, tolerance=0.02), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for stamp in (0, 33):
+        cache.add(stamp * MS, stamp)
+        now[0] += 0.33
+    later(lambda: cache.add(66 * MS, 66), 2.0)
+    assert cache.find(66 * MS, wait=1.0) == 66
+    now[0] += 3600
+    cache.add(99 * MS, 99)
+    started = time.perf_counter()
+    assert cache.find(132 * MS, wait=0.02) is None
+    assert time.perf_counter() - started < 30
+
+
 def test_cache_says_how_far_the_nearest_value_is():
     cache = StampCache(depth=8, tolerance=0.001)
     assert cache.distance(0) is None
