@@ -12,6 +12,7 @@ from launch.actions import (
     EmitEvent,
     ExecuteProcess,
     IncludeLaunchDescription,
+    OpaqueFunction,
     RegisterEventHandler,
 )
 from launch.event_handlers import OnProcessExit, OnProcessIO
@@ -19,28 +20,47 @@ from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.resources import resource
 
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the launch: the node and, once it is active, the recording."""
-    play = ExecuteProcess(
-        cmd=["ros2", "bag", "play", LaunchConfiguration("bag"), "--clock", "--rate", LaunchConfiguration("rate")],
-        output="screen",
-    )
-    starts = starts_when_active(play)
     return LaunchDescription(
         [
             DeclareLaunchArgument("bag", description="the recording: a rosbag2 folder or MCAP file"),
             DeclareLaunchArgument("rate", default_value="1.0", description="how many times as fast as recorded"),
-            RegisterEventHandler(OnProcessIO(on_stdout=starts, on_stderr=starts)),
-            RegisterEventHandler(OnProcessExit(target_action=play, on_exit=playback_has_ended)),
+            OpaqueFunction(function=player),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(resource("launch/blur_imu.launch.py"))),
                 launch_arguments={"use_sim_time": "true"}.items(),
             ),
         ]
     )
+
+
+def player(context: LaunchContext) -> list:
+    """Make what plays the recording. Its time is that of its own /clock, if it has one, which stamps in it are of."""
+    bag = LaunchConfiguration("bag").perform(context)
+    clock = [] if has_clock(bag) else ["--clock"]
+    play = ExecuteProcess(
+        cmd=["ros2", "bag", "play", bag, *clock, "--rate", LaunchConfiguration("rate")], output="screen"
+    )
+    starts = starts_when_active(play)
+    return [
+        RegisterEventHandler(OnProcessIO(on_stdout=starts, on_stderr=starts)),
+        RegisterEventHandler(OnProcessExit(target_action=play, on_exit=playback_has_ended)),
+    ]
+
+
+def has_clock(bag: str) -> bool:
+    """Tell whether a recording holds /clock, as those of simulations do."""
+    try:
+        with Recording(bag) as recording:
+            return "/clock" in recording.topics
+    except InputError:  # ros2 bag play reads other kinds, or says what is wrong
+        return False
 
 
 def starts_when_active(play: ExecuteProcess) -> Callable:

@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.nodes.parameters import Settings
 from image_as_imu_ros.settings import settings_of
@@ -121,9 +123,23 @@ def test_the_large_image_profile_is_set_unless_the_user_has_one(stand_ins, envir
 
 
 def test_replay_declares_and_uses_its_arguments(stand_ins):
-    runpy.run_path(str(REPOSITORY / "launch" / "replay.launch.py"))["generate_launch_description"]()
+    replay = runpy.run_path(str(REPOSITORY / "launch" / "replay.launch.py"))
+    replay["generate_launch_description"]()
+    stand_ins["launch.substitutions"].LaunchConfiguration.return_value.perform.return_value = "nowhere"
+    replay["player"](MagicMock())
     declared = first_arguments(stand_ins["launch.actions"].DeclareLaunchArgument)
     assert declared == {"bag", "rate"} == first_arguments(stand_ins["launch.substitutions"].LaunchConfiguration)
+
+
+@pytest.mark.parametrize(("topic", "given"), [("/camera/tick", ["--clock"]), ("/clock", [])])
+def test_the_time_of_a_recording_is_that_of_its_own_clock(stand_ins, tmp_path, topic, given):
+    """With another one beside it, the filter's time jumps between that of a simulation and that of the recorder."""
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        writer.add_connection(topic, "rosgraph_msgs/msg/Clock", typestore=get_typestore(Stores.ROS2_JAZZY))
+    stand_ins["launch.substitutions"].LaunchConfiguration.return_value.perform.return_value = str(tmp_path / "bag")
+    runpy.run_path(str(REPOSITORY / "launch" / "replay.launch.py"))["player"](MagicMock())
+    command = stand_ins["launch.actions"].ExecuteProcess.call_args.kwargs["cmd"]
+    assert command[:-2] == ["ros2", "bag", "play", str(tmp_path / "bag"), *given]
 
 
 def test_the_recording_starts_once_when_the_node_says_that_it_is_active(stand_ins):
