@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.velocity import Velocity
+from image_as_imu_ros.recordings.recording import LONGEST_DISORDER
 
 IMU_TOPIC, TWIST_TOPIC = "/imu/data_raw", "/twist"
 
@@ -24,7 +25,7 @@ def write_bag(path: str | Path, estimates: Iterable[tuple[int, str, Velocity]]) 
         estimates: (mid-exposure in ns, optical frame id, velocity).
 
     Raises:
-        InputError: the folder exists or cannot be made, or the disk is full. Nothing is left then.
+        InputError: the folder exists or cannot be made, the disk is full, or time starts again. Nothing is left then.
     """
     store = get_typestore(Stores.ROS2_JAZZY)
     types = store.types
@@ -41,7 +42,7 @@ def write_bag(path: str | Path, estimates: Iterable[tuple[int, str, Velocity]]) 
         with Writer(Path(path), version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP) as writer:
             imu_topic = writer.add_connection(IMU_TOPIC, imu.__msgtype__, typestore=store)
             twist_topic = writer.add_connection(TWIST_TOPIC, stamped.__msgtype__, typestore=store)
-            for stamp, frame_id, velocity in estimates:
+            for stamp, frame_id, velocity in _increasing(estimates):
                 head = header(time(stamp // 1_000_000_000, stamp % 1_000_000_000), frame_id)
                 linear, angular = vector(*velocity.linear.tolist()), vector(*velocity.angular.tolist())
                 covariance = velocity.covariance
@@ -62,6 +63,25 @@ def write_bag(path: str | Path, estimates: Iterable[tuple[int, str, Velocity]]) 
         if isinstance(error, OSError):
             raise InputError(f"bag {str(path)!r} cannot be written: {error.strerror or error}") from None
         raise
+
+
+def _increasing(estimates: Iterable[tuple[int, str, Velocity]]) -> Iterator[tuple[int, str, Velocity]]:
+    """Leave out what is not later than the one before, as the node does.
+
+    Raises:
+        InputError: the stamps jump back; a bag is in their order, in which two rounds would be one.
+    """
+    last = 0
+    for estimate in estimates:
+        if estimate[0] < last - LONGEST_DISORDER:
+            raise InputError(
+                "the estimates cannot be written as a bag: their stamps jump back by "
+                f"{1e-9 * (last - estimate[0]):.1f} s, as time starts again in the recording; evaluate a recording of "
+                "one part alone"
+            )
+        if estimate[0] > last:
+            last = estimate[0]
+            yield estimate
 
 
 def check_new(path: str | Path) -> None:

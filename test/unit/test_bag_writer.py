@@ -11,6 +11,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig, SignResolution
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
+from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.recordings.bag_writer import write_bag
 
 
@@ -32,6 +33,20 @@ def test_rclpy_reads_the_messages_that_the_node_would_publish(tmp_path):
         message = message_of(estimate, "camera")
         assert time == stamp
         assert serialization.deserialize_message(data, type(message)) == message
+
+
+def test_a_filter_gets_no_stamp_twice_nor_two_rounds_at_once(tmp_path):
+    velocity = Velocity(np.zeros(3), np.ones(3), {Term.DATA: np.eye(6)})
+    first, period = bags.FIRST_STAMP, bags.FRAME_INTERVAL
+    stamps = [first, first + 2 * period, first + period, first + 2 * period, first + 3 * period]
+    write_bag(tmp_path / "bag", [(stamp, "camera", velocity) for stamp in stamps])
+    with AnyReader([tmp_path / "bag"]) as reader:
+        times = [time for connection, time, _ in reader.messages() if connection.topic == "/twist"]
+    assert times == [first, first + 2 * period, first + 3 * period]
+    rounds = [(stamp, "camera", velocity) for stamp in (first + 5_000_000_000, first)]
+    with pytest.raises(InputError, match=r"jump back by 5\.0 s, as time starts again in the recording"):
+        write_bag(tmp_path / "rounds", rounds)
+    assert not (tmp_path / "rounds").exists()
 
 
 @pytest.mark.parametrize("place", ["there", "there/inside"])
