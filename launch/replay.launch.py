@@ -43,9 +43,9 @@ def generate_launch_description() -> LaunchDescription:
 def player(context: LaunchContext) -> list:
     """Make what plays the recording. Its time is that of its own /clock, if it has one, which stamps in it are of."""
     bag = LaunchConfiguration("bag").perform(context)
-    clock = [] if has_clock(bag) else ["--clock"]
+    publisher = [] if has_sim_time(bag) else ["--clock"]
     play = ExecuteProcess(
-        cmd=["ros2", "bag", "play", bag, *clock, "--rate", LaunchConfiguration("rate")], output="screen"
+        cmd=["ros2", "bag", "play", bag, *publisher, "--rate", LaunchConfiguration("rate")], output="screen"
     )
     starts = starts_when_active(play)
     return [
@@ -54,7 +54,7 @@ def player(context: LaunchContext) -> list:
     ]
 
 
-def has_clock(bag: str) -> bool:
+def has_sim_time(bag: str) -> bool:
     """Tell whether a recording holds /clock, as those of simulations do."""
     try:
         with Recording(bag) as recording:
