@@ -19,6 +19,7 @@ from image_as_imu_ros.evaluation.evaluation import Evaluation
 from image_as_imu_ros.evaluation.kept import STAGES, Result
 from image_as_imu_ros.evaluation.run import Run
 from image_as_imu_ros.evaluation.samples import Samples
+from image_as_imu_ros.messages.camera_info import tf_frame
 
 _QUALITY = (
     *("mean_flow_px", "residual", "inliers", "log_likelihood_ratio"),
@@ -131,8 +132,8 @@ def _print_errors(evaluation: Evaluation, ground_truth_frame: str) -> None:
             f"{name}, against the mean over dt: RMSE ω {vector(mean['rmse_angular'])} rad/s; mean normalised error "
             f"squared {nees(mean)}"
         )
-    frame_ids = {result.frame_id for result in evaluation.run.results}
-    if ground_truth_frame and frame_ids != {ground_truth_frame}:
+    frame_ids = {tf_frame(result.frame_id) for result in evaluation.run.results}
+    if ground_truth_frame and frame_ids != {tf_frame(ground_truth_frame)}:
         print(
             f"note: the ground truth is in frame {ground_truth_frame!r}, the images in "
             f"{', '.join(sorted(frame_ids))!r}; it is compared as it is"

@@ -45,8 +45,14 @@ def camera_from_info(message: Any) -> Camera:
     return used.resize(used.width // across, used.height // down)
 
 
+def tf_frame(frame_id: str) -> str:
+    """Name a frame as tf2 does: ROS 1 and its bags begin names with "/", with which tf2 knows none."""
+    return frame_id.lstrip("/")
+
+
 def other_frames(images: str, camera_info: str, depth: str) -> list[str]:
     """Say which of what belongs to images is in another frame than these, by the frame_ids; "" where there is none."""
+    images, camera_info, depth = map(tf_frame, (images, camera_info, depth))
     problems = []
     if images and depth not in ("", images):
         problems.append(

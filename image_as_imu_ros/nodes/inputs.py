@@ -172,8 +172,6 @@ def _other_publishers(node: Node, topic: str) -> str:
 
 def frame_id_problem(frame_id: str, override: str) -> str:
     """Say what is odd about the images' frame_id, or the parameter frame_id in its place; empty if nothing is."""
-    if (used := override or frame_id).startswith("/"):
-        return f"the frame_id {used!r} begins with '/', which tf2 takes for no frame: set frame_id without it"
     if override:
         return ""
     if not frame_id:

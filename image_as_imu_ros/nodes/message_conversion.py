@@ -12,6 +12,7 @@ from sensor_msgs.msg import Image, Imu
 from std_msgs.msg import Header
 
 from image_as_imu_ros.estimation.estimate import MotionEstimate
+from image_as_imu_ros.messages.camera_info import tf_frame
 from image_as_imu_ros.nodes.diagnostics import Report
 
 _UNKNOWN = -1.0  # as the first element of a covariance: this field holds no estimate (REP-145)
@@ -71,7 +72,7 @@ def _symmetric(covariance: np.ndarray) -> np.ndarray:
 
 def _header(stamp: int, frame_id: str) -> Header:
     seconds, nanoseconds = divmod(stamp, 1_000_000_000)
-    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame_id)
+    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=tf_frame(frame_id))
 
 
 def _fill(vector: Vector3, values: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.velocity import Velocity
+from image_as_imu_ros.messages.camera_info import tf_frame
 from image_as_imu_ros.recordings.recording import LONGEST_DISORDER
 
 IMU_TOPIC, TWIST_TOPIC = "/imu/data_raw", "/twist"
@@ -43,7 +44,7 @@ def write_bag(path: str | Path, estimates: Iterable[tuple[int, str, Velocity]]) 
             imu_topic = writer.add_connection(IMU_TOPIC, imu.__msgtype__, typestore=store)
             twist_topic = writer.add_connection(TWIST_TOPIC, stamped.__msgtype__, typestore=store)
             for stamp, frame_id, velocity in _increasing(estimates):
-                head = header(time(stamp // 1_000_000_000, stamp % 1_000_000_000), frame_id)
+                head = header(time(stamp // 1_000_000_000, stamp % 1_000_000_000), tf_frame(frame_id))
                 linear, angular = vector(*velocity.linear.tolist()), vector(*velocity.angular.tolist())
                 covariance = velocity.covariance
                 imu_message = imu(

@@ -25,13 +25,14 @@ def test_rclpy_reads_the_messages_that_the_node_would_publish(tmp_path):
     )
     image = np.zeros((bags.CAMERA.height, bags.CAMERA.width), np.uint8)
     estimate = estimator.update(Frame(image, stamp, bags.CAMERA, Shutter(bags.EXPOSURE)))
-    write_bag(tmp_path / "bag", [(estimate.stamp, "camera", estimate.velocity)])
+    write_bag(tmp_path / "bag", [(estimate.stamp, "/camera", estimate.velocity)])
     with AnyReader([tmp_path / "bag"]) as reader:
         written = {connection.topic: (time, bytes(data)) for connection, time, data in reader.messages()}
     for topic, message_of in {"/imu/data_raw": imu_message, "/twist": twist_message}.items():
         time, data = written[topic]
-        message = message_of(estimate, "camera")
+        message = message_of(estimate, "/camera")
         assert time == stamp
+        assert message.header.frame_id == "camera"  # tf2 knows no frames with a slash
         assert serialization.deserialize_message(data, type(message)) == message
 
 

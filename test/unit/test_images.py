@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.messages.camera_info import camera_from_info, camera_info_problems
+from image_as_imu_ros.messages.camera_info import camera_from_info, camera_info_problems, other_frames
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
 from image_as_imu_ros.messages.image_files import stored_size
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
@@ -292,6 +292,11 @@ def test_cut_off_files_are_refused(kind, rest):
     for kept in (*range(0, len(data) - end, 7), len(data) - end):
         with pytest.raises(InputError, match="cannot be decoded"):
             decode_compressed(SimpleNamespace(format="", data=data[:kept] + rest))
+
+
+def test_frames_are_the_same_with_and_without_the_slash_of_ros_1():
+    assert not other_frames("/camera_optical", "camera_optical", "/camera_optical")
+    assert len(other_frames("/camera_optical", "right_optical", "depth_optical")) == 2
 
 
 @pytest.mark.parametrize(
