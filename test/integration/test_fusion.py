@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.constants import SHARED
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.geometry.axes import rotation_of_axes
@@ -64,6 +65,15 @@ def second(number: float) -> int:
 
 def rmse(errors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.nanmean(errors**2, axis=0))
+
+
+def test_the_filter_remembers_the_state_before_the_latest_measurement_that_can_come():
+    """It predicts up to now while nothing comes, and forgets what is older than that less history_length.
+
+    A measurement is stamped half of its dt before it comes, and some time of computing; the state before it, a dt more.
+    """
+    assert CONFIG["smooth_lagged_data"]
+    assert CONFIG["history_length"] > 1.5 * SHARED.longest_dt + 0.2
 
 
 # The transforms of the documentation
