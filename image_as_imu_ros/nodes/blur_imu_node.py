@@ -46,6 +46,7 @@ from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
 from image_as_imu_ros.nodes.inputs import (
     LatchedCameraInfo,
     check_topics,
+    describe_age,
     describe_camera_info,
     describe_image,
     inputs_of,
@@ -240,7 +241,7 @@ class BlurImuNode(LifecycleNode):
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._health.count("received")
         self._frame_id = message.header.frame_id
-        self._progress.first("image", lambda: describe_image(message))
+        self._progress.first("image", lambda: f"{describe_image(message)}, {describe_age(message, self.get_clock())}")
         if self._pipeline.put(Received(message, time.monotonic())):
             self._health.count("overwritten")
 

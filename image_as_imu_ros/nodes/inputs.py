@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.messages.camera_info import camera_info_problems, other_frames
 from image_as_imu_ros.messages.image_files import REPUBLISH
+from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, exposure_reader
 from image_as_imu_ros.nodes.outputs import OUTPUTS
 from image_as_imu_ros.nodes.parameters import Settings
@@ -195,6 +196,12 @@ def describe_image(message: Image | CompressedImage) -> str:
         else f"{message.width}×{message.height} {message.encoding}"
     )
     return f"{what}, frame {message.header.frame_id!r}"
+
+
+def describe_age(message: Image | CompressedImage, clock: Clock) -> str:
+    """Say how old an image's stamp is: a filter predicts from it to its now, or waits until it is reached."""
+    age = (clock.now().nanoseconds - stamp_to_nanoseconds(message.header.stamp)) * 1e-9
+    return f"stamped {age:.3g} s ago" if age >= 0 else f"stamped {-age:.3g} s ahead of this node's time"
 
 
 def describe_camera_info(message: CameraInfo) -> str:

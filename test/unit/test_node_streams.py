@@ -25,7 +25,7 @@ from image_as_imu_ros.nodes.buffers import StampCache
 from image_as_imu_ros.nodes.diagnostics import LastEstimate, Report
 from image_as_imu_ros.nodes.exposure_sources import ExposureWatch
 from image_as_imu_ros.nodes.frames import FrameAssembler, Refused
-from image_as_imu_ros.nodes.inputs import frame_id_problem, inputs_of, topic_state
+from image_as_imu_ros.nodes.inputs import describe_age, frame_id_problem, inputs_of, topic_state
 from image_as_imu_ros.nodes.message_conversion import diagnostics_message, imu_message, twist_message
 from image_as_imu_ros.nodes.outputs import Outputs
 from image_as_imu_ros.nodes.parameters import Settings
@@ -213,6 +213,15 @@ def test_images_of_another_transport_are_said_with_what_helps(other, says):
     )
     state = topic_state(node, inputs_of(Settings(exposure_time=0.01))[0])
     assert f"/camera/image carries {other}, expected sensor_msgs/msg/Image{says}" in state
+
+
+def test_stamps_of_another_clock_are_seen():
+    """As of cameras that stamp by the time since their start, or by a computer that is ahead."""
+    now = 1_700_000_000_000 * MS
+    clock = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=now))
+    assert describe_age(image_message(now - 23 * MS), clock) == "stamped 0.023 s ago"
+    assert describe_age(image_message(5_000_000 * MS), clock) == "stamped 1.7e+09 s ago"
+    assert describe_age(image_message(now + 1_500 * MS), clock) == "stamped 1.5 s ahead of this node's time"
 
 
 @pytest.mark.parametrize(
