@@ -11,8 +11,10 @@ from test_two_view import SECONDS, scene
 
 from image_as_imu_ros.estimation.alignment import Alignment, with_tracks
 from image_as_imu_ros.estimation.alignment.poses import Poses
-from image_as_imu_ros.estimation.alignment.slides import Slide, find_slide, slide_probability
+from image_as_imu_ros.estimation.alignment.shape import Shape
+from image_as_imu_ros.estimation.alignment.slides import Slide, find_slide, slide_probability, starting_poses
 from image_as_imu_ros.estimation.alignment.tracking import Tracks
+from image_as_imu_ros.estimation.alignment.two_view import two_view
 from image_as_imu_ros.estimation.constants import STRUCTURE
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.travel import Travel
@@ -100,6 +102,20 @@ def test_whether_corners_or_intensities_measured_it_the_camera_may_have_slid(blu
     error = answer.velocity.angular[1] - slid[4]
     assert error**2 < 9 * answer.velocity.covariance[4, 4]
     assert answer.travel.slides > 0.3
+
+
+def test_of_two_answers_alike_the_one_whose_start_was_probable_counts_more():
+    """Of a scene of little relief, and noise, each start finds an answer of its own: what was before them decides."""
+    rotation = np.array([0, 0, 0, 0, 0.4, 0])
+    tracks, depth = scene(rotation, relief=0.2, rough=0.3, noise=0.5, count=40)
+    slide, velocity = find_slide(tracks, 1 / depth), Velocity(rotation[:3], rotation[3:], {})
+    of_map, rates = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks), []
+    for slides in (0.01, 0.5, 0.99):
+        starts, probability = starting_poses(velocity, slide, slides, SECONDS)
+        assert probability.tolist() == [1 - slides, slides]
+        fit = two_view(tracks, 1 / depth, starts, of_map, 3.0 * SECONDS, probability)
+        rates.append(fit.motion[4] / SECONDS)
+    assert rates[0] > rates[1] + 0.01 > rates[2] + 0.02
 
 
 @pytest.mark.parametrize("angular", [(0.0, 0.02, 0.0), (0.02, 0.0, 0.0), (0.01, -0.02, 0.5)])

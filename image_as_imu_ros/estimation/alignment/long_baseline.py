@@ -184,6 +184,7 @@ def with_network_depth(
     tracks: Tracks,
     inverse_depth: np.ndarray,
     starts: Poses,
+    probability: np.ndarray,
     translation_std: float,
     far: LongPair | SmoothCorrection | None,
 ) -> tuple[TwoView, SmoothCorrection | None]:
@@ -195,12 +196,13 @@ def with_network_depth(
         The solution, and by what the map was corrected, if by anything.
     """
     of_map = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
-    fit = two_view(tracks, inverse_depth, starts, of_map, translation_std)
+    fit = two_view(tracks, inverse_depth, starts, of_map, translation_std, probability)
     corrected = None if far is None else far.corrected(tracks, inverse_depth, starts.select([0]))
     if far is None or corrected is None:
         return fit, None
     try:
-        better = two_view(tracks, corrected.inverse_depth, starts, corrected.shape, translation_std)
+        shape = corrected.shape
+        better = two_view(tracks, corrected.inverse_depth, starts, shape, translation_std, probability)
     except np.linalg.LinAlgError:
         return fit, None
     covariance = LONG_BASELINE.trust * better.covariance + (1 - LONG_BASELINE.trust) * fit.covariance

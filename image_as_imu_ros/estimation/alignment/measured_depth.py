@@ -77,7 +77,7 @@ def with_measured_tracks(
     if known.sum() < STRUCTURE.least_tracks:
         return alignment
     slide = find_slide(tracks.select(known), inverse_depth[known])
-    starts = starting_poses(alignment.velocity, slide, seconds)
+    starts, _ = starting_poses(alignment.velocity, slide, 0.5, seconds)
     whole, larger = (
         None if depth is None else _of_tracks(tracks, depth, starts, seconds)
         for depth in (inverse_depth, of_larger_part)

@@ -69,9 +69,10 @@ def _measured(
         LinAlgError: the tracks determine no motion.
     """
     slide = find_slide(tracks, inverse_depth)
-    starts = starting_poses(alignment.velocity, slide, seconds)
+    slides = expected_slides(travel.slides, seconds)
+    starts, probability = starting_poses(alignment.velocity, slide, slides, seconds)
     bound = ALIGNMENT.travel_std * seconds
-    fit, correction = with_network_depth(tracks, inverse_depth, starts, bound, far)
+    fit, correction = with_network_depth(tracks, inverse_depth, starts, probability, bound, far)
     if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
         return None
     expected_std = max(depth_log_std, STRUCTURE.scale_std)
@@ -81,14 +82,14 @@ def _measured(
     covariance, of_scale = of_unknown_scale(leaning.motion, leaning.covariance, scale_std)
     terms = motion_terms(covariance, leaning.motion, blur_shape_std(tracks.camera, blur))
     measured = Velocity.of(leaning.motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
-    probability = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
-    learnt, travel = replace(learnt, slides=probability), replace(travel, slides=probability)
-    measured = slide.allowed_for(measured, probability, scale_std, seconds)
+    slides = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
+    learnt, travel = replace(learnt, slides=slides), replace(travel, slides=slides)
+    measured = slide.allowed_for(measured, slides, scale_std, seconds)
     # Corners that are smeared: an alignment that they do not contradict is the better answer. Both say v as unsurely as
     # the depth is, and neither tells a slide.
     accepted = alignment.accepted
     if blur > STRUCTURE.little_blur and accepted is not None and agree(measured, accepted):
-        accepted = slide.allowed_for(accepted, probability, scale_std, seconds)
+        accepted = slide.allowed_for(accepted, slides, scale_std, seconds)
         return replace(alignment, velocity=accepted, travel=travel, correction=correction)
     return replace(alignment, velocity=measured, rejection=None, travel=learnt, correction=correction)
 

@@ -63,10 +63,15 @@ class Slide:
         return velocity.with_terms({Term.DEPTH_SHAPE: known + probability * moment})
 
 
-def starting_poses(velocity: Velocity | None, slide: Slide, seconds: float) -> Poses:
-    """List the poses at which to start to solve for tracks: by a velocity, if there is one, and a slide."""
-    motions = [slide.motion] if velocity is None else [velocity.vector * seconds, slide.motion]
-    return Poses.of(np.array(motions))
+def starting_poses(velocity: Velocity | None, slide: Slide, slides: float, seconds: float) -> tuple[Poses, np.ndarray]:
+    """List the poses (S) at which to start to solve for tracks, and how probable (S,) each is.
+
+    Args:
+        velocity: by which to start, if there is any. slide: the other start. slides: probability of that.
+    """
+    if velocity is None:
+        return Poses.of(slide.motion[None]), np.ones(1)
+    return Poses.of(np.array([velocity.vector * seconds, slide.motion])), np.array([1 - slides, slides])
 
 
 def slide_probability(slide: Slide, count: int, std: float, before: float, seconds: float) -> float:

@@ -54,18 +54,27 @@ class TwoView:
     shape_expected: float
 
 
-def two_view(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, shape: Shape, translation_std: float) -> TwoView:
+def two_view(
+    tracks: Tracks,
+    inverse_depth: np.ndarray,
+    starts: Poses,
+    shape: Shape,
+    translation_std: float,
+    probability: np.ndarray | float = 1.0,
+) -> TwoView:
     """Find the motion that explains tracks.
 
     Args:
         inverse_depth: (N,) 1/m of each track in this frame, more than 0.
         starts: (S) poses near which to look.
         translation_std: m, of a zero-mean prior on each component of the translation: a bound.
+        probability: (S,) of the starts, before the tracks are looked at.
     """
     problem = Problem.of(tracks, inverse_depth, shape, translation_std)
     state, step, std = solved(problem, starts)
     px = tracks.camera.fx * np.repeat([np.median(inverse_depth), 1.0], 3)
-    kept, weight = _distinct(px * state.poses.motions(), step.weight)
+    weight = step.weight * probability
+    kept, weight = _distinct(px * state.poses.motions(), weight / weight.sum())
     state, std, of_translation = state.select(kept), std[kept], step.covariance[kept, :3, :3]
     last, (state, step) = state, steps(problem, state, std, 1, translation_covariance=of_translation)
     covariances = step.covariance * np.square(step.excess)[:, None, None]
