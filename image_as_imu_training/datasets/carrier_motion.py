@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from image_as_imu_ros.datasets.gyroscope_file import too_fast
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry import so3
 from image_as_imu_training.rendering.motion import KNOTS
@@ -26,6 +27,7 @@ _LEAST_SPEED = 0.2  # 1/s, of what is 2 m away: below it noise would be scaled u
 _MOST_DEVIATION = 0.5  # of the motion; beyond, it reverses and leaves no streak
 _TYPICAL_DEPTH = 2.0  # m
 _LEVER_ARM = 0.2  # m, at most, of a camera beside an IMU, along each axis
+_NORM_ERROR = 0.1  # of a quaternion, beyond rounding
 _TRIES = 1000  # pieces drawn for one that moves
 _SIGNED = [np.diag(signs)[list(order)] for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 _AXES = np.array([axes for axes in _SIGNED if np.linalg.det(axes) > 0])  # the 24 ways to mount an IMU squarely
@@ -126,21 +128,24 @@ def load_motions(folder: Path) -> CarrierMotions:
     """Read all CSV files of a folder.
 
     Raises:
-        InputError: there are none, or one has other columns.
+        InputError: there are none, one has other columns or cannot have been recorded so, or hardly any piece moves.
     """
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise InputError(f"no recorded motions (*.csv) in {folder}")
-    return CarrierMotions([_read(file) for file in files])
+    motions = CarrierMotions([_read(file) for file in files])
+    motions.draw(1, torch.Generator())  # what does not move is said before anything is rendered
+    return motions
 
 
 def _read(file: Path) -> Track:
-    with file.open(encoding="utf-8") as stream:
-        names = stream.readline().strip().split(",")
-        try:
-            values = dict(zip(names, np.loadtxt(stream, delimiter=",", ndmin=2).T, strict=True))
-        except ValueError as error:
-            raise InputError(f"{file} is not a table of numbers: {error}") from None
+    try:
+        header, *lines = file.read_text(encoding="utf-8-sig").splitlines() or [""]
+        names = [name.strip() for name in header.split(",")]
+        table = np.loadtxt(lines, delimiter=",", ndmin=2) if lines else np.empty((0, len(names)))
+        values = dict(zip(names, table.T, strict=True))
+    except ValueError as error:
+        raise InputError(f"{file} is not a table of numbers: {error}") from None
 
     def columns(wanted: tuple[str, ...]) -> np.ndarray | None:
         return np.stack([values[name] for name in wanted], 1) if values.keys() >= set(wanted) else None
@@ -151,6 +156,26 @@ def _read(file: Path) -> Track:
             f"{file} has the columns {', '.join(names)}; expected t_ns and px,py,pz,qw,qx,qy,qz or wx,wy,wz"
         )
     stamps = values["t_ns"] * 1e-9
+    if complaint := _complaint(table, stamps, quaternion, angular):
+        raise InputError(f"{file}: {complaint}")
     if quaternion is None:
         return Track(file.stem, stamps, angular=angular)
     return Track(file.stem, stamps, position, so3.rotation_matrices(quaternion))
+
+
+def _complaint(table: np.ndarray, stamps: np.ndarray, quaternion: np.ndarray | None, angular: np.ndarray | None) -> str:
+    """Say why a table (N, columns) is no recorded motion; empty if it may be one."""
+    if len(table) < _FEWEST:
+        return f"it has {len(table)} samples, expected {_FEWEST} or more"
+    if not np.isfinite(table).all():
+        row, _ = np.argwhere(~np.isfinite(table))[0]
+        return f"a number of sample {row + 1} is not finite; leave such samples out"
+    if not (np.diff(stamps) > 0).all():
+        return f"t_ns does not increase after sample {np.argmin(np.diff(stamps) > 0) + 1}; sort the samples by time"
+    if quaternion is not None:
+        norm = np.linalg.norm(quaternion, axis=1)
+        worst = int(np.argmax(np.abs(norm - 1)))
+        if abs(norm[worst] - 1) > _NORM_ERROR:
+            return f"the quaternion of sample {worst + 1} has norm {norm[worst]:.2f}, expected 1"
+        return ""
+    return "" if angular is None else too_fast(angular)

@@ -1,5 +1,7 @@
 """Recorded motions become paths over an exposure: what trajectories and gyroscopes did, and nothing that reverses."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -57,13 +59,14 @@ def test_what_stands_or_trembles_on_the_spot_is_no_motion(tmp_path):
     tremor = 0.01 * np.sin(2 * np.pi * 90 * TIMES)[:, None] * np.ones(3)
     write_poses(tmp_path, tremor, np.zeros((len(TIMES), 3)))
     with pytest.raises(InputError, match="poses: none of 1000 random pieces moves"):
-        load_motions(tmp_path).draw(1, generator())
+        load_motions(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "no recorded motions"),
+        ("", "has the columns ; expected t_ns and"),
         ("t_ns,wx,wy\n0,1,2\n", "has the columns t_ns, wx, wy; expected t_ns and"),
         ("t_ns,wx,wy,wz\n0,1,2,north\n", "is not a table of numbers"),
     ],
@@ -73,3 +76,39 @@ def test_other_files_are_refused_in_plain_words(tmp_path, content, message):
         (tmp_path / "a.csv").write_text(content)
     with pytest.raises(InputError, match=message):
         load_motions(tmp_path)
+
+
+def gyroscope(times: np.ndarray = TIMES, size: float = 1.0) -> np.ndarray:
+    return np.column_stack([1e9 * times, size * np.sin(3 * times), size * np.cos(2 * times), size * np.sin(times)])
+
+
+def poses(quaternion: float) -> np.ndarray:
+    return np.column_stack(
+        [1e9 * TIMES, TIMES, 0 * TIMES, 0 * TIMES, *np.full((1, len(TIMES)), quaternion), *np.zeros((3, 400))]
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (gyroscope()[:1], "a.csv: it has 1 samples, expected 5 or more"),
+        (gyroscope()[:0], "a.csv: it has 0 samples, expected 5 or more"),
+        (np.where(np.arange(400)[:, None] == 7, np.nan, gyroscope()), "a number of sample 8 is not finite"),
+        (gyroscope()[::-1], "t_ns does not increase after sample 1; sort"),
+        (gyroscope(TIMES // 0.01 * 0.01), "t_ns does not increase after sample"),
+        (gyroscope(size=180 / np.pi), "are they °/s?"),
+        (gyroscope(size=0), "none of 1000 random pieces moves"),
+        (poses(0.0), "the quaternion of sample 1 has norm 0.00, expected 1"),
+    ],
+)
+def test_what_cannot_have_been_recorded_so_is_said_before_anything_is_rendered(tmp_path, table, message):
+    names = "t_ns,wx,wy,wz" if table.shape[1] == 4 else "t_ns,px,py,pz,qw,qx,qy,qz"
+    np.savetxt(tmp_path / "a.csv", table, delimiter=",", header=names, comments="")
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_motions(tmp_path)
+
+
+def test_a_table_as_spreadsheets_write_it_is_read(tmp_path):
+    lines = [", ".join(map(repr, row)) for row in gyroscope().tolist()]
+    (tmp_path / "a.csv").write_text("\n".join(["t_ns, wx, wy, wz", *lines]) + "\n", encoding="utf-8-sig")
+    assert load_motions(tmp_path).draw(2, generator()).isfinite().all()
