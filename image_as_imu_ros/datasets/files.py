@@ -139,11 +139,19 @@ def read_camera(path: Path, width: int, height: int) -> Camera:
     """Read a text file of the nine numbers of a 3×3 camera matrix, then OpenCV's k1, k2, p1, p2 and k3, if any.
 
     Raises:
-        InputError: it is missing or holds something else.
+        InputError: it is missing, holds something else, or the matrix is of other images.
     """
     try:
         numbers = [float(word) for word in read_text(path).replace(",", " ").split()]
         fx, _, cx, _, fy, cy, _, _, _ = numbers[:9]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} does not hold a 3×3 camera matrix: {error}") from None
-    return Camera(width, height, fx, fy, cx, cy, "plumb_bob", tuple(numbers[9:]))
+    if not (0 <= cx < width and 0 <= cy < height):
+        raise InputError(
+            f"{path}: the principal point ({cx:g}, {cy:g}) px lies outside the images of {width}×{height} px; "
+            "is the matrix of images of another size?"
+        )
+    try:
+        return Camera(width, height, fx, fy, cx, cy, "plumb_bob", tuple(numbers[9:]))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

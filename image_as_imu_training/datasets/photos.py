@@ -16,6 +16,7 @@ from image_as_imu_training.rendering.sensor import linear_from_srgb
 
 TEXTURE_SIZE = 384
 _DECODE = linear_from_srgb(torch.arange(256) / 255)
+_SMALLEST = 64  # px; smaller ones, enlarged to a texture, are soft, and are no photographs but icons
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -42,12 +43,18 @@ class Photos:
 
     @classmethod
     def load(cls, files: list[Path]) -> Photos:
-        """Read photographs. Raises InputError: one is not readable."""
+        """Read photographs. Raises InputError: one is not readable, or too small."""
         images = []
         for path in files:
             image = read_image_file(path, cv2.IMREAD_GRAYSCALE)
             if image is None:
                 raise InputError(f"{path} is not a readable image")
+            height, width = image.shape[:2]
+            if min(height, width) < _SMALLEST:
+                raise InputError(
+                    f"{path} is {width}×{height} px, too small for a sharp photograph: take it out, or give one of at "
+                    f"least {_SMALLEST} px on each side"
+                )
             images.append(torch.from_numpy(image))
         return cls(images)
 

@@ -72,7 +72,9 @@ def find_material(sources: Sources, held_out: bool) -> tuple[list[Path], list[Re
     if not photos:
         part = "validation" if held_out else "training"
         folders = ", ".join(map(str, sources.photos))
-        raise InputError(f"{folders} holds too few photographs: none is for {part}")
+        raise InputError(
+            f"{folders} holds too few photographs: none is for {part}. Add some: by their names, one in ten is held out"
+        )
     rgbd, sequences = (
         [recording for source in kind for recording in find_recordings(source, held_out)]
         for kind in (sources.rgbd, sources.sequences)

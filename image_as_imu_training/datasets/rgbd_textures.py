@@ -53,9 +53,13 @@ class RgbdScenes:
     @classmethod
     def of(cls, recordings: list[Recording]) -> RgbdScenes:
         """Keep the recordings that have frames. Raises InputError: none has."""
+        names = ", ".join(recording.name for recording in recordings[:5])
         recordings = [recording for recording in recordings if len(recording.open())]
         if not recordings:
-            raise InputError("the RGB-D recordings are too short: no frame is left")
+            raise InputError(
+                f"{names}: of fewer than five frames none is held out. Give a longer recording, or a folder with "
+                "subfolders train… and validation… of recordings"
+            )
         return cls(recordings)
 
     def draw(self, count: int, generator: torch.Generator) -> RgbdTextures:

@@ -21,13 +21,17 @@ _RATE = 30.0  # Hz
 
 def read(folder: Path) -> RgbdSequence:
     """Read the frames of one folder. Those whose pose is not finite (the tracker was lost) are left out."""
-    poses = {path: np.loadtxt(path) for path in sorted(folder.glob(MARKER))}
+    poses = {path: _read_pose(path) for path in sorted(folder.glob(MARKER))}
     poses = {path: pose for path, pose in poses.items() if np.isfinite(pose).all()}
     if not poses:
         raise InputError(f"no 7-Scenes frames with poses ({MARKER}) in {folder}")
     stems = [path.name.removesuffix(".pose.txt") for path in poses]
-    stamps = np.array([int(stem.split("-")[1]) for stem in stems]) / _RATE
-    pose_array = np.array(list(poses.values())).reshape(-1, 4, 4)
+    numbers = [stem.removeprefix("frame-") for stem in stems]
+    for number, path in zip(numbers, poses, strict=True):
+        if not number.isdecimal():
+            raise InputError(f"{path} has no number in its name, which is the time; expected frame-XXXXXX.pose.txt")
+    stamps = np.array(list(map(int, numbers))) / _RATE
+    pose_array = np.array(list(poses.values()))
     suffix = "png" if (folder / f"{stems[0]}.color.png").exists() else "jpg"
     intrinsics = folder / "camera-intrinsics.txt"
 
@@ -41,3 +45,10 @@ def read(folder: Path) -> RgbdSequence:
         return colour, read_depth(folder / f"{stems[i]}.depth.png").metres(), camera
 
     return RgbdSequence(stamps, pose_array, find_jumps(stamps, pose_array), read_frame)
+
+
+def _read_pose(path: Path) -> np.ndarray:
+    try:
+        return np.array([float(word) for word in path.read_text(encoding="utf-8").split()]).reshape(4, 4)
+    except ValueError:
+        raise InputError(f"{path} does not hold a 4×4 matrix") from None

@@ -504,8 +504,28 @@ def test_a_recording_of_few_frames_is_for_training(tmp_path):
     folders.write_seven_scenes(tmp_path, range(4))
     training, validation = (find_recordings(f"7scenes:{tmp_path}", held_out)[0] for held_out in (False, True))
     assert (len(training.open()), len(validation.open())) == (4, 0)
-    with pytest.raises(InputError, match="no frame is left"):
+    with pytest.raises(
+        InputError, match=r"7scenes:.*: of fewer than five frames none is held out.* train… and validation…"
+    ):
         drawn([validation])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("frame-000001.pose.txt", "garbage", r"frame-000001\.pose\.txt does not hold a 4×4 matrix"),
+        ("frame-000001.pose.txt", "", r"frame-000001\.pose\.txt does not hold a 4×4 matrix"),
+        ("frame-000001.pose.txt", "1 0 0 0\n0 1 0 0\n0 0 1 0", r"frame-000001\.pose\.txt does not hold a 4×4 matrix"),
+        ("frame-last.pose.txt", "1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1", r"frame-last\.pose\.txt has no number"),
+        ("camera-intrinsics.txt", "600 0 319 0 600 239 0 0 1", r"\(319, 239\) px .* outside the images of 64×48 px"),
+        ("camera-intrinsics.txt", "0 0 31 0 0 24 0 0 1", r"camera-intrinsics\.txt: focal lengths are fx=0"),
+    ],
+)
+def test_files_of_an_own_recording_that_cannot_be_used_are_named(tmp_path, name, text, message):
+    folders.write_seven_scenes(tmp_path, range(5))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        drawn(find_recordings(f"7scenes:{tmp_path}", held_out=False))
 
 
 def test_scenes_in_folders_for_training_and_validation_are_held_out_whole(tmp_path):
@@ -530,7 +550,7 @@ def test_frames_without_depth_are_said_clearly(tmp_path):
 def test_photographs_of_all_formats_are_found_and_split_by_name(tmp_path):
     names = [f"{i}.{suffix}" for i in range(50) for suffix in ("jpg", "JPEG", "png", "webp")]
     for name in names:
-        folders.write_image(tmp_path / name, np.full((8, 8), 100, np.uint8))
+        folders.write_image(tmp_path / name, np.full((64, 64), 100, np.uint8))
     (tmp_path / "notes.txt").write_text("no photograph")
     training, validation = split_photos(tmp_path)
     assert sorted(path.name for path in training + validation) == sorted(names)
@@ -546,6 +566,19 @@ def test_what_is_no_photograph_is_said_by_name(tmp_path):
     (tmp_path / "broken.jpg").write_text("not an image")
     with pytest.raises(InputError, match=r"broken\.jpg"):
         Photos.load([tmp_path / "broken.jpg"])
+    folders.write_image(tmp_path / "icon.png", np.full((63, 640), 100, np.uint8))
+    with pytest.raises(InputError, match=r"icon\.png is 640×63 px, too small .* at least 64 px on each side"):
+        Photos.load([tmp_path / "icon.png"])
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (64, 4000), (333, 65)])
+def test_textures_are_cut_from_photographs_of_any_shape(tmp_path, shape):
+    """From 16 bits, four channels and all corners: linear light of what lies in the photograph."""
+    value = np.full((*shape, 4), 0x8080, np.uint16)  # 128 of 255 in 16 bits
+    folders.write_image(tmp_path / "a.png", value)
+    textures = Photos.load([tmp_path / "a.png"]).random_textures(20, torch.Generator().manual_seed(0), CPU)
+    assert textures.shape == (20, 1, 384, 384)
+    torch.testing.assert_close(textures, torch.full_like(textures, ((128 / 255 + 0.055) / 1.055) ** 2.4))
 
 
 # --- real data
