@@ -175,6 +175,12 @@ def _add_export(export: argparse.ArgumentParser) -> None:
         help="also write OUTPUT_fp16.onnx or OUTPUT_int8.onnx, beside the FP32 file",
     )
     export.add_argument("--version", required=True, help="version of the weights, as in 0.1.0")
+    export.add_argument(
+        "--trained-on",
+        default="not said (--trained-on)",
+        metavar="TEXT",
+        help="material and its licences, kept in the file (default: %(default)s)",
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

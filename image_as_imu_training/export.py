@@ -18,7 +18,7 @@ from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.calibration import UNCALIBRATED, calibrate, length_curve
-from image_as_imu_training.checkpoint import load_network, save_weights
+from image_as_imu_training.checkpoint import load_network, read_state, save_weights
 from image_as_imu_training.datasets.shards import load
 from image_as_imu_training.metrics import Predictions, explained_variance, predict
 from image_as_imu_training.published_weights import load_segnext
@@ -35,13 +35,7 @@ _TOLERANCE_PX = 1e-2
 # Share of the variance of flow that must be explained. Of 16 rendered frames, 0.8.0 explains 84 %, and weights as
 # they are initialised less than a constant answer does.
 _LEAST_EXPLAINED = 0.1
-_TRAINING = {
-    "data": (
-        "rendered from 301 photographs (CID22, CC BY-SA 4.0; CLIC, Unsplash licence; Kodak suite, free use; gb82, CC0)"
-        " on planes and in rooms, and from 160 frames of 7-Scenes redkitchen (research use), with invented motions"
-    ),
-    "recipe": "image_as_imu_training: render, train, export; see models/README.md",
-}
+_RECIPE = "image_as_imu_training: render, train, export"
 _PUBLISHED = {
     "data": "published by the authors of Image as an IMU (Chen & Clark 2025): ScanNet++ renderings, real recordings",
     "recipe": "github.com/jerredchen/image-as-an-imu; converted by image_as_imu_training export",
@@ -55,6 +49,7 @@ def export(
     version: str,
     network_name: str = "blur",
     precision: Sequence[str] = (),
+    trained_on: str = "not said (--trained-on)",
 ) -> None:
     """Calibrate a checkpoint on DATA/frames and write it as an ONNX file.
 
@@ -63,6 +58,7 @@ def export(
         checkpoint: folder written by train, or weights file; of the network "segnext" the file that its authors
             published. Our own network's weights are also written as a weights file, beside `output`.
         precision: "fp16", "int8" or both: files to write besides, see `write_precision`.
+        trained_on: what our own network's weights are made of, with its licences, as the file shall say it.
 
     Raises:
         InputError: checkpoint or data are missing, the network reads nothing, the exported file's `disagreement` with
@@ -95,7 +91,7 @@ def export(
         flow=network.flow,
         max_flow_px=MAX_BLUR_PX,
         **asdict(calibration),
-        training=_PUBLISHED if published else _TRAINING,
+        training=_PUBLISHED if published else {"data": trained_on, "recipe": _RECIPE},
     )
     write_onnx(network, info, output)
     difference = disagreement(network, output, images)
@@ -105,7 +101,7 @@ def export(
         output.unlink()
         raise InputError(f"the exported file differs from PyTorch by {difference:.1e} px; it was removed")
     if not published:
-        save_weights(network, network_name, output.with_suffix(".safetensors"))
+        save_weights(network, read_state(checkpoint)["network"], output.with_suffix(".safetensors"))
     for wanted in precision:
         write_precision(output, wanted, frames)
 

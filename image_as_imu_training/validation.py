@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from image_as_imu_ros.engine.model_info import ModelInfo
+from image_as_imu_ros.errors import InputError
 from image_as_imu_training.calibration import calibrate
 from image_as_imu_training.checkpoint import load_network
 from image_as_imu_training.datasets.shards import load
@@ -21,7 +22,12 @@ def validate(data: Path, checkpoint: Path, reliability_diagram: Path | None) -> 
 
     Args:
         reliability_diagram: image to write, if given.
+
+    Raises:
+        InputError: checkpoint or samples cannot be read, or the diagram's name does not end in .png.
     """
+    if reliability_diagram is not None and reliability_diagram.suffix != ".png":
+        raise InputError(f"{reliability_diagram} cannot be written: its name must end in .png")
     network = AxialNetwork(load_network(checkpoint))
     frames = load(data / "frames")
     predictions = predict(network, frames)

@@ -34,4 +34,6 @@ run train stage=velocity part=train_frames trains=all data="$folder/data" init="
     checkpoint="$folder/runs/all" steps=900 batch=8 learning_rate=3e-5 precision=no \
     weights.flow=0.25 weights.sigma=0.1
 run export --checkpoint "$folder/runs/all" --data "$folder/data" --output "$folder/blur_imu_small.onnx" \
-    --version 0.8.0 --precision fp16 int8
+    --version 0.8.0 --precision fp16 int8 \
+    --trained-on "rendered from 301 photographs (CID22, CC BY-SA 4.0; CLIC, Unsplash licence; Kodak suite, free use; \
+gb82, CC0) on planes and in rooms, and from 160 frames of 7-Scenes redkitchen (research use), with invented motions"

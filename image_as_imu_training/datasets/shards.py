@@ -117,6 +117,10 @@ class Shards(Sequence):
     def __len__(self) -> int:
         return len(self._members)
 
+    def file(self, index: int) -> Path:
+        """Return the shard that a sample is in."""
+        return self._members[index][0]
+
     def __getitem__(self, index: int) -> dict[str, np.ndarray | bool | str]:
         file, members = self._members[index]
         for name in (*(f"{name}.npy" for name in _ARRAYS), "json"):
@@ -147,7 +151,15 @@ def load(folder: Path) -> Samples:
     """Read all samples of a folder into memory.
 
     Raises:
-        InputError: the folder holds no shards, or a damaged one.
+        InputError: the folder holds no shards, a damaged one, or images of several sizes.
     """
-    samples = list(Shards(folder))
+    shards = Shards(folder)
+    samples = list(shards)
+    for index, sample in enumerate(samples):
+        (height, width), (expected, across) = sample["image"].shape, samples[0]["image"].shape
+        if (height, width) != (expected, across):
+            raise InputError(
+                f"{shards.file(index)} has images of {width}×{height} px, but {shards.file(0)} of {across}×{expected} "
+                "px: keep crops and whole frames in folders of their own"
+            )
     return Samples(**{name: np.stack([sample[name] for sample in samples]) for name in Samples.__dataclass_fields__})

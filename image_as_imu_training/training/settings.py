@@ -13,6 +13,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.resources import cache_path
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -155,7 +156,17 @@ def _problems(settings: Settings) -> Iterator[tuple[bool, str]]:
         not any(vars(settings.weights).values()),
         "all weights are 0; at least one term of the loss must weigh something",
     )
-    yield settings.workers < 0, f"workers is {settings.workers}; it must be 0 or more"
+    for name, value in vars(settings.weights).items():
+        yield not value >= 0, f"weights.{name} is {value}; it must be 0 or more"
+    for name in ("workers", "seed", "save_seconds"):
+        value = getattr(settings, name)
+        yield not value >= 0, f"{name} is {value}; it must be 0 or more"
+    for recording in settings.validation.recordings:
+        known = tuple(StampReference)
+        yield (
+            recording.stamp_reference not in known,
+            f"stamp_reference is {recording.stamp_reference!r}, expected one of: {', '.join(known)}",
+        )
 
 
 def _one_line(error: Exception) -> str:

@@ -96,10 +96,11 @@ class _Training:
         self.network = create_network(settings.network)
         checkpoint = Checkpoint.load(self.folder) if checkpoint_exists(self.folder) else None
         if checkpoint is not None:
-            for name in ("stage", "network"):
-                if checkpoint.state[name] != getattr(settings, name):
+            for name in ("stage", "network", "trains"):
+                before = checkpoint.state.get(name)
+                if before != getattr(settings, name):
                     raise InputError(
-                        f"{self.folder} holds a checkpoint of {name} {checkpoint.state[name]!r}, not of "
+                        f"{self.folder} holds a checkpoint of {name} {before!r}, not of "
                         f"{getattr(settings, name)!r}: choose another folder for this run (and init={self.folder})"
                     )
             load_weights(self.network, checkpoint.network, self.folder)
@@ -126,8 +127,9 @@ class _Training:
         if checkpoint is not None:
             load_optimizer(self.optimizer, self.network, checkpoint.optimizer)
             self.step, self.seconds = checkpoint.state["step"], checkpoint.state.get("seconds", 0.0)
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(checkpoint.state["scaler"])
+            scaler = checkpoint.state["scaler"]  # None of another precision
+            if self.accelerator.scaler is not None and scaler is not None:
+                self.accelerator.scaler.load_state_dict(scaler)
 
     def _prepare_validation(self) -> None:
         validation = self.settings.validation
@@ -236,6 +238,7 @@ class _Training:
             state = {
                 "stage": self.settings.stage,
                 "network": self.settings.network,
+                "trains": self.settings.trains,
                 "step": self.step,
                 "seconds": self.seconds,
                 "scaler": None if scaler is None else scaler.state_dict(),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 import replay_bags as bags
 from fields import COLUMNS, ROWS, STRIDE, camera, field_of, matrix_of, rough_depth, up_to_sign
@@ -19,6 +20,7 @@ torch = pytest.importorskip("torch", reason="the training module needs torch")
 
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
+from image_as_imu_ros.engine.model_info import METADATA_KEY
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.travel import Travel
@@ -538,6 +540,11 @@ def test_amounts_and_devices_that_cannot_be_are_refused_before_rendering(options
         (["validation.recordings=[{path:/nowhere}]"], "does not exist"),
         (["init=/nowhere"], "no checkpoint in /nowhere"),
         (["window=50"], "multiple of 32"),
+        (["seed=-1"], "seed is -1; it must be 0 or more"),
+        (["weights.flow=-1"], "weights.flow is -1.0; it must be 0 or more"),
+        (["weights.depth=nan"], "weights.depth is nan; it must be 0 or more"),
+        (["save_seconds=nan"], "save_seconds is nan; it must be 0 or more"),
+        (["validation.recordings=[{path: /nowhere, stamp_reference: first}]"], "one of: start, middle, end"),
     ],
 )
 def test_settings_that_cannot_be_used_are_one_clear_line(overrides, complaint, rendered, tmp_path, capsys):
@@ -652,6 +659,8 @@ def test_an_interrupted_run_continues_to_the_same_bits(rendered, tmp_path, monke
         assert torch.equal(tensor, continued[name]), name
     assert train("interrupted", "network=blur", "stage=velocity", "init=x") == 2
     assert "holds a checkpoint of stage 'flow'" in capsys.readouterr().err
+    assert train("interrupted", "trains=refinement") == 2
+    assert "holds a checkpoint of trains 'first_guess', not of 'refinement'" in capsys.readouterr().err
 
 
 def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(rendered, tmp_path, capsys):
@@ -753,9 +762,13 @@ def test_rendering_all_stages_export_and_evaluation_work_in_a_row(rendered, tmp_
 
     model = tmp_path / "tiny.onnx"
 
-    def export():
+    def export(*options):
         last = ["--checkpoint", str(stages["recordings"]), "--data", str(rendered)]
-        return main(["export", *last, "--output", str(model), "--version", "0.0.1"])
+        return main(["export", *last, "--output", str(model), "--version", "0.0.1", *options])
+
+    def trained_on():
+        session = onnxruntime.InferenceSession(model)
+        return json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])["training"]["data"]
 
     assert export() == 2
     refused = "the network reads nothing: its flow explains 0 % of the variance in 7 held-out frames, and a constant"
@@ -765,6 +778,9 @@ def test_rendering_all_stages_export_and_evaluation_work_in_a_row(rendered, tmp_
     shipped = resource("models/blur_imu_small.safetensors")
     assert train("recordings", f"data={labelled}", f"init={shipped}", "log=none") == 0
     assert export() == 0
+    assert trained_on() == "not said (--trained-on)"  # not what the shipped network was
+    assert export("--trained-on", "own photographs, CC BY 4.0") == 0
+    assert trained_on() == "own photographs, CC BY 4.0"
     assert re.search(r"the network reads blur: its flow explains \d\d % of the variance", capsys.readouterr().out)
     written, exported = load_network(model.with_suffix(".safetensors")), load_network(stages["recordings"])
     torch.testing.assert_close(written.state_dict(), exported.state_dict(), rtol=0, atol=0)

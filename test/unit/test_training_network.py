@@ -18,9 +18,10 @@ from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centr
 from image_as_imu_training.__main__ import main
 from image_as_imu_training.augmentation import Symmetry, Zoom, photometric
 from image_as_imu_training.calibration import calibrate
-from image_as_imu_training.checkpoint import Checkpoint, load_network
-from image_as_imu_training.export import disagreement, write_onnx
+from image_as_imu_training.checkpoint import Checkpoint, load_network, read_state
+from image_as_imu_training.export import disagreement, export, write_onnx
 from image_as_imu_training.metrics import Predictions, figures
+from image_as_imu_training.networks import NETWORKS
 from image_as_imu_training.networks.blur_network import (
     FARTHEST,
     BlurNetwork,
@@ -35,6 +36,7 @@ from image_as_imu_training.samples import Samples
 from image_as_imu_training.training.data import augmented
 from image_as_imu_training.training.losses import depth_term, rendered_terms
 from image_as_imu_training.training.train import choose_trained, learning_rate
+from image_as_imu_training.validation import validate
 from image_as_imu_training.velocity_metrics import correlated_cells, flow_smoothing, velocity_figures
 
 SYMMETRIES = [(m, f, t) for m in (False, True) for f in (False, True) for t in (False, True)]
@@ -357,6 +359,18 @@ def test_what_an_export_cannot_write_is_found_first(tmp_path, capsys, output, co
     assert complaint in capsys.readouterr().err
 
 
+def test_the_weights_file_of_an_export_says_of_which_network_it_is(tmp_path, monkeypatch):
+    """Also of a SegNeXt that was trained here, which `export` reads like any other checkpoint."""
+    monkeypatch.setitem(NETWORKS, "segnext", lambda: BlurNetwork((16, 16, 16), (4, 4)))
+    monkeypatch.setattr("image_as_imu_training.export.write_onnx", lambda _network, _info, path: path.write_bytes(b""))
+    monkeypatch.setattr("image_as_imu_training.export.disagreement", lambda *_: 0.0)
+    weights = NETWORKS["segnext"]().state_dict()
+    Checkpoint({}, weights, {}, {"network": "segnext"}).save(tmp_path / "run")
+    export(None, tmp_path / "run", tmp_path / "own.onnx", "1")
+    assert read_state(tmp_path / "own.safetensors") == {"network": "segnext"}
+    torch.testing.assert_close(dict(load_network(tmp_path / "own.safetensors").state_dict()), dict(weights))
+
+
 def test_commands_fail_with_one_clear_line(tmp_path, capsys):
     assert main(["export", "--checkpoint", str(tmp_path / "no.pt"), "--output", "x.onnx", "--version", "0"]) == 2
     assert main(["train", f"data={tmp_path}", f"checkpoint={tmp_path}", "precision=no", "log=none"]) == 2
@@ -459,6 +473,8 @@ def test_reliability_lies_on_the_diagonal_where_errors_are_as_predicted(tmp_path
     for curve, least in zip(curves, (0.05, 0.01, 0.05), strict=True):
         np.testing.assert_allclose(curve.actual, curve.predicted, rtol=0.15)
         assert curve.predicted[0] < 2 * least
+    with pytest.raises(InputError, match=r"reliability\.foo.*its name must end in \.png"):
+        validate(tmp_path, tmp_path, tmp_path / "reliability.foo")  # before anything is computed
     plot_reliability(samples, noisy, info, tmp_path / "reliability.png")
     assert (tmp_path / "reliability.png").stat().st_size > 1000
     samples.depth_known[:] = False

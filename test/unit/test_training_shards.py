@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def test_samples_survive_a_shard_bit_by_bit(tmp_path_factory, count, seed):
     folder, samples = tmp_path_factory.mktemp("part"), random_samples(count, seed)
     write(folder, 0, samples)
     assert_equal(shards.load(folder), samples)
+
+
+def test_samples_of_several_sizes_in_one_folder_are_refused_by_name(tmp_path):
+    """Crops copied beside whole frames."""
+    write(tmp_path, 0, random_samples(2))
+    other = random_samples(2)
+    write(tmp_path, 1, replace(other, image=np.repeat(other.image, 2, axis=2)))
+    with pytest.raises(InputError, match=r"shard_0001\.tar has images of 96×32 px, .*shard_0000\.tar of 48×32 px"):
+        shards.load(tmp_path)
 
 
 def test_single_samples_are_read_at_random_in_a_fixed_order(tmp_path):
