@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.sharedctypes import Synchronized
@@ -243,6 +244,11 @@ def _on_this_machine(job: Job, part: Part, sizes: Mapping[int, int], workers: in
                 now = rendered.value
                 yield now - yielded
                 yielded = now
+        except BrokenProcessPool:
+            raise InputError(
+                f"one of {workers} processes was ended by the system; if memory was short, take fewer --workers. The "
+                "same command continues"
+            ) from None
         finally:
             for shard in running:
                 shard.cancel()

@@ -1,6 +1,7 @@
 """The `render` command: shards depend on seed, part, number and size alone, and those that are there are kept."""
 
 import importlib.util
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_training.__main__ import main
 from image_as_imu_training.datasets import shards
 from image_as_imu_training.datasets.invented_motion import Mixture
-from image_as_imu_training.datasets.render import Job, Part, Sources, render_part, render_shard
+from image_as_imu_training.datasets.render import Job, Part, Sources, _on_this_machine, render_part, render_shard
 
 TRAIN = Part("train", (64, 64), held_out=False)
 
@@ -191,6 +192,18 @@ def test_what_cannot_be_rendered_is_one_clear_line(options, message, material, t
     code = main(["render", "--photos", str(material / "photos"), "--output", str(tmp_path), "--workers", "1", *options])
     assert code == 2
     assert message in capsys.readouterr().err
+
+
+class EndsItsReader:
+    """What ends the process that receives it, as the system does where memory is short."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_worker_that_the_system_ends_is_one_clear_line():
+    with pytest.raises(InputError, match="one of 1 processes was ended by the system; .* fewer --workers"):
+        list(_on_this_machine(EndsItsReader(), TRAIN, {0: 1}, workers=1))
 
 
 def test_contact_sheet_draws_every_sample_and_its_streaks(rendered, tmp_path, capsys):
