@@ -94,16 +94,21 @@ def export(
         training=_PUBLISHED if published else {"data": trained_on, "recipe": _RECIPE},
     )
     write_onnx(network, info, output)
-    difference = disagreement(network, output, images)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {calibration}")
-    print(f"largest difference between PyTorch and ONNX Runtime: {difference:.1e} px")
-    if not difference <= _TOLERANCE_PX:
-        output.unlink()
-        raise InputError(f"the exported file differs from PyTorch by {difference:.1e} px; it was removed")
+    _check_agreement(network, output, images)
     if not published:
         save_weights(network, read_state(checkpoint)["network"], output.with_suffix(".safetensors"))
     for wanted in precision:
         write_precision(output, wanted, frames)
+
+
+def _check_agreement(network: torch.nn.Module, output: Path, images: np.ndarray) -> None:
+    """Print the `disagreement` of a file with PyTorch. Raises InputError: it is large; the file is then removed."""
+    difference = disagreement(network, output, images)
+    print(f"largest difference between PyTorch and ONNX Runtime: {difference:.1e} px")
+    if not difference <= _TOLERANCE_PX:
+        output.unlink()
+        raise InputError(f"the exported file differs from PyTorch by {difference:.1e} px; it was removed")
 
 
 def check_that_it_reads(frames: Samples, predictions: Predictions) -> str:

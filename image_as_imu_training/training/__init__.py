@@ -1,1 +1,1 @@
-"""Training in three stages: flow and depth; velocity through the solver; real recordings."""
+"""Training in stages: flow and depth; velocity through the solver; the refinement; depth alone; real recordings."""

@@ -1,4 +1,4 @@
-"""What the network said before stage 3, held against what it says while it learns velocities.
+"""What the network said before stage `recordings`, held against what it says while it learns velocities.
 
 Velocities alone would let the field collapse into whatever happens to solve well.
 """

@@ -1,4 +1,4 @@
-"""Stage 3's data: frames of real recordings with the velocity that a gyroscope or motion capture saw.
+"""Data of stage `recordings`: frames of real recordings with the velocity that a gyroscope or motion capture saw.
 
 `label` writes a folder per recording:
 

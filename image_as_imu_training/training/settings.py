@@ -72,7 +72,7 @@ class Settings:
     """A training run.
 
     Attributes:
-        stage: "flow", "velocity", "refinement" or "recordings". network: see `networks`.
+        stage: "flow", "velocity", "refinement", "depth" or "recordings". network: see `networks`.
         data: folder written by `render`, or in stage "recordings" by `label`.
         part: which part of what `render` wrote: train (crops) or train_frames.
         init: checkpoint folder whose averaged weights the run starts from, or weights file.

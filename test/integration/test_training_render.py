@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,7 +18,18 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_training.__main__ import main
 from image_as_imu_training.datasets import shards
 from image_as_imu_training.datasets.invented_motion import Mixture
-from image_as_imu_training.datasets.render import Job, Part, Sources, _on_this_machine, render_part, render_shard
+from image_as_imu_training.datasets.photos import Photos
+from image_as_imu_training.datasets.render import (
+    Job,
+    Material,
+    Part,
+    Sources,
+    _on_this_machine,
+    render_part,
+    render_samples,
+    render_shard,
+)
+from image_as_imu_training.rendering.motion import KNOTS
 
 TRAIN = Part("train", (64, 64), held_out=False)
 
@@ -60,6 +72,22 @@ def test_shards_hold_samples_of_all_material(rendered, material):
     assert np.isfinite(samples.flow).all()
     recorded = [sample for sample in reader if sample["source"] != "invented"]
     assert all(np.isfinite(sample["motion"]).all() and sample["depth_known"] for sample in recorded)
+
+
+def test_held_out_samples_move_as_they_always_did_whatever_motions_are_given():
+    """So that figures on them can be compared."""
+    photos = Photos([torch.randint(256, (90, 120), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)])
+
+    def rendered(motions, held_out):
+        generator = torch.Generator().manual_seed(0)
+        material = Material(photos, None, None, motions)
+        return render_samples(material, 4, replace(TRAIN, held_out=held_out), generator, torch.device("cpu"))[0]
+
+    path = np.zeros((1, KNOTS, 6))
+    path[0, :, 1] = np.linspace(-0.5, 0.5, KNOTS)
+    motions = SimpleNamespace(draw=lambda count, _: torch.from_numpy(path.repeat(count, 0)).float())
+    np.testing.assert_array_equal(rendered(motions, True).image, rendered(None, True).image)
+    assert (rendered(motions, False).image != rendered(None, False).image).any()
 
 
 def test_as_many_training_samples_show_rooms_as_asked_for(material, tmp_path):
@@ -202,7 +230,7 @@ class EndsItsReader:
 
 
 def test_a_worker_that_the_system_ends_is_one_clear_line():
-    with pytest.raises(InputError, match="one of 1 processes was ended by the system; .* fewer --workers"):
+    with pytest.raises(InputError, match=r"one of 1 processes was ended by the system; .* fewer --workers"):
         list(_on_this_machine(EndsItsReader(), TRAIN, {0: 1}, workers=1))
 
 

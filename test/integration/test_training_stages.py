@@ -33,7 +33,7 @@ from image_as_imu_training.datasets import shards
 from image_as_imu_training.datasets.invented_motion import render_invented_motion
 from image_as_imu_training.datasets.photos import Photos
 from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
-from image_as_imu_training.networks.blur_network import compress
+from image_as_imu_training.networks.blur_network import DEPTH_FROM, compress
 from image_as_imu_training.rendering.motion import axial_from_signed
 from image_as_imu_training.training import recordings
 from image_as_imu_training.training.data import RenderedSamples, motion_field_matrix
@@ -661,6 +661,18 @@ def test_an_interrupted_run_continues_to_the_same_bits(rendered, tmp_path, monke
     assert "holds a checkpoint of stage 'flow'" in capsys.readouterr().err
     assert train("interrupted", "trains=refinement") == 2
     assert "holds a checkpoint of trains 'first_guess', not of 'refinement'" in capsys.readouterr().err
+
+
+def test_while_depth_learns_all_other_weights_keep_their_bits(rendered, tmp_path):
+    """Also those that share a tensor with depth's: nothing decays."""
+    shipped = resource("models/blur_imu_small.safetensors")
+    options = ["stage=depth", f"init={shipped}", f"data={rendered}", f"checkpoint={tmp_path}", *TINY]
+    assert main(["train", *options, "window=null", "steps=2", "learning_rate=0.1"]) == 0
+    before, after = load_network(shipped).state_dict(), Checkpoint.load(tmp_path).network
+    for name, weights in before.items():
+        same = slice(DEPTH_FROM if name.startswith("head.") else None)
+        assert torch.equal(after[name][same], weights[same]) if weights.dim() else after[name] == weights, name
+    assert not torch.equal(after["head.weight"][DEPTH_FROM:], before["head.weight"][DEPTH_FROM:])
 
 
 def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(rendered, tmp_path, capsys):

@@ -528,6 +528,27 @@ def test_files_of_an_own_recording_that_cannot_be_used_are_named(tmp_path, name,
         drawn(find_recordings(f"7scenes:{tmp_path}", held_out=False))
 
 
+def test_the_last_fifth_of_a_recording_is_never_trained_on(tmp_path):
+    folders.write_seven_scenes(tmp_path, range(13))
+    training, validation = (
+        find_recordings(f"7scenes:{tmp_path}", held_out)[0].open().stamps * 30 for held_out in (False, True)
+    )
+    np.testing.assert_allclose(training, range(11))
+    np.testing.assert_allclose(validation, range(11, 13))
+
+
+def test_scenes_of_scannetpps_validation_split_are_never_trained_on(tmp_path):
+    held_out = sorted(scannetpp.VALIDATION_SCENES)[0]
+    for scene in (held_out, "0123456789"):
+        folders.write_scannetpp(tmp_path / scene, folders.START + np.arange(6) / 60)
+    found = {held: find_recordings(f"scannetpp:{tmp_path}", held) for held in (False, True)}
+    assert {held: [part.folder.name for part in parts] for held, parts in found.items()} == {
+        False: ["0123456789"],
+        True: [held_out],
+    }
+    assert all(len(part.open()) == 6 for parts in found.values() for part in parts)
+
+
 def test_scenes_in_folders_for_training_and_validation_are_held_out_whole(tmp_path):
     for name in ("train/a", "train/b", "train_far/c", "validation/d"):
         folders.write_seven_scenes(tmp_path / name, range(6))

@@ -293,6 +293,38 @@ def test_figures_of_a_known_error():
     assert result.depth_log_error == pytest.approx(np.log(2), rel=1e-3)
 
 
+def test_figures_are_of_the_surer_half_of_the_cells():
+    flow = np.zeros((1, 2, 8, 8), np.float16)
+    flow[:, 0] = 10
+    predicted, sigma = flow.astype(np.float32), np.ones((1, 2, 8, 8), np.float32)
+    predicted[:, 0, 5:], sigma[:, 0, 5:] = 30, 300  # wrong, and said to be unsure
+    ones = np.ones((1, 8, 8), np.float32)
+    assert figures(samples_of(flow, ones), Predictions(predicted, sigma, ones, ones)).length_error == 0
+
+
+def test_the_length_that_a_frame_shares_is_that_of_its_surer_cells():
+    """Half of the cells, a hundred times surer, tell it; the others are read right, as if the frame shared nothing."""
+    draw = np.random.default_rng(0)
+    flow = np.zeros((300, 2, 20, 30), np.float16)
+    flow[:, 0] = np.exp(draw.uniform(np.log(3), np.log(50), (300, 20, 30)))
+    sigma = np.full(flow.shape, 10.0, np.float32)
+    sigma[:, :, :10] = 0.1
+    ratio = np.exp(0.1 * draw.standard_normal((300, 1, 1, 1)))
+    predicted = np.where(sigma < 1, ratio, 1.0) * flow + 0.1 * sigma * draw.standard_normal(flow.shape)
+    depth = np.ones((300, 20, 30), np.float32)
+    result = calibrate(samples_of(flow, depth), Predictions(predicted, sigma, depth, depth))
+    assert result.flow_log_std == pytest.approx(0.1, rel=0.2)
+
+
+def test_a_zoomed_depth_is_near_or_far_and_what_moves_still_does():
+    near_far = torch.ones(1, 1, 8, 12)
+    near_far[..., 5:] = 4
+    zoom = Zoom(1.3, 0.3, 0.6)
+    assert set(zoom.depth(near_far).unique().tolist()) == {1, 4}
+    moves = near_far[:, 0] > 1
+    torch.testing.assert_close(zoom.mask(moves), zoom.depth(near_far)[:, 0] > 1)
+
+
 def test_checkpoint_comes_back(tmp_path):
     network, average = BlurNetwork(), BlurNetwork()
     state = {"network": "blur", "step": 3}

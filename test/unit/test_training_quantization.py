@@ -17,7 +17,7 @@ from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_training.__main__ import main
 from image_as_imu_training.export import write_onnx
-from image_as_imu_training.metrics import predict
+from image_as_imu_training.metrics import Figures, predict
 from image_as_imu_training.networks.blur_network import BlurNetwork
 from image_as_imu_training.quantization import hidden_layers, write_int8, write_precision
 from image_as_imu_training.samples import Samples
@@ -169,3 +169,17 @@ def test_what_cannot_be_quantised_or_measured_is_refused(tiny_model, full, frame
     arguments = ["--checkpoint", "a.pth", "--output", "a.onnx", "--version", "1", "--precision", "int8"]
     assert main(["export", "--network", "segnext", *arguments]) == 2
     assert "precision int8 needs rendered frames" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("growth", "accepted"), [(1.04, True), (1.06, False), (float("nan"), False)])
+def test_a_file_may_cost_five_per_cent_of_each_error(full, frames, monkeypatch, growth, accepted):
+    before = Figures(1.0, 9.0, 2.0, 0.1, 0.5)
+    after = replace(before, length_error=before.length_error * growth)
+    found = iter((before, after))
+    monkeypatch.setattr("image_as_imu_training.quantization._predict", lambda *_: None)
+    monkeypatch.setattr("image_as_imu_training.quantization.figures", lambda *_: next(found))
+    if accepted:
+        assert write_precision(full, "fp16", frames).is_file()
+    else:
+        with pytest.raises(InputError, match=r"length_error grows from 0\.100 to .*, allowed are 5%"):
+            write_precision(full, "fp16", frames)

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="the training module needs torch")
 from image_as_imu_ros.geometry import so3 as runtime_so3
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed as runtime_axial
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
+from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 from image_as_imu_training.datasets.invented_motion import Mixture, render_invented_motion
 from image_as_imu_training.datasets.photos import Photos
 from image_as_imu_training.datasets.rgbd_textures import RgbdTextures
@@ -185,7 +185,7 @@ def test_motion_field_is_the_runtimes():
     np.testing.assert_allclose(axial_from_signed(flow)[0].numpy(), runtime_axial(expected.T), atol=1e-3)
 
 
-def panned_dot(readout=0.0):
+def panned_profile(readout=0.0):
     """A bright dot on a dark wall, camera panning by 30 px: how the image's columns are lit, and the sub-frames."""
     texture = torch.zeros(1, 1, 256, 256)
     texture[..., 127:129, 127:129] = 1
@@ -194,7 +194,12 @@ def panned_dot(readout=0.0):
     scene = PlaneScene(texture, torch.tensor([[0.0, 0.0, 1.0]]), axes, torch.tensor([[0.0, 0.25]]))
     motion = Motion(torch.tensor([[0.0, 0.15, 0.0]]), torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([readout]))
     count = int(subframe_count(views, motion, scene.inverse_depth(views.rays(views.cells())))[0])
-    profile = render_blur(scene, views, motion, count)[0][0, 0].sum(0)
+    return render_blur(scene, views, motion, count)[0][0, 0].sum(0)
+
+
+def panned_dot(readout=0.0):
+    """Which columns `panned_profile` lights."""
+    profile = panned_profile(readout)
     return (profile > 0.5 * profile.max()).nonzero().flatten()
 
 
@@ -284,3 +289,107 @@ def test_photograph_has_network_scale_and_keeps_order_of_brightness():
 
 def test_srgb_decoding_meets_the_standard():
     assert linear_from_srgb(torch.tensor(0.5)).item() == pytest.approx(0.21404, abs=1e-4)
+
+
+def test_a_rotation_that_speeds_up_follows_the_laws_of_motion():
+    """About z by ω·t + ½·α·t²; a row that is read at τ sees the scene rotated so far."""
+    rate, speeding_up, readout = 0.3, 0.4, 2.0
+    z, zero = torch.tensor([[0.0, 0.0, 1.0]]), torch.zeros(1, 3)
+    motion = Motion(rate * z, zero, speeding_up * z, torch.tensor([readout]))
+    times = torch.tensor([-0.5, 0.0, 0.25])
+    angle = rate * times + 0.5 * speeding_up * times**2
+    torch.testing.assert_close(motion.pose(times)[0][0, :, 1, 0], angle.sin())
+    rays = torch.tensor([1.0, 0.0, 1.0])[None, :, None].expand(1, 3, 3)
+    seen = motion.rotated(rays, times[None] / readout)
+    torch.testing.assert_close(seen[0], torch.stack([angle.cos(), angle.sin(), torch.ones(3)]))
+
+
+def test_the_label_of_a_rolling_shutter_is_each_rows_velocity_at_its_own_time():
+    """By differences in time of where the camera, rotated so far and rotating so fast, sees a point that stays."""
+    views = Views(torch.tensor([200.0]), torch.tensor([[159.5, 111.5]]), torch.zeros(1), 224, 320)
+    cells, depth, readout = views.cells(), 2.0, 1.5
+    axis = torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64)
+    angular, speeding_up = 0.2 * axis, 0.15 * axis  # one axis, so that rotations follow each other as numbers do
+    linear = torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64)
+    time = (views.rows(cells)[0] * readout).double()[:, None]
+    rays = views.rays(cells)[0].T.double()
+
+    def rotation(at: torch.Tensor) -> torch.Tensor:
+        return so3.exp(angular * at + 0.5 * speeding_up * at**2)
+
+    points = (rotation(time) @ (depth * rays)[..., None])[..., 0]
+
+    def pixels(later: float) -> torch.Tensor:
+        seen = (rotation(time + later).mT @ (points - later * linear)[..., None])[..., 0]
+        return 200 * seen[:, :2] / seen[:, 2:]
+
+    step = 1e-4
+    expected = (pixels(step) - pixels(-step)) / (2 * step)
+    motion = Motion(*(part.float()[None] for part in (angular, linear, speeding_up)), torch.tensor([readout]))
+    label = rolling_motion_field(views, cells, torch.full((1, cells.shape[1]), 1 / depth), motion)
+    torch.testing.assert_close(label[0].T.double(), expected, atol=2e-3, rtol=1e-4)
+
+
+def test_pixels_of_a_strongly_bent_lens_move_as_their_rays_do_up_to_the_corners():
+    focal, centre, bent = 120.0, torch.tensor([159.5, 111.5], dtype=torch.float64), 0.25
+    views = Views(torch.tensor([focal]).double(), centre[None], torch.tensor([bent]).double(), 224, 320)
+    pixels = views.cells().double()
+    x, y = (pixels - centre[:, None]) / focal
+    common = 1 + bent * (x * x + y * y)
+    wanted = torch.tensor([0.7, -0.4], dtype=torch.float64)
+    change = torch.stack(
+        [
+            (common + 2 * bent * x * x) * wanted[0] + 2 * bent * x * y * wanted[1],
+            2 * bent * x * y * wanted[0] + (common + 2 * bent * y * y) * wanted[1],
+        ]
+    )
+    moved = views.pixel_motion(pixels, change[None] / focal)
+    torch.testing.assert_close(moved[0], wanted[:, None].expand_as(moved[0]))
+
+
+def test_a_streak_lies_about_where_its_point_is_at_mid_exposure():
+    """The dot of `panned_dot` is straight ahead then: between columns 63 and 64."""
+    lit = panned_profile()
+    centre = (lit * torch.arange(128)).sum() / lit.sum()
+    assert centre.item() == pytest.approx(63.5, abs=0.05)
+
+
+def test_a_velocity_is_told_where_it_explains_the_flow_and_only_there():
+    """Bent lenses and rolling shutters have none; of all other samples camera, depth and velocity give the flow."""
+    photos = Photos([torch.randint(256, (200, 200), generator=generator(), dtype=torch.uint8)])
+    samples = render_invented_motion(photos, None, 32, (64, 64), generator())
+    told = np.isfinite(samples.motion).all(1)
+    assert 4 < told.sum() < 24
+    for index in np.flatnonzero(told):
+        focal, cx, cy = samples.camera[index]
+        camera = Camera(64, 64, float(focal), float(focal), float(cx), float(cy))
+        flow = MotionFieldMatrix.at(camera, cell_centres(8, 8, 8)).flow(
+            samples.motion[index].astype(float), samples.depth[index].astype(float).ravel()
+        )
+        expected = runtime_axial(flow.T.reshape(2, 8, 8))
+        np.testing.assert_allclose(samples.flow[index], expected, atol=0.01 + 0.01 * np.abs(expected).max())
+
+
+def test_what_moves_by_itself_is_labelled_where_it_hides_the_scene(monkeypatch):
+    """In the cell two down and one right, whatever margin is rendered for the sensor; a tenth of a cell is enough."""
+    hidden = torch.zeros(1, 1, 64 + 2 * MARGIN, 64 + 2 * MARGIN)
+    hidden[..., MARGIN + 16 : MARGIN + 24, MARGIN + 8 : MARGIN + 16] = 0.11
+    hidden[..., MARGIN + 40 : MARGIN + 48, MARGIN + 8 : MARGIN + 16] = 0.09
+    monkeypatch.setattr("image_as_imu_training.datasets.invented_motion.render_blur", lambda *_: (hidden + 0.3, hidden))
+    photos = Photos([torch.full((64, 64), 100, dtype=torch.uint8)])
+    samples = render_invented_motion(photos, None, 1, (64, 64), generator(), mixture=Mixture(0, 0, 1))
+    assert np.argwhere(samples.moving[0]).tolist() == [[2, 1]]
+    assert np.argwhere(np.isnan(samples.depth[0])).tolist() == [[2, 1]]
+
+
+def test_sub_frames_are_as_dense_as_the_fastest_moment_of_a_path_needs():
+    """A camera of 200 px that swings 3 times by 5 px: up to 2π·3·5 px per exposure, 1.5 sub-frames per px."""
+    views = Views(torch.tensor([200.0]), torch.tensor([[63.5, 63.5]]), torch.zeros(1), 128, 128)
+    zero = torch.zeros(1, 3)
+    path = torch.zeros(1, KNOTS, 6)
+    path[0, :, 0] = 5 / 200 * torch.sin(2 * np.pi * 3 * torch.linspace(-0.5, 0.5, KNOTS))
+    inverse_depth = torch.ones(1, 256)
+    still = int(subframe_count(views, Motion(zero, zero, zero, torch.zeros(1)), inverse_depth)[0])
+    swinging = int(subframe_count(views, Motion(zero, zero, zero, torch.zeros(1), path), inverse_depth)[0])
+    # Knots are 1/32 apart: a chord of the sine is a little slower than the sine, and knots count as 33.
+    assert swinging - still == pytest.approx(1.5 * 2 * np.pi * 3 * 5, rel=0.05)

@@ -192,3 +192,58 @@ def test_a_streaks_spectrum_keeps_its_dips():
     frequency = np.fft.rfftfreq(4 * 128)
     near = (frequency > 0.6 / 24) & (frequency < 1.4 / 24)
     assert frequency[near][power[near].argmin()] == pytest.approx(1 / 24, abs=0.1 / 24)
+
+
+class GivenDraws(Draws):
+    """Shot noise of 1e-4 of full scale, read noise of 1e-3 (both by `log_uniform`), and no other choice taken."""
+
+    def choose(self, share: float) -> torch.Tensor:
+        return torch.zeros(self.batch, 1, 1, 1, dtype=torch.bool)
+
+    def log_uniform(self, low: float, high: float) -> torch.Tensor:
+        return torch.full((self.batch, 1, 1, 1), 1e-4 if low == 1e-6 else 1e-3)
+
+
+@pytest.mark.parametrize("intensity", [0.01, 0.3])
+def test_noise_has_the_variance_of_photons_and_of_reading(intensity):
+    """Shot noise grows with the light, read noise does not: variance = 1e-4·L + 1e-6."""
+    light = torch.full((1, 1, 400, 400), intensity)
+    noisy = sensor._with_noise(light, torch.zeros(1, 1, 1, 1, dtype=torch.bool), given_draws(1))
+    assert noisy.mean().item() == pytest.approx(intensity, abs=1e-4)
+    assert noisy.var().item() == pytest.approx(1e-4 * intensity + 1e-6, rel=0.02)
+
+
+def given_draws(batch: int) -> GivenDraws:
+    return GivenDraws(batch, torch.device("cpu"), generator())
+
+
+def test_grain_is_correlated_noise_of_the_same_variance():
+    white = torch.randn(2, 1, 200, 200, generator=generator())
+    grain = sensor._grain(white, numbers(0.5, 1.2))
+    torch.testing.assert_close(grain.std((1, 2, 3)), torch.ones(2))
+    assert ((grain[..., 1:] * grain[..., :-1]).mean((1, 2, 3)) > 0.1).all()
+
+
+def test_srgb_encoding_is_undone_by_decoding(monkeypatch):
+    draws = given_draws(1)
+    monkeypatch.setattr(GivenDraws, "choose", lambda *_: torch.ones(1, 1, 1, 1, dtype=torch.bool))
+    light = torch.linspace(0, 1, 101).view(1, 1, 1, -1)
+    torch.testing.assert_close(sensor.linear_from_srgb(sensor._encoded(light.clone(), draws)), light, atol=1e-5, rtol=0)
+
+
+def test_a_point_keeps_its_place_from_the_light_to_the_sensors_image():
+    """At twice the scale, without the margin, its centre is where the label's coordinates have it."""
+    light = torch.full((1, 1, 32 + 2 * MARGIN, 48 + 2 * MARGIN), 0.1)
+    light[..., MARGIN + 13, MARGIN + 22] = 1
+    exposed = sensor._exposed(light, torch.zeros(1, 1, 1, 1, dtype=torch.bool), given_draws(1))[0, 0]
+    assert exposed.shape == (64, 96)
+    weight = torch.nn.functional.avg_pool2d(exposed[None, None], 2)[0, 0]
+    weight = (weight - weight.median()).clamp(min=0)
+    rows, columns = torch.arange(32.0)[:, None], torch.arange(48.0)
+    assert ((weight * rows).sum() / weight.sum()).item() == pytest.approx(13, abs=0.05)
+    assert ((weight * columns).sum() / weight.sum()).item() == pytest.approx(22, abs=0.05)
+
+
+def test_quantizer_steps_are_those_of_the_standard():
+    """H.264: a step of 1 at QP 4, twice that every six."""
+    torch.testing.assert_close(quantizer_step(torch.tensor([4.0, 10.0, 28.0])), torch.tensor([1.0, 2.0, 16.0]))
