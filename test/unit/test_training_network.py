@@ -297,7 +297,7 @@ def test_figures_are_of_the_surer_half_of_the_cells():
     flow = np.zeros((1, 2, 8, 8), np.float16)
     flow[:, 0] = 10
     predicted, sigma = flow.astype(np.float32), np.ones((1, 2, 8, 8), np.float32)
-    predicted[:, 0, 5:], sigma[:, 0, 5:] = 30, 300  # wrong, and said to be unsure
+    predicted[:, 0, 4:], sigma[:, 0, 4:] = 30, 300  # wrong, and said to be unsure
     ones = np.ones((1, 8, 8), np.float32)
     assert figures(samples_of(flow, ones), Predictions(predicted, sigma, ones, ones)).length_error == 0
 
