@@ -393,3 +393,22 @@ def test_sub_frames_are_as_dense_as_the_fastest_moment_of_a_path_needs():
     swinging = int(subframe_count(views, Motion(zero, zero, zero, torch.zeros(1), path), inverse_depth)[0])
     # Knots are 1/32 apart: a chord of the sine is a little slower than the sine, and knots count as 33.
     assert swinging - still == pytest.approx(1.5 * 2 * np.pi * 3 * 5, rel=0.05)
+
+
+def test_cameras_before_rgbd_frames_are_zoomed_by_up_to_three_tenths():
+    frame = torch.ones(300, 1, 4, 4)
+    _, focal = random_rgbd(frame, frame, frame.bool(), torch.full((300,), 0.8), generator())
+    zoom = focal / (320 * 0.8)
+    assert 1 <= zoom.min() < 1.02 < 1.28 < zoom.max() <= 1.3
+
+
+def test_the_photographs_of_a_room_do_not_show_in_each_other():
+    """One in four is white, the others black: nothing is between but a face's own white, at least 0.5."""
+    views = random_views(torch.full((8,), 150.0), torch.zeros(8), 64, 64, generator())
+    textures = torch.zeros(8, TEXTURES, 4, 4)
+    textures[:, 1] = 1
+    scene = random_rooms(textures, views, generator())
+    light = scene.light(views.rays(views.pixels()), torch.eye(3).expand(8, 1, 3, 3), torch.zeros(8, 1, 3))
+    grey = (light > 1e-4) & (light < 0.4999)
+    assert (light >= 0.4999).any()
+    assert not grey.any()
