@@ -81,7 +81,7 @@ def _parse(argv: list[str]) -> Command:
         description="Axes, clock offset, readout time and focal length of a camera from its tracks and the gyroscope "
         "that was recorded with it: rotate both about all axes for some ten seconds, before something with texture.",
     )
-    parser.add_argument("recording", type=Path, help="folder or file of a rosbag2, sqlite3 or MCAP")
+    parser.add_argument("recording", type=Path, help="folder or file of a rosbag2 (sqlite3, MCAP), or ROS 1 bag")
     add_settings(parser, CalibrationConfig)
     args = parser.parse_args(argv)
     return Command(args.recording, settings_from(args, CalibrationConfig))

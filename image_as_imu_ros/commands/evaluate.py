@@ -69,9 +69,9 @@ def parse(argv: list[str]) -> Command:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="evaluate", description="Run the estimator over a rosbag2 recording and compare it with its ground truth."
+        prog="evaluate", description="Run the estimator over a recording and compare it with its ground truth."
     )
-    parser.add_argument("recording", type=Path, help="folder or file of a rosbag2, sqlite3 or MCAP")
+    parser.add_argument("recording", type=Path, help="folder or file of a rosbag2 (sqlite3, MCAP), or ROS 1 bag")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results (default: output/NAME)")
     parser.add_argument(
         "--write-bag", type=Path, metavar="DIR", help="write the estimates as Imu and Twist into a new MCAP bag"
