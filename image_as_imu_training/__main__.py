@@ -129,7 +129,7 @@ def _add_amounts(render: argparse.ArgumentParser) -> None:
 
 
 def _add_label(label: argparse.ArgumentParser) -> None:
-    label.add_argument("recording", type=Path, help="folder or file of a rosbag2, sqlite3 or MCAP")
+    label.add_argument("recording", type=Path, help="folder or file of a rosbag2 (sqlite3, MCAP), or ROS 1 bag")
     label.add_argument("--output", type=Path, required=True, help="folder to which the recording's own is added")
     exposure = label.add_mutually_exclusive_group(required=True)
     exposure.add_argument("--exposure", type=float, metavar="S", help="exposure time of all frames, s")
