@@ -49,11 +49,11 @@ def with_tracks(
     if known.sum() >= STRUCTURE.least_tracks:
         with suppress(np.linalg.LinAlgError):
             of_known = tracks.select(known), inverse_depth[known]
-            measured = _measured(alignment, *of_known, seconds, depth_log_std, travel, blur, far)
+            measured = _by_tracks(alignment, *of_known, seconds, depth_log_std, travel, blur, far)
     return measured or _without_tracks(alignment, seconds, depth, depth_log_std, travel)
 
 
-def _measured(
+def _by_tracks(
     alignment: Alignment,
     tracks: Tracks,
     inverse_depth: np.ndarray,
@@ -63,7 +63,7 @@ def _measured(
     blur: float,
     far: LongPair | SmoothCorrection | None,
 ) -> Alignment | None:
-    """Measure it from tracks (N) with inverse depths (N,) 1/m; None if they disagree.
+    """Measure the motion by tracks (N) with inverse depths (N,) 1/m; None if they disagree.
 
     Raises:
         LinAlgError: the tracks determine no motion.
