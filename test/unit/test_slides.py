@@ -117,6 +117,13 @@ def test_of_two_answers_alike_the_one_whose_start_was_probable_counts_more():
         rates.append(fit.motion[4] / SECONDS)
     assert rates[0] > rates[1] + 0.01 > rates[2] + 0.02
 
+    alignment = Alignment(replace(velocity, terms={Term.DATA: 0.01 * np.eye(6)}), 0.9, 0.9, None)
+    common = alignment, tracks, SECONDS, depth, np.arange(len(depth)), 0.3
+    rotated, open_ = (
+        with_tracks(*common, replace(Travel(0.3, 0.0), slides=before), 0.0).velocity.angular[1] for before in (0.0, 0.5)
+    )
+    assert rotated > open_
+
 
 @pytest.mark.parametrize("angular", [(0.0, 0.02, 0.0), (0.02, 0.0, 0.0), (0.01, -0.02, 0.5)])
 def test_a_slide_like_a_rotation_moves_the_middle_of_a_scene_as_that_does(angular):
