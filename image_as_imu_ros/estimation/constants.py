@@ -33,6 +33,7 @@ _LONG_BASELINE = (
     "of 1 to 3 levels and 0.1 to 0.3: NEES of ω on a desk, a kitchen, a walk, a poster, two phones and an RGB-D"
     " camera that it is also judged by"
 )
+_SPEED = "time, at no more error: most recordings and a dozen rendered cells in sight (docs/accuracy.md)"
 _OWN = "share of aligned frames on this project's real recordings; not held out"
 
 
@@ -250,7 +251,7 @@ class TrackingConstants:
     corners: int = constant(150, "", "at most", _OWN)
     quality: float = constant(0.01, "", "of the strongest corner's smaller eigenvalue", "OpenCV's example")
     distance: float = constant(8.0, "px", "between corners", _JUDGEMENT)
-    window: int = constant(17, "px", "side of a patch, odd: even ones are biased; of 15, it takes longer", _OWN)
+    window: int = constant(17, "px", "side of a patch, odd: even ones are biased", _SPEED)
     levels: int = constant(3, "", "of the tracker's pyramid above the image itself", "OpenCV's default")
     return_px: float = constant(0.7, "px", "within which a corner tracked there and back must return", _JUDGEMENT)
     static_px: float = constant(0.25, "px", "by which corners seem to move at rest, median", "above usual noise")
@@ -276,9 +277,9 @@ class StructureConstants:
     least_tracks: int = constant(25, "", "with known depth", "three for each of eight unknowns")
     least_share: float = constant(0.5, "", "of the tracks that must fit", "more than half, or the median tells nothing")
     iterations: int = constant(8, "", "with the residuals' own scale", _COST)
-    converged: float = constant(0.2, "px", "a smaller step is the last one", _COST)
+    converged: float = constant(0.2, "px", "a smaller step is the last one", _SPEED)
     reweighted: int = constant(6, "", "times, from least squares towards least absolute residuals", _COST)
-    last_iterations: int = constant(1, "", "with the same scale for all starts", _COST)
+    last_iterations: int = constant(1, "", "with the same scale for all starts", _SPEED)
     least_std: float = constant(0.05, "px", "of a track", "what sharp frames, rendered without error, leave")
     correlated_tracks: float = constant(
         16.0, "", "that share an error of a network's depth, overlapping or not", _NOT_HELD_OUT
