@@ -280,7 +280,7 @@ class StructureConstants:
     converged: float = constant(0.2, "px", "a smaller step is the last one", _SPEED)
     reweighted: int = constant(6, "", "times, from least squares towards least absolute residuals", _COST)
     last_iterations: int = constant(1, "", "with the same scale for all starts", _SPEED)
-    least_std: float = constant(0.05, "px", "of a track", "what sharp frames, rendered without error, leave")
+    least_std: float = constant(0.01, "px", "of a track", "the step at which OpenCV's tracker ends by default")
     correlated_tracks: float = constant(
         16.0, "", "that share an error of a network's depth, overlapping or not", _NOT_HELD_OUT
     )
