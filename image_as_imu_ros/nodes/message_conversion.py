@@ -24,7 +24,7 @@ def imu_message(estimate: MotionEstimate, frame_id: str) -> Imu:
     message.orientation_covariance[0] = _UNKNOWN
     message.linear_acceleration_covariance[0] = _UNKNOWN
     _fill(message.angular_velocity, estimate.velocity.angular)
-    message.angular_velocity_covariance = _symmetric(estimate.velocity.covariance)[3:, 3:].ravel()
+    message.angular_velocity_covariance = estimate.velocity.covariance[3:, 3:].ravel()
     return message
 
 
@@ -33,7 +33,7 @@ def twist_message(estimate: MotionEstimate, frame_id: str) -> TwistWithCovarianc
     message = TwistWithCovarianceStamped(header=_header(estimate.stamp, frame_id))
     _fill(message.twist.twist.linear, estimate.velocity.linear)
     _fill(message.twist.twist.angular, estimate.velocity.angular)
-    message.twist.covariance = _symmetric(estimate.velocity.covariance).ravel()
+    message.twist.covariance = estimate.velocity.covariance.ravel()
     return message
 
 
@@ -63,11 +63,6 @@ def _level(report: Report) -> bytes:
     if report.error:
         return DiagnosticStatus.ERROR
     return DiagnosticStatus.WARN if report.warning else DiagnosticStatus.OK
-
-
-def _symmetric(covariance: np.ndarray) -> np.ndarray:
-    """Make a covariance equal to its transpose to the last bit, as some filters demand."""
-    return (covariance + covariance.T) / 2
 
 
 def _header(stamp: int, frame_id: str) -> Header:
