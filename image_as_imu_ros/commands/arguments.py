@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
-from image_as_imu_ros.settings import choices_of
+from image_as_imu_ros.settings import choices_of, settings_of
 
 T = TypeVar("T")
 
@@ -21,8 +21,8 @@ def add_settings(
         leave_out: names of settings without an option.
         aliases: name → another option for it.
     """
-    for one in fields(kind):
-        if "description" not in one.metadata or one.name in leave_out:
+    for one in settings_of(kind):
+        if one.name in leave_out:
             continue
         names = [option_name(one.name), *([aliases[one.name]] if aliases and one.name in aliases else [])]
         parser.add_argument(*names, dest=one.name, help=_help(one), **_kind_of_value(one))

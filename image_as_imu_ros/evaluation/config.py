@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig, SignResolution
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES, EXPOSURE_UNITS
-from image_as_imu_ros.settings import TextEnum, check_settings, setting
+from image_as_imu_ros.settings import TextEnum, check_settings, setting, settings_of
 
 ORACLE = "oracle"
 """A value of `sign_resolution` beside those of the estimator: the sign of the ground truth."""
@@ -101,12 +101,7 @@ _PARTS = (EvaluationConfig, EngineConfig, EstimatorConfig)
 
 def setting_names() -> tuple[str, ...]:
     """List the names of all settings: those of `config_from_settings`."""
-    return ("exposure", "baselines", *(one.name for part in _PARTS for one in settings_of(part)))
-
-
-def settings_of(kind: type) -> Iterator[Field]:
-    """Yield the fields of a dataclass that are settings of an evaluation."""
-    return (one for one in fields(kind) if "description" in one.metadata and one.name not in UNUSED)
+    return ("exposure", "baselines", *(one.name for part in _PARTS for one in _used(part)))
 
 
 def config_from_settings(values: Mapping[str, Any]) -> EvaluationConfig:
@@ -122,7 +117,7 @@ def config_from_settings(values: Mapping[str, Any]) -> EvaluationConfig:
     if oracle:
         del values["sign_resolution"]
     own, engine, estimator = (
-        {one.name: _typed(one, values[one.name]) for one in settings_of(part) if one.name in values} for part in _PARTS
+        {one.name: _typed(one, values[one.name]) for one in _used(part) if one.name in values} for part in _PARTS
     )
     return EvaluationConfig(
         estimator=EstimatorConfig(**estimator),
@@ -148,6 +143,11 @@ def exposure_from_text(value: str | float) -> float | ExposureSource:
     raise InputError(f"exposure is {value!r}, expected a time in s or one of: {', '.join(ExposureSource)}")
 
 
+def _used(kind: type) -> list[Field]:
+    """List the settings of a dataclass that an evaluation has."""
+    return [one for one in settings_of(kind) if one.name not in UNUSED]
+
+
 def _typed(one: Field, value: Any) -> Any:
     """Make a value that a person wrote one of the setting's type."""
     if isinstance(one.default, str):
@@ -168,7 +168,7 @@ def command_line(recording: str | Path, config: EvaluationConfig) -> str:
     if config.oracle:
         words += ["--sign-resolution", ORACLE]
     for part in (config, config.engine, config.estimator):
-        for one in settings_of(type(part)):
+        for one in _used(type(part)):
             if (value := getattr(part, one.name)) != one.default:
                 words += [f"--{one.name.replace('_', '-')}", str(value)]
     words += [word for name in config.baselines for word in ("--baseline", name)]
