@@ -44,12 +44,12 @@ def setting(
 
 def settings_of(settings: Any) -> list[Field[Any]]:
     """List the fields of a dataclass that were made by `setting`."""
-    return [one for one in fields(settings) if "choices" in one.metadata]
+    return [option for option in fields(settings) if "choices" in option.metadata]
 
 
-def default_of(one: Field[Any]) -> Any:
+def default_of(option: Field[Any]) -> Any:
     """Return the default of a setting as plain text, truth value or number."""
-    return str(one.default) if isinstance(one.default, str) else one.default
+    return str(option.default) if isinstance(option.default, str) else option.default
 
 
 def choices_of(metadata: Any) -> tuple[str, ...]:
@@ -63,11 +63,11 @@ def check_settings(settings: Any) -> None:
     Raises:
         InputError: a value is outside its choices or limits.
     """
-    for one in settings_of(settings):
-        value, choices, limits = getattr(settings, one.name), choices_of(one.metadata), one.metadata["limits"]
+    for option in settings_of(settings):
+        value, choices, limits = getattr(settings, option.name), choices_of(option.metadata), option.metadata["limits"]
         if choices and value not in choices:
-            raise InputError(f"{one.name} is {str(value)!r}, expected one of: {', '.join(choices)}")
-        if isinstance(one.metadata["choices"], type):
-            object.__setattr__(settings, one.name, one.metadata["choices"](value))
+            raise InputError(f"{option.name} is {str(value)!r}, expected one of: {', '.join(choices)}")
+        if isinstance(option.metadata["choices"], type):
+            object.__setattr__(settings, option.name, option.metadata["choices"](value))
         if limits and not (math.isfinite(value) and limits[0] <= value <= limits[1]):
-            raise InputError(f"{one.name} is {value}, expected {limits[0]:g} to {limits[1]:g}")
+            raise InputError(f"{option.name} is {value}, expected {limits[0]:g} to {limits[1]:g}")

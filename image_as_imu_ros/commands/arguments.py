@@ -21,11 +21,11 @@ def add_settings(
         leave_out: names of settings without an option.
         aliases: name → another option for it.
     """
-    for one in settings_of(kind):
-        if one.name in leave_out:
+    for option in settings_of(kind):
+        if option.name in leave_out:
             continue
-        names = [option_name(one.name), *([aliases[one.name]] if aliases and one.name in aliases else [])]
-        parser.add_argument(*names, dest=one.name, help=_help(one), **_kind_of_value(one))
+        names = [option_name(option.name), *([aliases[option.name]] if aliases and option.name in aliases else [])]
+        parser.add_argument(*names, dest=option.name, help=_help(option), **_kind_of_value(option))
 
 
 def positive(text: str) -> int:
@@ -55,18 +55,18 @@ def settings_from(args: Namespace, kind: type[T], **given: Any) -> T:
     Raises:
         InputError: a value is outside its range.
     """
-    named = {one.name: getattr(args, one.name) for one in fields(kind) if hasattr(args, one.name)}  # type: ignore
-    return kind(**named | given)
+    names = {option.name for option in fields(kind)}  # type: ignore
+    return kind(**{name: value for name, value in vars(args).items() if name in names} | given)
 
 
-def _kind_of_value(one: Field) -> dict[str, Any]:
-    choices = choices_of(one.metadata)
+def _kind_of_value(option: Field) -> dict[str, Any]:
+    choices = choices_of(option.metadata)
     if choices:
-        return {"choices": choices, "default": str(one.default)}
-    metavar = {str: "TEXT", int: "N", float: "X"}[type(one.default)]
-    return {"type": type(one.default), "default": one.default, "metavar": metavar}
+        return {"choices": choices, "default": str(option.default)}
+    metavar = {str: "TEXT", int: "N", float: "X"}[type(option.default)]
+    return {"type": type(option.default), "default": option.default, "metavar": metavar}
 
 
-def _help(one: Field) -> str:
-    default = "" if one.default == "" else f" (default: {one.default})"
-    return f"{one.metadata['description']}{default}".replace("%", "%%")
+def _help(option: Field) -> str:
+    default = "" if option.default == "" else f" (default: {option.default})"
+    return f"{option.metadata['description']}{default}".replace("%", "%%")

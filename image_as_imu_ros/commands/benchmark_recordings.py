@@ -29,15 +29,15 @@ def main(argv: list[str]) -> int:
     listed = read_list(command.list)
     sequences: dict[str, Sequence] = {}
     started = 0
-    for one, sequence in benchmark_recordings(listed, make_folder(command.output), command.workers):
+    for recording, sequence in benchmark_recordings(listed, make_folder(command.output), command.workers):
         if sequence is None:
             started += 1
-            print(f"{started}/{len(listed)} {one.name}: {command_line(one.path, one.config)}")
+            print(f"{started}/{len(listed)} {recording.name}: {command_line(recording.path, recording.config)}")
             continue
         if sequence.failure:
-            print(f"{one.name}: {sequence.failure}", file=sys.stderr)
-        sequences[one.name] = sequence
-    table = markdown([sequences[one.name] for one in listed])
+            print(f"{recording.name}: {sequence.failure}", file=sys.stderr)
+        sequences[recording.name] = sequence
+    table = markdown([sequences[recording.name] for recording in listed])
     print(f"\n{table}\ntable.md, table.tex and a report of each recording in {command.output}")
     return int(any(sequence.failure for sequence in sequences.values()))
 

@@ -60,24 +60,24 @@ def benchmark_recordings(
 def _evaluated(listed: list[ListedRecording], output: Path, workers: int) -> Iterator[tuple[int, Sequence | None]]:
     """Yield the number of each recording with None, and again with what it came to, as they are done."""
     if workers == 1:
-        for number, one in enumerate(listed):
+        for number, recording in enumerate(listed):
             yield number, None
-            yield number, _sequence(one, output)
+            yield number, _sequence(recording, output)
         return
     with worker_processes(workers) as processes:
-        tasks = {processes.submit(_sequence, one, output): number for number, one in enumerate(listed)}
+        tasks = {processes.submit(_sequence, recording, output): number for number, recording in enumerate(listed)}
         yield from ((number, None) for number in tasks.values())
         yield from ((tasks[task], task.result()) for task in as_completed(tasks))
 
 
-def _sequence(one: ListedRecording, output: Path) -> Sequence:
+def _sequence(recording: ListedRecording, output: Path) -> Sequence:
     try:
-        folder = fresh_folder(output / _folder_name(one.name))
-        evaluation = evaluate(one.path, _with_threads(one.config))
+        folder = fresh_folder(output / _folder_name(recording.name))
+        evaluation = evaluate(recording.path, _with_threads(recording.config))
         write_results(evaluation, folder)
-        return Sequence(one.name, _rows(evaluation))
+        return Sequence(recording.name, _rows(evaluation))
     except InputError as error:
-        return Sequence(one.name, [], failure=str(error))
+        return Sequence(recording.name, [], failure=str(error))
 
 
 def _with_threads(config: EvaluationConfig) -> EvaluationConfig:

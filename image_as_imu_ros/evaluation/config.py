@@ -101,7 +101,7 @@ _PARTS = (EvaluationConfig, EngineConfig, EstimatorConfig)
 
 def setting_names() -> tuple[str, ...]:
     """List the names of all settings: those of `config_from_settings`."""
-    return ("exposure", "baselines", *(one.name for part in _PARTS for one in _used(part)))
+    return ("exposure", "baselines", *(option.name for part in _PARTS for option in _used(part)))
 
 
 def config_from_settings(values: Mapping[str, Any]) -> EvaluationConfig:
@@ -117,7 +117,8 @@ def config_from_settings(values: Mapping[str, Any]) -> EvaluationConfig:
     if oracle:
         del values["sign_resolution"]
     own, engine, estimator = (
-        {one.name: _typed(one, values[one.name]) for one in _used(part) if one.name in values} for part in _PARTS
+        {option.name: _typed(option, values[option.name]) for option in _used(part) if option.name in values}
+        for part in _PARTS
     )
     return EvaluationConfig(
         estimator=EstimatorConfig(**estimator),
@@ -145,17 +146,17 @@ def exposure_from_text(value: str | float) -> float | ExposureSource:
 
 def _used(kind: type) -> list[Field]:
     """List the settings of a dataclass that an evaluation has."""
-    return [one for one in settings_of(kind) if one.name not in UNUSED]
+    return [option for option in settings_of(kind) if option.name not in UNUSED]
 
 
-def _typed(one: Field, value: Any) -> Any:
+def _typed(option: Field, value: Any) -> Any:
     """Make a value that a person wrote one of the setting's type."""
-    if isinstance(one.default, str):
+    if isinstance(option.default, str):
         return str(value)
-    whole = isinstance(one.default, int)
+    whole = isinstance(option.default, int)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        raise InputError(f"{one.name} is {value!r}, expected a {'whole ' if whole else ''}number")
-    return type(one.default)(value)
+        raise InputError(f"{option.name} is {value!r}, expected a {'whole ' if whole else ''}number")
+    return type(option.default)(value)
 
 
 def command_line(recording: str | Path, config: EvaluationConfig) -> str:
@@ -168,9 +169,9 @@ def command_line(recording: str | Path, config: EvaluationConfig) -> str:
     if config.oracle:
         words += ["--sign-resolution", ORACLE]
     for part in (config, config.engine, config.estimator):
-        for one in _used(type(part)):
-            if (value := getattr(part, one.name)) != one.default:
-                words += [f"--{one.name.replace('_', '-')}", str(value)]
+        for option in _used(type(part)):
+            if (value := getattr(part, option.name)) != option.default:
+                words += [f"--{option.name.replace('_', '-')}", str(value)]
     words += [word for name in config.baselines for word in ("--baseline", name)]
     return shlex.join(words)
 

@@ -138,10 +138,10 @@ class BlurImuNode(LifecycleNode):
         estimator.reset()
         inputs = inputs_of(self.settings)
         callbacks = self._message_callbacks()
-        for one in inputs:
-            callback = self._guarded(callbacks[one.topic])
+        for source in inputs:
+            callback = self._guarded(callbacks[source.topic])
             self._subscriptions_while_active.append(
-                self.create_subscription(one.message_type, one.topic, callback, one.qos)
+                self.create_subscription(source.message_type, source.topic, callback, source.qos)
             )
         self._latched_camera_info = LatchedCameraInfo(self, self._guarded(self._on_camera_info))
         # A monotonic clock: diagnostics must also come when simulated time does not advance.
@@ -152,7 +152,7 @@ class BlurImuNode(LifecycleNode):
         )
         result = super().on_activate(state)
         self._pipeline.start()
-        topics = ", ".join(f"{self.resolve_topic_name(one.topic)} ({one.type_name})" for one in inputs)
+        topics = ", ".join(f"{self.resolve_topic_name(source.topic)} ({source.type_name})" for source in inputs)
         self.get_logger().info(f"active: listening to {topics}")
         if (kept := self._assembler.camera_info) is not None:
             self._on_camera_info(kept)
@@ -318,8 +318,9 @@ class BlurImuNode(LifecycleNode):
         for problem in problems:
             self._progress.warn_once(problem)
         if not self._progress.starting:
-            missing = (one for one in inputs_of(self.settings)[1:] if not self._progress.has_come(one.topic))
-            problems += [f"no {one.topic}: {topic_state(self, one)}" for one in missing]
+            beside_images = inputs_of(self.settings)[1:]
+            missing = (source for source in beside_images if not self._progress.has_come(source.topic))
+            problems += [f"no {source.topic}: {topic_state(self, source)}" for source in missing]
         return problems
 
     def _details(self) -> dict[str, str]:

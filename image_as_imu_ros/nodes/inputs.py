@@ -95,20 +95,20 @@ class LatchedCameraInfo:
             self._node.destroy_subscription(self._subscription)
 
 
-def topic_state(node: Node, one: Input) -> str:
+def topic_state(node: Node, source: Input) -> str:
     """Say who publishes on an input's topic, for people who wonder why nothing arrives."""
-    topic = node.resolve_topic_name(one.topic)
+    topic = node.resolve_topic_name(source.topic)
     publishers = node.get_publishers_info_by_topic(topic)
-    others = {info.topic_type for info in publishers if info.topic_type != one.type_name}
+    others = {info.topic_type for info in publishers if info.topic_type != source.type_name}
     if not publishers:
         return f"nobody publishes on {topic}"
     if others:
         hint = ""
-        if one.topic in ("image", "depth"):
+        if source.topic in ("image", "depth"):
             is_taken = others <= {_name_of(message_type) for message_type in _IMAGES.values()}
-            hint = f" (see {one.topic}_transport)" if is_taken else f"; {REPUBLISH}"
-        return f"{topic} carries {', '.join(others)}, expected {one.type_name}{hint}"
-    large = one.message_type is Image
+            hint = f" (see {source.topic}_transport)" if is_taken else f"; {REPUBLISH}"
+        return f"{topic} carries {', '.join(others)}, expected {source.type_name}{hint}"
+    large = source.message_type is Image
     hint = "; large images need the Fast DDS profile at their sender (docs/node.md)" if large else ""
     return f"{topic} has {len(publishers)} publisher(s){hint}"
 
@@ -141,14 +141,14 @@ def check_topics(node: Node, inputs: list[Input]) -> None:
     """
     own = {node.resolve_topic_name(topic): topic for topic in VELOCITY_TOPICS}
     types = {node.resolve_topic_name(topic): message_type for topic, message_type in OUTPUTS.items()}
-    for one in inputs:
-        topic = node.resolve_topic_name(one.topic)
-        if (other := types.setdefault(topic, one.message_type)) is not one.message_type:
-            raise InputError(f"{one.topic} is {topic}, which carries {_name_of(other)} here, not {one.type_name}")
+    for source in inputs:
+        topic = node.resolve_topic_name(source.topic)
+        if (other := types.setdefault(topic, source.message_type)) is not source.message_type:
+            raise InputError(f"{source.topic} is {topic}, which carries {_name_of(other)} here, not {source.type_name}")
         if topic in own:
             raise InputError(
-                f"the input {one.topic} is {topic}, which this node publishes itself: it would hear its own velocities "
-                f"there; remap {own[topic]} to another name, or start the node in a namespace of its own"
+                f"the input {source.topic} is {topic}, which this node publishes itself: it would hear its own "
+                f"velocities there; remap {own[topic]} to another name, or start the node in a namespace of its own"
             )
 
 
