@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +17,7 @@ from image_as_imu_ros.datasets.video_file import duration, frame_count, open_vid
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera, Intrinsics
 
-_START = 1_000_000_000  # ns; stamp of the first frame, for a stamp of 0 means that there is none
+_START = 1_000_000_000  # ns; stamp of the first frame where stamps begin at 0, which means that there is none
 _SIZE = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
 
 
@@ -50,14 +50,13 @@ def open_capture(
         raise InputError(f"{path} has {count} frames, but their table {len(frames)} rows: which belong together?")
     width, height = (int(open_video(path).get(property_)) for property_ in _SIZE)
     camera = camera_of(intrinsics, frames, width, height)
-    delay = 0 if frames is None or frames.stamps[0] > 0 else _START - int(frames.stamps[0])
+    # Without a table, stamps are the video's own, which begin at 0.
+    first, last = (0, int(nanoseconds(duration(path)))) if frames is None else map(int, frames.stamps[[0, -1]])
+    delay = 0 if first > 0 else _START - first
     samples = None
     if gyroscope is not None:
-        last = _START + int(nanoseconds(duration(path)))
-        span = range(_START, last) if frames is None else range(*(int(frames.stamps[i]) + delay for i in (0, -1)))
         read, file = gyroscope
-        added = (_START if frames is None else delay) - round(1e9 * offset)
-        samples = placed(read, file, rotation, added, span)
+        samples = placed(read, file, rotation, delay - round(1e9 * offset), range(first + delay, last + delay))
     return Capture(
         _Frames(path, camera, frames, delay),
         count,
@@ -92,15 +91,18 @@ def frame_of(stamp: int, image: np.ndarray, camera: Camera, frames: FrameTable |
     return CapturedFrame(stamp, image, camera, exposure if np.isfinite(exposure) else None)
 
 
+@dataclass(frozen=True)
 class _Frames:
-    def __init__(self, path: Path, camera: Camera, frames: FrameTable | None, delay: int) -> None:
-        self._path, self._camera, self._frames, self._delay = path, camera, frames, delay
+    """Frames of a video, decoded one after the other; `delay`, ns, is added to the stamps of their table or video."""
+
+    path: Path
+    camera: Camera
+    table: FrameTable | None
+    delay: int
 
     def __iter__(self) -> Iterator[CapturedFrame]:
-        first = None
-        for number, (time, image) in enumerate(video_frames(self._path)):
-            first = time if first is None else first
-            stamp = _START + int(nanoseconds(time - first))
-            if self._frames is not None:
-                stamp = int(self._frames.stamps[number]) + self._delay
-            yield frame_of(stamp, image, self._camera, self._frames, number)
+        start = 0.0
+        for number, (time, image) in enumerate(video_frames(self.path)):
+            start = time if number == 0 else start
+            stamp = nanoseconds(time - start) if self.table is None else self.table.stamps[number]
+            yield frame_of(int(stamp) + self.delay, image, self.camera, self.table, number)
