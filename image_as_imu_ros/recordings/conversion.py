@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from image_as_imu_ros.datasets import euroc, gopro, image_folder, phone, stray_scanner, tum, video
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, mean_blur
-from image_as_imu_ros.datasets.frame_table import FrameTable, read_frame_table
+from image_as_imu_ros.datasets.frame_table import read_frame_table
 from image_as_imu_ros.datasets.ground_truth import GroundTruth, too_rare
-from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples, read_gyroscope
+from image_as_imu_ros.datasets.gyroscope_file import read_gyroscope
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
@@ -168,8 +168,8 @@ def _open(conversion: Conversion) -> Capture:
     source, intrinsics = conversion.source, conversion.intrinsics
     if not source.exists():
         raise InputError(f"{str(source)!r} does not exist")
-    rotation = rotation_of_axes(conversion.axes) if conversion.axes is not None else None
-    own_axes = {} if rotation is None else {"rotation": rotation}
+    rotation = None if conversion.axes is None else rotation_of_axes(conversion.axes)
+    phone_axes = {} if rotation is None else {"rotation": rotation}  # else those that phones have
     match conversion.layout:
         case Layout.STRAY:
             return stray_scanner.open_capture(source)
@@ -180,29 +180,22 @@ def _open(conversion: Conversion) -> Capture:
         case Layout.EVENTS:
             return image_folder.open_events(source)
         case Layout.MARS:
-            return phone.open_mars(source, intrinsics, **own_axes)
+            return phone.open_mars(source, intrinsics, **phone_axes)
         case Layout.OPENCAMERA:
-            return phone.open_opencamera(source, intrinsics, **own_axes)
+            return phone.open_opencamera(source, intrinsics, **phone_axes)
         case Layout.GOPRO:
             return gopro.open_capture(source, intrinsics, rotation)
-    open_capture = video.open_capture if conversion.layout == Layout.VIDEO else image_folder.open_capture
-    return open_capture(
-        source,
-        intrinsics,
-        _read_gyroscope(conversion),
-        rotation=rotation,
-        offset=conversion.offset,
-        frames=_read_frames(conversion),
-    )
-
-
-def _read_gyroscope(conversion: Conversion) -> tuple[GyroscopeSamples, Path] | None:
-    file = conversion.gyroscope
-    return None if file is None else (read_gyroscope(file, conversion.time_unit), file)
-
-
-def _read_frames(conversion: Conversion) -> FrameTable | None:
-    return None if conversion.frames is None else read_frame_table(conversion.frames, conversion.time_unit)
+        case Layout.VIDEO | Layout.IMAGES:
+            reader = video if conversion.layout == Layout.VIDEO else image_folder
+            file, table, unit = conversion.gyroscope, conversion.frames, conversion.time_unit
+            return reader.open_capture(
+                source,
+                intrinsics,
+                None if file is None else (read_gyroscope(file, unit), file),
+                rotation=rotation,
+                offset=conversion.offset,
+                frames=None if table is None else read_frame_table(table, unit),
+            )
 
 
 def _implausible(depths: list[np.ndarray]) -> str:
