@@ -77,11 +77,11 @@ def load_engine(
 
 
 def _load_fastest(model: Path, threads: int, precision: str, dla_core: int, int8_where_fast: bool) -> Engine:
-    news = logging.INFO if why_no_gpu() else logging.WARNING
+    level = logging.INFO if why_no_gpu() else logging.WARNING  # with a GPU, that it is not used is worth a warning
     for engine in (EngineName.TENSORRT, EngineName.ONNXRUNTIME_CUDA):
         try:
             return load_engine(model, engine, threads, precision, dla_core)
         except InputError as error:
-            _log.log(news, "engine auto: %s", error)
-    _log.log(news, "engine auto: ONNX Runtime on the CPU it is")
+            _log.log(level, "engine auto: %s", error)
+    _log.log(level, "engine auto: ONNX Runtime on the CPU it is")
     return load_engine(model, EngineName.ONNXRUNTIME, threads, precision, int8_where_fast=int8_where_fast)

@@ -1,4 +1,4 @@
-"""What of the engine can be chosen."""
+"""Settings of the engine: which model it runs, on what, and in which precision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EngineName(TextEnum):
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What runs which network.
+    """Which network is run, and how.
 
     Raises:
         InputError: a value is outside its range.

@@ -1,4 +1,4 @@
-"""The few things of CUDA that running a plan needs: a context, buffers, a graph. PyCUDA is imported at first use.
+"""What running a plan needs of CUDA: a context, buffers, a graph. PyCUDA is imported at first use.
 
 PyCUDA has no graphs; they come from the driver's C interface (CUDA 11.4 or later).
 """
@@ -21,7 +21,7 @@ _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do 
 
 
 class CudaError(RuntimeError):
-    """A CUDA call failed that PyCUDA has no part in."""
+    """A CUDA call that does not go through PyCUDA failed."""
 
 
 def errors() -> tuple[type[Exception], ...]:
@@ -31,7 +31,7 @@ def errors() -> tuple[type[Exception], ...]:
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a plan depends on, and whether the GPU shares the CPU's memory, as in a Jetson."""
+    """A GPU: what a plan depends on, and whether it shares the CPU's memory (`integrated`), as in a Jetson."""
 
     name: str
     compute_capability: str

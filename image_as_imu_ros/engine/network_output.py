@@ -1,4 +1,4 @@
-"""What a network says about one frame: axial flow and depth on a grid, each with its sigma."""
+"""What a network predicts for one frame: axial flow and depth on a grid, each with its sigma."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-_STATIC_PX = 2.0  # added to every streak: that a static frame shows no orientation does not make it uncertain
+_STATIC_PX = 2.0  # added to the length of every streak: a static frame has none, and is not uncertain for that
 
 
 @dataclass(frozen=True)

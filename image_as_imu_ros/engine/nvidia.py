@@ -32,7 +32,7 @@ def tensorrt_logger() -> Any:
     """Make the ILogger that passes TensorRT's messages to Python's logging.
 
     There is one for the process: TensorRT wants the same one everywhere. `lines` are the latest warnings and errors,
-    `last` is the first line of the very last.
+    `last` is the first line of the latest one.
     """
     trt = tensorrt()
     severity = trt.ILogger.Severity

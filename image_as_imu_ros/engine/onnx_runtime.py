@@ -18,7 +18,7 @@ from image_as_imu_ros.errors import InputError, first_line
 from image_as_imu_ros.resources import cache_folder
 
 _CPU = "CPUExecutionProvider"
-_AWAKE_US = "20"  # of 5 to 100 µs, the most that costs nothing beside a busy core
+_AWAKE_US = "20"  # the longest of 5 to 100 µs that takes no time from other work on the cores
 PROVIDERS = {
     EngineName.ONNXRUNTIME: _CPU,
     EngineName.ONNXRUNTIME_CUDA: "CUDAExecutionProvider",

@@ -88,7 +88,7 @@ class BlurImuNode(LifecycleNode):
         answer_impossible_transitions(self)
 
     def _forget(self) -> None:
-        """Start with nothing seen but the camera's intrinsics, which may be published only once."""
+        """Forget all that was received but the last camera_info, which may be published only once."""
         self._pipeline = Pipeline(self._infer, self._answer, self._failed)
         self._assembler = FrameAssembler(self._assembler.camera_info)
         self._health = Health()
@@ -100,7 +100,7 @@ class BlurImuNode(LifecycleNode):
         self._depth_frame_id = ""  # of the last depth image
 
     def _configured(self) -> tuple[MotionEstimator, Outputs]:
-        """Give what exists from on_configure to on_cleanup."""
+        """Return the estimator and the publishers, which exist from on_configure to on_cleanup."""
         assert self._estimator is not None
         assert self._outputs is not None
         return self._estimator, self._outputs
@@ -116,7 +116,7 @@ class BlurImuNode(LifecycleNode):
 
     @logging_errors
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load and warm up the model, create publishers. FAILURE, with one log line: they cannot be used here."""
+        """Load and warm up the model, create publishers. FAILURE, and one line in the log: not possible here."""
         try:
             model = self.settings.model or resource(DEFAULT_MODEL)
             estimator = self._estimator = load_estimator(model, self.settings, self.get_logger())
@@ -159,7 +159,7 @@ class BlurImuNode(LifecycleNode):
         return result
 
     def _message_callbacks(self) -> dict[str, Callable[[Any], None]]:
-        """Give what each topic's messages go to."""
+        """Map each topic that is listened to to the callback of its messages."""
         settings = self.settings
         callbacks = {"image": self._on_image, "camera_info": self._on_camera_info, "depth": self._on_depth}
         if settings.exposure_source in EXPOSURE_TOPICS:
@@ -171,7 +171,7 @@ class BlurImuNode(LifecycleNode):
         return callbacks
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
-        """Count what a message does to a callback: an exception would end the executor."""
+        """Wrap a callback so that its exceptions are counted and logged: they would end the executor."""
 
         def guarded(*arguments: Any) -> None:
             try:
@@ -270,7 +270,7 @@ class BlurImuNode(LifecycleNode):
 
     @contextmanager
     def _message_refused(self, topic: str) -> Iterator[None]:
-        """Count and say what is wrong with a message beside the images: it has come, but is passed over."""
+        """Count and log a message of this topic that cannot be used, and go on without it."""
         try:
             yield
         except InputError as error:
@@ -282,8 +282,8 @@ class BlurImuNode(LifecycleNode):
         values = {p.name: p.value for p in parameters if p.name in Settings.__dataclass_fields__}
         try:
             settings = replace(self.settings, **values)
-            # What was measured of the exposure before was a ratio to the former value, and dt to a frame before is
-            # between two mid-exposures.
+            # With any of these, what earlier frames told is about something else: the measured exposure is a ratio to
+            # the former value, and dt is between two mid-exposures.
             changed = any(
                 getattr(settings, name) != getattr(self.settings, name)
                 for name in ("estimator", "exposure_time", "stamp_reference", "readout_time")
@@ -415,14 +415,14 @@ class BlurImuNode(LifecycleNode):
         outputs.draw(estimate, processed.frame.image, frame_id)
 
     def _failed(self, error: Exception) -> None:
-        """Count what a frame did to a thread of the pipeline."""
+        """Count and log the exception that a frame raised in a thread of the pipeline."""
         if isinstance(error, Refused):
             self._refuse(error)
         elif self.context.ok():
             self._refuse(self._unexpected(error))
 
     def _unexpected(self, error: Exception) -> Refused:
-        """Make a refusal of what should not have happened: one line for the log, the rest for its debug level."""
+        """Make a refusal, of one line, of an unexpected exception, and log its traceback at debug level."""
         self.get_logger().debug(traceback.format_exc())
         return Refused("internal error", f"{type(error).__name__}: {error} (log level debug says where)")
 

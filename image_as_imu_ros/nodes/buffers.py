@@ -1,4 +1,4 @@
-"""Where threads leave things for each other: one slot for the newest image, a cache for values by stamp."""
+"""What threads exchange: a slot for the newest image, and a cache of the latest values of a stream by their stamps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from image_as_imu_ros.nodes.parameters import Settings
 
 T = TypeVar("T")
 
-_FLOWING = 1.0  # s; a source that was silent for longer, and
-_IN_VAIN = 3  # for as many searches, is not waited for
+# A stream that was silent for so long, s, and for so many searches, is not waited for.
+_FLOWING = 1.0
+_IN_VAIN = 3
 _SLOWEST = 10.0  # times the recorded time: how slowly a recording may be played
 RESTART = 1_000_000_000  # ns; a stamp that goes back by more is a recording that starts again, by less disorder
 
@@ -79,7 +80,7 @@ class Slot(Generic[T]):
             return None if self._closed else item
 
     def close(self) -> None:
-        """Let those go who wait."""
+        """Release all threads that wait."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -111,9 +112,11 @@ class StampCache(Generic[T]):
         self._tolerance = round(tolerance * 1e9)
         self._changed = threading.Condition()
         self._last_added = -float("inf")
-        self._searches = _IN_VAIN  # since then
-        self._half_period = math.inf  # ns, between the last two stamps; a value as near is the nearest there will be
-        self._slowness = 1.0  # between the last two values: how many times as long as by their stamps it took
+        self._searches = _IN_VAIN  # since the last value was added
+        self._half_period = (
+            math.inf
+        )  # ns, by the last two stamps: no value of the stream will be nearer than one within
+        self._slowness = 1.0  # time between the arrivals of the last two values, over that between their stamps
 
     @property
     def empty(self) -> bool:
@@ -159,7 +162,7 @@ class StampCache(Generic[T]):
             return None if nearest is None else nearest.value
 
     def distance(self, stamp: int, camera: str = "") -> float | None:
-        """Measure how much later than a header stamp, ns, that of the nearest value is, s; None without a value."""
+        """Return by how much the nearest value's stamp is later than a header stamp, ns, in s; None without a value."""
         with self._changed:
             nearest = self._nearest(stamp, camera, math.inf)
             return None if nearest is None else (nearest.stamp - stamp) * 1e-9

@@ -68,8 +68,8 @@ class Health:
 
         Events are "received", "overwritten", "ambiguous", "not aligned", "exposure fallback", "without rate hint",
         "without depth", "depth too sparse", "foreign depth", "exposure being measured", "exposure too uncertain",
-        "camera changed", "camera frame changed", "waiting for …" what is beside the image or comes next, and the
-        measurements.
+        "camera changed", "camera frame changed", "waiting for NAME", where that may still be on its way, and
+        "single" and "aligned" for what was published.
         """
         with self._lock:
             self._totals[what] += 1

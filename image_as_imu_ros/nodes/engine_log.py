@@ -27,7 +27,7 @@ class _RosLogHandler(logging.Handler):
 
 @contextmanager
 def engines_log_to(logger: RcutilsLogger) -> Iterator[None]:
-    """Log there what engines report while they load: why one is passed over, that a plan is built, or loops are."""
+    """Pass what engines log while they load to `logger`: why one is passed over, that a plan or loops are compiled."""
     engines, handler = logging.getLogger("image_as_imu_ros"), _RosLogHandler(logger)
     level, propagate = engines.level, engines.propagate
     engines.addHandler(handler)

@@ -67,7 +67,7 @@ class FrameAssembler:
         rate_hints: (3,) rad/s by header stamp, in the axes of the sensor that they come from.
         rate_hint_found: whether the last frame had one.
         camera: of the last image. camera_changed: whether it was another one, so that earlier frames do not count.
-        unused: why what came beside the last image could not be used, where the frame goes without.
+        unused: why messages beside the last image, such as its depth, could not be used; the frame goes without them.
     """
 
     def __init__(self, camera_info: Any = None) -> None:
@@ -143,7 +143,7 @@ class FrameAssembler:
         return exposure
 
     def _usable(self, exposure: float | None, instead: float) -> float | None:
-        """Check an exposure from the topic, s; None where it is none and the parameter says another one."""
+        """Check an exposure from the topic, s; None where it is impossible and the parameter gives one instead."""
         if exposure is None or instead == 0:
             return exposure
         try:

@@ -1,4 +1,4 @@
-"""The topics that the node listens to: types, QoS, and what is odd about them in words."""
+"""The topics that the node listens to: their types and QoS, what is wrong with them, and what the log says of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _SEVERAL = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 VELOCITY_TOPICS = ("imu/data_raw", "twist")
-_LATCHED_PERIOD = 0.5  # s between two searches for a publisher that keeps its CameraInfo
+_LATCHED_PERIOD = 0.5  # s between two searches for a publisher of a latched CameraInfo
 _IMAGES = {"raw": Image, "compressed": CompressedImage}
 
 
@@ -68,10 +68,10 @@ def inputs_of(settings: Settings) -> list[Input]:
 
 
 class LatchedCameraInfo:
-    """Hears a CameraInfo that was published once, before the node was there, and kept for those who come later.
+    """Receives a latched CameraInfo: one that was published once (transient local), perhaps before the node started.
 
-    It reaches only a subscriber that asks for it (transient local). Such a one does not hear publishers that keep
-    nothing, and makes them log a warning about its QoS: it is created once a publisher is seen that keeps messages.
+    Only a transient-local subscription receives it. That one in turn does not match volatile publishers, which would
+    log a warning about its QoS: so it is created once a transient-local publisher is seen.
     """
 
     def __init__(self, node: Node, callback: Callable[[Any], None]) -> None:
@@ -82,7 +82,7 @@ class LatchedCameraInfo:
         self.subscribe()
 
     def subscribe(self) -> None:
-        """Subscribe if there is a publisher that keeps messages."""
+        """Subscribe if there is a transient-local publisher."""
         publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("camera_info"))
         if any(info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for info in publishers):
             self._timer.cancel()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Set an event on SIGINT in place of raising KeyboardInterrupt, and hear no further SIGINT at the end.
+    """Set an event on SIGINT in place of raising KeyboardInterrupt; after the block, SIGINT is ignored.
 
     rclpy's own handler, which wakes the executor, calls the one from here. KeyboardInterrupt would come anywhere, in
     the middle of a clean end too, for a terminal and ros2 launch both send the signal; and while Python ends, it puts

@@ -88,7 +88,7 @@ class Settings(EstimatorConfig, EngineConfig):
 
     @cached_property
     def estimator(self) -> EstimatorConfig:
-        """What of this concerns the estimator."""
+        """The settings of the estimator among these."""
         return EstimatorConfig(**{one.name: getattr(self, one.name) for one in fields(EstimatorConfig)})
 
 

@@ -1,4 +1,4 @@
-"""What the log says about a stream: once, that something has come; and with rising urgency, that nothing does."""
+"""What the log says about the streams: the first message of each, once; and, when nothing is published, why."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Progress:
             self._node.get_logger().info(f"first {what}: {describe()}")
 
     def came(self, what: str) -> None:
-        """Take note of a message of a kind, be it of use or not."""
+        """Note that a message of a kind has come, whether it can be used or not."""
         self._come.add(what)
 
     def has_come(self, what: str) -> bool:

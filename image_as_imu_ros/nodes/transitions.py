@@ -14,7 +14,7 @@ Transition = Callable[[N, LifecycleState], TransitionCallbackReturn]
 
 
 def logging_errors(transition: Transition[N]) -> Transition[N]:
-    """Log the exception of a transition before it becomes ERROR, which rclpy does without a word."""
+    """Log the exception of a transition: rclpy turns it into ERROR without a word."""
 
     @wraps(transition)
     def logged(node: N, state: LifecycleState) -> TransitionCallbackReturn:

@@ -102,7 +102,9 @@ def _configured(trt: Any, builder: Any, target: Target, recipe: precision.Recipe
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     if target.dla_core >= 0:
         if target.dla_core >= builder.num_DLA_cores:
-            raise InputError(f"dla_core is {target.dla_core}, this GPU has {builder.num_DLA_cores} of them")
+            raise InputError(
+                f"dla_core is {target.dla_core}, this GPU has {builder.num_DLA_cores} of them: -1 uses none"
+            )
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = target.dla_core
         config.set_flag(trt.BuilderFlag.GPU_FALLBACK)

@@ -13,7 +13,7 @@ from image_as_imu_ros.settings import TextEnum
 
 
 class Precision(TextEnum):
-    """Of a network's numbers; AUTO: what its file's name says, with TensorRT FP16, on CPUs made for it INT8."""
+    """Numeric precision of a network; AUTO: see `choose_weights`."""
 
     AUTO = "auto"
     FP32 = "fp32"
@@ -94,7 +94,7 @@ def recipe(tensorrt_version: str, precision: Precision, *, quantised: bool, half
         holds = "holds" if quantised else "does not hold"
         raise InputError(f"precision is {precision}, but the model file {holds} quantised weights (QDQ)")
     if half and precision == Precision.FP32:
-        raise InputError("precision is fp32, but the model file holds FP16 weights")
+        raise InputError("precision is fp32, but the model file holds FP16 weights: give the file without _fp16")
     major, minor = (int(part) for part in tensorrt_version.split(".")[:2])
     if (major, minor) >= (10, 12) or (half and major >= 10):
         return Recipe(strongly_typed=True, halve=precision == Precision.FP16 and not half)
