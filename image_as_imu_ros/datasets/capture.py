@@ -173,9 +173,9 @@ class Capture:
     readout_time: float = 0.0
 
     def twist(self) -> GroundTruth | None:
-        """Differentiate the poses; take the angular part from the gyroscope, which is surer, if there is one.
+        """Differentiate the poses; None without any.
 
-        None without poses.
+        The angular part is the gyroscope's, which is surer, if there is one.
         """
         if self.poses is None:
             return None
@@ -189,7 +189,7 @@ class Capture:
         return GroundTruth(stamps[known], linear[known], angular[known], "")
 
     def angular_velocity(self) -> GroundTruth | None:
-        """Return the camera's angular velocity by whatever measured it; None if nothing did."""
+        """Return the angular velocity by the gyroscope, else by the poses; None without both."""
         if self.gyroscope is None:
             return self.twist()
         return GroundTruth(

@@ -1,4 +1,4 @@
-"""Velocities of the camera as something better than the images knows them."""
+"""Ground truth: velocities of the camera from poses, a twist or a gyroscope."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def _columns(path: Path, names: list[str], time_unit: str) -> list[int]:
 
 
 def _scale(name: str, otherwise: float) -> float:
-    """Find how many s a column's unit is: by its name, or what is said otherwise."""
+    """Find how many s a column's unit is: by its name, else `otherwise`."""
     if _normal(name) == _ELAPSED:
         return 1.0
     found = _UNIT_OF_TIME.search(name.strip().lower())

@@ -45,7 +45,7 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class Played:
-    """What came of it: a table for people, and files of plots."""
+    """The results: a table for people, and files of plots."""
 
     table: str
     time_series: Path

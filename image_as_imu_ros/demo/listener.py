@@ -17,6 +17,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Imu
 
 from image_as_imu_ros.demo.child import DemoError
+from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 
 _RELIABLE = QoSProfile(depth=100)
 
@@ -84,7 +85,7 @@ class Listener:
             self.spin(0.05)
 
     def _answer(self, stamp: Time) -> Answer:
-        return self.answers.setdefault(stamp.sec * 1_000_000_000 + stamp.nanosec, Answer())
+        return self.answers.setdefault(stamp_to_nanoseconds(stamp), Answer())
 
     def _on_imu(self, message: Imu) -> None:
         answer = self._answer(message.header.stamp)

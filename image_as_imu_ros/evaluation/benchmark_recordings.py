@@ -40,7 +40,7 @@ def benchmark_recordings(
 ) -> Iterator[tuple[ListedRecording, Sequence | None]]:
     """Evaluate recordings, and write table.md, table.tex and a folder of results for each.
 
-    Yields each recording twice: with None before it is evaluated, and with what it came to.
+    Yields each recording twice: with None before it is evaluated, and then with its figures.
 
     Args:
         workers: processes, each of which evaluates one recording at a time.
@@ -58,7 +58,7 @@ def benchmark_recordings(
 
 
 def _evaluated(listed: list[ListedRecording], output: Path, workers: int) -> Iterator[tuple[int, Sequence | None]]:
-    """Yield the number of each recording with None, and again with what it came to, as they are done."""
+    """Yield the number of each recording with None before it is evaluated, and with its figures when that is done."""
     if workers == 1:
         for number, recording in enumerate(listed):
             yield number, None

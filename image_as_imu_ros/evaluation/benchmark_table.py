@@ -26,7 +26,7 @@ _LATEX_ESCAPES = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a method came to on one sequence.
+    """The figures of one method on one sequence.
 
     Attributes:
         answered: share of the frames that it answered, 0 to 1.
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Sequence:
-    """All methods on one sequence; if it could not be evaluated, why."""
+    """All methods on one sequence, or why it could not be evaluated (`failure`)."""
 
     name: str
     rows: list[Row]

@@ -1,4 +1,4 @@
-"""What of an evaluation can be chosen: one definition for the command line, for lists of recordings and for Python."""
+"""Settings of an evaluation: one definition for the command line, for lists of recordings and for Python."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ORACLE = "oracle"
 """A value of `sign_resolution` beside those of the estimator: the sign of the ground truth."""
 
 UNUSED = frozenset({"rate_hint_std"})
-"""Settings of the estimator that say nothing here: recordings are evaluated without another sensor's rate."""
+"""Settings of the estimator without effect here: recordings are evaluated without another sensor's rate."""
 
 
 class ExposureSource(TextEnum):
@@ -150,7 +150,7 @@ def _used(kind: type) -> list[Field]:
 
 
 def _typed(option: Field, value: Any) -> Any:
-    """Make a value that a person wrote one of the setting's type."""
+    """Convert a value that a person wrote to the setting's type."""
     if isinstance(option.default, str):
         return str(value)
     whole = isinstance(option.default, int)
@@ -160,7 +160,7 @@ def _typed(option: Field, value: Any) -> Any:
 
 
 def command_line(recording: str | Path, config: EvaluationConfig) -> str:
-    """Write the command that evaluates a recording so: what is not named is as by default."""
+    """Write the command that evaluates a recording in this way; settings at their defaults are left out."""
     words = ["evaluate", str(recording)]
     if config.exposure == ExposureSource.FIT:
         words.append("--fit-exposure")

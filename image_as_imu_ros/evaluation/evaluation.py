@@ -1,4 +1,4 @@
-"""What a recording came to: the result of `evaluate`, from which tables, plots and the report are made."""
+"""The result of `evaluate`, from which tables, plots and the report are made."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Evaluation:
         by_measurement: like `samples`, of "single" and "aligned", whichever there are.
         comparison: with other systems; None if there are none.
         figures: content of metrics.json.
-        ground_truth_complaint: what does not fit about it, for people; empty if nothing.
+        ground_truth_complaint: why the ground truth seems to be wrong, for people; empty if it does not.
         exposure_origin: where the exposure came from, for people.
-        exposure_complaint: how that contradicts the images or their rate; empty if it does not.
+        exposure_complaint: how the exposure contradicts the images or their rate; empty if it does not.
         settings: name → value, for people: all that it takes to do it again.
     """
 

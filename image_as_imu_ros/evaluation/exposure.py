@@ -41,7 +41,7 @@ class Shutters:
 
 
 def unusable_exposure(config: EstimatorConfig) -> str:
-    """Say why no frame has a velocity from its blur, with which exposures are at fault: blur is no rate without."""
+    """Say what is wrong with the exposure time where no frame has a velocity from its blur."""
     limit, given = ESTIMATOR.known_log_std, config.exposure_relative_error
     if config.estimate_exposure:
         return f"blur and alignment did not tell the exposure time to within {limit:.0%}: give it, --exposure SECONDS"

@@ -1,4 +1,4 @@
-"""What is kept of the answers of a run: less than two kilobytes per frame, so that recordings of hours fit."""
+"""The estimates of a run, kept in less than two kilobytes per frame, so that recordings of hours fit in memory."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Result:
         estimate: of a run over a recording, without what takes memory, see `KeptEstimates`.
         frame_id: of the image's header.
         span: s over which the velocity is a mean: between two frames, or the time in which one gathered light.
-        known_sign: whether somebody will choose the right sign.
+        known_sign: whether its sign will be taken from the ground truth.
         exposure_given: whether its exposure came from outside, not from the images.
     """
 
@@ -93,7 +93,7 @@ class Result:
 
 
 def span_of(estimate: MotionEstimate, readout_time: float) -> float:
-    """Compute the s over which a velocity is a mean."""
+    """Return the time, s, over which a velocity is a mean."""
     single = estimate.measurement == Measurement.SINGLE
     return estimate.exposure + readout_time if single else estimate.dt
 
@@ -142,7 +142,7 @@ class KeptEstimates:
             self._rejections[number] = alignment.rejection
 
     def result(self, number: int, choose: Callable[[MotionEstimate], MotionEstimate | None]) -> Result:
-        """Make one again. `choose` makes of it what is wanted, and must not return None."""
+        """Restore an estimate; `choose` picks its measurement, and must not return None."""
         estimate = choose(self._estimate(number))
         assert estimate is not None
         span = span_of(estimate, self.readout_time)
@@ -178,7 +178,7 @@ def _as_answered(estimate: MotionEstimate) -> MotionEstimate:
 
 
 class Results(Sequence[Result]):
-    """Some of the kept estimates, in the order of recording, as what one measurement says."""
+    """Some of the kept estimates, in the order of recording, all with one measurement."""
 
     def __init__(
         self,
@@ -208,7 +208,7 @@ class Results(Sequence[Result]):
         return Results(self._kept, self._choose, (self._numbers[index] for index in indices))
 
     def offer(self, number: int, estimate: MotionEstimate) -> None:
-        """Add an estimate that was kept as this number, if this measurement says something about its frame."""
+        """Add the estimate that was kept under this number, if its frame has this measurement."""
         if self._choose(estimate) is not None:
             self._numbers.append(number)
 

@@ -92,7 +92,7 @@ def run_recording(
         label: of the progress bar.
         ground_truth: tells which frames are the worst and the best.
         every: take every so many-th frame only.
-        known_sign: somebody will choose the right sign, so the covariances hold no error of it.
+        known_sign: signs will be taken from the ground truth, so the covariances hold no error of theirs.
         ahead: decode frames and run the network in another thread, see `ahead`. The results are the same.
 
     Raises:
@@ -171,7 +171,7 @@ def _inferred(message: CameraMessages, *, engine: Engine, shutters: Shutters) ->
 def _estimates(
     estimator: MotionEstimator, frames: Iterator[tuple[CameraMessages, Callable[[], InferredFrame]]], run: Run
 ) -> Iterator[tuple[Frame, str, MotionEstimate]]:
-    """(frame, its frame_id, its estimate); frames that cannot be used are counted instead."""
+    """Yield (frame, its frame_id, its estimate); frames that cannot be used are counted instead."""
     before: tuple[Frame, str] | None = None
     reasons: dict[str, str] = {}
     for message, infer in frames:
@@ -224,7 +224,7 @@ def samples_of(
     """Put results beside the ground truth at their stamps.
 
     Args:
-        mean: take the ground truth's mean over the time that each result was found over, and covariances of that.
+        mean: take the mean of the ground truth over the time that each result is a mean over, and its covariance.
     """
     apart = {Term.ACCELERATION} if mean else set()
     count = len(results)

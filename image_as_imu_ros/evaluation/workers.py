@@ -1,4 +1,4 @@
-"""Processes that work beside each other."""
+"""A pool of processes that ends with whatever ends its block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from image_as_imu_ros.errors import InputError
 
 @contextmanager
 def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Start processes that each use one core, but for what their tasks start; whatever ends the block ends them.
+    """Start a pool of processes with one thread each, but for those that tasks start; the end of the block ends it.
 
     Raises:
         InputError: the system ended one.

@@ -102,7 +102,7 @@ class Conversion:
 
 @dataclass
 class Unreadable:
-    """How many images are missing or damaged, and what is said of the first."""
+    """How many images are missing or damaged, and why the first one is."""
 
     count: int = 0
     reason: str = ""
@@ -115,14 +115,14 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Converted:
-    """What came of it.
+    """What was converted.
 
     Attributes:
         kept: number of frames, of `count` in the capture. with_depth: how many of them have depth.
-        unreadable, unreadable_depths: frames that are left out for their image, and those that have lost their depth.
-        unknown_exposures: number of frames whose exposure nobody said; the recording does not say it either.
-        ground_truth: names of what else was found.
-        poses_complaint, depth_complaint: why the poses or depths are of no use; empty if they seem to be.
+        unreadable, unreadable_depths: frames without a readable image, which are left out, or without readable depth.
+        unknown_exposures: number of frames without an exposure time in the capture, and so in the recording.
+        ground_truth: "gyroscope" and "poses", as far as the capture has them.
+        poses_complaint, depth_complaint: why the poses or depths cannot be used; empty if they seem usable.
         stamp_reference, readout_time: what the capture says of its frames; None where it does not.
     """
 
@@ -199,7 +199,7 @@ def _open(conversion: Conversion) -> Capture:
 
 
 def _implausible(depths: list[np.ndarray]) -> str:
-    """Say how depths contradict what depth cameras measure; empty if they do not, or are not there."""
+    """Say how depths contradict what depth cameras measure; empty if they do not, or if there are none."""
     known = np.array([one for one in depths if np.isfinite(one).all()])
     if not len(known):
         return ""
@@ -217,7 +217,7 @@ class _Wanted:
 
     Attributes:
         kept: how many there were so far.
-        unknown: how many of them have an exposure that nobody said.
+        unknown: how many of them have no known exposure time.
         depths: of each that has depth, how far the nearest of it and the middle of it are, m.
         unreadable, unreadable_depths: as of `Converted`.
     """
@@ -274,6 +274,6 @@ class _Wanted:
             self.unreadable_depths.add(frame.depth_complaint)
 
     def _is_blurred(self, frame: CapturedFrame, rotation: GroundTruth, exposure: float) -> bool:
-        """Not where nothing was measured."""
+        """Tell whether a rotation has blurred a frame enough; not where no rotation is known."""
         _, angular = rotation.at(np.array([frame.stamp]), exposure)
         return mean_blur(frame.camera, angular[0], exposure) >= (self._conversion.min_blur or 0.0)

@@ -1,4 +1,4 @@
-"""What is whole in a recording that rosbags refuses: cut off, without metadata, or with foreign topics in it.
+"""Reads what is whole in a recording that rosbags refuses: cut off, without metadata, or with foreign topics in it.
 
 Read record by record, without an index: https://mcap.dev/spec, and rosbag2_storage_sqlite3's tables.
 """
@@ -62,7 +62,7 @@ class SalvageReader:
             raise InputError("; ".join(failures) or "it holds no .mcap and no .db3 file")
         self._parts = parts
         self.connections = [one for part in parts for one in part.connections.values()]
-        damaged = [_said_of_damage(part) for part in parts if not part.whole]
+        damaged = [_describe_damage(part) for part in parts if not part.whole]
         self.complaint = "; ".join(damaged + [f"{failure} (left out)" for failure in failures])
 
     def messages(self, connections: Collection[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
@@ -91,7 +91,7 @@ def cure_of(path: Path) -> str:
     return f"sqlite3 {name} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 recovered.db3"
 
 
-def _said_of_damage(part: _Part) -> str:
+def _describe_damage(part: _Part) -> str:
     name, size = part.path.name, part.path.stat().st_size
     what, lost = "damaged", "others are lost"
     if _is_mcap(part.path):
@@ -175,7 +175,7 @@ def _unpacked(chunk: bytes) -> bytes:
 
 
 def _decompressor(compression: str) -> Any:
-    """Make one that takes data in pieces, of the packages that rosbags needs."""
+    """Make a decompressor that takes incomplete data, from a package that rosbags needs too."""
     if compression == "lz4":
         from lz4.frame import LZ4FrameDecompressor
 

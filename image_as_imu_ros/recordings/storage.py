@@ -22,7 +22,7 @@ from image_as_imu_ros.recordings.salvage import MCAP_MAGIC, SQLITE_MAGIC, Salvag
 _ROS1_MAGIC = b"#ROSBAG V2.0"
 _SUFFIXES = (".mcap", ".db3")
 _ENDS_OF_NAMES = (*_SUFFIXES, ".bag", ".active", ".zstd")
-_READ = ("cdr", "")  # serialisations: of ROS 2, and nothing said
+_READ_SERIALIZATIONS = ("cdr", "")  # that of ROS 2, and none named, as in ROS 1
 
 _log = logging.getLogger(__name__)
 
@@ -55,14 +55,16 @@ class Storage:
             InputError: nothing of it can be read. The message says why and names a cure.
         """
         self.path = path
-        self._ros1 = path.is_file() and _begins(path, _ROS1_MAGIC)
+        self._ros1 = path.is_file() and _starts_with(path, _ROS1_MAGIC)
         self._reader = _open_ros1(path) if self._ros1 else _open_ros2(path)
         # Definitions of Jazzy and Noetic: standard types have not changed for long.
         self._standard = get_typestore(Stores.ROS1_NOETIC if self._ros1 else Stores.ROS2_JAZZY)
         self._types: dict[str, Typestore] = {}
         self._said: set[str] = set()
         self.connections = [
-            one for one in self._reader.connections if getattr(one.ext, "serialization_format", "") in _READ
+            one
+            for one in self._reader.connections
+            if getattr(one.ext, "serialization_format", "") in _READ_SERIALIZATIONS
         ]
 
     def close(self) -> None:
@@ -98,7 +100,7 @@ class Storage:
             )
 
     def _whole(self, connections: list[Connection]) -> Iterator[tuple[Connection, bytes]]:
-        """Yield (connection, data) of what can be read."""
+        """Yield (connection, data) of all messages that can be read; where rosbags gives up, by `SalvageReader`."""
         came: Counter[str] = Counter()
         try:
             for connection, _, data in self._reader.messages(connections):
@@ -116,7 +118,7 @@ class Storage:
         self._warn_once("", f"{complaint}: what is whole of it is read{_cure(self.path)}")
 
     def _salvaged(self, connections: list[Connection], came: Counter[str]) -> Iterator[tuple[Connection, bytes]]:
-        """Yield what else is whole where rosbags gave up, after so many messages of each topic."""
+        """Yield what is whole behind the place where rosbags gave up; it read `came` messages of each topic."""
         if not isinstance(self._reader, Reader2):
             return
         topics, left = {one.topic for one in connections}, came.copy()
@@ -202,7 +204,7 @@ def _open_ros2(path: Path) -> Reader2 | SalvageReader:
 
 
 def _cure(path: Path) -> str:
-    """Name what may help, by the first file."""
+    """Say what may help to read a recording, for the end of an error message."""
     if path.name == "metadata.yaml":
         return "; give its folder"
     if path.is_dir() and (bags := sorted(file.name for file in path.glob("*.bag"))):
@@ -216,7 +218,7 @@ def _cure(path: Path) -> str:
 def _files(path: Path) -> list[Path]:
     """List the files of a recording in the order in which they were written."""
     if path.is_file():
-        return [path] if _begins(path, MCAP_MAGIC) or _begins(path, SQLITE_MAGIC) else []
+        return [path] if _starts_with(path, MCAP_MAGIC) or _starts_with(path, SQLITE_MAGIC) else []
     found = (file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
     return sorted(found, key=lambda file: [int(part) if part.isdecimal() else part for part in _parts(file)])
 
@@ -231,7 +233,7 @@ def _parts(file: Path) -> list[str]:
     return re.split(r"(\d+)", file.name)
 
 
-def _begins(path: Path, magic: bytes) -> bool:
+def _starts_with(path: Path, magic: bytes) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(len(magic)) == magic

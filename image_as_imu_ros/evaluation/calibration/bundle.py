@@ -41,7 +41,7 @@ class Window:
         seen: (P, K).
         rows: (P, K) rows from the one whose mid-exposure `times` are, as a share of the image's height.
         times: (K,) s, mid-exposures.
-        pulls: (P, 2, 2, 2) px by which a track is off where its patch is deformed by a matrix.
+        pulls: (P, 2, 2, 2) px, error of a track per unit of its patch's deformation, a matrix (2, 2).
         height: px.
         reference: number of the frame in which all points are seen.
         focal_length: px.
@@ -66,8 +66,8 @@ class Scene:
     positions: np.ndarray
 
     @property
-    def surprise(self) -> np.ndarray:
-        """(P,) how far inverse distances are from their mean, in standard deviations of the prior."""
+    def prior_residual(self) -> np.ndarray:
+        """(P,) residuals of the prior on the inverse distances, in standard deviations."""
         return (self.inverse - 1) / _INVERSE_SIGMA
 
 
@@ -151,7 +151,7 @@ def linearise(
 
 
 def undeformed(window: Window, linear: Linear, parameters: np.ndarray) -> Window:
-    """Take from the tracks what the deformation of their patches has moved them by.
+    """Correct the tracks for the displacements that the deformation of their patches causes.
 
     Between the reference and another frame a patch is deformed by the rotation, and by the readout, during which the
     camera moves: x′ = B·x with B = (I − s·V′·e_yᵀ)⁻¹·F·(I − s·V·e_yᵀ), V and V′ px/s being the point's velocities, s
@@ -197,7 +197,7 @@ def reduce(linear: Linear, scene: Scene, weights: np.ndarray, prior_weight: floa
     """Eliminate points and positions.
 
     Args:
-        weights: (P, K) of the errors' squares. prior_weight: px², of the squares of `Scene.surprise`.
+        weights: (P, K) of the errors' squares. prior_weight: px², of the squares of `Scene.prior_residual`.
         damping: of points and positions, relative to their diagonals.
     """
     count = len(weights)
@@ -209,7 +209,7 @@ def reduce(linear: Linear, scene: Scene, weights: np.ndarray, prior_weight: floa
     points = by_own @ own
     points[:, 2, 2] += prior_weight / _INVERSE_SIGMA**2
     gradient = by_own @ error
-    gradient[:, 2, 0] += prior_weight * scene.surprise / _INVERSE_SIGMA
+    gradient[:, 2, 0] += prior_weight * scene.prior_residual / _INVERSE_SIGMA
     mixed = by_own @ shared
     solved = np.linalg.solve(_damped(points, damping), np.concatenate([gradient, mixed], -1))
     rows = shared.reshape(-1, shared.shape[-1])

@@ -127,7 +127,7 @@ def _at(windows: Sequence[Window], rates: Rates, parameters: np.ndarray, scenes:
 
 def _cost(state: _State, weights: list[np.ndarray], scale: float) -> float:
     return sum(
-        float((weight * np.square(error).sum(-1)).sum() + scale**2 * np.square(scene.surprise).sum())
+        float((weight * np.square(error).sum(-1)).sum() + scale**2 * np.square(scene.prior_residual).sum())
         for error, weight, scene in zip(state.errors, weights, state.scenes, strict=True)
     )
 

@@ -36,7 +36,7 @@ _EXPOSURE_SETTLES = 5  # frames after a change of the exposure, from which its e
 
 @dataclass(frozen=True)
 class Answers:
-    """What a method came to on a cell, over all frames but the first.
+    """The figures of one method on one cell, over all frames but the first.
 
     Attributes:
         cell: see there. method: "auto", "single" or KLT. depth: "measured" or "network"; "" for KLT.

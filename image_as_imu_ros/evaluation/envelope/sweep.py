@@ -1,4 +1,4 @@
-"""All cells, in several processes, and the files that they come to."""
+"""Cells, rendered and evaluated in several processes."""
 
 from __future__ import annotations
 
