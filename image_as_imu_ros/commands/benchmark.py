@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
 
@@ -14,22 +13,15 @@ from image_as_imu_ros.engine import ENGINES
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.evaluation.benchmark import BenchmarkConfig, Publishing, benchmark, comparison, report
 
-_PUBLISHER = "image_as_imu_ros.nodes.benchmark_publisher"  # of a room above: loaded like a command, if there is ROS
-
-
-@dataclass(frozen=True)
-class Command:
-    """What the command line asks for: how to measure each of some engines."""
-
-    configs: tuple[BenchmarkConfig, ...]
+_PUBLISHER = "image_as_imu_ros.nodes.benchmark_publisher"  # by name: commands do not import nodes, nor need ROS
 
 
 def main(argv: list[str]) -> int:
     """Run the command. Raises InputError: the model cannot be used, or an option is out of range."""
-    command = _parse(argv)
+    configs = _parse(argv)
     publishing = _publishing()
     results = []
-    for config in command.configs:
+    for config in configs:
         # In a process of its own, for the memory to be its own.
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             results.append(process.submit(benchmark, config, publishing).result())
@@ -46,13 +38,13 @@ def _publishing() -> Publishing | None:
     return None
 
 
-def _parse(argv: list[str]) -> Command:
+def _parse(argv: list[str]) -> list[BenchmarkConfig]:
+    """Read the command line: how to measure each engine."""
     args = _parser().parse_args(argv)
-    configs = [
+    return [
         settings_from(args, BenchmarkConfig, engine=settings_from(args, EngineConfig, engine=engine))
         for engine in args.engines or ["auto"]
     ]
-    return Command(tuple(configs))
 
 
 def _parser() -> argparse.ArgumentParser:
