@@ -30,8 +30,8 @@ class EngineConfig:
     engine: EngineName = setting(EngineName.AUTO, "what runs the model", choices=EngineName, read_only=True)
     precision: Precision = setting(
         Precision.AUTO,
-        "of the network's numbers: its files are NAME.onnx (fp32), NAME_fp16.onnx, NAME_int8.onnx; "
-        "auto: as the model's name says, with TensorRT fp16, in the node on a CPU with VNNI int8",
+        "numeric precision of the network, whose files are NAME.onnx (fp32), NAME_fp16.onnx, NAME_int8.onnx; "
+        "auto: as the name of the model's file says, but fp16 with TensorRT, and int8 in the node on a CPU with VNNI",
         choices=Precision,
         read_only=True,
     )
@@ -40,7 +40,7 @@ class EngineConfig:
     )
     threads: int = setting(
         0,
-        "CPU threads of the network; 0: one per physical core, in the node but one core",
+        "CPU threads of the network; 0: one per physical core, in the node one fewer",
         limits=(0, 256),
         read_only=True,
     )

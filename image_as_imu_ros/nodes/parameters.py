@@ -51,7 +51,7 @@ class Settings(EstimatorConfig, EngineConfig):
     )
     exposure_time: float = setting(
         0.0,
-        "exposure time of one row, s; 0: not known, then only frames with a value from the exposure topic are used",
+        "exposure time of one row, s; 0: not known, only frames with a value from the exposure topic are used",
         limits=(0.0, 1.0),
     )
     stamp_reference: StampReference = setting(
@@ -73,7 +73,7 @@ class Settings(EstimatorConfig, EngineConfig):
     publish_unresolved: bool = setting(False, "publish also where the sign of motion is not known")
     diagnostics_period: float = setting(1.0, "between two diagnostics messages, s", limits=(0.1, 60.0), read_only=True)
     autostart: bool = setting(
-        False, "configure and activate at start, where no launch file or lifecycle manager does", read_only=True
+        False, "configure and activate at start, if no launch file or lifecycle manager does that", read_only=True
     )
 
     def __post_init__(self) -> None:
