@@ -10,6 +10,7 @@ import numpy as np
 
 from image_as_imu_ros.datasets.ground_truth import GroundTruth, velocities_of_poses
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 
@@ -160,7 +161,7 @@ class Capture:
         frames: in the order of time, read one by one. count: how many there are.
         lossless: its images were not compressed with loss, and should not be.
         gyroscope, poses: None where the capture has none.
-        stamp_reference: what the frames' stamps are, "start", "middle" or "end" of the exposure; None if nothing says.
+        stamp_reference: which time of the exposure the frames' stamps are; None if nothing says.
         readout_time: from the first row's start to the last row's, s; 0 for a global shutter, or if it is not said.
     """
 
@@ -169,7 +170,7 @@ class Capture:
     lossless: bool
     gyroscope: Gyroscope | None = None
     poses: Poses | None = None
-    stamp_reference: str | None = None
+    stamp_reference: StampReference | None = None
     readout_time: float = 0.0
 
     def twist(self) -> GroundTruth | None:

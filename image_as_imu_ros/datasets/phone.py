@@ -16,9 +16,9 @@ from image_as_imu_ros.datasets.frame_table import read_frame_table
 from image_as_imu_ros.datasets.gyroscope_file import read_gyroscope
 from image_as_imu_ros.datasets.stray_scanner import PHONE_TO_OPTICAL
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.geometry.camera import Intrinsics
 
-_STAMP_REFERENCE = "start"
 _X_Y_Z_TIME = (3, 0, 1, 2)  # OpenCamera Sensors writes no names above its columns
 
 
@@ -44,7 +44,7 @@ def open_mars(folder: Path, intrinsics: Intrinsics | None = None, rotation: np.n
         gyroscope,
         rotation=rotation,
         frames=frames,
-        stamp_reference=_STAMP_REFERENCE,
+        stamp_reference=StampReference.START,
     )
 
 
@@ -66,7 +66,7 @@ def open_opencamera(path: Path, intrinsics: Intrinsics | None, rotation: np.ndar
         gyroscope,
         rotation=rotation,
         frames=read_frame_table(stamps, "ns"),
-        stamp_reference=_STAMP_REFERENCE,
+        stamp_reference=StampReference.START,
     )
 
 

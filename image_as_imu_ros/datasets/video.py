@@ -15,6 +15,7 @@ from image_as_imu_ros.datasets.frame_table import FrameTable
 from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples, placed
 from image_as_imu_ros.datasets.video_file import duration, frame_count, open_video, video_frames
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.geometry.camera import Camera, Intrinsics
 
 _START = 1_000_000_000  # ns; stamp of the first frame where stamps begin at 0, which means that there is none
@@ -29,7 +30,7 @@ def open_capture(
     rotation: np.ndarray | None = None,
     offset: float = 0.0,
     frames: FrameTable | None = None,
-    stamp_reference: str | None = None,
+    stamp_reference: StampReference | None = None,
 ) -> Capture:
     """Open a video file.
 

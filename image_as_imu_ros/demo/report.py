@@ -13,7 +13,7 @@ from geometry_msgs.msg import Vector3
 from image_as_imu_ros.demo import motion
 from image_as_imu_ros.demo.listener import Answer
 from image_as_imu_ros.demo.recording import CAMERA, EXPOSURE, RATE, Recording
-from image_as_imu_ros.estimation.config import EstimatorConfig
+from image_as_imu_ros.estimation.config import EstimatorConfig, MotionModel
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.evaluation.metrics import Samples, metrics
@@ -41,14 +41,14 @@ class Comparison:
     latency: np.ndarray
 
     @classmethod
-    def of(cls, answers: dict[int, Answer], start: int, recording: Recording, motion_model: str) -> Comparison:
+    def of(cls, answers: dict[int, Answer], start: int, recording: Recording, motion_model: MotionModel) -> Comparison:
         """Match complete answers with frames by their stamps.
 
         Args:
             answers: by stamp, ns: mid-exposure of a frame, or halfway from the one before.
             start: stamp of the recording's time 0, ns.
             recording: what was played.
-            motion_model: the node's; "full" or "rotation".
+            motion_model: the node's.
         """
         count = len(recording)
         middles = start + np.round(1e9 * recording.times).astype(np.int64)
@@ -62,7 +62,7 @@ class Comparison:
                 twist = answer.twist.twist
                 stamps[frame] = stamp
                 angular[frame] = _vector(twist.twist.angular)
-                if motion_model == "full":
+                if motion_model == MotionModel.FULL:
                     linear[frame] = _vector(twist.twist.linear)
                 covariance[frame] = np.reshape(twist.covariance, (6, 6))
                 latency[frame] = (answer.imu_arrival - middles[frame]) * 1e-9 - EXPOSURE / 2

@@ -16,6 +16,7 @@ from image_as_imu_ros.demo.listener import Listener
 from image_as_imu_ros.demo.motion import LEVER_ARM
 from image_as_imu_ros.demo.recording import EXPOSURE, RATE, open_recording
 from image_as_imu_ros.demo.report import Comparison, live_line
+from image_as_imu_ros.estimation.config import MotionModel
 
 _PATIENCE = 60.0  # s for the camera to start on a busy machine
 _NODE_PATIENCE = 300.0  # s for each step of the node; building an engine for a GPU takes its time
@@ -30,7 +31,7 @@ class Run:
     frames: int
     depth: bool
     model: Path
-    motion_model: str
+    motion_model: MotionModel
     logs: Path
 
 

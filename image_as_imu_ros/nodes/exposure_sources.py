@@ -52,12 +52,12 @@ def exposure_reader(source: str, unit: str) -> tuple[type, Callable[[Any], float
     return message_type, partial(exposure_of_message, source, unit)
 
 
-def exposure_problems(watch: ExposureWatch, source: str, estimate: MotionEstimate | None) -> list[str]:
+def exposure_problems(watch: ExposureWatch, source: ExposureSource, estimate: MotionEstimate | None) -> list[str]:
     """List what is wrong with the exposures that were given.
 
     Args:
         watch: has seen the values from the topic.
-        source: an `ExposureSource`.
+        source: where exposures come from.
         estimate: the last one, which may have measured the exposure.
     """
     problems = []

@@ -16,7 +16,7 @@ from image_as_imu_ros.datasets.frame_table import read_frame_table
 from image_as_imu_ros.datasets.ground_truth import GroundTruth, too_rare
 from image_as_imu_ros.datasets.gyroscope_file import read_gyroscope
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.estimation.frame import check_exposure
+from image_as_imu_ros.estimation.frame import StampReference, check_exposure
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.geometry.camera import Intrinsics
 from image_as_imu_ros.messages.image_files import UnreadableImageError, check_size
@@ -135,7 +135,7 @@ class Converted:
     poses_complaint: str
     depth_complaint: str
     ground_truth: tuple[str, ...]
-    stamp_reference: str | None
+    stamp_reference: StampReference | None
     readout_time: float | None
 
 
