@@ -93,24 +93,6 @@ def read_gyroscope(
     return _in_radians(path, samples, names[columns[1]] if names else "")
 
 
-def _table(lines: list[str]) -> tuple[str, list[list[str]]]:
-    """Split lines into cells, names first where there are any; "#" marks comments, of which the last may hold them.
-
-    Returns:
-        What stands between the cells, and the rows.
-    """
-    comments = [line.lstrip("# ") for line in lines if line.startswith("#")]
-    table = [line for line in lines if not line.startswith("#")] or comments
-    delimiter = max(";\t,", key=table[0].count)
-    if delimiter not in table[0]:
-        delimiter = " "
-    rows = [line.split() for line in table] if delimiter == " " else list(csv.reader(table, delimiter=delimiter))
-    if comments and _number(rows[0][0], delimiter) is not None:
-        named = comments[-1]
-        rows.insert(0, named.split() if delimiter == " " else next(csv.reader([named], delimiter=delimiter)))
-    return delimiter, rows
-
-
 def placed(samples: GyroscopeSamples, path: Path, rotation: np.ndarray | None, delay: int, frames: range) -> Gyroscope:
     """Put samples on the clock of frames and into the camera's axes.
 
@@ -133,6 +115,32 @@ def placed(samples: GyroscopeSamples, path: Path, rotation: np.ndarray | None, d
     recorded = stamps > 0  # not long before the first frame
     angular = samples.angular if rotation is None else samples.angular @ rotation.T
     return Gyroscope(*ascending(stamps[recorded], angular[recorded]))
+
+
+def too_fast(angular: np.ndarray) -> str:
+    """Say that rates (N, 3) rad/s are faster than gyroscopes measure; empty if they are not."""
+    fastest = float(np.quantile(np.linalg.norm(angular, axis=1), 0.99))
+    if fastest <= _FASTEST:
+        return ""
+    return f"rates up to {fastest:.0f} rad/s are faster than gyroscopes measure: are they °/s?"
+
+
+def _table(lines: list[str]) -> tuple[str, list[list[str]]]:
+    """Split lines into cells, names first where there are any; "#" marks comments, of which the last may hold them.
+
+    Returns:
+        What stands between the cells, and the rows.
+    """
+    comments = [line.lstrip("# ") for line in lines if line.startswith("#")]
+    table = [line for line in lines if not line.startswith("#")] or comments
+    delimiter = max(";\t,", key=table[0].count)
+    if delimiter not in table[0]:
+        delimiter = " "
+    rows = [line.split() for line in table] if delimiter == " " else list(csv.reader(table, delimiter=delimiter))
+    if comments and _number(rows[0][0], delimiter) is not None:
+        named = comments[-1]
+        rows.insert(0, named.split() if delimiter == " " else next(csv.reader([named], delimiter=delimiter)))
+    return delimiter, rows
 
 
 def _gcsv(path: Path, lines: list[str]) -> tuple[list[str], tuple[float, float]]:
@@ -217,11 +225,3 @@ def _in_radians(path: Path, samples: GyroscopeSamples, name: str) -> GyroscopeSa
     if complaint := too_fast(angular):
         _log.warning("%s: %s Then write °/s (or mdps) into the columns' names", path, complaint)
     return GyroscopeSamples(samples.times, angular)
-
-
-def too_fast(angular: np.ndarray) -> str:
-    """Say that rates (N, 3) rad/s are faster than gyroscopes measure; empty if they are not."""
-    fastest = float(np.quantile(np.linalg.norm(angular, axis=1), 0.99))
-    if fastest <= _FASTEST:
-        return ""
-    return f"rates up to {fastest:.0f} rad/s are faster than gyroscopes measure: are they °/s?"

@@ -26,78 +26,6 @@ PROVIDERS = {
 }
 
 
-def execution_providers(
-    engine: EngineName, available: Collection[str], precision: Precision, dla_core: int = -1
-) -> list[tuple[str, dict]]:
-    """List what ONNX Runtime is asked to run the network on: the engine's provider, then what takes the other layers.
-
-    Args:
-        engine: one of PROVIDERS.
-        available: providers that this ONNX Runtime was built with.
-        precision: for TensorRT, any but AUTO.
-        dla_core: for TensorRT, deep learning accelerator to use, −1 for none.
-
-    Raises:
-        InputError: this ONNX Runtime lacks the engine's provider.
-    """
-    wanted = PROVIDERS[engine]
-    if wanted not in available:
-        raise InputError(
-            f"engine {engine} needs an ONNX Runtime with {wanted}, this one has {', '.join(available)}: "
-            "install onnxruntime-gpu in place of onnxruntime"
-        )
-    options = {}
-    if wanted == "TensorrtExecutionProvider":
-        folder = str(cache_folder("onnxruntime_tensorrt"))
-        options = {
-            "trt_fp16_enable": precision != Precision.FP32,
-            "trt_int8_enable": precision == Precision.INT8,
-            "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": folder,
-            "trt_timing_cache_enable": True,
-            "trt_timing_cache_path": folder,
-        }
-        if dla_core >= 0:
-            options |= {"trt_dla_enable": True, "trt_dla_core": dla_core}
-    gpu = [("CUDAExecutionProvider", {})] if engine == EngineName.ONNXRUNTIME_TENSORRT else []
-    cpu = [(_CPU, {})] if engine != EngineName.ONNXRUNTIME else []
-    return [(wanted, options), *gpu, *cpu]
-
-
-def thread_waiting(version: str) -> dict[str, str]:
-    """Choose how threads wait for work, in session settings that an ONNX Runtime of this version knows.
-
-    Waking a thread takes longer than many a layer, so it stays awake from one layer to the next, but no longer: on a
-    robot the other cores have work to do. Before 1.26 it would stay awake without limit.
-    """
-    if tuple(map(int, version.split(".")[:2])) < (1, 26):
-        return {"session.intra_op.allow_spinning": "0"}
-    return {"session.intra_op.spin_duration_us": _AWAKE_US}
-
-
-def int8_sums(cpu_flags: Collection[str]) -> dict[str, str]:
-    """Choose session settings under which sums of INT8 products do not overflow, by the flags of /proc/cpuinfo.
-
-    Without VNNI, an x86-64 CPU adds them in pairs in 16 bits, unless this setting forbids it. With VNNI it does not,
-    but the setting would take effect all the same and twice the time. CPUs of other kinds are not affected.
-    """
-    return {} if has_vnni(cpu_flags) else {"session.x64quantprecision": "1"}
-
-
-def has_vnni(cpu_flags: Collection[str]) -> bool:
-    """Say whether a CPU with these flags of /proc/cpuinfo adds INT8 products at once, which makes them fast."""
-    return any("vnni" in flag for flag in cpu_flags)
-
-
-def _cpu_flags() -> list[str]:
-    """Read from /proc/cpuinfo what the CPU can do; nothing where there is no such file."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    return next((line.split() for line in lines if line.startswith("flags")), [])
-
-
 class OnnxRuntimeEngine:
     """Runs an ONNX model in ONNX Runtime, on the CPU or a GPU. See `Engine`.
 
@@ -202,3 +130,75 @@ def _model_info(session: onnxruntime.InferenceSession, model: Path) -> ModelInfo
             "it was not made for this project (export with python -m image_as_imu_training export)"
         )
     return ModelInfo.from_json(metadata[METADATA_KEY])
+
+
+def execution_providers(
+    engine: EngineName, available: Collection[str], precision: Precision, dla_core: int = -1
+) -> list[tuple[str, dict]]:
+    """List what ONNX Runtime is asked to run the network on: the engine's provider, then what takes the other layers.
+
+    Args:
+        engine: one of PROVIDERS.
+        available: providers that this ONNX Runtime was built with.
+        precision: for TensorRT, any but AUTO.
+        dla_core: for TensorRT, deep learning accelerator to use, −1 for none.
+
+    Raises:
+        InputError: this ONNX Runtime lacks the engine's provider.
+    """
+    wanted = PROVIDERS[engine]
+    if wanted not in available:
+        raise InputError(
+            f"engine {engine} needs an ONNX Runtime with {wanted}, this one has {', '.join(available)}: "
+            "install onnxruntime-gpu in place of onnxruntime"
+        )
+    options = {}
+    if wanted == "TensorrtExecutionProvider":
+        folder = str(cache_folder("onnxruntime_tensorrt"))
+        options = {
+            "trt_fp16_enable": precision != Precision.FP32,
+            "trt_int8_enable": precision == Precision.INT8,
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": True,
+            "trt_timing_cache_path": folder,
+        }
+        if dla_core >= 0:
+            options |= {"trt_dla_enable": True, "trt_dla_core": dla_core}
+    gpu = [("CUDAExecutionProvider", {})] if engine == EngineName.ONNXRUNTIME_TENSORRT else []
+    cpu = [(_CPU, {})] if engine != EngineName.ONNXRUNTIME else []
+    return [(wanted, options), *gpu, *cpu]
+
+
+def thread_waiting(version: str) -> dict[str, str]:
+    """Choose how threads wait for work, in session settings that an ONNX Runtime of this version knows.
+
+    Waking a thread takes longer than many a layer, so it stays awake from one layer to the next, but no longer: on a
+    robot the other cores have work to do. Before 1.26 it would stay awake without limit.
+    """
+    if tuple(map(int, version.split(".")[:2])) < (1, 26):
+        return {"session.intra_op.allow_spinning": "0"}
+    return {"session.intra_op.spin_duration_us": _AWAKE_US}
+
+
+def int8_sums(cpu_flags: Collection[str]) -> dict[str, str]:
+    """Choose session settings under which sums of INT8 products do not overflow, by the flags of /proc/cpuinfo.
+
+    Without VNNI, an x86-64 CPU adds them in pairs in 16 bits, unless this setting forbids it. With VNNI it does not,
+    but the setting would take effect all the same and twice the time. CPUs of other kinds are not affected.
+    """
+    return {} if has_vnni(cpu_flags) else {"session.x64quantprecision": "1"}
+
+
+def has_vnni(cpu_flags: Collection[str]) -> bool:
+    """Say whether a CPU with these flags of /proc/cpuinfo adds INT8 products at once, which makes them fast."""
+    return any("vnni" in flag for flag in cpu_flags)
+
+
+def _cpu_flags() -> list[str]:
+    """Read from /proc/cpuinfo what the CPU can do; nothing where there is no such file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return next((line.split() for line in lines if line.startswith("flags")), [])

@@ -65,13 +65,6 @@ def settings() -> Settings:
     return Settings()
 
 
-def _weights() -> Path:
-    weights = Path(optional("droid", "droid", _HOW).__file__ or "").resolve().parents[1] / "droid.pth"
-    if not weights.is_file():
-        raise InputError(f"the baseline droid needs DROID-SLAM's weights: download droid.pth to {str(weights)!r}")
-    return weights
-
-
 def run(frames: Frames, settings: Settings) -> Motion:
     """Track all frames, optimise over all keyframes, fill in the poses between them → velocities.
 
@@ -111,3 +104,10 @@ def input_camera(camera: Camera) -> tuple[Camera, tuple[int, int]]:
     width, height = int(camera.width * scale), int(camera.height * scale)
     small = pinhole(camera).resize(width, height)
     return small.crop(0, 0, width - width % 8, height - height % 8), (width, height)
+
+
+def _weights() -> Path:
+    weights = Path(optional("droid", "droid", _HOW).__file__ or "").resolve().parents[1] / "droid.pth"
+    if not weights.is_file():
+        raise InputError(f"the baseline droid needs DROID-SLAM's weights: download droid.pth to {str(weights)!r}")
+    return weights
