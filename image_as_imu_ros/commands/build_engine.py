@@ -42,7 +42,7 @@ def _parse(argv: list[str]) -> Command:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="build_engine", description="Builds the TensorRT plan that the node loads, so that its start is quick."
+        prog="build_engine", description="Build the TensorRT plan that the node loads, so that it starts quickly."
     )
     parser.add_argument("model", nargs="?", default="", metavar="MODEL", help="ONNX file (default: the shipped one)")
     parser.add_argument(

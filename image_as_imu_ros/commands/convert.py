@@ -127,8 +127,8 @@ def _add_common(layout: argparse.ArgumentParser, source: str) -> None:
         "--min-blur",
         type=float,
         metavar="PX",
-        help="keep only frames that the measured rotation smeared by so much on average, px at 320 px image width; "
-        f"an exposure that nobody says is taken for {1e3 * ASSUMED_EXPOSURE:g} ms",
+        help="keep only frames with at least this mean blur by the measured rotation, px at 320 px image width; "
+        f"an unknown exposure is taken to be {1e3 * ASSUMED_EXPOSURE:g} ms",
     )
 
 
@@ -151,7 +151,7 @@ def _add_files(layout: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="S",
-        help="gyroscope's time at the first frame, or, with stamps of frames, how far its clock is ahead (default: 0)",
+        help="the gyroscope's time at the first frame or, with --frames, how far its clock is ahead (default: 0)",
     )
 
 
@@ -160,7 +160,7 @@ def _add_axes(layout: argparse.ArgumentParser) -> None:
         "--axes",
         metavar="X,Y,Z",
         help="the camera's x (right), y (down), z (forward) in the gyroscope's axes; phones: --axes=-y,-x,-z "
-        "(default: of phones' loggers that, else the same)",
+        "(default: for the loggers of phones that, else the same axes)",
     )
 
 

@@ -53,8 +53,8 @@ def main(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> Command:
     parser = argparse.ArgumentParser(
         prog="demo",
-        description="Renders a shaken camera with true motion blur, plays it over DDS into blur_imu_node and compares "
-        "its answers with the ground truth.",
+        description="Render a shaken camera with true motion blur, play it over DDS into blur_imu_node and compare its "
+        "answers with the ground truth.",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("output/demo"), help="folder for plots and logs (default: %(default)s)"

@@ -24,7 +24,7 @@ _NEED_OTHER_FRAMES = {"measurement", "sign_resolution", "rate_hint_std"}
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line asks for; `output` is None where no overlay is wanted. `notes` say what EXIF had to say."""
+    """What the command line asks for; `output` is None where no overlay is wanted. `notes` are about EXIF."""
 
     image: Path
     config: ImageConfig

@@ -66,10 +66,10 @@ class EvaluationConfig:
         choices=StampReference,
     )
     readout_time: float = setting(0.0, "rolling shutter: from the first row's start to the last row's, s; 0: global")
-    every: int = setting(1, "take every so many-th frame only", limits=(1, 100_000))
+    every: int = setting(1, "take only every Nth frame", limits=(1, 100_000))
     ground_truth_std: float = setting(
         0.0,
-        "the true ω's own noise, rad/s, added to the covariances that errors are held against",
+        "standard deviation of the true ω's noise, rad/s, added to the covariances that errors are compared with",
         limits=(0.0, 1000.0),
     )
     image_topic: str = setting("", "Image or CompressedImage; empty: the only one")

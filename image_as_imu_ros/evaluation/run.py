@@ -91,7 +91,7 @@ def run_recording(
     Args:
         label: of the progress bar.
         ground_truth: tells which frames are the worst and the best.
-        every: take every so many-th frame only.
+        every: take only every `every`-th frame.
         known_sign: signs will be taken from the ground truth, so the covariances hold no error of theirs.
         ahead: decode frames and run the network in another thread, see `ahead`. The results are the same.
 

@@ -36,7 +36,7 @@ class Frames:
 
     @classmethod
     def of(cls, recording: Recording, topics: Topics, every: int = 1) -> Frames:
-        """Take every so many-th frame of a recording, without those whose stamp is zero or not after the one before.
+        """Take every `every`-th frame of a recording, without those whose stamp is zero or not after the one before.
 
         Raises:
             InputError: there are no frames, the camera is not calibrated, or it changes.

@@ -47,7 +47,7 @@ class Cell:
         vibration: °, amplitude. vibration_rate: Hz.
         fixed_share, moving_share: of the frame, that goes with the camera, or moves before it by itself.
         jitter: s, standard deviation of the header stamps' errors.
-        repeats: every so many-th image is the one before again, under a new stamp; 0 for none.
+        repeats: every `repeats`-th image is the one before again, under a new stamp; 0 for none.
         frozen_from: number of the first frame from which the stream repeats one image; 0 for none.
         drops: share of the frames that are missing.
         focal_jitter: relative change of the focal length from frame to frame.
