@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 
 import numpy as np
 
@@ -108,6 +110,20 @@ class ModelInfo:
     def to_json(self) -> str:
         """Write the metadata of a model file."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
+
+    @classmethod
+    def of_model(cls, model: Path, metadata: Mapping[str, str]) -> ModelInfo:
+        """Read it from the metadata, by key, of an ONNX file.
+
+        Raises:
+            InputError: there is none, or as `from_json`.
+        """
+        if METADATA_KEY not in metadata:
+            raise InputError(
+                f"model file {str(model)!r} is ONNX but has no {METADATA_KEY!r} metadata: "
+                "it was not made for this project (export with python -m image_as_imu_training export)"
+            )
+        return cls.from_json(metadata[METADATA_KEY])
 
     @classmethod
     def from_json(cls, text: str) -> ModelInfo:

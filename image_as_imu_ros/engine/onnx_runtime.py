@@ -11,7 +11,7 @@ import onnxruntime
 from image_as_imu_ros.engine.config import EngineName
 from image_as_imu_ros.engine.model_files.precision import Precision, choose_weights
 from image_as_imu_ros.engine.model_files.unsigned import load_unsigned
-from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
+from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.engine.tensors import INPUT, Tensors
 from image_as_imu_ros.errors import InputError, first_line
@@ -61,7 +61,7 @@ class OnnxRuntimeEngine:
                 f"engine {engine}: ONNX Runtime could not start {PROVIDERS[engine]} and fell back to {running}; "
                 "are the CUDA, cuDNN and TensorRT libraries that it was built for installed?"
             )
-        self.info = _model_info(self._session, model)
+        self.info = ModelInfo.of_model(model, self._session.get_modelmeta().custom_metadata_map)
         self.name = f"onnxruntime ({running.removesuffix('ExecutionProvider')}, {chosen})"
         self._tensors = Tensors(self.info)
         found = [*self._session.get_inputs(), *self._session.get_outputs()]
@@ -115,21 +115,6 @@ def _session(
         return onnxruntime.InferenceSession(content, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exception classes share no public base
         raise InputError(f"model file {str(model)!r} cannot be loaded as ONNX: {first_line(error)}") from None
-
-
-def _model_info(session: onnxruntime.InferenceSession, model: Path) -> ModelInfo:
-    """Read the metadata of a loaded model.
-
-    Raises:
-        InputError: it has none of ours.
-    """
-    metadata = session.get_modelmeta().custom_metadata_map
-    if METADATA_KEY not in metadata:
-        raise InputError(
-            f"model file {str(model)!r} is ONNX but has no {METADATA_KEY!r} metadata: "
-            "it was not made for this project (export with python -m image_as_imu_training export)"
-        )
-    return ModelInfo.from_json(metadata[METADATA_KEY])
 
 
 def execution_providers(

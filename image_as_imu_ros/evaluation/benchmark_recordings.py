@@ -106,7 +106,7 @@ def read_list(path: str | Path) -> list[ListedRecording]:
     for number, entry in enumerate(content["recordings"], 1):
         _refuse_unknown(entry, ("name", "path", *setting_names()), f"recording {number}")
         if "path" not in entry:
-            raise InputError(f"recording {number} has no path")
+            raise InputError(f"recording {number} has no path: give it the key path")
         _refuse_others(defaults | entry, f"recording {number}")
         name = str(entry.get("name", recording_name(path.parent / entry["path"])))
         if _folder_name(name) in (_folder_name(other.name) for other in found):

@@ -81,7 +81,7 @@ class EvaluationConfig:
         check_settings(self)
         _ = self.shutter  # checks exposure and readout time
         if self.exposure_topic and self.exposure not in EXPOSURE_TYPES:
-            raise InputError(f"exposure_topic is of no use where the exposure is {self.exposure}")
+            raise InputError(f"exposure_topic is of no use where the exposure is {self.exposure}: leave it out")
         if self.exposure_unit != _SECONDS and self.exposure not in EXPOSURE_TYPES:
             raise InputError(
                 f"exposure_unit is of values on an exposure topic; where the exposure is {self.exposure}, it is in s"

@@ -59,7 +59,7 @@ def read_exposures(recording: Recording, topic: str, source: str, unit: str) -> 
         if value is not None:
             seconds[stamp_to_nanoseconds(message.header.stamp), reporting_camera(source, message.header)] = value
     if not seconds:
-        raise InputError(f"topic {topic!r} holds no exposure times")
+        raise InputError(f"topic {topic!r} holds no exposure times: give another one, or --exposure SECONDS")
     keys = sorted(seconds)
     return Exposures(
         stamps=np.array([stamp for stamp, _ in keys], np.int64),

@@ -14,7 +14,7 @@ from image_as_imu_ros.engine.model_files.half import halved
 from image_as_imu_ros.engine.model_files.onnx_file import OnnxFile
 from image_as_imu_ros.engine.model_files.plans import Plan
 from image_as_imu_ros.engine.model_files.target import Target
-from image_as_imu_ros.engine.model_info import METADATA_KEY, ModelInfo
+from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.engine.nvidia import tensorrt, tensorrt_logger
 from image_as_imu_ros.errors import InputError, first_line
 
@@ -61,9 +61,7 @@ def _read_model(target: Target) -> tuple[OnnxFile, ModelInfo]:
         model = OnnxFile.read(target.content)
     except InputError as error:
         raise InputError(f"model file {str(target.model)!r} cannot be loaded as ONNX: {error}") from None
-    if METADATA_KEY not in model.metadata:
-        raise InputError(f"model file {str(target.model)!r} is ONNX but has no {METADATA_KEY!r} metadata")
-    return model, ModelInfo.from_json(model.metadata[METADATA_KEY])
+    return model, ModelInfo.of_model(target.model, model.metadata)
 
 
 def _halved(target: Target) -> bytes:

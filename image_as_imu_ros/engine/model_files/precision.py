@@ -57,7 +57,10 @@ def choose_weights(model: Path, precision: str, *, tensorrt: bool, fast_int8: bo
         return wanted, chosen
     if chosen == Precision.FP16 and named == Precision.FP32 and tensorrt:
         return model, chosen
-    raise InputError(f"precision {chosen} of {model.name} needs the file {str(wanted)!r}, which does not exist")
+    raise InputError(
+        f"precision {chosen} of {model.name} needs the file {str(wanted)!r}, which does not exist: choose another "
+        "precision"
+    )
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,10 @@ class Frames:
         content = hashlib.sha256()
         for message in _messages(recording, topics, every):
             if camera is not None and message.camera() != camera:
-                raise InputError("the camera's intrinsics change during the recording; baselines take one camera only")
+                raise InputError(
+                    "the camera's intrinsics change during the recording; baselines take one camera only: evaluate "
+                    "without --baseline"
+                )
             camera = message.camera()
             stamps.append(message.stamp)
             content.update(message.image.data)

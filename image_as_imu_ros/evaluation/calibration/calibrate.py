@@ -247,7 +247,9 @@ def _gyroscope_topic(recording: Recording, config: CalibrationConfig) -> str:
     if config.gyroscope_topic in imu:
         return config.gyroscope_topic
     if config.gyroscope_topic or len(imu) != 1:
-        raise InputError(f"the gyroscope is one of {', '.join(imu) or 'no topics of type Imu'}: --gyroscope-topic")
+        raise InputError(
+            f"choose the gyroscope's topic with --gyroscope-topic; of type Imu there are: {', '.join(imu) or 'none'}"
+        )
     return imu[0]
 
 
