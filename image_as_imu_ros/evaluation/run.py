@@ -30,7 +30,8 @@ from image_as_imu_ros.evaluation.kept import KeptEstimates, Result, Results
 from image_as_imu_ros.evaluation.overlay import draw_overlay
 from image_as_imu_ros.evaluation.samples import BLURRED_PX, Samples
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.recordings.recording import DEPTH_TOLERANCE, CameraMessages, Recording
+from image_as_imu_ros.messages.stamps import DEPTH_TOLERANCE
+from image_as_imu_ros.recordings.recording import CameraMessages, Recording
 from image_as_imu_ros.recordings.topics import Topics
 
 _FIT_FROM = 0.02  # s, the guess that a fit starts from

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.inferred_frame import InferredFrame
+from image_as_imu_ros.messages.stamps import RESTART
 from image_as_imu_ros.nodes.parameters import Settings
 
 T = TypeVar("T")
@@ -20,7 +21,6 @@ T = TypeVar("T")
 _FLOWING = 1.0
 _IN_VAIN = 3
 _SLOWEST = 10.0  # times the recorded time: how slowly a recording may be played
-RESTART = 1_000_000_000  # ns; a stamp that goes back by more is a recording that starts again, by less disorder
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from image_as_imu_ros.estimation.alignment import Alignment
 from image_as_imu_ros.estimation.constants import ESTIMATOR, SCENE_DEPTH
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.velocity import Term
-from image_as_imu_ros.nodes.frames import DEPTH_TOLERANCE, DEPTH_WAIT
+from image_as_imu_ros.messages.stamps import DEPTH_TOLERANCE
+from image_as_imu_ros.nodes.frames import DEPTH_WAIT
 
 _LOG_INTERVAL = 5.0  # s between two log lines about the same reason
 _RECENT = 5.0  # s for which an estimate says something about now
@@ -165,7 +166,7 @@ def _problems(recent: Counter[str], why: dict[str, str]) -> list[str]:
         )
     if recent["without depth"] > recent["received"] / 2:
         problems.append(
-            f"{recent['without depth']} images without a depth image within {1e3 * DEPTH_TOLERANCE:.0f} ms of their "
+            f"{recent['without depth']} images without a depth image within {1e-6 * DEPTH_TOLERANCE:.0f} ms of their "
             f"stamp, at the latest {1e3 * DEPTH_WAIT:.0f} ms after they came: the network's depth is used"
         )
     if recent["depth too sparse"]:

@@ -19,13 +19,13 @@ from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_dept
 from image_as_imu_ros.messages.exposure import reporting_camera, shares_topic
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
 from image_as_imu_ros.messages.intensity import IntensityWindow
+from image_as_imu_ros.messages.stamps import DEPTH_TOLERANCE, EXPOSURE_TOLERANCE
 from image_as_imu_ros.nodes.buffers import StampCache
 from image_as_imu_ros.nodes.exposure_sources import EXPOSURE_TOPICS, ExposureSource, ExposureWatch
 from image_as_imu_ros.nodes.parameters import Settings
 
 _EXPOSURE_WAIT = 0.03  # s that an image waits for its exposure
-DEPTH_WAIT = 0.02  # s that an image waits for its depth, and
-DEPTH_TOLERANCE = 0.02  # s by which the stamps of both may differ
+DEPTH_WAIT = 0.02  # s that an image waits for its depth
 
 
 class Refused(InputError):
@@ -73,8 +73,8 @@ class FrameAssembler:
     def __init__(self, camera_info: Any = None) -> None:
         self.camera_info = camera_info
         self._window = IntensityWindow()
-        self.exposures: StampCache[float] = StampCache(depth=64, tolerance=0.001)
-        self.depths: StampCache[Any] = StampCache(depth=8, tolerance=DEPTH_TOLERANCE)
+        self.exposures: StampCache[float] = StampCache(depth=64, tolerance=1e-9 * EXPOSURE_TOLERANCE)
+        self.depths: StampCache[Any] = StampCache(depth=8, tolerance=1e-9 * DEPTH_TOLERANCE)
         self.exposure_watch = ExposureWatch()
         self.exposure_origin = "parameter"
         self.depth_origin = "network"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from image_as_imu_ros.nodes.buffers import RESTART
+from image_as_imu_ros.messages.stamps import RESTART
 from image_as_imu_ros.nodes.frames import Refused
 
 _IN_A_ROW = 3  # older images in order among themselves: time was set back, by less than RESTART

@@ -19,7 +19,7 @@ from rosbags.typesys import Stores, get_typestore
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.velocity import Velocity
 from image_as_imu_ros.messages.camera_info import tf_frame
-from image_as_imu_ros.recordings.recording import LONGEST_DISORDER
+from image_as_imu_ros.messages.stamps import RESTART
 
 IMU_TOPIC, TWIST_TOPIC = "/imu/data_raw", "/twist"
 
@@ -137,7 +137,7 @@ def _increasing(estimates: Iterable[tuple[int, str, Velocity]]) -> Iterator[tupl
     """
     last = 0
     for estimate in estimates:
-        if estimate[0] < last - LONGEST_DISORDER:
+        if estimate[0] < last - RESTART:
             raise InputError(
                 "the estimates cannot be written as a bag: their stamps jump back by "
                 f"{1e-9 * (last - estimate[0]):.1f} s, as time starts again in the recording; evaluate a recording of "

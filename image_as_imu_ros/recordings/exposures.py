@@ -9,9 +9,8 @@ import numpy as np
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.messages.exposure import exposure_of_message, reporting_camera, shares_topic
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
+from image_as_imu_ros.messages.stamps import EXPOSURE_TOLERANCE
 from image_as_imu_ros.recordings.recording import Recording
-
-_TOLERANCE = 1_000_000  # ns, where one camera alone has the topic
 
 
 @dataclass(frozen=True)
@@ -65,5 +64,5 @@ def read_exposures(recording: Recording, topic: str, source: str, unit: str) -> 
         stamps=np.array([stamp for stamp, _ in keys], np.int64),
         seconds=np.array([seconds[key] for key in keys]),
         cameras=np.array([camera for _, camera in keys]),
-        tolerance=0 if shares_topic(source) else _TOLERANCE,
+        tolerance=0 if shares_topic(source) else EXPOSURE_TOLERANCE,
     )

@@ -12,7 +12,8 @@ from image_as_imu_ros.datasets.ground_truth import GroundTruth, too_rare, veloci
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.so3 import rotation_matrices
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
-from image_as_imu_ros.recordings.recording import LONGEST_DISORDER, Recording
+from image_as_imu_ros.messages.stamps import RESTART
+from image_as_imu_ros.recordings.recording import Recording
 
 
 def read_ground_truth(recording: Recording, topic: str) -> GroundTruth:
@@ -78,7 +79,7 @@ def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np
         InputError: there are two of many times, as time starts again.
     """
     stamps = np.array([stamp for stamp, _ in samples], np.int64)
-    restarts = np.flatnonzero(np.diff(stamps) < -LONGEST_DISORDER) + 1
+    restarts = np.flatnonzero(np.diff(stamps) < -RESTART) + 1
     for before, after in pairwise(np.split(stamps, restarts)):
         if before.min() < after.max() and after.min() < before.max():
             raise InputError(

@@ -20,6 +20,7 @@ from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.messages.image_files import REPUBLISH
 from image_as_imu_ros.messages.images import decode_compressed, decode_image, stamp_to_nanoseconds
 from image_as_imu_ros.messages.intensity import IntensityWindow
+from image_as_imu_ros.messages.stamps import DEPTH_TOLERANCE, RESTART
 from image_as_imu_ros.recordings.storage import Storage
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -35,8 +36,6 @@ GROUND_TRUTH_KINDS = (
 GROUND_TRUTH_TYPES = tuple(name for kind in GROUND_TRUTH_KINDS for name in kind)
 
 _MOST_HELD = 2  # images by which one may be recorded too late
-DEPTH_TOLERANCE = 20_000_000  # ns between an image and its depth
-LONGEST_DISORDER = 1_000_000_000  # ns by which stamps jump back where a recording starts again
 _MOST_WAITING = 10  # images held back for a depth image that was recorded later
 
 
@@ -264,7 +263,7 @@ def _in_order(frames: Iterable[CameraMessages]) -> Iterator[CameraMessages]:
     """Sort frames by stamp, a few of them at a time; where stamps jump back for good, a new sequence begins."""
     held: list[CameraMessages] = []
     for frame in frames:
-        if held and frame.stamp < held[-1].stamp - LONGEST_DISORDER:
+        if held and frame.stamp < held[-1].stamp - RESTART:
             yield from held
             held = []
         insort(held, frame, key=lambda one: one.stamp)
