@@ -22,11 +22,12 @@ from image_as_imu_ros.estimation.alignment import (
     with_measured_tracks,
     with_tracks,
 )
-from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
+from image_as_imu_ros.estimation.blur_solver import Solution, Uncertainty, solve
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
 from image_as_imu_ros.estimation.constants import ESTIMATOR, SHARED, STRUCTURE
 from image_as_imu_ros.estimation.estimate import MotionEstimate
-from image_as_imu_ros.estimation.exposure import ExposureEstimator, MeasuredExposure, blur_along
+from image_as_imu_ros.estimation.exposure import MeasuredExposure
+from image_as_imu_ros.estimation.exposure_times import ExposureTimes
 from image_as_imu_ros.estimation.fixed_parts import FixedParts
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
@@ -98,8 +99,7 @@ class MotionEstimator:
         self._travel = Travel(self.config.linear_velocity_std, self.config.lever_arm)
         self._history = History()
         self._times = FrameTimes()
-        self._exposure: ExposureEstimator | None = None
-        self._first_exposure = ESTIMATOR.first_exposure
+        self._exposures = ExposureTimes(self.config)
 
     def update(self, frame: Frame | InferredFrame) -> MotionEstimate | None:
         """Measure with a frame. Inference is done here, if it was not before.
@@ -113,28 +113,24 @@ class MotionEstimator:
             InputError: the frame cannot be used; RepeatedImageError: it shows nothing new. Earlier frames are not
                 forgotten.
         """
-        inferred, frame = (frame, frame.frame) if isinstance(frame, InferredFrame) else (None, frame)
+        inferred = frame if isinstance(frame, InferredFrame) else None
+        frame = frame.frame if isinstance(frame, InferredFrame) else frame
         self._check_order(frame)
-        steps = Stopwatch()
-        geometry = self._geometry_for(frame.camera)
-        time_taken = self._times.take(frame.stamp)
-        last = self._last
+        steps, geometry = Stopwatch(), self._geometry_for(frame.camera)
+        time_taken, last = self._times.take(frame.stamp), self._last
         self.at_start = last is None
-        new_image = steps.time("prepare", self._repeats.check, frame.image, frame.stamp)
+        with steps.time("prepare"):
+            new_image = self._repeats.check(frame.image, frame.stamp)
         inferred = inferred or InferredFrame.of(frame, self.engine)
         steps.add(inferred.seconds)
-        depth = steps.time("prepare", self._measured_depth, frame, geometry)
-        images, output = Images(inferred.image, geometry), inferred.output
-        output = output.within(geometry.scene & self._fixed_parts.elsewhere)
-        try:
-            observation = steps.time("solve", self._solve, frame, time_taken, images, output, depth)
-        except (InputError, np.linalg.LinAlgError) as error:
-            self._moving_parts = MovingParts()  # the larger part alone may be what determines too little
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"the blur does not determine the motion: {error}") from error
-        observation = steps.time("align", self._align, observation, last)
-        observation = steps.time("sign", self._resolve_sign, observation, last, frame)
+        with steps.time("prepare"):
+            depth = None if frame.depth is None else geometry.view.sample_depth(frame.depth, self.engine.info.stride)
+        with steps.time("solve"):
+            observation = self._solve(frame, time_taken, Images(inferred.image, geometry), inferred.output, depth)
+        with steps.time("align"):
+            observation = self._align(observation, last)
+        with steps.time("sign"):
+            observation = self._resolve_sign(observation, last, frame)
         self._last = observation = replace(observation, seconds=steps.seconds)
         self._repeats.keep(new_image)
         if self.config.sign_resolution != SignResolution.CENTERED:
@@ -161,7 +157,7 @@ class MotionEstimator:
         last = self._last.time.header_stamp
         if frame.stamp == last:
             raise InputError(f"image stamp {frame.stamp} ns repeats: the frame is skipped")
-        if frame.stamp < last or self._mid_exposure(frame, frame.stamp) <= self._last.mid_exposure:
+        if frame.stamp < last or self._exposures.mid_exposure(frame, frame.stamp) <= self._last.mid_exposure:
             self.reset()
 
     def _geometry_for(self, camera: Camera) -> Geometry:
@@ -174,22 +170,66 @@ class MotionEstimator:
         assert self._geometry is not None
         return self._geometry
 
-    def _measured_depth(self, frame: Frame, geometry: Geometry) -> np.ndarray | None:
-        """Sample measured depth, if there is any, on the grid."""
-        return None if frame.depth is None else geometry.view.sample_depth(frame.depth, self.engine.info.stride)
-
     def _solve(
         self, frame: Frame, time_taken: FrameTime, images: Images, output: NetworkOutput, depth: np.ndarray | None
     ) -> Observation:
-        """Turn blur into a velocity up to sign."""
-        info, config, last, geometry = self.engine.info, self.config, self._last, images.geometry
-        exposure, readout_time = self._exposure_of(frame), frame.shutter.readout_time
-        mid_exposure = self._mid_exposure(frame, frame.stamp + time_taken.correction)
+        """Turn blur into a velocity up to sign.
+
+        Raises:
+            InputError: the blur does not determine the motion.
+        """
+        exposure = self._exposures.of(frame)
+        mid_exposure = self._exposures.mid_exposure(frame, frame.stamp + time_taken.correction)
         dt, dt_std = self._dt(time_taken, mid_exposure)
+        output = output.within(images.geometry.scene & self._fixed_parts.elsewhere)
         scene = SceneDepth.of(output, depth)
-        full = config.motion_model == MotionModel.FULL
+        full = self.config.motion_model == MotionModel.FULL
         parts_move = full and self._moving_parts.expected and scene.larger_part is not None
         used_depth = scene.larger_part if parts_move else scene.depth
+        try:
+            solution = self._solution(images, output, scene, used_depth, exposure, frame.shutter.readout_time)
+        except (InputError, np.linalg.LinAlgError) as error:
+            self._moving_parts = MovingParts()  # the larger part alone may be what determines too little
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the blur does not determine the motion: {error}") from error
+        if solution.impossible:  # the exposure is as good as unknown, until alignments tell it
+            exposure = replace(exposure, log_std=ESTIMATOR.guessed_log_std)
+            solution = solution.with_exposure_error(exposure.log_std)
+        return Observation(
+            time=time_taken,
+            mid_exposure=mid_exposure,
+            dt=dt,
+            dt_std=dt_std,
+            geometry=images.geometry,
+            images=images,
+            exposure=exposure.seconds,
+            exposure_log_std=exposure.log_std,
+            readout_time=frame.shutter.readout_time,
+            network_output=output,
+            scene=scene,
+            parts_move=parts_move,
+            solution=solution,
+        )
+
+    def _solution(
+        self,
+        images: Images,
+        output: NetworkOutput,
+        scene: SceneDepth,
+        depth: np.ndarray | None,
+        exposure: MeasuredExposure,
+        readout_time: float,
+    ) -> Solution:
+        """Solve for the velocity, with what is known from earlier frames.
+
+        Args:
+            depth: (h, w) m of the scene, or of the part of it that is to be used.
+
+        Raises:
+            InputError, LinAlgError: the blur does not determine the motion.
+        """
+        info, last, geometry = self.engine.info, self._last, images.geometry
         uncertainty = Uncertainty(
             travel=self._travel,
             correlated_cells=info.correlated_cells,
@@ -200,40 +240,25 @@ class MotionEstimator:
             readout_change=np.zeros(3) if last is None else last.rotation_change(geometry.view.seen(readout_time)),
             recent_travel=np.zeros(3) if last is None else last.recent_travel,
         )
-        relative_sigma = uncertainty.relative_error_of(output)
-        solution = solve(
+        spectra = geometry.windows.spectra(
+            images.image,
+            output.mean_flow,
+            uncertainty.relative_error_of(output),
+            depth if self.config.motion_model == MotionModel.FULL else None,
+        )
+        return solve(
             output if scene.measured else replace(output, depth=scene.depth),
             geometry.matrix,
             exposure.seconds,
-            motion_model=config.motion_model,
-            depth=used_depth if scene.measured else None,
+            motion_model=self.config.motion_model,
+            depth=depth if scene.measured else None,
             previous=None if last is None else last.solution.velocity.vector,
-            spectra=geometry.windows.spectra(
-                images.image, output.mean_flow, relative_sigma, used_depth if full else None
-            ),
+            spectra=spectra,
             uncertainty=uncertainty,
-        )
-        if solution.impossible:  # the exposure is as good as unknown, until alignments tell it
-            exposure = replace(exposure, log_std=ESTIMATOR.guessed_log_std)
-            solution = solution.with_exposure_error(exposure.log_std)
-        return Observation(
-            time=time_taken,
-            mid_exposure=mid_exposure,
-            dt=dt,
-            dt_std=dt_std,
-            geometry=geometry,
-            images=images,
-            exposure=exposure.seconds,
-            exposure_log_std=exposure.log_std,
-            readout_time=readout_time,
-            network_output=output,
-            scene=scene,
-            parts_move=parts_move,
-            solution=solution,
         )
 
     def _dt(self, time_taken: FrameTime, mid_exposure: int) -> tuple[float, float]:
-        """Time since the previous mid-exposure and its standard deviation, s; 0 without a previous frame.
+        """Return the time since the previous mid-exposure and its standard deviation, s; 0 without a previous frame.
 
         While the exposure is estimated, header stamps tell it: it must not change because the estimate does.
         """
@@ -249,20 +274,6 @@ class MotionEstimator:
             dt += (later - earlier) * 1e-9
         return dt, dt_std
 
-    def _mid_exposure(self, frame: Frame, stamp: int) -> int:
-        return frame.shutter.mid_exposure(stamp, self._exposure_of(frame).seconds)
-
-    def _exposure_of(self, frame: Frame) -> MeasuredExposure:
-        """Exposure time that this frame is computed with."""
-        given = frame.shutter.exposure
-        if not self.config.estimate_exposure:
-            assert given is not None  # see _check_order
-            return MeasuredExposure(given, self.config.exposure_relative_error)
-        if self._exposure is None:
-            self._first_exposure = ESTIMATOR.first_exposure if given is None else given
-            self._exposure = ExposureEstimator(ESTIMATOR.guessed_log_std if given is None else ESTIMATOR.given_log_std)
-        return self._exposure.estimate(self._first_exposure)
-
     def _align(self, observation: Observation, last: Observation | None) -> Observation:
         """Find the mean velocity since the previous frame."""
         if last is None or self.config.sign_resolution == SignResolution.AXIAL:
@@ -273,45 +284,64 @@ class MotionEstimator:
             blur = blur * min(1.0, observation.exposure / observation.dt)  # no exposure is longer than dt
         starts = starts_along(blur, last.last_velocity, reach)
         alignment = self._aligned(observation, last, starts)
-        if observation.blur < STRUCTURE.longest_blur and observation.dt <= SHARED.longest_dt:
+        if observation.sharp and observation.dt <= SHARED.longest_dt:
             tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
             shown = self._fixed_parts.elsewhere.ravel()
             tracks, cells = tracks.select(shown[cells]), cells[shown[cells]]
             pattern = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks, shown)
             alignment = pattern or self._with_tracks(observation, last, alignment, tracks, cells)
-        self.alignment = alignment
-        accepted, sharp = alignment.accepted, observation.blur < STRUCTURE.longest_blur
-        self._moving_parts = self._moving_parts.after(None if accepted is None else alignment.difference)
-        motion = None if accepted is None else accepted.vector * observation.dt
-        self._history = self._history.after(*observation.seen, sharp, motion, alignment.correction)
-        if accepted is not None:
-            self._travel = alignment.travel or self._travel
-            level, rotation = observation.geometry.aligner.levels[0], accepted.angular * observation.dt
-            images = observation.images.pyramid[0], last.images.pyramid[0]
-            self._fixed_parts = self._fixed_parts.after(level, *images, rotation)
+        self._learn_from(alignment, observation, last)
         return observation.aligned_with(last, alignment)
+
+    def _learn_from(self, alignment: Alignment, observation: Observation, last: Observation) -> None:
+        """Keep what an alignment tells for the frames to come."""
+        self.alignment = alignment
+        accepted = alignment.accepted
+        motion = None if accepted is None else accepted.vector * observation.dt
+        self._moving_parts = self._moving_parts.after(None if accepted is None else alignment.difference)
+        self._history = self._history.after(*observation.seen, observation.sharp, motion, alignment.correction)
+        if motion is not None:
+            self._travel = alignment.travel or self._travel
+            images = observation.images.pyramid[0], last.images.pyramid[0]
+            self._fixed_parts = self._fixed_parts.after(observation.geometry.aligner.levels[0], *images, motion[3:])
 
     def _with_tracks(
         self, observation: Observation, last: Observation, alignment: Alignment, tracks: Tracks, cells: np.ndarray
     ) -> Alignment:
         """Use tracks (N) of corners in cells (N,): they may save an alignment, and tell the shape of the scene."""
-        seconds = observation.dt
+        seconds, scene = observation.dt, observation.scene
         if alignment.rejection is not None and alignment.rejection.reason in _WORTH_TRACKING:
             starts = tracked_rotations(tracks, seconds)
             again = self._aligned(observation, last, starts) if len(starts) else alignment
             alignment = alignment if again.rejection else again
-        depth = observation.scene.depth
-        if self.config.motion_model != MotionModel.FULL or depth is None:
+        if self.config.motion_model != MotionModel.FULL or scene.depth is None:
             return alignment
-        blur, common = max(observation.blur, last.blur), (alignment, tracks, seconds)
+        blur = max(observation.blur, last.blur)
         try:
-            if observation.scene.measured:
-                part = observation.scene.larger_part
-                of_all, of_part = 1 / depth.ravel()[cells], None if part is None else 1 / part.ravel()[cells]
-                tracked = with_measured_tracks(*common, of_all, of_part, observation.parts_move, self._travel, blur)
+            if scene.measured:
+                part = scene.larger_part
+                tracked = with_measured_tracks(
+                    alignment,
+                    tracks,
+                    seconds,
+                    inverse_depth=1 / scene.depth.ravel()[cells],
+                    of_larger_part=None if part is None else 1 / part.ravel()[cells],
+                    parts_move=observation.parts_move,
+                    travel=self._travel,
+                    blur=blur,
+                )
             else:
-                far = self._history.far(*observation.seen, seconds)
-                tracked = with_tracks(*common, depth, cells, observation.scene.log_std, self._travel, blur, far)
+                tracked = with_tracks(
+                    alignment,
+                    tracks,
+                    seconds,
+                    depth=scene.depth,
+                    cells=cells,
+                    depth_log_std=scene.log_std,
+                    travel=self._travel,
+                    blur=blur,
+                    far=self._history.far(*observation.seen, seconds),
+                )
         except np.linalg.LinAlgError:
             return alignment
         return alignment if tracked is alignment else self._checked(tracked, observation)
@@ -354,29 +384,7 @@ class MotionEstimator:
         if last is None:
             return replace(observation, log_odds=log_odds)
         log_odds += observation.log_odds_after(last)
-        return replace(observation, log_odds=log_odds, measured_exposure=self._measure_exposure(observation, last))
-
-    def _measure_exposure(self, observation: Observation, last: Observation) -> MeasuredExposure | None:
-        """Hold the blur of the previous frame against the motion from the frame before it to this one."""
-        if self._exposure is None:
-            self._exposure = ExposureEstimator(ESTIMATOR.guessed_log_std)
-        before, now = last.exposure, observation.exposure
-        if self.config.estimate_exposure:
-            before = now = self._first_exposure
-        if observation.aligned_velocity is not None and last.aligned_velocity is not None:
-            # Each is the velocity halfway between two frames: interpolated at the frame in the middle.
-            share = last.dt / (last.dt + observation.dt)
-            velocity = (1 - share) * last.aligned_velocity + share * observation.aligned_velocity
-            change = observation.aligned_velocity - last.aligned_velocity
-            depth = last.scene.depth if self.config.motion_model == MotionModel.FULL else None
-            rate, blur = blur_along(last.solution.flow, last.geometry.flow(velocity, depth))
-            rate_change, _ = blur_along(last.solution.flow, last.geometry.flow(change, depth))
-            scale = last.geometry.view.px_at_320
-            pixels = scale * blur, scale * before * rate, scale * before * rate_change
-            self._exposure.observe(*pixels, clear=last.solution.spectra_probability)
-        elif last.measured_exposure is None:
-            return None
-        return self._exposure.estimate(now)
+        return replace(observation, log_odds=log_odds, measured_exposure=self._exposures.measured(observation, last))
 
     def _choose(self, estimate: MotionEstimate) -> MotionEstimate | None:
         """Choose the measurement that was asked for.

@@ -36,5 +36,8 @@ class InferredFrame:
         """
         steps, info = Stopwatch(), engine.info
         view = View.of(frame.camera, info.width, info.height)
-        image = steps.time("prepare", view.prepare, frame.image, info.colour)
-        return cls(frame, image, steps.time("network", engine.infer, image), steps.seconds)
+        with steps.time("prepare"):
+            image = view.prepare(frame.image, info.colour)
+        with steps.time("network"):
+            output = engine.infer(image)
+        return cls(frame, image, output, steps.seconds)

@@ -15,7 +15,7 @@ from image_as_imu_ros.estimation.blur_cells import thinned_grid
 from image_as_imu_ros.estimation.blur_solver import Solution
 from image_as_imu_ros.estimation.blur_spectrum import Windows
 from image_as_imu_ros.estimation.config import Measurement
-from image_as_imu_ros.estimation.constants import ESTIMATOR, SIGN
+from image_as_imu_ros.estimation.constants import ESTIMATOR, SIGN, STRUCTURE
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.frame import halfway
@@ -186,6 +186,11 @@ class Observation:
     def blur(self) -> float:
         """Mean predicted blur length, px at 320 px image width."""
         return self.network_output.mean_flow * self.geometry.view.px_at_320
+
+    @property
+    def sharp(self) -> bool:
+        """Whether corners can be tracked in it."""
+        return self.blur < STRUCTURE.longest_blur
 
     @property
     def seen(self) -> tuple[Camera, int, np.ndarray]:

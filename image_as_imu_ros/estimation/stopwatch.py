@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Runs steps and keeps the time, s, that each took, in all."""
+    """Keeps the time, s, that each of several steps takes, in all."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def time(self, name: str, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    @contextmanager
+    def time(self, step: str) -> Iterator[None]:
+        """Time a block that is part of a step."""
         started = time.perf_counter()
-        result = step(*args, **kwargs)
-        self.add({name: time.perf_counter() - started})
-        return result
+        yield
+        self.add({step: time.perf_counter() - started})
 
     def add(self, seconds: dict[str, float]) -> None:
         """Add the times of steps that were run elsewhere."""
-        for name, duration in seconds.items():
-            self.seconds[name] = self.seconds.get(name, 0.0) + duration
+        for step, duration in seconds.items():
+            self.seconds[step] = self.seconds.get(step, 0.0) + duration

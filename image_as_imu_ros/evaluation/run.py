@@ -162,8 +162,8 @@ def fitted_exposure(
 def _inferred(message: CameraMessages, *, engine: Engine, shutters: Shutters) -> InferredFrame:
     """Make a frame of its messages, and run the network on it. Raises InputError: it cannot be used."""
     steps = Stopwatch()
-    image = steps.time("decode", message.decode_image, engine.info.colour)
-    depth = steps.time("decode", message.decode_depth)
+    with steps.time("decode"):
+        image, depth = message.decode_image(engine.info.colour), message.decode_depth()
     shutter = shutters.of(message.stamp, message.frame_id)
     inferred = InferredFrame.of(Frame(image, message.stamp, message.camera(), shutter, depth), engine)
     return replace(inferred, seconds=steps.seconds | inferred.seconds)
