@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra, Windows
 from image_as_imu_ros.estimation.blur_windows import WindowGrid
+from image_as_imu_ros.estimation.constants import SPECTRUM
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 
 CAMERA = camera()
@@ -180,3 +181,41 @@ def test_the_covariance_is_not_too_small_but_where_a_start_was_so_far_off_that_o
             squared.append(error @ np.linalg.solve(refined.covariance, error))
     assert len(squared) > 20
     assert np.mean(np.array(squared) < 7.8) > 0.9, "of χ² with three degrees of freedom, 95 %"
+
+
+@pytest.mark.parametrize(
+    ("blur", "relative_sigma", "asked"),
+    [
+        pytest.param(8.0, SURE, True, id="clear"),
+        pytest.param(0.99 * SPECTRUM.shortest_blur, SURE, False, id="too short"),
+        pytest.param(1.99 * SPECTRUM.longest_blur, SURE, True, id="long, at half the resolution"),
+        pytest.param(2.01 * SPECTRUM.longest_blur, SURE, False, id="too long"),
+        pytest.param(8.0, 1.01 * SPECTRUM.largest_sigma, False, id="a network that is lost"),
+    ],
+)
+def test_spectra_are_asked_where_lines_can_show_and_the_network_knows_about_which(blur, relative_sigma, asked):
+    image = blurred(rotation(0, 0.03, 0))
+    assert (Windows.of(CAMERA, STRIDE).spectra(image, blur, relative_sigma, None) is not None) == asked
+
+
+def test_of_a_coloured_image_the_luminance_counts():
+    grey = blurred(rotation(0, 0.03, 0))
+    noise = np.random.default_rng(0).integers(-40, 40, grey.shape)
+    red, green = grey + noise, grey - noise * 0.299 / 0.587  # which leaves the luminance as it was
+    coloured = np.clip(np.rint(np.stack([red, green, grey], -1)), 0, 255).astype(np.uint8)
+    windows, start = Windows.of(CAMERA, STRIDE), np.array([0, 0.03, 0])
+    of_grey, of_colours = (
+        windows.spectra(image, 8.0, SURE, None).refine(start, uncertain(start)) for image in (grey, coloured)
+    )
+    assert of_colours.log_likelihood_ratio == pytest.approx(of_grey.log_likelihood_ratio, rel=0.2)
+
+
+@pytest.mark.parametrize("shrink", [1, 2])
+def test_a_window_stands_for_the_pixel_in_its_middle(shrink):
+    """By a roll, which moves a pixel at right angles to, and as far as, its distance from the principal point."""
+    grid = WindowGrid.of(CAMERA, STRIDE, shrink)
+    by_roll = grid.matrix.angular[:, :, 2] * shrink
+    middles = np.stack([CAMERA.cx - by_roll[:, 1], CAMERA.cy + by_roll[:, 0]], 1)
+    first, last = grid.corners[:, ::-1] * shrink, (grid.corners[:, ::-1] + SPECTRUM.window) * shrink - 1
+    np.testing.assert_allclose(middles, (first + last) / 2)
+    np.testing.assert_allclose(grid.matrix.linear[:, 0, 0] * shrink, -CAMERA.fx)

@@ -48,13 +48,17 @@ def test_without_a_mask_all_cells_see_the_scene():
     assert scene_cells(None, WIDE, STRIDE).all()
 
 
-def test_windows_see_nothing_but_the_scene():
+@pytest.mark.parametrize("shrink", [1, 2])
+def test_windows_see_nothing_but_the_scene(shrink):
     scene = np.ones((28, 40), bool)
     scene[20:] = False
-    grid = WindowGrid.of(WIDE.camera, STRIDE, 1, scene)
-    assert 0 < len(grid.corners) < len(WindowGrid.of(WIDE.camera, STRIDE, 1).corners)
-    assert (grid.corners[:, 0] + SPECTRUM.window).max() <= 20 * STRIDE
-    assert len(WindowGrid.of(WIDE.camera, STRIDE, 1, np.zeros_like(scene)).corners) == 0
+    scene[:, 36:] = False
+    grid = WindowGrid.of(WIDE.camera, STRIDE, shrink, scene)
+    assert 0 < len(grid.corners) < len(WindowGrid.of(WIDE.camera, STRIDE, shrink).corners)
+    bottom, right = shrink * (grid.corners + SPECTRUM.window).max(0)
+    assert bottom <= 20 * STRIDE
+    assert right <= 36 * STRIDE
+    assert len(WindowGrid.of(WIDE.camera, STRIDE, shrink, np.zeros_like(scene)).corners) == 0
 
 
 def written(path, mask: np.ndarray) -> str:
