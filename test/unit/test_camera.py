@@ -1,5 +1,7 @@
 """Pixels, rays and intrinsics agree through distortion, crop and resize."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -112,3 +114,26 @@ def test_intrinsics_that_no_camera_has_are_refused(intrinsics, reason):
     with pytest.raises(InputError, match=reason):
         Camera(640, 480, *intrinsics)
     Camera(640, 480, 500, 500, -2000, 3000)  # of a region far from the middle of a large sensor
+
+
+def test_places_in_an_image_go_from_its_left_and_upper_edge_to_its_right_and_lower_one():
+    edges = np.array([[-0.5, -0.5], [319.5, 239.5], [639.5, 479.5]])  # a pixel's number is its middle's
+    np.testing.assert_allclose(camera("none").place(edges), [[-1, -1], [0, 0], [1, 1]])
+
+
+@pytest.mark.parametrize("changed", ["fx", "fy", "cx", "cy"])
+def test_a_camera_resembles_another_one_while_focal_lengths_and_centre_are_near(changed):
+    known = camera("none")
+    size = {"fx": known.fx, "fy": known.fy, "cx": known.width, "cy": known.height}[changed]
+    for change, resembles in ((0.009, True), (0.011, False), (-0.009, True), (-0.011, False)):
+        other = replace(known, **{changed: getattr(known, changed) + change * size})
+        assert known.resembles(other, 0.01) == resembles
+    assert not known.resembles(camera("plumb_bob"), 0.01)
+    assert not known.resembles(replace(known, height=479), 0.01)
+
+
+def test_the_largest_move_is_that_of_the_corner_that_moves_most():
+    known = camera("none")
+    nearer = replace(known, fx=1.01 * known.fx, cy=known.cy + 2)
+    assert known.largest_move(nearer) == pytest.approx(0.01 * (639 - known.cx))  # of x, on the right
+    assert known.largest_move(replace(known, cy=known.cy - 4)) == pytest.approx(4)

@@ -281,6 +281,22 @@ def with_thumbnail(jpeg: bytes) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content + jpeg[2:]
 
 
+def held(jpeg: bytes, orientation: int) -> bytes:
+    """With how the camera was held, as EXIF has it: 6 asks for a rotation by a quarter."""
+    directory = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0)
+    content = b"Exif\0\0" + directory
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content + jpeg[2:]
+
+
+@pytest.mark.parametrize("colour", ["gray", "rgb"])
+def test_rows_and_columns_are_the_sensors_however_the_camera_was_held(colour):
+    """CameraInfo describes these."""
+    upright, tilted = compressed(SMOOTH, ".jpg"), compressed(SMOOTH, ".jpg")
+    tilted.data = held(upright.data, 6)
+    assert cv2.imdecode(np.frombuffer(tilted.data, np.uint8), cv2.IMREAD_COLOR).shape[:2] == SMOOTH.shape[1::-1]
+    np.testing.assert_array_equal(decode_compressed(tilted, colour), decode_compressed(upright, colour))
+
+
 @pytest.mark.parametrize("kind", ["jpeg", "progressive", "with a thumbnail", "png"])
 @pytest.mark.parametrize("rest", [b"", bytes(100), bytes(5000)])
 def test_cut_off_files_are_refused(kind, rest):
@@ -297,6 +313,8 @@ def test_cut_off_files_are_refused(kind, rest):
 def test_frames_are_the_same_with_and_without_the_slash_of_ros_1():
     assert not other_frames("/camera_optical", "camera_optical", "/camera_optical")
     assert len(other_frames("/camera_optical", "right_optical", "depth_optical")) == 2
+    assert not other_frames("", "right_optical", "depth_optical"), "images without a frame are said elsewhere"
+    assert not other_frames("camera_optical", "", "")
 
 
 @pytest.mark.parametrize(
@@ -405,6 +423,7 @@ def test_region_of_interest_and_binning():
         ({"width": 0}, "camera size is 0×480"),
         ({"distortion_model": "fancy", "d": [1.0]}, "'fancy' is not supported"),
         ({"roi": SimpleNamespace(x_offset=600, y_offset=0, width=100, height=0)}, "region of interest"),
+        ({"roi": SimpleNamespace(x_offset=0, y_offset=400, width=0, height=100)}, "region of interest"),
     ],
 )
 def test_unusable_camera_info_is_refused(changes, says):

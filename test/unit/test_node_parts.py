@@ -237,6 +237,19 @@ def test_an_exposure_from_the_topic_comes_before_the_parameter(assembler):
     assert (frame.shutter.exposure, assembler.exposure_origin) == (0.01, "parameter")
 
 
+@pytest.mark.parametrize(("source", "stuck"), [("topic", True), ("parameter", False)])
+def test_only_exposures_that_a_topic_tells_can_be_stuck(assembler, source, stuck):
+    """A parameter stays the same whatever the brightness does."""
+    settings = Settings(exposure_source=source, exposure_time=0.01)
+    for number in range(160):
+        message = image_message((1_000 + 33 * number) * MS)
+        message.data = np.full(640 * 480, 60 + number % 100, np.uint8).tobytes()
+        if source == "topic":
+            assembler.exposures.add((1_000 + 33 * number) * MS, 0.01)
+        assembler.assemble(message, settings, "gray")
+    assert assembler.exposure_watch.stuck == stuck
+
+
 def test_a_camera_info_of_another_camera_is_noticed_and_a_lens_that_focuses_is_none(assembler):
     settings, changed = Settings(exposure_time=0.01), []
     for focal in (500.0, 500.0, 500.1, 550.0, 500.0):
@@ -380,8 +393,9 @@ def test_an_exposure_with_another_stamp_is_said_by_how_much(assembler, off, says
 
 def test_an_exposure_in_the_wrong_unit_is_refused(assembler):
     assembler.exposures.add(1_000 * MS, 8.5)
-    with pytest.raises(Refused, match=r"8.5 s; .*check the unit"):
+    with pytest.raises(Refused, match=r"8.5 s; .*check the unit") as refusal:
         assembler.assemble(image_message(), Settings(exposure_source="topic"), "gray")
+    assert refusal.value.reason == "exposure"
 
 
 def test_an_exposure_that_contradicts_the_blur_is_said():

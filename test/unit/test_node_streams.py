@@ -19,7 +19,9 @@ from image_as_imu_ros.estimation.config import Measurement
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
 from image_as_imu_ros.estimation.velocity import Term, Velocity
-from image_as_imu_ros.messages.exposure import exposure_of_message
+from image_as_imu_ros.messages.exposure import exposure_of_message, reporting_camera
+from image_as_imu_ros.messages.images import decode_image
+from image_as_imu_ros.nodes import message_conversion
 from image_as_imu_ros.nodes import progress as progress_module
 from image_as_imu_ros.nodes.buffers import StampCache
 from image_as_imu_ros.nodes.diagnostics import LastEstimate, Report
@@ -180,6 +182,21 @@ def test_of_two_cameras_on_one_topic_each_image_gets_its_own_exposure(frame_ids)
         assert assembler.assemble(image, settings, "gray").shutter.exposure == pytest.approx(0.0184)
 
 
+@pytest.mark.parametrize("frame_id", ["left_optical", "right_optical"])
+def test_of_two_cameras_that_are_triggered_at_once_each_has_its_own_exposure(frame_id):
+    assembler = FrameAssembler()
+    assembler.camera_info = camera_info()
+    exposures = {"left_optical": 0.0184, "right_optical": 0.003}
+    for camera, exposure in exposures.items():
+        header = camera_ros_message(camera, 33 * MS, exposure).header
+        assembler.exposures.add(33 * MS, exposure, reporting_camera("camera_ros", header))
+    image = image_message(33 * MS)
+    image.header.frame_id = frame_id
+    frame = assembler.assemble(image, Settings(exposure_source="camera_ros"), "gray")
+    assert frame.shutter.exposure == exposures[frame_id]
+    assert reporting_camera("topic", image.header) == "", "such a topic belongs to one camera, whatever its frame_id"
+
+
 def test_a_camera_does_not_wait_for_another_ones_value():
     cache = StampCache(depth=8, tolerance=0.001)
     cache.add(20 * MS, "left", "left_optical")
@@ -325,3 +342,27 @@ def test_no_velocity_is_published_that_a_filter_cannot_take(fault):
 def test_levels_of_diagnostics(warning, error, level):
     message = diagnostics_message(Report(warning, "", {}, error), "node", "", Time())
     assert message.status[0].level == level
+
+
+def test_a_debug_image_is_read_as_it_was_drawn():
+    bgr = np.random.default_rng(0).integers(0, 256, (6, 10, 3), np.uint8)[:, ::2]  # not contiguous
+    message = message_conversion.image_message(bgr, 12_000_000_034, "/camera_optical")
+    np.testing.assert_array_equal(decode_image(message, "rgb"), bgr[..., ::-1])
+    assert (message.header.stamp.sec, message.header.stamp.nanosec) == (12, 34)
+    assert message.header.frame_id == "camera_optical"
+
+
+def test_imu_and_twist_hold_linear_and_angular_velocity_in_the_order_of_ros():
+    covariance = np.diag([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    velocity = Velocity(np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6]), {Term.DATA: covariance})
+    estimate = SimpleNamespace(stamp=12_000_000_034, velocity=velocity)
+    imu, twist = imu_message(estimate, "/camera_optical"), twist_message(estimate, "/camera_optical")
+    for message in (imu, twist):
+        assert (message.header.stamp.sec, message.header.stamp.nanosec) == (12, 34)
+        assert message.header.frame_id == "camera_optical", "as tf2 writes it"
+    assert (imu.angular_velocity.x, imu.angular_velocity.y, imu.angular_velocity.z) == (0.4, 0.5, 0.6)
+    np.testing.assert_array_equal(np.reshape(imu.angular_velocity_covariance, (3, 3)), np.diag([4.0, 5.0, 6.0]))
+    assert imu.orientation_covariance[0] == imu.linear_acceleration_covariance[0] == -1, "not measured (REP-145)"
+    linear, angular = twist.twist.twist.linear, twist.twist.twist.angular
+    assert (linear.x, linear.y, linear.z, angular.x, angular.y, angular.z) == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    np.testing.assert_array_equal(np.reshape(twist.twist.covariance, (6, 6)), covariance)
