@@ -521,6 +521,8 @@ def test_an_impossible_frame_is_refused_with_the_value(changes, message):
         ({"exposure": float("nan")}, "exposure time is nan"),
         ({"exposure": 15.0}, "check the unit"),
         ({"readout_time": 25.0}, "check the unit"),
+        ({"readout_time": -0.01}, "readout time is -0.01"),
+        ({"readout_time": float("nan")}, "readout time is nan"),
     ],
 )
 def test_an_impossible_shutter_is_refused_with_the_value(changes, message):

@@ -90,6 +90,13 @@ def test_a_velocity_that_is_slower_than_it_seems_errs_by_as_much_less():
     np.testing.assert_allclose(found.covariance, slower**2 * np.eye(6), rtol=0.01)
 
 
+@pytest.mark.parametrize("rate", [40.0, 100.0, 300.0])
+def test_a_nod_that_no_camera_makes_is_halved_at_most(rate):
+    """As a blur says where its exposure is wrong: the rows would never pass the points."""
+    apparent = Velocity(np.zeros(3), np.array([rate, 0, 0]), {})
+    np.testing.assert_allclose(corrected(apparent, None, 0.02, measured=False)[3:], [rate / 2, 0, 0], atol=1e-9)
+
+
 def test_where_no_depth_is_known_nothing_is_divided_by_it():
     apparent = Velocity(np.array([0.1, 0.0, 0.0]), np.array([1.0, 0.0, 1.0]), {})
     unknown = np.full(len(PIXELS), np.nan)

@@ -7,6 +7,7 @@ from fields import camera, rough_depth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from image_as_imu_ros.estimation.constants import SIGN
 from image_as_imu_ros.estimation.sign import (
     Grid,
     alignment_log_odds,
@@ -17,6 +18,7 @@ from image_as_imu_ros.estimation.sign import (
     photometric_log_odds,
     rate_log_odds,
     small_image,
+    widened_by,
 )
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 
@@ -73,16 +75,40 @@ def test_the_test_is_odd_in_velocity_and_blind_to_gain_and_offset(angular, gain,
     assert photometric_log_odds(GRID, velocity, None, now, brighter, SECONDS) == pytest.approx(plain, abs=0.5)
 
 
-def test_displaced_pixels_follow_static_points():
+@pytest.mark.parametrize("lens", ["", "plumb_bob"])
+def test_displaced_pixels_follow_static_points(lens):
     """Against projecting 3-D points, for small motions, with translation and depth."""
-    rng = np.random.default_rng(0)
+    distorted = camera(distortion_model=lens, distortion=(-0.25, 0.05, 0.003, -0.002) if lens else ())
+    grid, rng = Grid.of(distorted, 4), np.random.default_rng(0)
     depth = rough_depth(rng)
     velocity = np.array([0.4, -0.3, 0.5, 0.6, -0.8, 0.5])
-    pixels = GRID.displaced(velocity, 1 / depth, SECONDS)
-    points = np.vstack([GRID.rays, np.ones(GRID.rays.shape[1])]) * depth.ravel()
+    pixels = grid.displaced(velocity, 1 / depth, SECONDS)
+    points = np.vstack([grid.rays, np.ones(grid.rays.shape[1])]) * depth.ravel()
     earlier = cv2.Rodrigues(velocity[3:] * SECONDS)[0] @ points + velocity[:3, None] * SECONDS
-    expected = camera().project((earlier[:2] / earlier[2]).T).T.reshape(2, 56, 80)
-    np.testing.assert_allclose(pixels, expected, atol=0.02)
+    expected = distorted.project((earlier[:2] / earlier[2]).T).T.reshape(2, 56, 80)
+    np.testing.assert_allclose(pixels, expected, atol=0.3 if lens else 0.02)
+
+
+@pytest.mark.parametrize("angular", [(0, 0.6, 0), (0.6, 0, 0), (-0.4, 0.4, 1.0)])
+def test_two_images_that_are_the_same_speak_for_neither_sign(angular):
+    now, _ = rotated_pair(np.zeros(3), 5)
+    assert abs(photometric_log_odds(GRID, np.r_[0, 0, 0, angular], None, now, now, SECONDS)) < 0.5
+
+
+def test_images_that_overlap_by_little_do_not_tell():
+    now, before = rotated_pair(np.array([0.0, 1.0, 0.0]), 0)
+    told = []
+    for rate in np.linspace(1, 40, 40):
+        velocity = np.array([0, 0, 0, 0, rate, 0])
+        overlaps = []
+        for seconds in (SECONDS, -SECONDS):
+            x, y = GRID.displaced(velocity, None, seconds)
+            overlaps.append(((x >= 0) & (x <= 319) & (y >= 0) & (y <= 223)).mean())
+        odds = photometric_log_odds(GRID, velocity, None, now, before, SECONDS)
+        told.append((min(overlaps), odds != 0))
+    assert all(tells for overlap, tells in told if overlap > SIGN.least_overlap + 0.03)
+    assert not any(tells for overlap, tells in told if overlap < SIGN.least_overlap - 0.03)
+    assert 5 < sum(tells for _, tells in told) < 35
 
 
 @pytest.mark.parametrize("case", ["lens cap", "half a second", "nothing in common"])
@@ -183,3 +209,11 @@ def test_a_part_of_the_view_that_goes_with_the_camera_leaves_both_unsure():
     for found in (blur, aligned):
         error = found.angular - true
         assert error @ np.linalg.solve((found.covariance + added)[3:, 3:], error) < 3
+
+
+@pytest.mark.parametrize(("squared", "share"), [(1.0, 0.0), (4.0, 0.0), (8.0, 0.5), (4e6, 1.0)])
+def test_a_difference_beyond_what_chance_explains_is_an_error_of_either_about_every_axis(squared, share):
+    difference = np.array([3.0, 0.0, 0.0, 0.0, 6.0, 0.0])
+    every_axis = np.diag([3.0, 3.0, 3.0, 12.0, 12.0, 12.0])  # a third of |d|² of v, and of ω
+    expected = share * (np.outer(difference, difference) + every_axis)
+    np.testing.assert_allclose(widened_by(difference, squared, limit=4.0), expected, rtol=1e-5)
