@@ -336,8 +336,6 @@ class Observation:
 
     def estimate_before(self, following: Observation) -> MotionEstimate:
         """Make the single-frame estimate, its sign judged by the next frame too."""
-        if not following.dt:
-            return self.estimate()
         velocity, seconds = self.solution.velocity, following.dt
         if following.accepted is not None:
             return self.estimate(alignment_log_odds(velocity, following.accepted, seconds / 2))

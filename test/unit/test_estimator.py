@@ -12,13 +12,14 @@ from test_sign import texture
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig
-from image_as_imu_ros.estimation.constants import SIGN
+from image_as_imu_ros.estimation.constants import ESTIMATOR, SIGN
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.exposure import ExposureEstimator
 from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
 from image_as_imu_ros.estimation.frame import Frame, Shutter, StampReference
 from image_as_imu_ros.estimation.map_shape import MapShape
 from image_as_imu_ros.estimation.rejection import Reason
+from image_as_imu_ros.estimation.sign import alignment_log_odds
 from image_as_imu_ros.estimation.velocity import Term
 from image_as_imu_ros.geometry.camera import Camera
 
@@ -269,6 +270,19 @@ def test_alignment_settles_the_sign_of_the_blur(engine):
         assert estimate.sign_probability > 0.95
 
 
+@pytest.mark.parametrize("rate", [6.0, -6.0])
+def test_what_rotates_so_fast_does_not_reverse_from_one_frame_to_the_next(engine, rate):
+    """Also where an image shows nothing."""
+    engine.velocity, estimator = np.array([0, 0, 0, 0, rate, 0]), MotionEstimator(engine)
+    first, second, third = panning_frames(3, rate)
+    estimator.update(first)
+    assert estimator.update(second).measurement == "aligned"
+    estimate = estimator.update(replace(third, image=np.full_like(third.image, 5)))
+    assert estimate.measurement == "single"
+    assert estimate.sign_resolved
+    np.testing.assert_allclose(estimate.velocity.angular, [0, rate, 0], atol=0.1)
+
+
 @pytest.mark.parametrize("sign_resolution", ["causal", "centered"])
 @pytest.mark.parametrize("rate", [1.2, -1.2])
 def test_without_any_alignment_the_images_tell_the_sign_of_the_blur(engine, monkeypatch, rate, sign_resolution):
@@ -287,6 +301,19 @@ def test_without_any_alignment_the_images_tell_the_sign_of_the_blur(engine, monk
         assert estimate.measurement == "single"
         assert estimate.sign_resolved
         np.testing.assert_allclose(estimate.velocity.angular, [0, rate, 0], atol=1e-2)
+
+
+def test_a_blur_and_the_alignment_that_tells_its_sign_are_half_a_period_apart(engine):
+    """In which the camera may have accelerated."""
+    engine.velocity, estimator = np.array([0, 0, 0, 0, 0.3, 0]), MotionEstimator(engine)
+    for frame in panning_frames(2, 0.3):
+        estimator.update(frame)
+    last = estimator._last
+    half_a_period, a_period = (
+        alignment_log_odds(last.solution.velocity, last.accepted, share * PERIOD * 1e-9) for share in (0.5, 1)
+    )
+    assert abs(a_period) < 0.9 * abs(half_a_period) < SIGN.photometric_limit
+    assert last.log_odds == pytest.approx(half_a_period)
 
 
 def test_an_alignment_that_contradicts_the_blur_is_not_trusted(engine):
@@ -310,6 +337,19 @@ def test_a_blur_and_an_alignment_that_differ_make_each_other_less_sure(engine, b
     for velocity in (estimate.velocity, estimate.single):
         added = np.sqrt(velocity.terms[Term.CONTRADICTION][4, 4])
         assert added > 0.7 * (blur - 1.2) if contradicts else added == 0
+
+
+def test_a_blur_whose_exposure_is_a_guess_contradicts_nothing(engine):
+    """It is a quarter of what alignment says, for the guess is four times as long as the exposure."""
+    config = EstimatorConfig(estimate_exposure=True, motion_model="rotation")
+    engine.velocity = np.array([0, 0, 0, 0, 1.2 * ESTIMATOR.first_exposure / EXPOSURE / 4, 0])
+    estimator = MotionEstimator(engine, config)
+    first, second = panning_frames(2)
+    estimator.update(replace(first, shutter=Shutter()))
+    estimate = estimator.update(replace(second, shutter=Shutter()))
+    assert estimate.measurement == "aligned"
+    assert estimate.single.angular[1] == pytest.approx(0.3, rel=0.02)
+    assert not estimate.velocity.terms[Term.CONTRADICTION].any()
 
 
 def usual_disagreement(engine, rate: float) -> float:
@@ -464,6 +504,16 @@ def test_a_camera_that_nods_and_rolls_behind_a_rolling_shutter_is_not_taken_to_r
         estimate = estimator.update(Frame(image, (number + 1) * PERIOD, CAMERA, shutter))
     assert estimate.measurement == "aligned"
     np.testing.assert_allclose(estimate.velocity.angular, velocity[3:], atol=0.02)
+
+
+def test_a_rotation_alone_stays_one_behind_a_rolling_shutter_where_depth_is_measured(engine):
+    readout, velocity, depth = 0.030, np.array([0, 0, 0, 2.0, 0, 2.0]), np.full((224, 320), 1.5, np.float32)
+    engine.velocity, estimator = velocity, MotionEstimator(engine, EstimatorConfig(motion_model="rotation"))
+    for number, image in enumerate(swept_images(2, velocity, 1.5, readout)):
+        shutter = Shutter(EXPOSURE, readout_time=readout)
+        estimate = estimator.update(Frame(image, (number + 1) * PERIOD, CAMERA, shutter, depth))
+    assert estimate.measurement == "aligned"
+    np.testing.assert_array_equal(estimate.velocity.linear, 0)
 
 
 def test_a_wrong_exposure_is_noticed(engine):
@@ -642,6 +692,13 @@ def test_images_without_texture_take_the_sign_that_another_sensor_says(engine):
     estimate = [helped.update(replace(frame, rate_hint=hint)) for frame in blank][-1]
     assert estimate.sign_resolved
     assert estimate.velocity.angular[1] < -1
+
+
+def test_a_sign_that_is_not_known_is_no_evidence_for_the_next_one(engine):
+    engine.velocity, estimator = np.array([0, 0, 0, 0, 6.0, 0]), MotionEstimator(engine)
+    blank = np.full((224, 320), 90, np.uint8)
+    for seed, frame in enumerate(panning_frames(3)):
+        assert not estimator.update(replace(frame, image=noisy(blank, seed))).sign_resolved
 
 
 def test_a_rate_hint_is_ignored_where_signs_are_left_open(engine):
