@@ -18,9 +18,9 @@ from image_as_imu_ros.estimation.exposure import ExposureEstimator
 from image_as_imu_ros.estimation.exposure_check import reason_to_hold_back
 from image_as_imu_ros.estimation.frame import Frame, Shutter, StampReference
 from image_as_imu_ros.estimation.map_shape import MapShape
-from image_as_imu_ros.estimation.rejection import Reason
+from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.sign import alignment_log_odds
-from image_as_imu_ros.estimation.velocity import Term
+from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.camera import Camera
 
 EXPOSURE = 0.015
@@ -350,6 +350,18 @@ def test_a_blur_whose_exposure_is_a_guess_contradicts_nothing(engine):
     assert estimate.measurement == "aligned"
     assert estimate.single.angular[1] == pytest.approx(0.3, rel=0.02)
     assert not estimate.velocity.terms[Term.CONTRADICTION].any()
+
+
+def test_the_travel_of_late_is_v_and_not_the_rotation(engine):
+    estimator = MotionEstimator(engine)
+    for frame in panning_frames(2):
+        estimator.update(frame)
+    last = estimator._last
+    travelling = Velocity(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]), {})
+    moved = replace(last, alignment=replace(last.alignment, velocity=travelling, rejection=None))
+    np.testing.assert_array_equal(moved.recent_travel, travelling.linear)
+    rejected = replace(last.alignment, rejection=Rejection(Reason.NO_MATCH, ""))
+    np.testing.assert_array_equal(replace(last, alignment=rejected).recent_travel, 0)
 
 
 def usual_disagreement(engine, rate: float) -> float:

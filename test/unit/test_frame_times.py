@@ -9,6 +9,7 @@ import pytest
 from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes, regular_stamps
 
 PERIOD = 1 / 30  # s
+JITTER = np.random.default_rng(0).normal(0, 0.001, 60)  # s
 
 
 def followed(times: np.ndarray, jitter: float = 0.0, seed: int = 0) -> list[FrameTime]:
@@ -111,6 +112,44 @@ def test_a_stamp_that_may_be_another_frames_is_not_sure():
     assert taken[80].since(taken[79])[1] > 0.3 * PERIOD
     assert taken[81].since(taken[80])[1] > 0.3 * PERIOD
     assert taken[82].since(taken[81])[1] < 0.02 * PERIOD
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nor_is_it_where_stamps_jitter_so_much_that_it_is_no_outlier(seed):
+    late = PERIOD * np.arange(100)
+    late[80] += 0.5 * PERIOD
+    taken = followed(late, 0.003, seed)
+    assert taken[81].since(taken[80])[1] > 0.3 * PERIOD
+
+
+def test_a_stamp_as_late_as_the_next_frames_own_is_still_an_earlier_one():
+    late = PERIOD * np.arange(100)
+    late[80] += PERIOD
+    answers = [followed(late, 0.001, seed)[80:82] for seed in range(8)]
+    between = [now.since(earlier)[0] for earlier, now in answers if now.period]
+    assert len(between) > 2
+    np.testing.assert_allclose(between, PERIOD, rtol=1e-3)
+
+
+def test_where_every_fifth_stamp_is_as_late_as_the_next_frames_own_nothing_is_followed():
+    late = PERIOD * np.arange(180)
+    late[3::5] += PERIOD
+    assert not any(taken.period for taken in followed(late, 0.001)[60:])
+
+
+def test_the_time_between_two_stamps_errs_by_both():
+    dt, std = FrameTime(5_000_000_010, std=0.003).since(FrameTime(5_000_000_000, std=0.004))
+    assert (dt, std) == (pytest.approx(1e-8), pytest.approx(0.005))
+
+
+@pytest.mark.parametrize("back", [0.0, 0.5 * PERIOD, 10.0])
+def test_a_stamp_that_is_not_later_than_the_last_starts_anew(back):
+    """As of a frame that comes after one that was refused."""
+    frame_times = FrameTimes()
+    stamps = [round(1e9 * (10 + PERIOD * number + jitter)) for number, jitter in enumerate(JITTER)]
+    assert [frame_times.take(stamp) for stamp in stamps][-1].period > 0
+    anew = frame_times.take(stamps[-1] - round(1e9 * back))
+    assert (anew.period, anew.std, anew.periods_since) == (0.0, 0.0, {})
 
 
 def test_after_a_second_without_frames_everything_starts_anew():

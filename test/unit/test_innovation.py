@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from image_as_imu_ros.estimation.constants import SHARED, SIGN
 from image_as_imu_ros.estimation.innovation import Forecast
 from image_as_imu_ros.estimation.velocity import Term, Velocity
 
@@ -62,3 +63,12 @@ def test_one_that_is_unsure_itself_needs_no_inflation(forecast):
 
 def test_after_a_pause_anything_may_have_changed(forecast):
     assert not followed(forecast, [ROTATED], seconds=0.5)[1].any()
+
+
+def test_a_forecast_is_as_unsure_as_cameras_mostly_accelerate():
+    """Q = (a·Δt)²·I"""
+    forecast = Forecast(STEADY, 0.01 * np.eye(6))
+    accelerations = np.repeat([SHARED.linear_acceleration_std, SHARED.angular_acceleration_std], 3)
+    for seconds in (DT, 0.2):
+        added = forecast.later(seconds).covariance - forecast.covariance
+        np.testing.assert_allclose(added, np.diag((SIGN.usual_acceleration * accelerations * seconds) ** 2))
