@@ -58,6 +58,13 @@ def test_a_camera_that_hardly_moves_teaches_nothing():
     assert estimator.estimate(NOMINAL) == known
 
 
+def test_a_sharp_image_of_a_camera_that_moves_tells_of_a_short_exposure():
+    estimator = ExposureEstimator(1.0)
+    for _ in range(3):
+        estimator.observe(0.5 * EXPOSURE.least_blur, 10 * EXPOSURE.least_blur, 0.0)
+    assert estimator.estimate(NOMINAL).seconds < 0.2 * NOMINAL
+
+
 def after_one_frame(**observed) -> float:
     """Standard deviation of the log after a clear frame of 10 px."""
     estimator = ExposureEstimator(1.0)

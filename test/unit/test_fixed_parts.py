@@ -85,6 +85,10 @@ def test_what_moves_again_is_shown_again():
     assert parts.elsewhere.all()
 
 
+def test_however_long_it_was_seen_nothing_is_surer_than_can_be_put_right():
+    assert np.abs(learnt(LOWER, 4 * RATES).log_odds).max() == FIXED_PARTS.limit
+
+
 @pytest.mark.parametrize(
     ("name", "value", "hidden"),
     [

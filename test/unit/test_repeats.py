@@ -140,6 +140,23 @@ def test_a_camera_that_creeps_is_no_repeat(real):
     assert not refused(noisy(image, seed=i, std=0.3) for i, image in enumerate(moved))
 
 
+@pytest.mark.parametrize("step", [0.2, 0.4])
+def test_a_camera_that_brakes_is_no_repeat(real, step):
+    """The two last images share a scene that the one before them does not, but one is the other moved."""
+    places = [0.0, 9.0, 18.0, 18.0 + step]
+    moved = [cv2.warpAffine(real[0], np.array([[1, 0, x], [0, 1, x / 2]]), (640, 480)) for x in places]
+    assert not refused(noisy(image, seed=i, std=0.3) for i, image in enumerate(moved))
+
+
+@pytest.mark.parametrize(("size", "repeated"), [(60, False), (400, True)])
+def test_where_hardly_anything_shows_details_two_encodings_are_not_told_from_two_images(real, size, repeated):
+    images = [np.full_like(real[0], 128) for _ in range(2)]
+    for image, scene in zip(images, (real[0], real[10]), strict=True):
+        image[40 : 40 + size, 100 : 100 + size] = scene[40 : 40 + size, 100 : 100 + size]
+    one, other = images
+    assert repeats(encoded(cv2.add(one, 1), 90), encoded(one, 95), other) == repeated  # by a level, as encodings may
+
+
 def test_a_camera_that_stops_at_once_loses_one_image_at_most(real):
     """Without noise to tell by, its first two images at rest look like one image that was encoded twice."""
     stopped = [*real[:4], *(encoded(real[4], quality) for quality in (95, 93, 90, 94, 92, 91, 89, 88))]
@@ -182,6 +199,14 @@ def test_where_the_view_saturates_it_is_not_torn(real):
     for image in images[3:]:
         image[:, :300] = 255  # a window comes into view
     assert not refused(images)
+
+
+def test_a_part_that_freezes_costs_one_image_not_all_that_follow(real):
+    """As where a picture is laid over the view."""
+    images = [image.copy() for image in real[:10]]
+    for image in images[4:]:
+        image[:120] = real[3][:120]
+    assert refused(images) == [4]
 
 
 def watched(images: Iterable[np.ndarray]) -> None:
