@@ -95,15 +95,18 @@ def test_a_velocity_that_is_not_later_than_the_last_one_is_not_published(make_no
     assert (values["published"], values["refused: order"]) == ("1", "1")
 
 
-def test_with_a_centered_sign_what_goes_out_is_of_the_frame_before(make_node, camera, sent):
-    node = make_node(**SENSOR, sign_resolution="centered", publish_unresolved=True)
+@pytest.mark.parametrize(("sign_resolution", "waiting"), [("causal", 0), ("centered", 1)])
+def test_what_goes_out_is_of_its_own_image_also_where_that_is_the_one_before(
+    make_node, camera, sent, sign_resolution, waiting
+):
+    node = make_node(**SENSOR, sign_resolution=sign_resolution, publish_unresolved=True)
     images = {}
     for _ in range(3):
         message = camera.image_message()
         images[module.stamp_to_nanoseconds(message.header.stamp)] = message
         answer(node, message, arrival=time.monotonic())
     drawn = [what for what in sent if len(what) == 3]
-    assert [estimate.header_stamp for estimate, *_ in drawn] == sorted(images)[:2]
+    assert [estimate.header_stamp for estimate, *_ in drawn] == sorted(images)[: 3 - waiting]
     for estimate, image, frame_id in drawn:
         message = images[estimate.header_stamp]
         np.testing.assert_array_equal(image.ravel(), np.frombuffer(message.data, np.uint8))

@@ -78,7 +78,7 @@ def test_the_test_is_odd_in_velocity_and_blind_to_gain_and_offset(angular, gain,
 @pytest.mark.parametrize("lens", ["", "plumb_bob"])
 def test_displaced_pixels_follow_static_points(lens):
     """Against projecting 3-D points, for small motions, with translation and depth."""
-    distorted = camera(distortion_model=lens, distortion=(-0.25, 0.05, 0.003, -0.002) if lens else ())
+    distorted = camera(fy=340.0, distortion_model=lens, distortion=(-0.25, 0.05, 0.003, -0.002) if lens else ())
     grid, rng = Grid.of(distorted, 4), np.random.default_rng(0)
     depth = rough_depth(rng)
     velocity = np.array([0.4, -0.3, 0.5, 0.6, -0.8, 0.5])
