@@ -24,6 +24,8 @@ from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.slides import find_slide
 from image_as_imu_ros.estimation.alignment.two_view import two_view
+from image_as_imu_ros.estimation.blur_cells import Cells
+from image_as_imu_ros.estimation.blur_refinement import refine
 from image_as_imu_ros.estimation.blur_solver import Uncertainty, solve
 from image_as_imu_ros.estimation.blur_spectrum import BlurSpectra
 from image_as_imu_ros.estimation.travel import Travel
@@ -112,6 +114,20 @@ def test_a_blur_is_solved_alike(seed, motion_model, measured):
     loop, numpy = both(lambda: solve(field, matrix, 0.02, uncertainty=uncertainty, **options))
     same(loop.velocity.vector, numpy.velocity.vector)
     same(loop.velocity.covariance, numpy.velocity.covariance)
+    assert (loop.residual, loop.inliers) == pytest.approx((numpy.residual, numpy.inliers), abs=1e-6)
+
+
+@needs_numba
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("prior_std", [0.02, 0.1, 0.5])
+def test_so_is_one_that_no_motion_explains_and_whose_steps_are_halved(seed, prior_std):
+    random = np.random.default_rng(seed)
+    sigma, error = np.full((2, 60), 0.8), random.uniform(0.5, 2, (2, 60))
+    cells = Cells(random.normal(0, 5, (2, 60)), sigma, error, random.normal(0, 1, (2, 3, 60)))
+    start = random.normal(0, 5, 3)
+    loop, numpy = both(lambda: refine(cells, np.full(3, prior_std), start))
+    same(loop.motion, numpy.motion)
+    same(loop.information, numpy.information)
     assert (loop.residual, loop.inliers) == pytest.approx((numpy.residual, numpy.inliers), abs=1e-6)
 
 
