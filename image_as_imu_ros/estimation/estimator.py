@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,38 +11,24 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation import compiled
-from image_as_imu_ros.estimation.alignment import (
-    Alignment,
-    History,
-    MovingParts,
-    Tracks,
-    starts_along,
-    tracked_rotations,
-    with_measured_tracks,
-    with_tracks,
-)
+from image_as_imu_ros.estimation.alignment import Alignment, MovingParts
 from image_as_imu_ros.estimation.blur_solver import Solution, Uncertainty, solve
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
-from image_as_imu_ros.estimation.constants import ESTIMATOR, SHARED, STRUCTURE
+from image_as_imu_ros.estimation.constants import ESTIMATOR, STRUCTURE
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.exposure_times import ExposureTimes
-from image_as_imu_ros.estimation.fixed_parts import FixedParts
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.frame_times import FrameTime, FrameTimes
 from image_as_imu_ros.estimation.inferred_frame import InferredFrame
 from image_as_imu_ros.estimation.observation import Geometry, Images, Observation
-from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.repeats import RepeatWatch
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.scene_mask import read_mask
-from image_as_imu_ros.estimation.sign import contradicts, rate_log_odds
+from image_as_imu_ros.estimation.sequence_aligner import SequenceAligner
+from image_as_imu_ros.estimation.sign import rate_log_odds
 from image_as_imu_ros.estimation.stopwatch import Stopwatch
-from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.geometry.camera import Camera
-
-# Alignments that another start may save.
-_WORTH_TRACKING = (Reason.NO_MATCH, Reason.AMBIGUOUS, Reason.CONTRADICTS_BLUR)
 
 
 class MotionEstimator:
@@ -94,10 +79,7 @@ class MotionEstimator:
         self.at_start = True
         self._repeats = RepeatWatch()
         info = self.engine.info
-        self._fixed_parts = FixedParts.unknown(info.height // info.stride, info.width // info.stride)
-        self._moving_parts = MovingParts()
-        self._travel = Travel(self.config.linear_velocity_std, self.config.lever_arm)
-        self._history = History()
+        self._sequence = SequenceAligner(self.config, (info.height // info.stride, info.width // info.stride))
         self._times = FrameTimes()
         self._exposures = ExposureTimes(self.config)
 
@@ -116,8 +98,10 @@ class MotionEstimator:
         inferred = frame if isinstance(frame, InferredFrame) else None
         frame = frame.frame if isinstance(frame, InferredFrame) else frame
         self._check_order(frame)
-        steps, geometry = Stopwatch(), self._geometry_for(frame.camera)
-        time_taken, last = self._times.take(frame.stamp), self._last
+        steps = Stopwatch()
+        geometry = self._geometry_for(frame.camera)
+        time_taken = self._times.take(frame.stamp)
+        last = self._last
         self.at_start = last is None
         with steps.time("prepare"):
             new_image = self._repeats.check(frame.image, frame.stamp)
@@ -181,15 +165,15 @@ class MotionEstimator:
         exposure = self._exposures.of(frame)
         mid_exposure = self._exposures.mid_exposure(frame, frame.stamp + time_taken.correction)
         dt, dt_std = self._dt(time_taken, mid_exposure)
-        output = output.within(images.geometry.scene & self._fixed_parts.elsewhere)
+        output = output.within(images.geometry.scene & self._sequence.fixed_parts.elsewhere)
         scene = SceneDepth.of(output, depth)
         full = self.config.motion_model == MotionModel.FULL
-        parts_move = full and self._moving_parts.expected and scene.larger_part is not None
+        parts_move = full and self._sequence.moving_parts.expected and scene.larger_part is not None
         used_depth = scene.larger_part if parts_move else scene.depth
         try:
             solution = self._solution(images, output, scene, used_depth, exposure, frame.shutter.readout_time)
         except (InputError, np.linalg.LinAlgError) as error:
-            self._moving_parts = MovingParts()  # the larger part alone may be what determines too little
+            self._sequence.moving_parts = MovingParts()  # the larger part alone may be what determines too little
             if isinstance(error, InputError):
                 raise
             raise InputError(f"the blur does not determine the motion: {error}") from error
@@ -231,12 +215,12 @@ class MotionEstimator:
         """
         info, last, geometry = self.engine.info, self._last, images.geometry
         uncertainty = Uncertainty(
-            travel=self._travel,
+            travel=self._sequence.travel,
             correlated_cells=info.correlated_cells,
             flow_log_std=info.flow_log_std,
             typical_relative_sigma=info.typical_relative_sigma,
             exposure_log_std=exposure.log_std,
-            depth_log_std=scene.log_std * self._travel.map_shape.scale_std / STRUCTURE.scale_std,
+            depth_log_std=scene.log_std * self._sequence.travel.map_shape.scale_std / STRUCTURE.scale_std,
             readout_change=np.zeros(3) if last is None else last.rotation_change(geometry.view.seen(readout_time)),
             recent_travel=np.zeros(3) if last is None else last.recent_travel,
         )
@@ -278,101 +262,8 @@ class MotionEstimator:
         """Find the mean velocity since the previous frame."""
         if last is None or self.config.sign_resolution == SignResolution.AXIAL:
             return observation
-        reach = ESTIMATOR.length_reach * math.exp(observation.exposure_log_std)
-        blur = observation.solution.start
-        if observation.solution.impossible:
-            blur = blur * min(1.0, observation.exposure / observation.dt)  # no exposure is longer than dt
-        starts = starts_along(blur, last.last_velocity, reach)
-        alignment = self._aligned(observation, last, starts)
-        if observation.sharp and observation.dt <= SHARED.longest_dt:
-            tracks, cells = observation.geometry.aligner.track(observation.images.pyramid, last.images.pyramid)
-            shown = self._fixed_parts.elsewhere.ravel()
-            tracks, cells = tracks.select(shown[cells]), cells[shown[cells]]
-            pattern = observation.geometry.aligner.fixed_pattern(observation.images.pyramid[0], tracks, shown)
-            alignment = pattern or self._with_tracks(observation, last, alignment, tracks, cells)
-        self._learn_from(alignment, observation, last)
-        return observation.aligned_with(last, alignment)
-
-    def _learn_from(self, alignment: Alignment, observation: Observation, last: Observation) -> None:
-        """Keep what an alignment tells for the frames to come."""
-        self.alignment = alignment
-        accepted = alignment.accepted
-        motion = None if accepted is None else accepted.vector * observation.dt
-        self._moving_parts = self._moving_parts.after(None if accepted is None else alignment.difference)
-        self._history = self._history.after(*observation.seen, observation.sharp, motion, alignment.correction)
-        if motion is not None:
-            self._travel = alignment.travel or self._travel
-            images = observation.images.pyramid[0], last.images.pyramid[0]
-            self._fixed_parts = self._fixed_parts.after(observation.geometry.aligner.levels[0], *images, motion[3:])
-
-    def _with_tracks(
-        self, observation: Observation, last: Observation, alignment: Alignment, tracks: Tracks, cells: np.ndarray
-    ) -> Alignment:
-        """Use tracks (N) of corners in cells (N,): they may save an alignment, and tell the shape of the scene."""
-        seconds, scene = observation.dt, observation.scene
-        if alignment.rejection is not None and alignment.rejection.reason in _WORTH_TRACKING:
-            starts = tracked_rotations(tracks, seconds)
-            again = self._aligned(observation, last, starts) if len(starts) else alignment
-            alignment = alignment if again.rejection else again
-        if self.config.motion_model != MotionModel.FULL or scene.depth is None:
-            return alignment
-        blur = max(observation.blur, last.blur)
-        try:
-            if scene.measured:
-                part = scene.larger_part
-                tracked = with_measured_tracks(
-                    alignment,
-                    tracks,
-                    seconds,
-                    inverse_depth=1 / scene.depth.ravel()[cells],
-                    of_larger_part=None if part is None else 1 / part.ravel()[cells],
-                    parts_move=observation.parts_move,
-                    travel=self._travel,
-                    blur=blur,
-                )
-            else:
-                tracked = with_tracks(
-                    alignment,
-                    tracks,
-                    seconds,
-                    depth=scene.depth,
-                    cells=cells,
-                    depth_log_std=scene.log_std,
-                    travel=self._travel,
-                    blur=blur,
-                    far=self._history.far(*observation.seen, seconds),
-                )
-        except np.linalg.LinAlgError:
-            return alignment
-        return alignment if tracked is alignment else self._checked(tracked, observation)
-
-    def _aligned(self, observation: Observation, last: Observation, starts: np.ndarray) -> Alignment:
-        """Align from velocities (S, 6)."""
-        try:
-            alignment = observation.geometry.aligner.align(
-                observation.images.pyramid,
-                last.images.pyramid,
-                observation.dt,
-                starts,
-                observation.scene.depth,
-                motion_model=self.config.motion_model,
-                travel=self._travel,
-                blur=max(observation.blur, last.blur),
-                depth_log_std=observation.scene.log_std,
-                larger_part=observation.scene.larger_part if self.config.motion_model == MotionModel.FULL else None,
-                parts_move=observation.parts_move,
-            )
-        except np.linalg.LinAlgError:
-            return Alignment(None, 0.0, 0.0, Rejection(Reason.NO_SOLUTION, "the images do not determine the motion"))
-        return self._checked(alignment, observation)
-
-    @staticmethod
-    def _checked(alignment: Alignment, observation: Observation) -> Alignment:
-        """Reject an alignment that contradicts the blur."""
-        accepted = alignment.accepted
-        if accepted is not None and contradicts(observation.solution.velocity, accepted, observation.dt / 2):
-            return replace(alignment, rejection=Rejection(Reason.CONTRADICTS_BLUR, "it contradicts the blur"))
-        return alignment
+        self.alignment = self._sequence.align(observation, last)
+        return observation.aligned_with(last, self.alignment)
 
     def _resolve_sign(self, observation: Observation, last: Observation | None, frame: Frame) -> Observation:
         """Weigh what speaks for the sign of the solution, and measure the exposure."""

@@ -97,7 +97,7 @@ def test_where_frames_have_shown_a_foreign_map_the_depths_scale_of_a_blur_is_les
     estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution="axial"))
     frame = Frame(np.zeros((224, 320), np.uint8), 1, CAMERA, Shutter(EXPOSURE))
     for map_shape, log_std in ((MapShape(), 0.3), (MapShape(20.0, 5.0), 0.3 * 1.5 / 0.75)):
-        estimator._travel = replace(estimator._travel, map_shape=map_shape)
+        estimator._sequence.travel = replace(estimator._sequence.travel, map_shape=map_shape)
         single = estimator.update(frame).single
         of_log_normal = np.exp(2 * log_std**2) - 2 * np.exp(log_std**2 / 2) + 1
         expected = of_log_normal * np.outer(single.linear, single.linear)
@@ -294,7 +294,7 @@ def test_without_any_alignment_the_images_tell_the_sign_of_the_blur(engine, monk
     engine.velocity = np.array([0, 0, 0, 0, rate, 0])
     estimator = MotionEstimator(engine, EstimatorConfig(sign_resolution=sign_resolution))
     monkeypatch.setattr("image_as_imu_ros.estimation.alignment.Aligner.align", singular)
-    monkeypatch.setattr("image_as_imu_ros.estimation.estimator.with_tracks", singular)
+    monkeypatch.setattr("image_as_imu_ros.estimation.sequence_aligner.with_tracks", singular)
     estimates = [estimator.update(frame) for frame in panning_frames(4, rate)] + [estimator.flush()]
     estimates = [estimate for estimate in estimates if estimate is not None]
     for estimate in estimates[0 if sign_resolution == "centered" else 1 :]:
@@ -750,7 +750,7 @@ def test_two_images_that_determine_no_motion_are_a_rejection(engine, monkeypatch
         raise np.linalg.LinAlgError("Singular matrix")
 
     monkeypatch.setattr(type(estimator._last.geometry.aligner), "align", singular)
-    monkeypatch.setattr("image_as_imu_ros.estimation.estimator.with_tracks", singular)
+    monkeypatch.setattr("image_as_imu_ros.estimation.sequence_aligner.with_tracks", singular)
     estimate = estimator.update(second)
     assert estimate.measurement == "single"
     assert estimate.alignment.rejection.reason == Reason.NO_SOLUTION
@@ -808,7 +808,7 @@ def test_parts_that_moved_do_not_lock_in_where_nothing_tells_any_more(engine, de
     first, *frames = panning_frames(80, 0.1)
     estimator.update(first)
     for _ in range(20):
-        estimator._moving_parts = estimator._moving_parts.after(1e6)
+        estimator._sequence.moving_parts = estimator._sequence.moving_parts.after(1e6)
     for frame in frames:
         image = frame.image
         if depth == "a larger part without texture":
@@ -816,7 +816,7 @@ def test_parts_that_moved_do_not_lock_in_where_nothing_tells_any_more(engine, de
             image[:, :190], measured[:, :190] = 128, 100.0
         estimator.update(replace(frame, image=image, depth=None if depth == "a network's" else measured))
         seen.append(estimator.alignment)
-    assert not estimator._moving_parts.expected
+    assert not estimator._sequence.moving_parts.expected
     assert not any(alignment.parts_move for alignment in seen[-10:])
     assert all(alignment.accepted for alignment in seen[-10:])
     assert (seen[0].accepted is None) == (depth == "a larger part without texture")
