@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from image_as_imu_ros.estimation.constants import AT_STAMP, SHARED
-from image_as_imu_ros.estimation.velocity import Term, relative_error
+from image_as_imu_ros.estimation.velocity import Term, relative_error_covariance
 
 
 @dataclass(frozen=True)
@@ -71,5 +71,5 @@ class Acceleration:
         departure = min(AT_STAMP.departure * dt, AT_STAMP.largest_departure) * dt
         tremor = AT_STAMP.tremor * (1 - np.sinc(AT_STAMP.tremor_rate * dt))
         unseen = np.diag(np.repeat([0.0, tremor**2], 3))
-        stamps = relative_error(self.velocity, dt_std / dt) + stamp_std**2 * np.diag(squared)
+        stamps = relative_error_covariance(self.velocity, dt_std / dt) + stamp_std**2 * np.diag(squared)
         return {Term.ACCELERATION: departure**2 * np.diag(squared) + unseen, Term.STAMPS: stamps}

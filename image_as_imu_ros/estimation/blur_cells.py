@@ -55,7 +55,7 @@ class Cells:
 
 @cache
 def thinned_grid(rows: int, columns: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Choose every so many-th row and column of a grid: the step, and index, row and column of the cells left."""
+    """Choose every n-th row and column of a grid: n, and index, row and column of the cells left."""
     step = max(1, round(math.sqrt(rows * columns / BLUR_SOLVER.cells)))
     row, column = np.meshgrid(np.arange(step // 2, rows, step), np.arange(step // 2, columns, step), indexing="ij")
     row, column = row.ravel(), column.ravel()

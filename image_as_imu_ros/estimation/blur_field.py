@@ -36,7 +36,7 @@ class UsableCells:
     """Cells that can be used, and where they lie in the grid.
 
     Attributes:
-        thinning: every so many-th row and column was taken.
+        thinning: n where every n-th row and column was taken.
         index: (N,) in the grid, row by row. row, column: (N,). shape: (h, w) of the grid.
     """
 

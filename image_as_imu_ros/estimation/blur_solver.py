@@ -1,4 +1,4 @@
-"""Axial flow → velocity: robust weighted least squares, with an honest covariance.
+"""Axial flow → velocity: robust weighted least squares, with a consistent covariance.
 
 The unknown is the motion over the exposure, x = τ·(v, ω). A cell at which the motion field matrix is A predicts the
 flow f = A·x and the axial flow q(f) = (‖f‖cos 2θ, ‖f‖sin 2θ), so x and −x explain a frame equally well. Two steps:
@@ -46,7 +46,7 @@ from image_as_imu_ros.estimation.velocity import (
     considered_translation,
     mixture,
     of_unknown_scale,
-    relative_error,
+    relative_error_covariance,
 )
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 
@@ -112,7 +112,7 @@ class Solution:
 
     def with_exposure_error(self, log_std: float) -> Solution:
         """Replace what the covariance says about the exposure time."""
-        error = relative_error(self.velocity.vector, log_std)
+        error = relative_error_covariance(self.velocity.vector, log_std)
         return replace(self, velocity=self.velocity.with_terms({Term.EXPOSURE: error}))
 
 
@@ -172,7 +172,7 @@ def solve(
     fit, information = _fitted(usable, cells, camera, uncertainty, relative, exposure, previous)
     found = _joined(camera @ fit.motion, information, relative * uncertainty.flow_log_std, spectra)
     if full:
-        motion, terms, start = _leaning(found, uncertainty, exposure)
+        motion, terms, start = _with_travel_prior(found, uncertainty, exposure)
     else:
         linear = None if known_depth is None else usable.linear(matrix, known_depth)
         start, terms = _without_translation(found, cells, linear, exposure * uncertainty.travel.std)
@@ -182,7 +182,7 @@ def solve(
     neglected = usable.neglected(matrix, uncertainty.readout_change, travel)
     terms |= _neglected_terms(found, cells, camera, neglected, exposure)
     terms[Term.SHARED_LENGTH] = found.length_variance * np.outer(motion, motion)
-    terms[Term.EXPOSURE] = relative_error(motion, uncertainty.exposure_log_std)
+    terms[Term.EXPOSURE] = relative_error_covariance(motion, uncertainty.exposure_log_std)
     flow = matrix.flow(motion, known_depth.seen.ravel() if full and known_depth is not None else None)
     return Solution(
         Velocity.of(motion, terms, exposure),
@@ -231,18 +231,18 @@ def _fitted(
     return fit, data + to_pivot.T @ np.diag(bound**-2.0) @ to_pivot
 
 
-def _leaning(
+def _with_travel_prior(
     found: _Motion, uncertainty: Uncertainty, exposure: float
 ) -> tuple[np.ndarray, dict[Term, np.ndarray], np.ndarray]:
-    """Let ω lean on what is expected of v, and consider that the depth's scale may be wrong.
+    """Update ω by the prior on v, and consider that the depth's scale may be wrong.
 
     Returns:
         The motion (6,), its terms (6, 6), and where to look for an alignment (6,).
     """
     log_std = uncertainty.depth_log_std
-    leaning = uncertainty.travel.lean(found.motion, found.covariance, exposure, log_std)
-    covariance, of_scale = of_unknown_scale(leaning.motion, leaning.covariance, log_std)
-    return leaning.motion, {Term.DATA: covariance, Term.DEPTH_SCALE: of_scale}, leaning.likeliest
+    posterior = uncertainty.travel.rotation_posterior(found.motion, found.covariance, exposure, log_std)
+    covariance, of_scale = of_unknown_scale(posterior.motion, posterior.covariance, log_std)
+    return posterior.motion, {Term.DATA: covariance, Term.DEPTH_SCALE: of_scale}, posterior.likeliest
 
 
 def _without_translation(
@@ -294,7 +294,7 @@ def _joined(motion: np.ndarray, information: np.ndarray, length_log_std: float, 
     posterior = np.linalg.inv(information)
     if spectra is None:
         return _Motion(motion, posterior, length_log_std**2)
-    refined = spectra.refine(motion, posterior + relative_error(motion, length_log_std))
+    refined = spectra.refine(motion, posterior + relative_error_covariance(motion, length_log_std))
     p = refined.posterior_probability
     weights, means = np.array([1 - p, p]), np.stack([motion, refined.motion])
     joined, covariance = mixture(weights, means, np.stack([posterior, refined.covariance]))

@@ -262,8 +262,8 @@ class _Comparison:
     """Expected spectra of a motion beside those of an image.
 
     Attributes:
-        phase: (W, F) f·k. sinc: of that. smear: see
-            `SpectrumConstants.smear`. power: what all of it leaves, relative to no blur.
+        phase: (W, F) f·k. sinc: of that. smear: see `SpectrumConstants.smear`.
+        power: what all of it leaves, relative to no blur.
         expected: (W, F) log power, less its smooth part.
         gain: see the module. log_likelihood_ratio: see `Refined`.
         score: what is minimised, see the module.

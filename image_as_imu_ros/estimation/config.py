@@ -1,4 +1,4 @@
-"""What of the method can be chosen."""
+"""Settings of the estimator."""
 
 from __future__ import annotations
 

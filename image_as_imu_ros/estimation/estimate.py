@@ -1,4 +1,4 @@
-"""What is said about one frame."""
+"""MotionEstimate: the velocity measured with one frame, its covariance, and how it was found."""
 
 from __future__ import annotations
 

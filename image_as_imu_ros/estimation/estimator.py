@@ -214,6 +214,7 @@ class MotionEstimator:
             InputError, LinAlgError: the blur does not determine the motion.
         """
         info, last, geometry = self.engine.info, self._last, images.geometry
+        readout_of_crop = geometry.view.readout_of_crop(readout_time)
         uncertainty = Uncertainty(
             travel=self._sequence.travel,
             correlated_cells=info.correlated_cells,
@@ -221,7 +222,7 @@ class MotionEstimator:
             typical_relative_sigma=info.typical_relative_sigma,
             exposure_log_std=exposure.log_std,
             depth_log_std=scene.log_std * self._sequence.travel.map_shape.scale_std / STRUCTURE.scale_std,
-            readout_change=np.zeros(3) if last is None else last.rotation_change(geometry.view.seen(readout_time)),
+            readout_change=np.zeros(3) if last is None else last.rotation_change(readout_of_crop),
             recent_travel=np.zeros(3) if last is None else last.recent_travel,
         )
         spectra = geometry.windows.spectra(

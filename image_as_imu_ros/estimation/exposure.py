@@ -1,4 +1,4 @@
-"""An exposure time that measures itself: blur is displacement per exposure, alignment is displacement per second.
+"""Estimation of the exposure time: blur is displacement per exposure, alignment is displacement per second.
 
 Their ratio is the exposure, whatever the focal length and the scene: both see the same image motion. One frame's ratio
 is rough, so a Bayes filter keeps a posterior over a grid of the log of true over nominal exposure, u. A frame whose

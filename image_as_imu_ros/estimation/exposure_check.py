@@ -13,7 +13,7 @@ _SUSPECT_SIGMAS = 3.0
 _IMPOSSIBLE_RATIO = 3.0  # velocities from blur are of no use
 
 
-def contradiction(given: float, measured: MeasuredExposure) -> str:
+def describe_contradiction(given: float, measured: MeasuredExposure) -> str:
     """Say how a given exposure, s, clearly differs from what the images show; empty if it fits.
 
     It does where |ln(given / measured)| exceeds both ln 1.5 and three standard deviations of the measured log.
@@ -40,7 +40,7 @@ def reason_to_hold_back(estimate: MotionEstimate, *, given: bool) -> str:
         return ""
     if not _contradicts(estimate.exposure, measured, _IMPOSSIBLE_RATIO):
         return ""
-    return f"{contradiction(estimate.exposure, measured)}; velocities from single frames are held back"
+    return f"{describe_contradiction(estimate.exposure, measured)}; velocities from single frames are held back"
 
 
 def _contradicts(given: float, measured: MeasuredExposure, ratio: float) -> bool:

@@ -62,7 +62,7 @@ class FixedParts:
         judged = expected > FIXED_PARTS.least_change
         static = judged & (found < FIXED_PARTS.static * expected)
         moved = judged & (found > FIXED_PARTS.moved * expected)
-        if static.sum() > moved.sum():  # then the rotation is doubted instead
+        if static.sum() > moved.sum():  # then it is the rotation that is wrong
             return self
         fixed, scene = FIXED_PARTS.static_if_fixed, FIXED_PARTS.static_if_scene
         votes = static * math.log(fixed / scene) + moved * math.log((1 - fixed) / (1 - scene))

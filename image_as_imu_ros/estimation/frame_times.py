@@ -23,6 +23,10 @@ import numpy as np
 
 from image_as_imu_ros.estimation.constants import FRAME_TIMES
 
+# Periods that are tried, of the median interval: half of the frames, or two of three, may have been dropped.
+_WITHOUT_DROPS = 121
+_SOME_PERIODS = np.concatenate([np.linspace(0.85, 1.15, _WITHOUT_DROPS) / divisor for divisor in (1, 2, 3)])
+
 
 @dataclass(frozen=True)
 class FrameTime:
@@ -175,11 +179,6 @@ def _counted(cycles: np.ndarray) -> np.ndarray:
     start = np.angle(np.exp(2j * np.pi * cycles).sum()) / (2 * np.pi)
     numbers = np.round(cycles - start)
     return numbers - numbers[-1]
-
-
-# Of the median interval: half of the frames, or two of three, may have been dropped.
-_WITHOUT_DROPS = 121
-_SOME_PERIODS = np.concatenate([np.linspace(0.85, 1.15, _WITHOUT_DROPS) / divisor for divisor in (1, 2, 3)])
 
 
 def _jitter(times: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from image_as_imu_ros.estimation.constants import STRUCTURE
 
 @dataclass(frozen=True)
 class MapShape:
-    """Sums over the frames of late.
+    """Decaying sums over the last frames.
 
     Attributes:
         found: squared factors of the polynomials over σ². expected: of these, if errors were as large as σ.

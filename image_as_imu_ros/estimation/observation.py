@@ -193,8 +193,8 @@ class Observation:
         return self.blur < STRUCTURE.longest_blur
 
     @property
-    def seen(self) -> tuple[Camera, int, np.ndarray]:
-        """What is kept of it: the finest level's camera, when it was taken, ns, and its luminance (H, W)."""
+    def history_arguments(self) -> tuple[Camera, int, np.ndarray]:
+        """What `History` keeps of it: the finest level's camera, when it was taken, ns, and its luminance (H, W)."""
         return self.geometry.aligner.levels[0].camera, self.mid_exposure, self.images.pyramid[0]
 
     @property

@@ -24,8 +24,8 @@ class Prior:
 
     @property
     def pivot_from_camera(self) -> np.ndarray:
-        """(3, 6) from a small motion (t, ω) of the camera to the displacement of that point."""
-        return camera_from_pivot(-self.lever_arm)[:3]  # its inverse
+        """Of its lever arm, see the function."""
+        return pivot_from_camera(self.lever_arm)
 
     def displacement(self, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
         """Displacement (S, 3) m of that point in poses (S, 3, 3) and (S, 3) m, in the axes of this frame."""
@@ -41,3 +41,8 @@ def camera_from_pivot(lever_arm: float) -> np.ndarray:
     matrix = np.eye(6)
     matrix[0, 4], matrix[1, 3] = lever_arm, -lever_arm
     return matrix
+
+
+def pivot_from_camera(lever_arm: float) -> np.ndarray:
+    """Matrix (3, 6) from a small motion (t, ω) of the camera to the displacement of the point that it rotates about."""
+    return camera_from_pivot(-lever_arm)[:3]  # its inverse

@@ -98,7 +98,7 @@ class SequenceAligner:
                     depth_log_std=scene.log_std,
                     travel=self.travel,
                     blur=blur,
-                    far=self._history.far(*observation.seen, seconds),
+                    far=self._history.far(*observation.history_arguments, seconds),
                 )
         except np.linalg.LinAlgError:
             return alignment
@@ -130,7 +130,8 @@ class SequenceAligner:
         accepted = alignment.accepted
         motion = None if accepted is None else accepted.vector * observation.dt
         self.moving_parts = self.moving_parts.after(None if accepted is None else alignment.difference)
-        self._history = self._history.after(*observation.seen, observation.sharp, motion, alignment.correction)
+        seen = observation.history_arguments
+        self._history = self._history.after(*seen, observation.sharp, motion, alignment.correction)
         if motion is not None:
             self.travel = alignment.travel or self.travel
             images = observation.images.pyramid[0], last.images.pyramid[0]

@@ -134,7 +134,7 @@ def continuity_log_odds(velocity: np.ndarray, covariance: np.ndarray, previous: 
     """Log-odds that `velocity` rather than its reverse follows `previous`, given how fast cameras accelerate.
 
     Args:
-        velocity, previous: (6,) (v, ω), m/s and rad/s; previous with its direction known.
+        velocity, previous: (6,) (v, ω), m/s and rad/s; previous with its sign known.
         covariance: (6, 6) of velocity.
         seconds: between the two.
     """

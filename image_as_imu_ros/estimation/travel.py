@@ -1,4 +1,4 @@
-"""What is expected of v, for the rotation to lean on.
+"""A prior on v, which enters the rotation only.
 
 Where a scene shows little parallax, a rotation and a slide look alike, and only what is expected of v tells them apart:
 a hand that rotates a camera moves it by centimetres per second, a robot that carries it by metres. So each component of
@@ -11,8 +11,8 @@ hypothesis D = diag(s²), whose prior probability is p, the posterior is
 
     weight w ∝ p·N(û; 0, C + D),    x̂ − Σ·Bᵀ·M·û,    Σ − Σ·Bᵀ·M·B·Σ,    M = (C + D)⁻¹.
 
-The prior is no measurement of v: only ω leans on it. Nothing is learnt of s from frame to frame, for what frames in a
-row say of v errs alike: cameras that slid were soon known to rotate.
+The prior is no measurement of v: it enters ω only. s is not learnt from frame to frame, because successive measurements
+of v have common errors: cameras that slid would soon be known to rotate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 
 from image_as_imu_ros.estimation.constants import TRAVEL
 from image_as_imu_ros.estimation.map_shape import MapShape
-from image_as_imu_ros.estimation.prior import Prior
+from image_as_imu_ros.estimation.prior import pivot_from_camera
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ class Travel:
     slides: float = 0.5
     map_shape: MapShape = field(default_factory=MapShape)
 
-    def lean(self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float) -> Leaning:
-        """Let the rotation of a measured motion (6,) (v, ω)·seconds lean on what is expected of v.
+    def rotation_posterior(
+        self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float
+    ) -> RotationPosterior:
+        """Update the rotation of a measured motion (6,) (v, ω)·seconds by the prior on v; v stays as measured.
 
         The errors of x̂ and of a posterior have that posterior's covariance with each other, so v̂ and the posterior's ω
         have Σ_vv, and its blocks vω and ωω: positive definite, as Σ is larger.
@@ -52,19 +54,19 @@ class Travel:
         Args:
             covariance: (6, 6), without a prior on v. scale_log_std: σ of the log of the scale of v, left out of it.
         """
-        gain, precision, apart = self._posterior(motion, covariance, seconds, scale_log_std)
+        gain, precision, apart = self._moments(motion, covariance, seconds, scale_log_std)
         likeliest = motion - gain @ apart.mean
         joint = covariance - gain @ precision @ gain.T
         joint[3:, 3:] += (gain @ apart.covariance @ gain.T)[3:, 3:]
         joint[:3, :3] = covariance[:3, :3]
-        return Leaning(np.concatenate([motion[:3], likeliest[3:]]), joint, likeliest)
+        return RotationPosterior(np.concatenate([motion[:3], likeliest[3:]]), joint, likeliest)
 
-    def _posterior(
+    def _moments(
         self, motion: np.ndarray, covariance: np.ndarray, seconds: float, scale_log_std: float
     ) -> tuple[np.ndarray, np.ndarray, _Moments]:
         """Return Σ·Bᵀ (6, 3), the mean of M (3, 3), and the moments of M·û, over all hypotheses."""
         sizes, probabilities = _hypotheses(TRAVEL.speeds, TRAVEL.probabilities)
-        to_pivot = Prior(1.0, self.lever_arm).pivot_from_camera
+        to_pivot = pivot_from_camera(self.lever_arm)
         gain, measured = covariance @ to_pivot.T, to_pivot @ motion
         # A map of the wrong scale shows e^ε·v with ε ~ N(0, σ²), which has std e^(σ²)·s.
         expected = np.square(seconds * self.std * np.exp(scale_log_std**2) * sizes)
@@ -78,11 +80,11 @@ class Travel:
 
 
 @dataclass(frozen=True)
-class Leaning:
-    """A measured motion, and what is expected of v.
+class RotationPosterior:
+    """A measured motion after the prior on v.
 
     Attributes:
-        motion: (6,), v as measured, and ω, which leans. covariance: (6, 6).
+        motion: (6,), v as measured, and ω by both. covariance: (6, 6).
         likeliest: (6,) motion to expect after that was measured, v and ω alike: where to look for it.
     """
 

@@ -108,7 +108,7 @@ class Velocity:
         return replace(self, linear=0.0 - self.linear, angular=0.0 - self.angular)  # no negative zeros
 
 
-def relative_error(motion: np.ndarray, log_std: float) -> np.ndarray:
+def relative_error_covariance(motion: np.ndarray, log_std: float) -> np.ndarray:
     """Covariance (P, P) of a motion (P,) whose components are all wrong by one factor; `log_std` is that of its log."""
     return log_std**2 * np.outer(motion, motion)
 

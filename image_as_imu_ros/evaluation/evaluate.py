@@ -13,7 +13,7 @@ from image_as_imu_ros.datasets.ground_truth import GroundTruth
 from image_as_imu_ros.engine import Engine
 from image_as_imu_ros.errors import InputError, printable
 from image_as_imu_ros.estimation.config import Measurement, MotionModel
-from image_as_imu_ros.estimation.exposure_check import contradiction
+from image_as_imu_ros.estimation.exposure_check import describe_contradiction
 from image_as_imu_ros.evaluation import comparison
 from image_as_imu_ros.evaluation.baselines import Baseline, find_baseline
 from image_as_imu_ros.evaluation.baselines.frames import Frames
@@ -252,7 +252,7 @@ def _exposure_complaint(config: EvaluationConfig, run: Run) -> str:
     complaint = ""
     for estimate in (result.estimate for result in run.results):
         if not estimated and estimate.measured_exposure is not None:
-            complaint = contradiction(estimate.exposure, estimate.measured_exposure)
+            complaint = describe_contradiction(estimate.exposure, estimate.measured_exposure)
     return complaint or _too_long(config, run)
 
 

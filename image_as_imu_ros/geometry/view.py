@@ -66,7 +66,7 @@ class View:
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return cv2.resize(crop, (self.camera.width, self.camera.height), interpolation=interpolation)
 
-    def seen(self, readout_time: float) -> float:
+    def readout_of_crop(self, readout_time: float) -> float:
         """Tell how much of the time that a rolling shutter reads the full image, s, it reads the crop."""
         return readout_time * self.height / self.source.height
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.estimate import MotionEstimate
-from image_as_imu_ros.estimation.exposure_check import contradiction
+from image_as_imu_ros.estimation.exposure_check import describe_contradiction
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES, exposure_of_message
 from image_as_imu_ros.settings import TextEnum
 
@@ -67,7 +67,7 @@ def exposure_problems(watch: ExposureWatch, source: ExposureSource, estimate: Mo
             "are wrong; set the exposure by hand and give it as exposure_time with exposure_source: parameter"
         )
     if source != ExposureSource.ESTIMATE and estimate is not None and estimate.measured_exposure is not None:
-        problem = contradiction(estimate.exposure, estimate.measured_exposure)
+        problem = describe_contradiction(estimate.exposure, estimate.measured_exposure)
         problems += [problem] if problem else []
     return problems
 

@@ -16,7 +16,7 @@ import yaml
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.alignment import Alignment
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
-from image_as_imu_ros.estimation.exposure_check import contradiction
+from image_as_imu_ros.estimation.exposure_check import describe_contradiction
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
 from image_as_imu_ros.messages.exposure import camera_ros_exposure, realsense_exposure
 from image_as_imu_ros.nodes.buffers import Slot, StampCache
@@ -400,10 +400,10 @@ def test_an_exposure_in_the_wrong_unit_is_refused(assembler):
 
 def test_an_exposure_that_contradicts_the_blur_is_said():
     sure, unsure = MeasuredExposure(0.010, 0.05), MeasuredExposure(0.010, 0.4)
-    assert "1.8× what the blur shows" in contradiction(0.018, sure)
-    assert "0.5× what the blur shows" in contradiction(0.005, sure)
-    assert not contradiction(0.013, sure)
-    assert not contradiction(0.018, unsure)
+    assert "1.8× what the blur shows" in describe_contradiction(0.018, sure)
+    assert "0.5× what the blur shows" in describe_contradiction(0.005, sure)
+    assert not describe_contradiction(0.013, sure)
+    assert not describe_contradiction(0.018, unsure)
 
 
 def test_an_estimated_exposure_needs_none_and_starts_from_the_given_one(assembler):

@@ -7,7 +7,7 @@ import pytest
 
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.constants import TRAVEL
-from image_as_imu_ros.estimation.prior import Prior
+from image_as_imu_ros.estimation.prior import Prior, pivot_from_camera
 from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import mixture
 
@@ -28,7 +28,7 @@ def test_it_is_the_mixture_of_what_every_hypothesis_says():
     """Held against posteriors in information form, of one hypothesis after another."""
     lever_arm, scale, log_std = 0.15, 0.3, 0.4
     motion = RANDOM.normal(size=6)
-    to_pivot = Prior(1.0, lever_arm).pivot_from_camera
+    to_pivot = pivot_from_camera(lever_arm)
     by_arm = TRAVEL.lever_arm_std**2 * motion[3:] @ motion[3:]
     weights, means, covariances = [], [], []
     for of_axes in product(zip(TRAVEL.speeds, TRAVEL.probabilities, strict=True), repeat=3):
@@ -42,29 +42,29 @@ def test_it_is_the_mixture_of_what_every_hypothesis_says():
         means.append(covariances[-1] @ np.linalg.solve(SIGMA, motion))
     likely = np.array(weights) / sum(weights)
     mean, covariance = mixture(likely, np.array(means), np.array(covariances))
-    leaning = Travel(scale, lever_arm).lean(motion, SIGMA, 1.0, log_std)
-    np.testing.assert_allclose(leaning.motion[3:], mean[3:])
-    np.testing.assert_allclose(leaning.covariance[3:, 3:], covariance[3:, 3:])
-    np.testing.assert_allclose(leaning.likeliest, mean)
+    posterior = Travel(scale, lever_arm).rotation_posterior(motion, SIGMA, 1.0, log_std)
+    np.testing.assert_allclose(posterior.motion[3:], mean[3:])
+    np.testing.assert_allclose(posterior.covariance[3:, 3:], covariance[3:, 3:])
+    np.testing.assert_allclose(posterior.likeliest, mean)
 
 
 def test_v_stays_as_measured_and_the_covariance_is_one():
     motion = RANDOM.normal(size=6)
-    leaning = Travel(0.3, 0.15).lean(motion, SIGMA, 1.0, 0.5)
-    np.testing.assert_array_equal(leaning.motion[:3], motion[:3])
-    np.testing.assert_array_equal(leaning.covariance[:3, :3], SIGMA[:3, :3])
-    assert np.linalg.eigvalsh(leaning.covariance).min() > 0
+    posterior = Travel(0.3, 0.15).rotation_posterior(motion, SIGMA, 1.0, 0.5)
+    np.testing.assert_array_equal(posterior.motion[:3], motion[:3])
+    np.testing.assert_array_equal(posterior.covariance[:3, :3], SIGMA[:3, :3])
+    assert np.linalg.eigvalsh(posterior.covariance).min() > 0
 
 
-def test_the_covariance_of_a_leaning_rotation_is_that_of_its_errors(monkeypatch):
+def test_the_covariance_of_a_rotation_with_the_prior_is_that_of_its_errors(monkeypatch):
     """True motions from the prior, measured with errors from the likelihood."""
     monkeypatch.setattr("image_as_imu_ros.estimation.travel.TRAVEL", OneSize())
     rotations = RANDOM.normal(0, 0.3, (20_000, 3))
     true = np.hstack([RANDOM.normal(0, 0.3, (20_000, 3)), rotations])
     measured = true + RANDOM.multivariate_normal(np.zeros(6), SIGMA, len(true))
     travel = Travel(0.3, 0.0)
-    errors = [travel.lean(one, SIGMA, 1.0, 0.0).motion for one in measured] - true
-    covariance = travel.lean(measured[0], SIGMA, 1.0, 0.0).covariance
+    errors = [travel.rotation_posterior(one, SIGMA, 1.0, 0.0).motion for one in measured] - true
+    covariance = travel.rotation_posterior(measured[0], SIGMA, 1.0, 0.0).covariance
     scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
     np.testing.assert_allclose(np.cov(errors.T) / scale, covariance / scale, atol=0.04)
 
@@ -77,17 +77,17 @@ class OneSize:
 
 def test_a_hand_that_seems_to_slide_rotates():
     motion = np.array([0.2, 0, 0, 0, 0.2, 0])
-    leaning = Travel(0.3, 0.0).lean(motion, alike(1.0, 1.0), 1.0, 0.0)
-    assert abs(leaning.motion[4]) < 0.1
-    assert np.sqrt(leaning.covariance[4, 4]) < 0.6
+    posterior = Travel(0.3, 0.0).rotation_posterior(motion, alike(1.0, 1.0), 1.0, 0.0)
+    assert abs(posterior.motion[4]) < 0.1
+    assert np.sqrt(posterior.covariance[4, 4]) < 0.6
 
 
 def test_a_camera_that_is_slow_along_two_axes_may_be_fast_along_the_third():
     """A train's window: of v, two components are surely next to nothing, and the third is 1.5 ± 1 m/s."""
     motion = np.array([1.5, 0.01, 0.02, 0, 0, 0])
-    leaning = Travel(0.3, 0.0).lean(motion, alike(1.0, 0.4), 1.0, 0.0)
-    std = np.sqrt(leaning.covariance[4, 4])
-    assert abs(leaning.motion[4]) < 2 * std, "that it does not rotate is within 2 σ"
+    posterior = Travel(0.3, 0.0).rotation_posterior(motion, alike(1.0, 0.4), 1.0, 0.0)
+    std = np.sqrt(posterior.covariance[4, 4])
+    assert abs(posterior.motion[4]) < 2 * std, "that it does not rotate is within 2 σ"
     assert std > 0.2
 
 
@@ -96,17 +96,17 @@ def test_one_that_surely_travels_leans_on_nothing(axis):
     motion = np.zeros(6)
     motion[axis], motion[4 - axis] = 3.0, 0.2
     measured = alike(0.3, 0.1, axis)
-    leaning = Travel(0.3, 0.0).lean(motion, measured, 1.0, 0.0)
-    np.testing.assert_allclose(leaning.motion, motion, atol=0.02)
-    np.testing.assert_allclose(leaning.covariance, measured, atol=0.002)
+    posterior = Travel(0.3, 0.0).rotation_posterior(motion, measured, 1.0, 0.0)
+    np.testing.assert_allclose(posterior.motion, motion, atol=0.02)
+    np.testing.assert_allclose(posterior.covariance, measured, atol=0.002)
 
 
 def test_a_lever_arm_makes_a_rotation_that_moves_the_camera_no_travel():
-    pivot = Prior(1.0, 0.5).pivot_from_camera
+    pivot = pivot_from_camera(0.5)
     swing = np.linalg.solve(np.vstack([pivot, np.eye(3, 6, 3)]), [0, 0, 0, 0, 2.0, 0])
     assert np.linalg.norm(swing[:3]) > 0.9
-    leaning = Travel(0.3, 0.5).lean(swing, alike(1.0, 1.0), 1.0, 0.0)
-    np.testing.assert_allclose(leaning.motion, swing, atol=1e-9)
+    posterior = Travel(0.3, 0.5).rotation_posterior(swing, alike(1.0, 1.0), 1.0, 0.0)
+    np.testing.assert_allclose(posterior.motion, swing, atol=1e-9)
 
 
 @pytest.mark.parametrize("lever_arm", [0.0, 0.3, -0.2])
@@ -122,7 +122,7 @@ def test_the_faster_it_rotates_the_less_its_lever_arm_tells_about_v():
 
     def leans(rotation: float) -> float:
         motion = np.array([0.1, 0, 0, 0, 0, rotation])
-        return abs(Travel(0.3, 0.0).lean(motion, alike(0.2, 0.1), 1.0, 0.0).motion[4])
+        return abs(Travel(0.3, 0.0).rotation_posterior(motion, alike(0.2, 0.1), 1.0, 0.0).motion[4])
 
     assert leans(0.0) > 0.02
     assert leans(5.0) < 0.4 * leans(0.0)

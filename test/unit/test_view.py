@@ -49,11 +49,11 @@ def test_of_a_wide_image_the_sides_are_cut_off_and_all_rows_are_read():
     view = view_of(1000, 448)
     assert (view.width, view.height) == (640, 448)
     assert view.px_at_320 == 2 * 320 / 1000, "the full image counts, whose px are half of the network's"
-    assert view.seen(0.03) == 0.03
+    assert view.readout_of_crop(0.03) == 0.03
 
 
 def test_a_rolling_shutter_reads_a_crop_sooner_than_the_full_image():
-    assert view_of(640, 480).seen(0.03) == pytest.approx(0.03 * 448 / 480)
+    assert view_of(640, 480).readout_of_crop(0.03) == pytest.approx(0.03 * 448 / 480)
 
 
 def test_red_green_and_blue_weigh_as_luminance():

@@ -5,9 +5,9 @@ R·r + ρ·t; the right one makes the intensities of both frames equal up to gai
 small, undistorted images (`levels`): many hypotheses are rated on the coarsest level (`hypotheses`), the best of them
 refined there and on the finer levels by inverse-compositional Gauss–Newton (Baker & Matthews 2004) with robust weights
 (`refinement`). Where there is little blur, corners are tracked too (`tracking`): they start what blur cannot start, and
-where depth is at hand their two-view geometry (`two_view`) replaces the result, because it does not take a depth map's
-relief for the truth; a frame farther back tells better what that is (`long_baseline`). Where rotation and translation
-stay coupled, ω leans on what is expected of v (`travel`).
+where depth is at hand their two-view geometry (`two_view`) replaces the result, because it does not trust a depth map's
+relief; a frame farther back corrects that relief (`long_baseline`). Where rotation and translation stay coupled, a
+prior on v enters ω (`travel`).
 
 Most shutters roll. Where the angular velocity is another one than it was in the previous frame, the bottom rows have
 then rotated further, or less far, than the top ones: a shear, which would pass for a roll. It is found with the motion.

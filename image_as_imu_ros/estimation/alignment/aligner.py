@@ -167,7 +167,7 @@ class Aligner:
         """Reject what may be the sensor's own pattern: a faint image (H, W) that stays where it is. Else None.
 
         In darkness and in saturation the scene is not seen. What the sensor adds to every image is, and seems to prove
-        that the camera is at rest. A camera that does rest before a pale wall is not believed either.
+        that the camera is at rest. A camera that does rest before a pale wall is rejected, too.
 
         Args:
             image: of the finest level. shown: (cells,) bool, which cells show the scene.

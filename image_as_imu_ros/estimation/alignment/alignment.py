@@ -10,7 +10,7 @@ from image_as_imu_ros.estimation.alignment.long_baseline import SmoothCorrection
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.travel import Travel
-from image_as_imu_ros.estimation.velocity import Term, Velocity, relative_error
+from image_as_imu_ros.estimation.velocity import Term, Velocity, relative_error_covariance
 from image_as_imu_ros.geometry.camera import Camera
 
 
@@ -58,7 +58,7 @@ def motion_terms(covariance: np.ndarray, motion: np.ndarray, blur_shape: float) 
         covariance: of its data. blur_shape: standard deviation of each angle, rad.
     """
     of_blur = np.diag(np.repeat([0.0, blur_shape**2], 3))
-    scale = relative_error(motion, ALIGNMENT.scale_std)
+    scale = relative_error_covariance(motion, ALIGNMENT.scale_std)
     return {Term.DATA: covariance, Term.SCALE: scale, Term.BLUR_SHAPE: of_blur}
 
 

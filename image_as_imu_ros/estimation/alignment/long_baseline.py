@@ -31,7 +31,7 @@ from image_as_imu_ros.geometry.camera import Camera
 
 
 @dataclass(frozen=True)
-class Seen:
+class EarlierFrame:
     """An earlier frame.
 
     Attributes:
@@ -131,7 +131,7 @@ class History:
         correction: of the map of one of them, the latest that there was.
     """
 
-    frames: tuple[Seen, ...] = ()
+    frames: tuple[EarlierFrame, ...] = ()
     camera: Camera | None = None
     correction: SmoothCorrection | None = None
 
@@ -151,14 +151,14 @@ class History:
             motion: (6,) (v, ω)·Δt since the latest frame; None where that is not known, and what came before is lost.
             correction: that this frame was aligned with, if any was.
         """
-        frames: tuple[Seen, ...] = ()
+        frames: tuple[EarlierFrame, ...] = ()
         if motion is None or camera != self.camera:
             correction = None
         else:
             since, oldest = Poses.of(motion[None]), stamp - LONG_BASELINE.longest * 1e9
             frames = tuple(replace(one, pose=one.pose.after(since)) for one in self.frames if one.stamp > oldest)
         if sharp:
-            frames = (*frames, Seen(stamp, cv2.convertScaleAbs(image), Poses.of(np.zeros((1, 6)))))
+            frames = (*frames, EarlierFrame(stamp, cv2.convertScaleAbs(image), Poses.of(np.zeros((1, 6)))))
         return History(frames, camera, correction)
 
     def far(self, camera: Camera, stamp: int, image: np.ndarray, dt: float) -> LongPair | SmoothCorrection | None:

@@ -33,7 +33,7 @@ def of_intensities(
     seconds: float,
     blur_shape: float,
 ) -> Alignment:
-    """Choose between two answers, and let the rotation lean on what is expected of v.
+    """Choose between two answers, and update the rotation by the prior on v.
 
     Args:
         rated: an alignment, whose velocity is to be added.
@@ -43,9 +43,9 @@ def of_intensities(
     """
     choice = choose(whole, larger, parts_move)
     assert choice is not None
-    leaning = travel.lean(choice.answer.motion, choice.answer.covariance, seconds, _ERROR)
-    terms = motion_terms(leaning.covariance, leaning.motion, blur_shape)
-    velocity = Velocity.of(leaning.motion, terms, seconds)
+    posterior = travel.rotation_posterior(choice.answer.motion, choice.answer.covariance, seconds, _ERROR)
+    terms = motion_terms(posterior.covariance, posterior.motion, blur_shape)
+    velocity = Velocity.of(posterior.motion, terms, seconds)
     return replace(rated, velocity=velocity, difference=choice.difference, parts_move=choice.parts_move)
 
 
@@ -85,10 +85,10 @@ def with_measured_tracks(
     choice = choose(whole, larger, parts_move)
     if choice is None:
         return alignment
-    leaning = travel.lean(choice.answer.motion, choice.answer.covariance, seconds, _ERROR)
-    covariance, of_scale = of_unknown_scale(leaning.motion, leaning.covariance, _ERROR)
-    terms = motion_terms(covariance, leaning.motion, blur_shape_std(tracks.camera, blur))
-    measured = Velocity.of(leaning.motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
+    posterior = travel.rotation_posterior(choice.answer.motion, choice.answer.covariance, seconds, _ERROR)
+    covariance, of_scale = of_unknown_scale(posterior.motion, posterior.covariance, _ERROR)
+    terms = motion_terms(covariance, posterior.motion, blur_shape_std(tracks.camera, blur))
+    measured = Velocity.of(posterior.motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
     # Corners that are smeared: an alignment that they do not contradict is the better answer, unless it is the less
     # sure, because it follows what moves by itself.
     of_both = choice.difference, None if accepted is None else alignment.difference

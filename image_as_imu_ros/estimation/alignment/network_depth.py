@@ -76,12 +76,12 @@ def _by_tracks(
     if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
         return None
     expected_std = max(depth_log_std, STRUCTURE.scale_std)
-    leaning = travel.lean(fit.motion, fit.covariance, seconds, expected_std)
+    posterior = travel.rotation_posterior(fit.motion, fit.covariance, seconds, expected_std)
     learnt = replace(travel, map_shape=travel.map_shape.after(fit.shape_found, fit.shape_expected))
     scale_std = max(depth_log_std, learnt.map_shape.scale_std)
-    covariance, of_scale = of_unknown_scale(leaning.motion, leaning.covariance, scale_std)
-    terms = motion_terms(covariance, leaning.motion, blur_shape_std(tracks.camera, blur))
-    measured = Velocity.of(leaning.motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
+    covariance, of_scale = of_unknown_scale(posterior.motion, posterior.covariance, scale_std)
+    terms = motion_terms(covariance, posterior.motion, blur_shape_std(tracks.camera, blur))
+    measured = Velocity.of(posterior.motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
     slides = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
     learnt, travel = replace(learnt, slides=slides), replace(travel, slides=slides)
     measured = slide.allowed_for(measured, slides, scale_std, seconds)
