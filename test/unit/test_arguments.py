@@ -96,7 +96,8 @@ def test_ctrl_c_while_a_program_is_loaded(name, code, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    handler = signal.getsignal(signal.SIGINT)
+    # Where the tests themselves are started in the background, the signal is ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(commands, "import_module", interrupted)
     try:
         assert commands.run(name, []) == code
