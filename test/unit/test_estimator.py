@@ -11,6 +11,7 @@ from test_sign import texture
 
 from image_as_imu_ros.engine.model_info import ModelInfo
 from image_as_imu_ros.errors import InputError
+from image_as_imu_ros.estimation.blur_solver import solve
 from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.constants import ESTIMATOR, SIGN
 from image_as_imu_ros.estimation.estimator import MotionEstimator
@@ -738,6 +739,18 @@ def test_intrinsics_that_move_a_little_keep_history_and_a_zoom_does_not(engine):
     assert estimate.view.source == breathing, "followed"
     zoomed = replace(CAMERA, fx=CAMERA.fx * 1.2, fy=CAMERA.fy * 1.2)
     assert estimator.update(replace(fourth, camera=zoomed)).measurement == "single"
+
+
+def test_a_blur_is_solved_with_how_the_camera_has_just_travelled(engine, monkeypatch):
+    engine.velocity = np.array([0, 0, 0, 0, 0.4, 0])
+    estimator, frames, seen = MotionEstimator(engine), panning_frames(3, 0.4), []
+    name = "image_as_imu_ros.estimation.estimator.solve"
+    monkeypatch.setattr(name, lambda *given, **named: seen.append(named["uncertainty"]) or solve(*given, **named))
+    for frame in frames:
+        travel = np.zeros(3) if estimator._last is None else estimator._last.recent_travel
+        estimator.update(frame)
+        np.testing.assert_array_equal(seen[-1].recent_travel, travel)
+    assert np.abs(travel).max() > 0
 
 
 def test_two_images_that_determine_no_motion_are_a_rejection(engine, monkeypatch):
