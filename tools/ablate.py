@@ -42,7 +42,7 @@ from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.travel import RotationPosterior, Travel
 from image_as_imu_ros.evaluation.benchmark_recordings import ListedRecording, read_list
 from image_as_imu_ros.evaluation.envelope.cells import chosen_cells
-from image_as_imu_ros.evaluation.envelope.evaluation import evaluate_cell
+from image_as_imu_ros.evaluation.envelope.evaluation import HONEST, evaluate_cell
 from image_as_imu_ros.evaluation.envelope.rendering import render_cell
 from image_as_imu_ros.evaluation.evaluate import evaluate
 from image_as_imu_ros.evaluation.workers import worker_processes
@@ -75,7 +75,6 @@ CELLS = [
     "material_checkers",
 ]
 _AS_IT_IS = "nothing"
-_OVERCONFIDENT = 6.0  # NEES of a 3-vector
 _NOTABLE = math.log(1.25)  # growth that is named
 
 Figures = dict[str, float]
@@ -191,7 +190,7 @@ def _row(part: str, without: dict[str, Figures], with_it: dict[str, Figures]) ->
     ]
     cells = [", ".join(growth(kind, name) for name in ("ω", "v")) for kind in ("recording", "rendered", "single")]
     published = [figures for key, figures in without.items() if not key.startswith("single")]
-    over = ", ".join(str(sum(one.get(f"nees_{name}", 0) > _OVERCONFIDENT for one in published)) for name in "ωv")
+    over = ", ".join(str(sum(one.get(f"nees_{name}", 0) > HONEST[1] for one in published)) for name in "ωv")
     most = sorted((one for one in grown if one[2] > _NOTABLE), key=lambda one: -one[2])[:3]
     named = "; ".join(f"{name} ×{math.exp(log):.2g}, {key}".replace("nees_", "NEES of ") for key, name, log in most)
     return f"| {part} | {' | '.join(cells)} | {over} | {named or '–'} |"

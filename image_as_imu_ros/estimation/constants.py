@@ -33,7 +33,8 @@ _LONG_BASELINE = (
     "of 1 to 3 levels and 0.1 to 0.3: NEES of ω on a desk, a kitchen, a walk, a poster, two phones and an RGB-D"
     " camera that it is also judged by"
 )
-_SPEED = "time, at no more error: most recordings and a dozen rendered cells in sight (docs/accuracy.md)"
+_SIGHT = "most recordings and a dozen rendered cells in sight (docs/accuracy.md)"
+_SPEED = "time, at no more error: " + _SIGHT
 _OWN = "share of aligned frames on this project's real recordings; not held out"
 
 
@@ -280,7 +281,7 @@ class StructureConstants:
     converged: float = constant(0.2, "px", "a smaller step is the last one", _SPEED)
     reweighted: int = constant(6, "", "times, from least squares towards least absolute residuals", _COST)
     last_iterations: int = constant(1, "", "with the same scale for all starts", _SPEED)
-    least_std: float = constant(0.01, "px", "of a track", "the step at which OpenCV's tracker ends by default")
+    least_std: float = constant(0.01, "px", "of a track", "the step at which OpenCV's tracker ends; " + _SIGHT)
     correlated_tracks: float = constant(
         16.0, "", "that share an error of a network's depth, overlapping or not", _NOT_HELD_OUT
     )

@@ -22,11 +22,6 @@ class Prior:
     std: float
     lever_arm: float
 
-    @property
-    def pivot_from_camera(self) -> np.ndarray:
-        """Of its lever arm, see the function."""
-        return pivot_from_camera(self.lever_arm)
-
     def displacement(self, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
         """Displacement (S, 3) m of that point in poses (S, 3, 3) and (S, 3) m, in the axes of this frame."""
         pivot = np.array([0.0, 0.0, -self.lever_arm])

@@ -25,7 +25,7 @@ from image_as_imu_ros.estimation.alignment.points import Points, sample
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.config import MotionModel
 from image_as_imu_ros.estimation.constants import ALIGNMENT
-from image_as_imu_ros.estimation.prior import Prior
+from image_as_imu_ros.estimation.prior import Prior, pivot_from_camera
 
 NUISANCES = 5  # unknowns besides the motion: shear, gain and offset
 _GAINS = 0.2, 5.0  # between two exposures
@@ -107,7 +107,7 @@ def refine(
     size = len(points.jacobian) - NUISANCES
     full = motion_model == MotionModel.FULL
     unknowns = slice(0 if full else size - 3, None)
-    precision, by_motion = _precision(prior, size), prior.pivot_from_camera
+    precision, by_motion = _precision(prior, size), pivot_from_camera(prior.lever_arm)
     if (loops := compiled.loops("refinement")) is not None:
         first = unknowns.start
         return _refine_compiled(loops.refine, points, before, poses, first, prior, shared, precision, iterations)
@@ -168,7 +168,7 @@ def _refine_compiled(
         poses.rotation,
         poses.translation,
         poses.shear,
-        *compiled.doubles(precision, prior.pivot_from_camera),
+        *compiled.doubles(precision, pivot_from_camera(prior.lever_arm)),
         constants,
         first,
         iterations,
@@ -187,7 +187,7 @@ def _precision(prior: Prior, size: int) -> np.ndarray:
     of_one = np.repeat([0.0, ALIGNMENT.rotation_prior_std**-2, ALIGNMENT.shear_std**-2], 3)
     precision = np.diag(of_one[-size - 3 :])
     if size == 6:
-        by_motion = prior.pivot_from_camera
+        by_motion = pivot_from_camera(prior.lever_arm)
         precision[:6, :6] += prior.std**-2 * by_motion.T @ by_motion
     return precision
 
