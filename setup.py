@@ -19,7 +19,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[f"{package}*", "image_as_imu_training*"]),
     package_data={
-        package: ["py.typed", "demo/assets/*", "evaluation/*.html"],
+        package: ["py.typed", "demo/assets/*", "evaluation/report/*.html"],
         "image_as_imu_training": ["py.typed"],
         "image_as_imu_training.training.config": ["*.yaml", "*/*.yaml"],
         "image_as_imu_training.datasets": ["*.txt"],

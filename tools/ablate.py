@@ -40,12 +40,12 @@ from image_as_imu_ros.estimation.innovation import Forecast
 from image_as_imu_ros.estimation.map_shape import MapShape
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.travel import RotationPosterior, Travel
-from image_as_imu_ros.evaluation.benchmark_recordings import ListedRecording, read_list
+from image_as_imu_ros.evaluation.benchmarks.recordings import ListedRecording, read_list
+from image_as_imu_ros.evaluation.benchmarks.workers import worker_processes
 from image_as_imu_ros.evaluation.envelope.cells import chosen_cells
-from image_as_imu_ros.evaluation.envelope.evaluation import HONEST, evaluate_cell
+from image_as_imu_ros.evaluation.envelope.evaluate_cell import HONEST, evaluate_cell
 from image_as_imu_ros.evaluation.envelope.rendering import render_cell
 from image_as_imu_ros.evaluation.evaluate import evaluate
-from image_as_imu_ros.evaluation.workers import worker_processes
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 
 CELLS = [

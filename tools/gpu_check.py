@@ -27,7 +27,7 @@ import numpy as np
 from image_as_imu_ros.engine import cuda, load_engine
 from image_as_imu_ros.engine.config import EngineConfig, EngineName
 from image_as_imu_ros.engine.model_files.precision import Precision
-from image_as_imu_ros.evaluation.benchmark import BenchmarkConfig, benchmark
+from image_as_imu_ros.evaluation.benchmarks.engines import BenchmarkConfig, benchmark
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "pycuda", "torch", "numba", "numpy", "opencv-python")

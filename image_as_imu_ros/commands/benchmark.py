@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from image_as_imu_ros.commands.arguments import add_settings, settings_from
 from image_as_imu_ros.engine import ENGINES
 from image_as_imu_ros.engine.config import EngineConfig
-from image_as_imu_ros.evaluation.benchmark import BenchmarkConfig, Publishing, benchmark, comparison, report
+from image_as_imu_ros.evaluation.benchmarks.engines import BenchmarkConfig, Publishing, benchmark, comparison, report
 
 _PUBLISHER = "image_as_imu_ros.nodes.benchmark_publisher"  # by name: commands do not import nodes, nor need ROS
 

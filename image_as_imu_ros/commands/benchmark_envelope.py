@@ -15,7 +15,7 @@ from image_as_imu_ros.evaluation.envelope.cells import chosen_cells
 from image_as_imu_ros.evaluation.envelope.plots import plot_envelope
 from image_as_imu_ros.evaluation.envelope.sweep import DEPTHS, SweepConfig, run_cells
 from image_as_imu_ros.evaluation.envelope.table import markdown, summary, write_csv
-from image_as_imu_ros.evaluation.results import make_folder, writing_into
+from image_as_imu_ros.evaluation.report.files import make_folder, writing_into
 
 
 @dataclass(frozen=True)

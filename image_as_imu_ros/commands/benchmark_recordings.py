@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from image_as_imu_ros.commands.arguments import positive
-from image_as_imu_ros.evaluation.benchmark_recordings import benchmark_recordings, read_list
-from image_as_imu_ros.evaluation.benchmark_table import Sequence, markdown
+from image_as_imu_ros.evaluation.benchmarks.recordings import benchmark_recordings, read_list
+from image_as_imu_ros.evaluation.benchmarks.recordings_table import Sequence, markdown
 from image_as_imu_ros.evaluation.config import command_line
-from image_as_imu_ros.evaluation.results import make_folder
+from image_as_imu_ros.evaluation.report.files import make_folder
 
 
 @dataclass(frozen=True)

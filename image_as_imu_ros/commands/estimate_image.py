@@ -15,8 +15,8 @@ from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.estimation.config import EstimatorConfig, MotionModel
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.evaluation.overlay import draw_overlay
-from image_as_imu_ros.evaluation.photo import settle
-from image_as_imu_ros.evaluation.single_image import ImageConfig, check_image_file, estimate_image, write_image
+from image_as_imu_ros.evaluation.single_image.estimate import ImageConfig, check_image_file, estimate_image, write_image
+from image_as_imu_ros.evaluation.single_image.exif import settle
 from image_as_imu_ros.geometry.camera import Intrinsics
 
 _NEED_OTHER_FRAMES = {"measurement", "sign_resolution", "rate_hint_std"}

@@ -18,10 +18,10 @@ from image_as_imu_ros.evaluation.config import (
     exposure_from_text,
     sign_resolutions,
 )
+from image_as_imu_ros.evaluation.estimator_run import published
 from image_as_imu_ros.evaluation.evaluate import evaluate
-from image_as_imu_ros.evaluation.results import fresh_folder, write_results
-from image_as_imu_ros.evaluation.run import published
-from image_as_imu_ros.evaluation.tables import print_summary
+from image_as_imu_ros.evaluation.report.files import fresh_folder, write_results
+from image_as_imu_ros.evaluation.report.tables import print_summary
 from image_as_imu_ros.recordings.bag_writer import check_new, write_bag
 from image_as_imu_ros.recordings.storage import recording_name
 

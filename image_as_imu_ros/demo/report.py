@@ -16,9 +16,10 @@ from image_as_imu_ros.demo.recording import CAMERA, EXPOSURE, RATE, Recording
 from image_as_imu_ros.estimation.config import EstimatorConfig, MotionModel
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
-from image_as_imu_ros.evaluation.metrics import Samples, metrics
+from image_as_imu_ros.evaluation.metrics import metrics
 from image_as_imu_ros.evaluation.overlay import draw_overlay
-from image_as_imu_ros.evaluation.plots import plot_time_series
+from image_as_imu_ros.evaluation.report.plots import plot_time_series
+from image_as_imu_ros.evaluation.samples import Samples
 from image_as_imu_ros.messages.image_files import write_image_file
 
 _STAMP_TOLERANCE = 1_000_000  # ns

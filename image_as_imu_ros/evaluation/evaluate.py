@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,26 +14,23 @@ from image_as_imu_ros.engine import Engine
 from image_as_imu_ros.errors import InputError, printable
 from image_as_imu_ros.estimation.config import Measurement, MotionModel
 from image_as_imu_ros.estimation.exposure_check import describe_contradiction
-from image_as_imu_ros.evaluation import comparison
-from image_as_imu_ros.evaluation.baselines import Baseline, find_baseline
+from image_as_imu_ros.evaluation.baselines import Baseline, comparison, find_baseline
+from image_as_imu_ros.evaluation.baselines.comparison import COMPARED, Comparison
 from image_as_imu_ros.evaluation.baselines.frames import Frames
-from image_as_imu_ros.evaluation.comparison import COMPARED, Comparison
 from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, ExposureSource, command_line
-from image_as_imu_ros.evaluation.engines import open_engine
-from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.exposure import Shutters, longer_than_period, readout_longer_than_period
-from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth, never_moves, own_output
-from image_as_imu_ros.evaluation.kept import Results
-from image_as_imu_ros.evaluation.metrics import metrics
-from image_as_imu_ros.evaluation.run import (
+from image_as_imu_ros.evaluation.estimator_run import (
     Run,
     fitted_exposure,
     run_recording,
-    samples_of,
     settled_exposure,
     settled_log_std,
 )
-from image_as_imu_ros.evaluation.samples import LEAST_ANGULAR, Samples, with_true_sign
+from image_as_imu_ros.evaluation.exposure import Shutters, longer_than_period, readout_longer_than_period
+from image_as_imu_ros.evaluation.ground_truth_fit import fit_ground_truth, never_moves, own_output
+from image_as_imu_ros.evaluation.kept_estimates import Results
+from image_as_imu_ros.evaluation.metrics import metrics
+from image_as_imu_ros.evaluation.open_engine import open_engine
+from image_as_imu_ros.evaluation.samples import LEAST_ANGULAR, Samples, samples_of, with_true_sign
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.recordings.exposures import read_exposures
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
@@ -41,6 +38,41 @@ from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.recordings.storage import recording_name
 from image_as_imu_ros.recordings.topics import Topics
 from image_as_imu_ros.resources import DEFAULT_MODEL
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run over a recording, and the ground truth.
+
+    Attributes:
+        name: of the recording.
+        config: how it was evaluated.
+        run: the estimator's answers, frame by frame.
+        ground_truth: None if the recording holds none.
+        decided: the answers beside the ground truth, with the signs that the estimator decided on.
+        samples: the same with published signs: those of the ground truth if `config.oracle`.
+        by_measurement: like `samples`, of "single" and "aligned", whichever there are.
+        comparison: with other systems; None if there are none.
+        figures: content of metrics.json.
+        ground_truth_complaint: why the ground truth seems to be wrong, for people; empty if it does not.
+        exposure_origin: where the exposure came from, for people.
+        exposure_complaint: how the exposure contradicts the images or their rate; empty if it does not.
+        settings: name → value, for people: all that it takes to do it again.
+    """
+
+    name: str
+    config: EvaluationConfig
+    run: Run
+    ground_truth: GroundTruth | None
+    decided: Samples
+    samples: Samples
+    by_measurement: dict[str, Samples]
+    comparison: Comparison | None
+    figures: dict
+    ground_truth_complaint: str
+    exposure_origin: str
+    exposure_complaint: str
+    settings: dict[str, str]
 
 
 def evaluate(recording: str | Path, config: EvaluationConfig, workers: int = 1) -> Evaluation:

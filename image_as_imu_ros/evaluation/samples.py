@@ -1,16 +1,21 @@
-"""Estimated and true velocities side by side."""
+"""Estimates beside the ground truth at the same times: what all figures and plots are made of."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from image_as_imu_ros.datasets.ground_truth import GroundTruth
+from image_as_imu_ros.estimation.config import MotionModel
 from image_as_imu_ros.estimation.constants import SHARED
+from image_as_imu_ros.estimation.velocity import Term
+from image_as_imu_ros.evaluation.kept_estimates import Result
 
 BLURRED_PX = 4.0  # mean predicted flow at 320 px image width from which a frame counts as blurred
-
+INSTANT = 1e-3  # s, over which ground truth at a stamp is averaged
 
 # Below these, the axis, the ratio and the sign of a motion are those of the ground truth's noise.
 LEAST_ANGULAR = 0.1  # rad/s
@@ -85,6 +90,44 @@ class Samples(VelocityPairs):
     def blurred(self) -> np.ndarray:
         """(N,) bool."""
         return self.mean_flow >= BLURRED_PX
+
+
+def samples_of(
+    results: Sequence[Result], ground_truth: GroundTruth | None, motion_model: MotionModel, *, mean: bool = False
+) -> Samples:
+    """Put results beside the ground truth at their stamps.
+
+    Args:
+        mean: take the mean of the ground truth over the time that each result is a mean over, and its covariance.
+    """
+    apart = {Term.ACCELERATION} if mean else set()
+    count = len(results)
+    stamps, spans = np.empty(count, np.int64), np.full(count, INSTANT)
+    motions, covariance = np.empty((count, 6)), np.empty((count, 6, 6))
+    mean_flow, seconds = np.empty((2, count))
+    resolved, held_back = np.empty((2, count), bool)
+    for number, result in enumerate(results):  # once, as each is made anew
+        estimate, velocity = result.estimate, result.velocity
+        stamps[number], motions[number] = estimate.stamp, velocity.vector
+        covariance[number] = velocity.covariance_without(apart)
+        mean_flow[number], seconds[number] = estimate.mean_flow, sum(estimate.seconds.values())
+        resolved[number], held_back[number] = estimate.sign_resolved, result.held_back
+        if mean:
+            spans[number] = result.span
+    unknown = np.full((count, 3), np.nan)
+    true_linear, true_angular = (unknown, unknown) if ground_truth is None else ground_truth.at(stamps, spans)
+    return Samples(
+        stamps=stamps,
+        linear=motions[:, :3] if motion_model == MotionModel.FULL else unknown,
+        angular=motions[:, 3:],
+        covariance=covariance,
+        true_linear=true_linear,
+        true_angular=true_angular,
+        mean_flow=mean_flow,
+        resolved=resolved,
+        held_back=held_back,
+        seconds=seconds,
+    )
 
 
 def sign_agrees(samples: VelocityPairs) -> np.ndarray:

@@ -16,9 +16,10 @@ from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, SignResolution
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
+from image_as_imu_ros.evaluation.estimator_run import run_recording
 from image_as_imu_ros.evaluation.exposure import Shutters
 from image_as_imu_ros.evaluation.metrics import metrics
-from image_as_imu_ros.evaluation.run import run_recording, samples_of
+from image_as_imu_ros.evaluation.samples import samples_of
 from image_as_imu_ros.geometry.axial_flow import signed_from_axial
 from image_as_imu_ros.geometry.motion_field import cell_centres
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth

@@ -32,9 +32,9 @@ from image_as_imu_ros.engine import Engine, load_engine
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import EstimatorConfig
 from image_as_imu_ros.estimation.frame import Shutter, StampReference
+from image_as_imu_ros.evaluation.estimator_run import fitted_exposure
 from image_as_imu_ros.evaluation.exposure import Shutters
 from image_as_imu_ros.evaluation.ground_truth_fit import never_moves, own_output
-from image_as_imu_ros.evaluation.run import fitted_exposure
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.view import View
 from image_as_imu_ros.messages.image_files import read_image_file, write_image_file

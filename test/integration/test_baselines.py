@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.evaluation import engines
+from image_as_imu_ros.evaluation import open_engine
 from image_as_imu_ros.evaluation.baselines import (
     cache,
     colmap,
@@ -493,8 +493,8 @@ class TestInEvaluate:
 
     @pytest.fixture(autouse=True)
     def exact_engine(self, monkeypatch):
-        monkeypatch.setattr(engines, "resource", lambda name: name)
-        monkeypatch.setattr(engines, "load_engine", lambda *_: bags.ExactEngine(bags.frame_stamps(self.COUNT)))
+        monkeypatch.setattr(open_engine, "resource", lambda name: name)
+        monkeypatch.setattr(open_engine, "load_engine", lambda *_: bags.ExactEngine(bags.frame_stamps(self.COUNT)))
 
     def rows(self, tmp_path, recording, *options: str, exposure: str = "0.01") -> dict:
         output = tmp_path / "out"
@@ -561,7 +561,7 @@ class TestInEvaluate:
     def test_an_exposure_that_stays_unknown_leaves_single_frames_without_an_answer(self, tmp_path, monkeypatch):
         """Nothing is blurred, so that only alignment answers."""
         stamps = bags.frame_stamps(self.COUNT)
-        monkeypatch.setattr(engines, "load_engine", lambda *_: bags.SharpEngine(stamps))
+        monkeypatch.setattr(open_engine, "load_engine", lambda *_: bags.SharpEngine(stamps))
         images = {TOPICS.image: bags.panorama_messages(stamps, 0.4)}
         rates = [bags.imu(stamp, np.array([0, 0.4, 0])) for stamp in range(stamps[0], stamps[-1] + 1, 10_000_000)]
         recording = bags.moving_camera(tmp_path / "bag", self.COUNT, ground_truth="none", **images, **{"/imu": rates})

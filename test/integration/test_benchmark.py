@@ -5,7 +5,7 @@ import pytest
 
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.engine import load_engine
-from image_as_imu_ros.evaluation.benchmark import disagreement, shaken_frames
+from image_as_imu_ros.evaluation.benchmarks.engines import disagreement, shaken_frames
 from image_as_imu_ros.geometry.camera import Camera
 
 STAGES = ("decode raw", "decode JPEG", "prepare", "network", "solve", "align", "sign", "solve to sign")

@@ -15,8 +15,8 @@ import yaml
 from image_as_imu_ros import commands
 from image_as_imu_ros.commands.evaluate import parse
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.evaluation.benchmark_recordings import read_list
-from image_as_imu_ros.evaluation.benchmark_table import Row, Sequence, average, latex, markdown
+from image_as_imu_ros.evaluation.benchmarks.recordings import read_list
+from image_as_imu_ros.evaluation.benchmarks.recordings_table import Row, Sequence, average, latex, markdown
 from image_as_imu_ros.evaluation.config import ExposureSource, command_line
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config" / "benchmark_recordings.yaml"

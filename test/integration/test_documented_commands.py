@@ -22,7 +22,7 @@ import replay_bags
 import yaml
 
 from image_as_imu_ros import commands as command_line
-from image_as_imu_ros.evaluation import engines
+from image_as_imu_ros.evaluation import open_engine
 from image_as_imu_ros.nodes.parameters import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,7 @@ def is_synopsis(words: list[str]) -> bool:
 def folder(tmp_path, monkeypatch, own_cache, tiny_model) -> Path:
     """An empty working folder with everything that the commands name; nothing of it is overwritten."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(engines, "resource", lambda name: tiny_model)
+    monkeypatch.setattr(open_engine, "resource", lambda name: tiny_model)
     return tmp_path
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.estimation.config import EstimatorConfig
-from image_as_imu_ros.evaluation.single_image import read_image
+from image_as_imu_ros.evaluation.single_image.estimate import read_image
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import replay_bags as bags
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.commands.evaluate import parse
 from image_as_imu_ros.evaluation.evaluate import evaluate
-from image_as_imu_ros.evaluation.results import write_figures
+from image_as_imu_ros.evaluation.report.files import write_figures
 from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.resources import DEFAULT_MODEL
 

@@ -12,10 +12,10 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from image_as_imu_ros import commands as command_line
 from image_as_imu_ros.commands.evaluate import parse
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.evaluation import engines
+from image_as_imu_ros.evaluation import open_engine
 from image_as_imu_ros.evaluation.evaluate import evaluate
 from image_as_imu_ros.evaluation.exposure import longer_than_period, readout_longer_than_period
-from image_as_imu_ros.evaluation.results import write_figures
+from image_as_imu_ros.evaluation.report.files import write_figures
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.recordings.recording import Recording
 
@@ -89,8 +89,8 @@ def test_drivers_that_report_microseconds(tmp_path, monkeypatch, source):
 
 @pytest.mark.parametrize(("given", "contradicted"), [(bags.EXPOSURE, False), (6 * bags.EXPOSURE, True)])
 def test_velocities_that_the_node_holds_back_do_not_count(tmp_path, monkeypatch, capsys, given, contradicted):
-    monkeypatch.setattr(engines, "resource", lambda name: name)
-    monkeypatch.setattr(engines, "load_engine", lambda *_: PanEngine(STAMPS))
+    monkeypatch.setattr(open_engine, "resource", lambda name: name)
+    monkeypatch.setattr(open_engine, "load_engine", lambda *_: PanEngine(STAMPS))
     stamps = bags.frame_stamps(25)
     topics = {
         "/camera/image_raw/compressed": bags.panorama_messages(stamps, PAN),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from image_as_imu_ros import commands as command_line
-from image_as_imu_ros.evaluation.photo import settle
+from image_as_imu_ros.evaluation.single_image.exif import settle
 from image_as_imu_ros.recordings.ground_truth import read_ground_truth
 from image_as_imu_ros.recordings.recording import Recording
 

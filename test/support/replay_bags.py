@@ -11,7 +11,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from image_as_imu_ros.engine import ModelInfo
 from image_as_imu_ros.engine.network_output import NetworkOutput
-from image_as_imu_ros.evaluation import engines
+from image_as_imu_ros.evaluation import open_engine
 from image_as_imu_ros.geometry.axial_flow import axial_from_signed
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
@@ -69,8 +69,8 @@ class SharpEngine(ExactEngine):
 
 def let_evaluate_see_exactly(monkeypatch) -> None:
     """Give the command ExactEngine for its model."""
-    monkeypatch.setattr(engines, "resource", lambda name: name)
-    monkeypatch.setattr(engines, "load_engine", lambda *_: ExactEngine(frame_stamps(COUNT)))
+    monkeypatch.setattr(open_engine, "resource", lambda name: name)
+    monkeypatch.setattr(open_engine, "load_engine", lambda *_: ExactEngine(frame_stamps(COUNT)))
 
 
 def frame_stamps(count: int) -> list[int]:

@@ -6,19 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from image_as_imu_ros import EstimatorConfig, commands
+from image_as_imu_ros import EstimatorConfig, MotionEstimator, commands
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.config import Measurement, SignResolution
-from image_as_imu_ros.evaluation.engines import open_engine
-from image_as_imu_ros.evaluation.envelope import evaluation, sweep
+from image_as_imu_ros.evaluation.envelope import sweep
 from image_as_imu_ros.evaluation.envelope.cells import HAND, TRAVEL, all_cells, chosen_cells
-from image_as_imu_ros.evaluation.envelope.evaluation import KLT, Answers, evaluate_cell, ground_truth
+from image_as_imu_ros.evaluation.envelope.evaluate_cell import KLT, Answers, evaluate_cell, ground_truth
 from image_as_imu_ros.evaluation.envelope.plots import plot_envelope
 from image_as_imu_ros.evaluation.envelope.rendering import EPOCH, RenderedCell, render_cell
 from image_as_imu_ros.evaluation.envelope.sweep import SweepConfig, run_cell
 from image_as_imu_ros.evaluation.envelope.table import markdown, summary, write_csv
-from image_as_imu_ros.evaluation.kept import Result
+from image_as_imu_ros.evaluation.kept_estimates import Result
+from image_as_imu_ros.evaluation.open_engine import open_engine
 
 GOOD = Answers(HAND, "auto", "measured", 1.0, nees_angular=3.0, nees_linear=2.0, rmse_angular=0.04, true_angular=2.0)
 SHORT = replace(HAND, frames=4)
@@ -105,7 +105,7 @@ def test_an_estimator_that_breaks_down_is_a_reason_and_no_end(engine, monkeypatc
     def broken(self, frame):
         raise np.linalg.LinAlgError("Singular matrix")
 
-    monkeypatch.setattr(evaluation.MotionEstimator, "update", broken)
+    monkeypatch.setattr(MotionEstimator, "update", broken)
     rendered = render_cell(replace(SHORT, width=64))
     auto = evaluate_cell(rendered, engine, EstimatorConfig(), ("network",))[0]
     assert (auto.published, auto.rmse_angular) == (0, None)

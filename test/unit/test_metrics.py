@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from image_as_imu_ros.evaluation.metrics import ellipsoid_levels, metrics, rotation_drift_deg
-from image_as_imu_ros.evaluation.plots import plot_error_against_blur, plot_reliability, plot_signs, plot_time_series
+from image_as_imu_ros.evaluation.report.plots import (
+    plot_error_against_blur,
+    plot_reliability,
+    plot_signs,
+    plot_time_series,
+)
 from image_as_imu_ros.evaluation.samples import Samples, sign_agrees, with_true_sign
 
 

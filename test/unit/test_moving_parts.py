@@ -23,10 +23,10 @@ from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.scene_depth import SceneDepth
 from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity
-from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.envelope.cells import HAND
-from image_as_imu_ros.evaluation.envelope.evaluation import evaluate_cell
+from image_as_imu_ros.evaluation.envelope.evaluate_cell import evaluate_cell
 from image_as_imu_ros.evaluation.envelope.rendering import render_cell
+from image_as_imu_ros.evaluation.open_engine import open_engine
 
 REJECTED = Alignment(None, 0.0, 0.0, Rejection(Reason.NO_MATCH, "nothing matches"))
 BY_ITSELF = np.array([-1.0, 0.6, 0.0, 0.0, 0.0, 0.0])  # m/s, of the near part relative to the room

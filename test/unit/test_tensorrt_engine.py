@@ -412,7 +412,7 @@ def test_nothing_imports_cuda_at_import_time():
 import pkgutil, sys, image_as_imu_ros.engine
 for module in pkgutil.iter_modules(image_as_imu_ros.engine.__path__, "image_as_imu_ros.engine."):
     __import__(module.name)
-import image_as_imu_ros.estimation.estimator, image_as_imu_ros.evaluation.benchmark
+import image_as_imu_ros.estimation.estimator, image_as_imu_ros.evaluation.benchmarks.engines
 print(sorted(name for name in sys.modules if name.split(".")[0] in ("tensorrt", "pycuda", "onnx")))
 print("libcuda" in open("/proc/self/maps").read())
 """

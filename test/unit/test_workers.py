@@ -10,7 +10,7 @@ import cv2
 import pytest
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.evaluation.workers import worker_processes
+from image_as_imu_ros.evaluation.benchmarks.workers import worker_processes
 
 
 def interrupted() -> None:

@@ -1,7 +1,8 @@
 """Other systems on the same frames: frames in, the camera's motion from each frame to the next out.
 
 A baseline is a module with `settings()`, a dataclass of all that its answer depends on beside the frames, which raises
-InputError where the packages that it needs are missing; and `run(frames, settings) -> Motion`.
+InputError where the packages that it needs are missing; and `run(frames, settings) -> Motion`. `comparison` holds them
+and us against the same ground truth.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from image_as_imu_ros.evaluation.envelope.evaluation import HONEST, KLT, OVERCONFIDENT, Answers
+from image_as_imu_ros.evaluation.envelope.evaluate_cell import HONEST, KLT, OVERCONFIDENT, Answers
 
 # (method, depth) → how it is drawn.
 _LINES = {

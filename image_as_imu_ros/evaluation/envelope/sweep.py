@@ -11,11 +11,11 @@ from pathlib import Path
 from image_as_imu_ros.engine import Engine
 from image_as_imu_ros.engine.config import EngineConfig
 from image_as_imu_ros.estimation.config import EstimatorConfig
-from image_as_imu_ros.evaluation.engines import open_engine
+from image_as_imu_ros.evaluation.benchmarks.workers import worker_processes
 from image_as_imu_ros.evaluation.envelope.cell import Cell
-from image_as_imu_ros.evaluation.envelope.evaluation import Answers, evaluate_cell
+from image_as_imu_ros.evaluation.envelope.evaluate_cell import Answers, evaluate_cell
 from image_as_imu_ros.evaluation.envelope.rendering import render_cell
-from image_as_imu_ros.evaluation.workers import worker_processes
+from image_as_imu_ros.evaluation.open_engine import open_engine
 
 DEPTHS = ("measured", "network")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from image_as_imu_ros.evaluation.envelope.evaluation import HONEST, KLT, OVERCONFIDENT, Answers
-from image_as_imu_ros.evaluation.tables import number
+from image_as_imu_ros.evaluation.envelope.evaluate_cell import HONEST, KLT, OVERCONFIDENT, Answers
+from image_as_imu_ros.evaluation.report.tables import number
 
 _HEAD = (
     "cell",

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from image_as_imu_ros.estimation.config import MotionModel
-from image_as_imu_ros.evaluation import comparison
-from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.kept import STAGES, Result
-from image_as_imu_ros.evaluation.run import Run
+from image_as_imu_ros.evaluation.baselines import comparison
+from image_as_imu_ros.evaluation.estimator_run import Run
+from image_as_imu_ros.evaluation.evaluate import Evaluation
+from image_as_imu_ros.evaluation.kept_estimates import STAGES, Result
 from image_as_imu_ros.evaluation.samples import Samples
 from image_as_imu_ros.messages.camera_info import tf_frame
 

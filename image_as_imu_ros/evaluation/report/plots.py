@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from image_as_imu_ros.evaluation.comparison import AT_THE_FRAME, PUBLISHED, SINCE_LAST, Answers, Comparison
+from image_as_imu_ros.evaluation.baselines.comparison import AT_THE_FRAME, PUBLISHED, SINCE_LAST, Answers, Comparison
 from image_as_imu_ros.evaluation.metrics import axis_error_deg, ellipsoid_levels
 from image_as_imu_ros.evaluation.samples import BLURRED_PX, Samples, sign_agrees
 

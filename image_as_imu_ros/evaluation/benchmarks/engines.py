@@ -22,7 +22,7 @@ from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
-from image_as_imu_ros.evaluation.engines import open_engine
+from image_as_imu_ros.evaluation.open_engine import open_engine
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.images import decode_compressed, decode_image

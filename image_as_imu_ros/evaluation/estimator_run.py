@@ -1,11 +1,11 @@
-"""The estimator over a recording: what it answered for each frame, and the ground truth beside it."""
+"""One run of the estimator over a recording: what it answered for each frame."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -22,13 +22,13 @@ from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame
 from image_as_imu_ros.estimation.inferred_frame import InferredFrame
 from image_as_imu_ros.estimation.stopwatch import Stopwatch
-from image_as_imu_ros.estimation.velocity import Term, Velocity
+from image_as_imu_ros.estimation.velocity import Velocity
 from image_as_imu_ros.evaluation.ahead import computed
 from image_as_imu_ros.evaluation.exposure import Shutters, fit_exposure, unusable_exposure
 from image_as_imu_ros.evaluation.gallery import Gallery
-from image_as_imu_ros.evaluation.kept import KeptEstimates, Result, Results
+from image_as_imu_ros.evaluation.kept_estimates import KeptEstimates, Results
 from image_as_imu_ros.evaluation.overlay import draw_overlay
-from image_as_imu_ros.evaluation.samples import BLURRED_PX, Samples
+from image_as_imu_ros.evaluation.samples import BLURRED_PX, INSTANT, Samples, samples_of
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.messages.stamps import DEPTH_TOLERANCE
 from image_as_imu_ros.recordings.recording import CameraMessages, Recording
@@ -36,7 +36,6 @@ from image_as_imu_ros.recordings.topics import Topics
 
 _FIT_FROM = 0.02  # s, the guess that a fit starts from
 _SETTLED_LOG_STD = 0.2  # of an estimated exposure
-_INSTANT = 1e-3  # s, over which ground truth at a stamp is averaged
 
 _log = logging.getLogger(__name__)
 
@@ -211,50 +210,12 @@ def _offer_overlays(run: Run, frame: Frame, estimate: MotionEstimate, ground_tru
     run.most_blurred.offer(estimate.mean_flow, estimate.stamp, draw)
     if ground_truth is None or not last.published:
         return
-    (true_angular,) = ground_truth.at(np.array([estimate.stamp]), _INSTANT)[1]
+    (true_angular,) = ground_truth.at(np.array([estimate.stamp]), INSTANT)[1]
     signs = (1, -1) if last.known_sign else (1,)
     error = min(float(np.linalg.norm(sign * last.velocity.angular - true_angular)) for sign in signs)
     run.worst.offer(error, estimate.stamp, draw)
     if estimate.mean_flow >= BLURRED_PX:
         run.best.offer(-error, estimate.stamp, draw)
-
-
-def samples_of(
-    results: Sequence[Result], ground_truth: GroundTruth | None, motion_model: MotionModel, *, mean: bool = False
-) -> Samples:
-    """Put results beside the ground truth at their stamps.
-
-    Args:
-        mean: take the mean of the ground truth over the time that each result is a mean over, and its covariance.
-    """
-    apart = {Term.ACCELERATION} if mean else set()
-    count = len(results)
-    stamps, spans = np.empty(count, np.int64), np.full(count, _INSTANT)
-    motions, covariance = np.empty((count, 6)), np.empty((count, 6, 6))
-    mean_flow, seconds = np.empty((2, count))
-    resolved, held_back = np.empty((2, count), bool)
-    for number, result in enumerate(results):  # once, as each is made anew
-        estimate, velocity = result.estimate, result.velocity
-        stamps[number], motions[number] = estimate.stamp, velocity.vector
-        covariance[number] = velocity.covariance_without(apart)
-        mean_flow[number], seconds[number] = estimate.mean_flow, sum(estimate.seconds.values())
-        resolved[number], held_back[number] = estimate.sign_resolved, result.held_back
-        if mean:
-            spans[number] = result.span
-    unknown = np.full((count, 3), np.nan)
-    true_linear, true_angular = (unknown, unknown) if ground_truth is None else ground_truth.at(stamps, spans)
-    return Samples(
-        stamps=stamps,
-        linear=motions[:, :3] if motion_model == MotionModel.FULL else unknown,
-        angular=motions[:, 3:],
-        covariance=covariance,
-        true_linear=true_linear,
-        true_angular=true_angular,
-        mean_flow=mean_flow,
-        resolved=resolved,
-        held_back=held_back,
-        seconds=seconds,
-    )
 
 
 def exposures_of(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -18,10 +18,9 @@ from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.evaluation.baselines import klt
 from image_as_imu_ros.evaluation.envelope.cell import Cell
 from image_as_imu_ros.evaluation.envelope.rendering import EPOCH, RenderedCell, RenderedFrame
-from image_as_imu_ros.evaluation.kept import Result, span_of
+from image_as_imu_ros.evaluation.kept_estimates import Result, span_of
 from image_as_imu_ros.evaluation.metrics import metrics, rmse
-from image_as_imu_ros.evaluation.run import samples_of
-from image_as_imu_ros.evaluation.samples import Samples
+from image_as_imu_ros.evaluation.samples import Samples, samples_of
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 

@@ -15,10 +15,10 @@ from image_as_imu_ros.estimation.frame import Shutter
 from image_as_imu_ros.evaluation.baselines.frames import Frames
 from image_as_imu_ros.evaluation.baselines.motion import Motion, with_scale
 from image_as_imu_ros.evaluation.config import ORACLE
-from image_as_imu_ros.evaluation.kept import Results
+from image_as_imu_ros.evaluation.estimator_run import Run
+from image_as_imu_ros.evaluation.kept_estimates import Results
 from image_as_imu_ros.evaluation.metrics import rmse
-from image_as_imu_ros.evaluation.run import Run, samples_of
-from image_as_imu_ros.evaluation.samples import Samples, VelocityPairs, with_true_sign
+from image_as_imu_ros.evaluation.samples import Samples, VelocityPairs, samples_of, with_true_sign
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
 

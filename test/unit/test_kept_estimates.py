@@ -15,7 +15,7 @@ from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.velocity import Term, Velocity
-from image_as_imu_ros.evaluation.kept import KeptEstimates, Results
+from image_as_imu_ros.evaluation.kept_estimates import KeptEstimates, Results
 from image_as_imu_ros.recordings.recording import Recording
 from image_as_imu_ros.resources import DEFAULT_MODEL, resource
 

@@ -15,8 +15,8 @@ from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, Sig
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.estimator import MotionEstimator
 from image_as_imu_ros.estimation.frame import Frame, Shutter
-from image_as_imu_ros.evaluation.engines import open_engine
 from image_as_imu_ros.evaluation.exposure import unusable_exposure
+from image_as_imu_ros.evaluation.open_engine import open_engine
 from image_as_imu_ros.geometry.camera import Intrinsics
 from image_as_imu_ros.messages.image_files import read_image_file, write_image_file
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.evaluation import comparison
-from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.plots import (
+from image_as_imu_ros.evaluation.baselines import comparison
+from image_as_imu_ros.evaluation.estimator_run import exposures_of
+from image_as_imu_ros.evaluation.evaluate import Evaluation
+from image_as_imu_ros.evaluation.report.page import write_report
+from image_as_imu_ros.evaluation.report.plots import (
     plot_comparison,
     plot_error_against_blur,
     plot_exposure,
@@ -20,9 +22,7 @@ from image_as_imu_ros.evaluation.plots import (
     plot_signs,
     plot_time_series,
 )
-from image_as_imu_ros.evaluation.report import write_report
-from image_as_imu_ros.evaluation.run import exposures_of
-from image_as_imu_ros.evaluation.tables import write_frames
+from image_as_imu_ros.evaluation.report.tables import write_frames
 from image_as_imu_ros.messages.image_files import write_image_file
 
 _RESULTS = 2_000_000  # bytes that a report and its images take

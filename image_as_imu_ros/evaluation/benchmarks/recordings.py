@@ -14,13 +14,12 @@ import yaml
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.evaluation.baselines import TRAJECTORY
-from image_as_imu_ros.evaluation.benchmark_table import Row, Sequence, latex, markdown
-from image_as_imu_ros.evaluation.comparison import COMPARED
+from image_as_imu_ros.evaluation.baselines.comparison import COMPARED
+from image_as_imu_ros.evaluation.benchmarks.recordings_table import Row, Sequence, latex, markdown
+from image_as_imu_ros.evaluation.benchmarks.workers import worker_processes
 from image_as_imu_ros.evaluation.config import ORACLE, EvaluationConfig, config_from_settings, setting_names
-from image_as_imu_ros.evaluation.evaluate import evaluate
-from image_as_imu_ros.evaluation.evaluation import Evaluation
-from image_as_imu_ros.evaluation.results import fresh_folder, write_results, writing_into
-from image_as_imu_ros.evaluation.workers import worker_processes
+from image_as_imu_ros.evaluation.evaluate import Evaluation, evaluate
+from image_as_imu_ros.evaluation.report.files import fresh_folder, write_results, writing_into
 from image_as_imu_ros.recordings.storage import recording_name
 
 _NONE = np.full(3, np.nan)

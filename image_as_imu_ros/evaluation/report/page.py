@@ -11,11 +11,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from image_as_imu_ros.estimation.config import Measurement, SignResolution
-from image_as_imu_ros.evaluation.evaluation import Evaluation
+from image_as_imu_ros.evaluation.estimator_run import exposures_of
+from image_as_imu_ros.evaluation.evaluate import Evaluation
 from image_as_imu_ros.evaluation.gallery import Exhibit
-from image_as_imu_ros.evaluation.run import exposures_of
+from image_as_imu_ros.evaluation.report.tables import answers, number, rejections, summary, vector
 from image_as_imu_ros.evaluation.samples import sign_agrees
-from image_as_imu_ros.evaluation.tables import answers, number, rejections, summary, vector
 from image_as_imu_ros.geometry.camera import Camera
 
 _TEMPLATE = "report.html"
@@ -47,7 +47,7 @@ class _Card:
 def write_report(evaluation: Evaluation, folder: Path) -> None:
     """Write report.html beside the plots of an evaluation, which it takes into itself."""
     environment = Environment(
-        loader=PackageLoader("image_as_imu_ros.evaluation", ""),
+        loader=PackageLoader("image_as_imu_ros.evaluation.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,1 @@
+"""Benchmarks: the time that engines take on this machine; many recordings in one table."""
