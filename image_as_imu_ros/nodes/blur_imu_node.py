@@ -42,7 +42,7 @@ from image_as_imu_ros.nodes.exposure_sources import (
     exposure_problems,
     exposure_reader,
 )
-from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, refusing
+from image_as_imu_ros.nodes.frames import FrameAssembler, Refused, Sources, refusing
 from image_as_imu_ros.nodes.inputs import (
     LatchedCameraInfo,
     check_topics,
@@ -91,6 +91,7 @@ class BlurImuNode(LifecycleNode):
         """Forget all that was received but the last camera_info, which may be published only once."""
         self._pipeline = Pipeline(self._infer, self._answer, self._failed)
         self._assembler = FrameAssembler(self._assembler.camera_info)
+        self._sources = Sources()
         self._health = Health()
         self._order = StampOrder()
         self._progress = Progress(self)
@@ -325,11 +326,11 @@ class BlurImuNode(LifecycleNode):
 
     def _details(self) -> dict[str, str]:
         estimator, _ = self._configured()
-        details = {"engine": estimator.engine.name, "exposure from": self._assembler.exposure_origin}
+        details = {"engine": estimator.engine.name, "exposure from": self._sources.exposure}
         if self.settings.motion_model == MotionModel.FULL:
-            details["depth from"] = self._assembler.depth_origin
+            details["depth from"] = self._sources.depth
         if self.settings.rate_hint_type != RateHintType.NONE:
-            details["rate hint"] = "used" if self._assembler.rate_hint_found else "none within 0.1 s"
+            details["rate hint"] = "used" if self._sources.rate_hint else "none within 0.1 s"
         return (
             details
             | estimate_details(self._last_estimate.recent(self.settings.diagnostics_period))
@@ -345,19 +346,20 @@ class BlurImuNode(LifecycleNode):
             Refused: the frame cannot be used.
         """
         (estimator, _), settings = self._configured(), self.settings  # in this order, see _change_settings
-        frame = self._assembler.assemble(received.message, settings, estimator.engine.info.colour)
-        if self._assembler.camera_changed:
+        assembled = self._assembler.assemble(received.message, settings, estimator.engine.info.colour)
+        sources = self._sources = assembled.sources
+        if assembled.camera_changed:
             self._health.count("camera changed")
-        for unused in self._assembler.unused:
+        for unused in assembled.unused:
             self._refuse(unused)
-        if settings.exposure_source != self._assembler.exposure_origin == ExposureSource.PARAMETER:
+        if settings.exposure_source != sources.exposure == ExposureSource.PARAMETER:
             self._health.count("exposure fallback")
-        if self._assembler.depth_missing:
+        if assembled.depth_missing:
             self._health.count("without depth")
-        if settings.rate_hint_type != RateHintType.NONE and not self._assembler.rate_hint_found:
+        if settings.rate_hint_type != RateHintType.NONE and not sources.rate_hint:
             self._health.count("without rate hint")
         with refusing("estimate"):
-            return Inferred(received, InferredFrame.of(frame, estimator.engine), settings, estimator)
+            return Inferred(received, InferredFrame.of(assembled.frame, estimator.engine), settings, estimator)
 
     def _answer(self, inferred: Inferred) -> None:
         """Estimate from one frame and publish.

@@ -222,7 +222,7 @@ def assembler() -> FrameAssembler:
 @pytest.mark.parametrize("reference", ["start", "middle", "end"])
 def test_frames_have_the_header_stamp_and_how_the_shutter_moved(assembler, reference):
     settings = Settings(exposure_time=0.01, stamp_reference=reference, readout_time=0.02)
-    frame = assembler.assemble(image_message(), settings, "gray")
+    frame = assembler.assemble(image_message(), settings, "gray").frame
     assert frame.stamp == 1_000 * MS
     assert frame.shutter == Shutter(0.01, StampReference(reference), 0.02)
     assert (frame.shutter.exposure, frame.depth, frame.image.shape) == (0.01, None, (480, 640))
@@ -231,10 +231,11 @@ def test_frames_have_the_header_stamp_and_how_the_shutter_moved(assembler, refer
 def test_an_exposure_from_the_topic_comes_before_the_parameter(assembler):
     settings = Settings(exposure_source="topic", exposure_time=0.01, stamp_reference="start")
     assembler.exposures.add(1_000 * MS, 0.004)
-    frame = assembler.assemble(image_message(), settings, "gray")
-    assert (frame.shutter.exposure, frame.stamp, assembler.exposure_origin) == (0.004, 1_000 * MS, "topic")
-    frame = assembler.assemble(image_message(1_033 * MS), settings, "gray")
-    assert (frame.shutter.exposure, assembler.exposure_origin) == (0.01, "parameter")
+    assembled = assembler.assemble(image_message(), settings, "gray")
+    assert (assembled.frame.stamp, assembled.frame.shutter.exposure) == (1_000 * MS, 0.004)
+    assert assembled.sources.exposure == "topic"
+    assembled = assembler.assemble(image_message(1_033 * MS), settings, "gray")
+    assert (assembled.frame.shutter.exposure, assembled.sources.exposure) == (0.01, "parameter")
 
 
 @pytest.mark.parametrize(("source", "stuck"), [("topic", True), ("parameter", False)])
@@ -254,8 +255,7 @@ def test_a_camera_info_of_another_camera_is_noticed_and_a_lens_that_focuses_is_n
     settings, changed = Settings(exposure_time=0.01), []
     for focal in (500.0, 500.0, 500.1, 550.0, 500.0):
         assembler.camera_info.k = [focal, 0, 319.5, 0, focal, 239.5, 0, 0, 1]
-        assembler.assemble(image_message(), settings, "gray")
-        changed.append(assembler.camera_changed)
+        changed.append(assembler.assemble(image_message(), settings, "gray").camera_changed)
     assert changed == [False, False, False, True, True]
 
 
@@ -263,8 +263,11 @@ def test_measured_depth_goes_along(assembler):
     depth = image_message()
     depth.encoding, depth.width, depth.height, depth.step = "16UC1", 320, 240, 640
     assembler.depths.add(1_000 * MS, depth)
-    frame = assembler.assemble(image_message(), Settings(exposure_time=0.01, depth_transport="raw"), "gray")
-    np.testing.assert_allclose(frame.depth, np.full((240, 320), 0x6464 * 1e-3))
+    settings = Settings(exposure_time=0.01, depth_transport="raw")
+    assembled = assembler.assemble(image_message(), settings, "gray")
+    assert assembled.sources.depth == "topic"
+    np.testing.assert_allclose(assembled.frame.depth, np.full((240, 320), 0x6464 * 1e-3))
+    assert assembler.assemble(image_message(1_500 * MS), settings, "gray").sources.depth == "network"
 
 
 @pytest.mark.parametrize(
@@ -280,28 +283,13 @@ def test_an_image_whose_depth_cannot_be_used_goes_without(assembler, changes, sa
     vars(depth).update({"encoding": "16UC1", "step": 1280, "data": bytes(480 * 1280)} | changes)
     assembler.depths.add(1_000 * MS, depth)
     settings = Settings(exposure_time=0.01, depth_transport="raw")
-    assert assembler.assemble(image_message(), settings, "gray").depth is None
-    (unused,) = assembler.unused
+    assembled = assembler.assemble(image_message(), settings, "gray")
+    assert assembled.frame.depth is None
+    (unused,) = assembled.unused
     assert unused.reason == "depth"
     assert says in str(unused)
     assert "the network's depth is used" in str(unused)
-    assembler.assemble(image_message(1_500 * MS), settings, "gray")
-    assert not assembler.unused
-
-
-def test_where_depth_comes_from_is_as_of_the_last_frame_while_the_next_one_waits_for_its_own(assembler, monkeypatch):
-    """Diagnostics read it meanwhile."""
-    settings = Settings(exposure_time=0.01, depth_transport="raw")
-    depth = image_message()
-    depth.encoding, depth.width, depth.height, depth.step = "16UC1", 320, 240, 640
-    assembler.depths.add(1_000 * MS, depth)
-    assembler.assemble(image_message(), settings, "gray")
-    find, seen = assembler.depths.find, []
-    monkeypatch.setattr(assembler.depths, "find", lambda *given: seen.append(assembler.depth_origin) or find(*given))
-    assembler.assemble(image_message(), settings, "gray")
-    assert seen == ["topic"]
-    assembler.assemble(image_message(1_500 * MS), settings, "gray")
-    assert assembler.depth_origin == "network"
+    assert not assembler.assemble(image_message(1_500 * MS), settings, "gray").unused
 
 
 def test_depth_that_comes_too_late_is_missing_and_depth_that_never_came_is_not(assembler):
@@ -311,8 +299,7 @@ def test_depth_that_comes_too_late_is_missing_and_depth_that_never_came_is_not(a
             depth = image_message(stamp * MS)
             depth.encoding, depth.width, depth.height, depth.step = "16UC1", 320, 240, 640
             assembler.depths.add(stamp * MS, depth)
-        assembler.assemble(image_message(1_100 * MS), settings, "gray")
-        missing.append(assembler.depth_missing)
+        missing.append(assembler.assemble(image_message(1_100 * MS), settings, "gray").depth_missing)
     assert missing == [False, True, False]
 
 
@@ -320,27 +307,30 @@ def test_depth_that_comes_too_late_is_missing_and_depth_that_never_came_is_not(a
 def test_an_exposure_that_is_none_is_passed_over_where_another_one_is_given(assembler, exposure):
     assembler.exposures.add(1_000 * MS, exposure)
     settings = Settings(exposure_source="topic", exposure_time=0.01)
-    assert assembler.assemble(image_message(), settings, "gray").shutter.exposure == 0.01
-    assert assembler.exposure_origin == "parameter"
-    (unused,) = assembler.unused
+    assembled = assembler.assemble(image_message(), settings, "gray")
+    assert (assembled.frame.shutter.exposure, assembled.sources.exposure) == (0.01, "parameter")
+    (unused,) = assembled.unused
     assert (unused.reason, "exposure_time is used" in str(unused)) == ("exposure", True)
 
 
 def test_a_rate_hint_is_rotated_into_the_cameras_axes_and_found_within_a_tenth_of_a_second(assembler):
     settings = Settings(exposure_time=0.01, rate_hint_type="odometry", rate_hint_axes="-y,-z,x")
-    assert assembler.assemble(image_message(), settings, "gray").rate_hint is None
+    assert assembler.assemble(image_message(), settings, "gray").frame.rate_hint is None
     assembler.rate_hints.add(880 * MS, np.array([9.0, 9.0, 9.0]))
-    assert assembler.assemble(image_message(), settings, "gray").rate_hint is None
+    assembled = assembler.assemble(image_message(), settings, "gray")
+    assert (assembled.frame.rate_hint, assembled.sources.rate_hint) == (None, False)
     assembler.rate_hints.add(920 * MS, np.array([0.1, 0.2, 1.5]))  # the robot rotates to the left
-    np.testing.assert_array_equal(assembler.assemble(image_message(), settings, "gray").rate_hint, [-0.2, -1.5, 0.1])
-    assert assembler.rate_hint_found
+    assembled = assembler.assemble(image_message(), settings, "gray")
+    assert assembled.sources.rate_hint
+    np.testing.assert_array_equal(assembled.frame.rate_hint, [-0.2, -1.5, 0.1])
 
 
 def test_rate_hints_of_a_gyroscope_at_1_khz_are_kept_until_an_image_that_is_half_a_second_late(assembler):
     settings = Settings(exposure_time=0.01, rate_hint_type="imu")
     for stamp in range(400, 1_500):
         assembler.rate_hints.add(stamp * MS, np.array([stamp, 0.0, 0.0]))
-    np.testing.assert_array_equal(assembler.assemble(image_message(), settings, "gray").rate_hint, [1_000, 0, 0])
+    assembled = assembler.assemble(image_message(), settings, "gray")
+    np.testing.assert_array_equal(assembled.frame.rate_hint, [1_000, 0, 0])
 
 
 @pytest.mark.parametrize("kind", list(RateHintType)[1:])
@@ -408,10 +398,10 @@ def test_an_exposure_that_contradicts_the_blur_is_said():
 
 def test_an_estimated_exposure_needs_none_and_starts_from_the_given_one(assembler):
     settings = Settings(exposure_source="estimate", stamp_reference="start")
-    assert assembler.assemble(image_message(), settings, "gray").shutter.exposure is None
-    assert assembler.exposure_origin == "estimate"
+    assembled = assembler.assemble(image_message(), settings, "gray")
+    assert (assembled.frame.shutter.exposure, assembled.sources.exposure) == (None, "estimate")
     started = assembler.assemble(image_message(), replace(settings, exposure_time=0.03), "gray")
-    assert started.shutter.exposure == 0.03
+    assert started.frame.shutter.exposure == 0.03
 
 
 def test_health_says_that_no_images_arrive_but_not_between_those_of_a_camera_with_few(monkeypatch):

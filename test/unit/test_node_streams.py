@@ -179,7 +179,7 @@ def test_of_two_cameras_on_one_topic_each_image_gets_its_own_exposure(frame_ids)
             assembler.exposures.add(at, value, message.header.frame_id)
         image = image_message(stamp)
         image.header.frame_id = frame_ids[0]
-        assert assembler.assemble(image, settings, "gray").shutter.exposure == pytest.approx(0.0184)
+        assert assembler.assemble(image, settings, "gray").frame.shutter.exposure == pytest.approx(0.0184)
 
 
 @pytest.mark.parametrize("frame_id", ["left_optical", "right_optical"])
@@ -192,7 +192,7 @@ def test_of_two_cameras_that_are_triggered_at_once_each_has_its_own_exposure(fra
         assembler.exposures.add(33 * MS, exposure, reporting_camera("camera_ros", header))
     image = image_message(33 * MS)
     image.header.frame_id = frame_id
-    frame = assembler.assemble(image, Settings(exposure_source="camera_ros"), "gray")
+    frame = assembler.assemble(image, Settings(exposure_source="camera_ros"), "gray").frame
     assert frame.shutter.exposure == exposures[frame_id]
     assert reporting_camera("topic", image.header) == "", "such a topic belongs to one camera, whatever its frame_id"
 

@@ -60,7 +60,7 @@ def test_16_bit_images_are_decoded_as_by_the_node(tmp_path):
     images = [thermal_message(stamp, offset) for stamp, offset in zip(STAMPS, (0, 40, 10), strict=True)]
     infos = [bags.camera_info(stamp) for stamp in STAMPS]
     node, settings = FrameAssembler(infos[0]), Settings(exposure_time=0.01, image_transport="raw")
-    expected = [node.assemble(image, settings, "gray").image for image in images]
+    expected = [node.assemble(image, settings, "gray").frame.image for image in images]
     with open_with(tmp_path, {"/camera/image_raw": images, "/camera/camera_info": infos}) as recording:
         for _ in range(2):
             found = [one.decode_image("gray") for one in recording.frames("/camera/image_raw", "/camera/camera_info")]
