@@ -55,7 +55,7 @@ from image_as_imu_ros.nodes.inputs import (
 )
 from image_as_imu_ros.nodes.message_conversion import diagnostics_message
 from image_as_imu_ros.nodes.outputs import Outputs
-from image_as_imu_ros.nodes.parameters import Settings, declare_settings
+from image_as_imu_ros.nodes.parameters import Settings, declare_settings, warn_of_former_names
 from image_as_imu_ros.nodes.pipeline import Pipeline
 from image_as_imu_ros.nodes.progress import Progress
 from image_as_imu_ros.nodes.rate_hint import RateHintType, rate_hint_reader
@@ -84,6 +84,7 @@ class BlurImuNode(LifecycleNode):
         self._forget()
         super().__init__("blur_imu_node", **kwargs)
         self.settings = declare_settings(self)
+        warn_of_former_names(self)
         self.add_on_set_parameters_callback(self._change_settings)
         answer_impossible_transitions(self)
 

@@ -15,6 +15,8 @@ from image_as_imu_ros.nodes.exposure_sources import ExposureSource
 from image_as_imu_ros.nodes.rate_hint import RateHintType
 from image_as_imu_ros.settings import choices_of, default_of, setting, settings_of
 
+_FORMER_NAMES = {"direction": "sign_resolution"}  # until 0.4
+
 
 @dataclass(frozen=True)
 class Settings(EstimatorConfig, EngineConfig):
@@ -121,3 +123,14 @@ def declare_settings(node) -> Settings:
         except InvalidParameterValueException as error:
             raise InputError(str(error)) from None
     return Settings(**values)
+
+
+def warn_of_former_names(node) -> None:
+    """Warn of parameters that are set by a former name: ROS ignores, without a word, what no node declares."""
+    from rcl_interfaces.msg import ParameterDescriptor
+
+    for former, name in _FORMER_NAMES.items():
+        given = node.declare_parameter(former, None, ParameterDescriptor(dynamic_typing=True)).value
+        node.undeclare_parameter(former)
+        if given is not None:
+            node.get_logger().warning(f"parameter {former} has no effect: its name is now {name}")

@@ -122,6 +122,17 @@ def test_engine_auto_says_in_the_log_why_it_is_onnx_runtime(make_node, tiny_mode
     assert "engine onnxruntime (CPU, " in said
 
 
+def test_a_parameter_by_its_former_name_is_warned_of_and_not_declared(make_node, capfd):
+    node = make_node(direction="centered")
+    [line] = [line for line in capfd.readouterr().err.splitlines() if "direction" in line]
+    assert "[WARN]" in line
+    assert line.endswith("parameter direction has no effect: its name is now sign_resolution")
+    assert not node.has_parameter("direction")
+    assert node.settings.sign_resolution == "causal"
+    make_node(sign_resolution="centered")
+    assert "has no effect" not in capfd.readouterr().err
+
+
 def test_a_missing_message_package_fails_configuration(make_node, tiny_model):
     node = make_node(model=str(tiny_model), exposure_source="realsense", exposure_unit="100us")
     if node.trigger_configure() == SUCCESS:
