@@ -1,5 +1,6 @@
 """Compiled loops compute what NumPy does, and nothing is compiled once frames come."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -60,11 +61,12 @@ def same(one, other, within=1e-6):
 
 @needs_numba
 @pytest.mark.parametrize("shape", [NETWORK, SENSOR, CORRECTED])
+@pytest.mark.parametrize("common_std", [0.0, 0.05, math.inf])
 @pytest.mark.parametrize("seed", range(4))
-def test_two_views_are_solved_alike(seed, shape):
+def test_two_views_are_solved_alike(seed, common_std, shape):
     tracks, depth = scene(WALKING if seed % 2 else SIDEWAYS, seed=seed, outliers=0.1 * seed, rough=0.3)
     starts = Poses.concatenated([REST, epipolar_pose(tracks, 1 / depth)])
-    loop, numpy = both(lambda: two_view(tracks, 1 / depth, starts, shape, 3.0 * SECONDS))
+    loop, numpy = both(lambda: two_view(tracks, 1 / depth, starts, shape, 3.0 * SECONDS, common_std=common_std))
     same(loop.motion, numpy.motion)
     same(loop.covariance, numpy.covariance)
     assert loop.share == pytest.approx(numpy.share, abs=1e-6)

@@ -47,7 +47,7 @@ def rotations(now, inverse_depth, of_map, random, moving=None, start=None):
     start_of_both = Poses.of(CARRIED[None] * SHORT)
     found = []
     for pair in (None, SimpleNamespace(corrected=lambda *_: corrected, stamp=1)):
-        fit, _ = with_network_depth(tracks, of_map, start_of_both, np.ones(len(start_of_both)), 10 * SHORT, pair)
+        fit, _ = with_network_depth(tracks, of_map, start_of_both, np.ones(len(start_of_both)), 10 * SHORT, pair, 0.0)
         found.append((fit.motion[3:] / SHORT - CARRIED[3:], fit.covariance[3:, 3:] / SHORT**2))
     return found
 
@@ -158,8 +158,9 @@ def test_the_smooth_part_serves_the_next_frame_too():
         smooth = SmoothCorrection(1, found.without_tracks())
         tracks, of_map = seen(later, slanted[1], CARRIED * SHORT, random), np.full(len(later), 0.9)
         of_both = []
+        start_of_both = Poses.of(CARRIED[None] * SHORT)
         for far in (None, smooth):
-            fit, used = with_network_depth(tracks, of_map, Poses.of(CARRIED[None] * SHORT), np.ones(1), 10 * SHORT, far)
+            fit, used = with_network_depth(tracks, of_map, start_of_both, np.ones(1), 10 * SHORT, far, 0.0)
             of_both.append(fit.motion[3:] / SHORT - CARRIED[3:])
         errors.append(of_both)
         assert used.stamp == 1

@@ -107,7 +107,7 @@ def test_whether_corners_or_intensities_measured_it_the_camera_may_have_slid(blu
 def test_of_two_answers_alike_the_one_whose_start_was_probable_counts_more():
     """Of a scene of little relief, and noise, each start finds an answer of its own: what was before them decides."""
     rotation = np.array([0, 0, 0, 0, 0.4, 0])
-    tracks, depth = scene(rotation, relief=0.2, rough=0.3, noise=0.5, count=40)
+    tracks, depth = scene(rotation, relief=0.1, rough=0.3, noise=0.5, count=40)
     slide, velocity = find_slide(tracks, 1 / depth), Velocity(rotation[:3], rotation[3:], {})
     of_map, rates = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks), []
     for slides in (0.01, 0.5, 0.99):

@@ -1,5 +1,6 @@
 """Tracks of a translating camera tell its motion and the scene's shape; a depth map is needed for the scale alone."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,9 @@ from image_as_imu_ros.estimation.alignment import Alignment, Tracks, with_measur
 from image_as_imu_ros.estimation.alignment.epipolar import epipolar_pose
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
+from image_as_imu_ros.estimation.alignment.tracking import OVERLAPPING
 from image_as_imu_ros.estimation.alignment.two_view import TwoView, two_view
+from image_as_imu_ros.estimation.alignment.two_view_problem import Problem
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 from image_as_imu_ros.estimation.rejection import Reason, Rejection
 from image_as_imu_ros.estimation.scene_depth import polynomials
@@ -184,6 +187,45 @@ def test_measured_depth_that_is_worse_than_believed_widens_the_covariance():
         squared.append(np.mean(of_one))
     assert np.mean(sizes[40:]) - np.mean(sizes[:40]) > np.log(1.5)
     assert max(squared) < 3 * 6, "six unknowns; each track has an error of its own"
+
+
+def test_what_a_track_errs_by_itself_only_overlapping_patches_share():
+    """So the covariance of a rotation before a far scene, where no map matters, is in proportion to their number."""
+    tracks, depth = scene(np.array([0, 0, 0, 0.3, -0.5, 0.2]))
+    all_common, none = (
+        two_view(tracks, np.full_like(depth, 1e-6), REST, NETWORK, 3.0 * SECONDS, common_std=std).covariance[3:, 3:]
+        for std in (math.inf, 0.0)
+    )
+    np.testing.assert_allclose(np.diag(all_common) / np.diag(none), NETWORK.shared / OVERLAPPING, rtol=0.2)
+
+
+def test_half_of_an_error_may_be_common():
+    tracks, depth = scene(WALKING)
+    problem = Problem.of(tracks, 1 / depth, NETWORK, 1.0, common_std=0.3)
+    variances = np.array([[[0.25], [1.0]]])  # across, and along with what the map errs by
+    np.testing.assert_allclose(
+        problem.sharing(variances, np.array([0.5]))[0, :, 0],
+        [(0.09 * 16 + 0.16 * OVERLAPPING) / 0.25, (0.84 * 16 + 0.16 * OVERLAPPING) / 1.0],
+    )
+
+
+@pytest.mark.parametrize("velocity", [WALKING, SIDEWAYS, 3 * WALKING])
+def test_covariances_are_honest_where_corners_err_alone_and_maps_by_region(velocity):
+    """A map that is too near or too far in each of 4 × 3 parts of the image, as a network's is expected to be."""
+    squared, sizes = [], []
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        tracks, depth = scene(velocity, seed=seed, relief=0.3)
+        column, row = (tracks.now / (CAMERA.width, CAMERA.height) * (4, 3)).astype(int).T
+        of_map = depth * np.exp(0.25 * random.standard_normal(12))[column + 4 * row]
+        starts, of_network = Poses.of(velocity[None] * SECONDS), Shape(0.3, 0.25, 16.0)
+        fits = [two_view(tracks, 1 / of_map, starts, of_network, 1.0, common_std=std) for std in (0.0, math.inf)]
+        errors = [(fit.motion - velocity * SECONDS)[3:] for fit in fits]
+        squared.append(errors[0] @ np.linalg.solve(fits[0].covariance[3:, 3:], errors[0]))
+        sizes.append([error @ error for error in errors])
+    alone, all_common = np.sqrt(np.mean(sizes, 0))
+    assert 0.2 < np.mean(squared) < 3.5, "of three unknowns"
+    assert alone < 1.01 * all_common, "what overlaps too little to share an error counts for more"
 
 
 def test_before_a_wall_a_rotation_and_a_slide_stay_coupled():

@@ -187,6 +187,7 @@ def with_network_depth(
     probability: np.ndarray,
     translation_std: float,
     far: LongPair | SmoothCorrection | None,
+    common_std: float,
 ) -> tuple[TwoView, SmoothCorrection | None]:
     """Solve the pair of neighbours with a network's depth, see `two_view`; the motion by the corrected one.
 
@@ -196,13 +197,13 @@ def with_network_depth(
         The solution, and by what the map was corrected, if by anything.
     """
     of_map = Shape(STRUCTURE.smooth_std, STRUCTURE.rough_std, STRUCTURE.correlated_tracks)
-    fit = two_view(tracks, inverse_depth, starts, of_map, translation_std, probability)
+    fit = two_view(tracks, inverse_depth, starts, of_map, translation_std, probability, common_std)
     corrected = None if far is None else far.corrected(tracks, inverse_depth, starts.select([0]))
     if far is None or corrected is None:
         return fit, None
     try:
-        shape = corrected.shape
-        better = two_view(tracks, corrected.inverse_depth, starts, shape, translation_std, probability)
+        by_pair = corrected.inverse_depth, starts, corrected.shape
+        better = two_view(tracks, *by_pair, translation_std, probability, common_std)
     except np.linalg.LinAlgError:
         return fit, None
     covariance = LONG_BASELINE.trust * better.covariance + (1 - LONG_BASELINE.trust) * fit.covariance

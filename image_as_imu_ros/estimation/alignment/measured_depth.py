@@ -15,9 +15,9 @@ from image_as_imu_ros.estimation.alignment.moving_parts import Answer, choose
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.slides import find_slide, starting_poses
-from image_as_imu_ros.estimation.alignment.tracking import Tracks
+from image_as_imu_ros.estimation.alignment.tracking import OVERLAPPING, Tracks
 from image_as_imu_ros.estimation.alignment.two_view import two_view
-from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE, TRACKING
+from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 from image_as_imu_ros.estimation.travel import Travel
 from image_as_imu_ros.estimation.velocity import Term, Velocity, of_unknown_scale
 
@@ -110,7 +110,7 @@ def _of_tracks(tracks: Tracks, inverse_depth: np.ndarray, starts: Poses, seconds
     known = np.isfinite(inverse_depth)
     if known.sum() < STRUCTURE.least_tracks:
         return None
-    of_sensor = Shape(_ERROR, _ERROR, (TRACKING.window / TRACKING.distance) ** 2)
+    of_sensor = Shape(_ERROR, _ERROR, OVERLAPPING)
     bound = ALIGNMENT.travel_std * seconds
     try:
         fit = two_view(tracks.select(known), inverse_depth[known], starts, of_sensor, bound)

@@ -72,7 +72,9 @@ def _by_tracks(
     slides = expected_slides(travel.slides, seconds)
     starts, probability = starting_poses(alignment.velocity, slide, slides, seconds)
     bound = ALIGNMENT.travel_std * seconds
-    fit, correction = with_network_depth(tracks, inverse_depth, starts, probability, bound, far)
+    smeared = blur_shape_std(tracks.camera, blur)
+    of_starts, common_std = (starts, probability), smeared * tracks.camera.fx
+    fit, correction = with_network_depth(tracks, inverse_depth, *of_starts, bound, far, common_std)
     if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
         return None
     expected_std = max(depth_log_std, STRUCTURE.scale_std)
@@ -80,7 +82,7 @@ def _by_tracks(
     learnt = replace(travel, map_shape=travel.map_shape.after(fit.shape_found, fit.shape_expected))
     scale_std = max(depth_log_std, learnt.map_shape.scale_std)
     covariance, of_scale = of_unknown_scale(posterior.motion, posterior.covariance, scale_std)
-    terms = motion_terms(covariance, posterior.motion, blur_shape_std(tracks.camera, blur))
+    terms = motion_terms(covariance, posterior.motion, smeared)
     measured = Velocity.of(posterior.motion, {**terms, Term.DEPTH_SCALE: of_scale}, seconds)
     slides = slide_probability(slide, len(tracks), fit.std, travel.slides, seconds)
     learnt, travel = replace(learnt, slides=slides), replace(travel, slides=slides)

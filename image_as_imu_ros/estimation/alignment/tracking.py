@@ -17,6 +17,9 @@ from image_as_imu_ros.estimation.constants import TRACKING
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 
+OVERLAPPING = (TRACKING.window / TRACKING.distance) ** 2
+"""How many tracks share an error because their patches overlap, where corners are as close as they may be."""
+
 
 @dataclass(frozen=True)
 class Tracks:

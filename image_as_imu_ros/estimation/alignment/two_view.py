@@ -22,6 +22,7 @@ From different starts Gauss–Newton may descend to different motions, such as a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,7 @@ def two_view(
     shape: Shape,
     translation_std: float,
     probability: np.ndarray | float = 1.0,
+    common_std: float = math.inf,
 ) -> TwoView:
     """Find the motion that explains tracks.
 
@@ -69,8 +71,9 @@ def two_view(
         starts: (S) poses near which to look.
         translation_std: m, of a zero-mean prior on each component of the translation: a bound.
         probability: (S,) of the starts, before the tracks are looked at.
+        common_std: px, of what of a track's error whole regions share, as errors of the map are.
     """
-    problem = Problem.of(tracks, inverse_depth, shape, translation_std)
+    problem = Problem.of(tracks, inverse_depth, shape, translation_std, common_std)
     state, step, std = solved(problem, starts)
     px = tracks.camera.fx * np.repeat([np.median(inverse_depth), 1.0], 3)
     weight = step.weight * probability

@@ -96,14 +96,27 @@ def _allow(rows, covariance, shape_variance, variances):
 
 
 @numba.njit(**PART)
-def _weigh(errors, bend, variances, tail, shared, weights):
+def _own(std, constants):
+    """Tell what of a track's variance is not common to whole regions."""
+    return max(std**2 - constants[9] ** 2, 0.0)
+
+
+@numba.njit(**PART)
+def _sharing(variance, own, constants):
+    """Tell how many tracks share an error of a variance, of which `own` is theirs alone: see `Problem.sharing`."""
+    return constants[3] + own / variance * (constants[8] - constants[3])
+
+
+@numba.njit(**PART)
+def _weigh(errors, bend, variances, own, constants, weights):
     """Fill in the weights of the tracks (2, N), across and along; return the share that fits."""
-    share = 0.0
+    share, tail = 0.0, constants[2]
     for n in range(errors.shape[1]):
         fit = 1 / (1 + errors[0, n] ** 2 / variances[0, n] / tail)
         residual = errors[1, n] - errors[2, n] * bend[n]
-        weights[0, n] = fit / variances[0, n] / shared
-        weights[1, n] = fit / (1 + residual**2 / variances[1, n] / tail) / variances[1, n] / shared
+        of_both = fit / (1 + residual**2 / variances[1, n] / tail)
+        weights[0, n] = fit / variances[0, n] / _sharing(variances[0, n], own, constants)
+        weights[1, n] = of_both / variances[1, n] / _sharing(variances[1, n], own, constants)
         share += fit / errors.shape[1]
     return share
 
@@ -118,14 +131,15 @@ def _excess(errors, bend, variances):
 
 
 @numba.njit(**PART)
-def _cost(errors, bend, variance, variances, tail):
+def _cost(errors, bend, variance, variances, own, constants):
     """Sum over the tracks the cost of what they are wrong by, and of predicting little."""
-    cost = 0.0
+    cost, tail = 0.0, constants[2]
     for n in range(errors.shape[1]):
         residual = errors[1, n] - errors[2, n] * bend[n]
-        across = math.log1p(errors[0, n] ** 2 / variances[0, n] / tail)
-        cost += tail * (across + math.log1p(residual**2 / variances[1, n] / tail))
-        cost += math.log(variances[1, n] / variance)
+        across = tail * math.log1p(errors[0, n] ** 2 / variances[0, n] / tail)
+        along = tail * math.log1p(residual**2 / variances[1, n] / tail) + math.log(variances[1, n] / variance)
+        cost += across / _sharing(variances[0, n], own, constants)
+        cost += along / _sharing(variances[1, n], own, constants)
     return cost
 
 
@@ -173,7 +187,7 @@ def _equations(
     Returns:
         The std, the share of the tracks that fits, and what the priors cost.
     """
-    tail, shared, shear_std, translation_std = constants[2], constants[3], constants[5], constants[6]
+    shear_std, translation_std = constants[5], constants[6]
     bend = combined(smooth, polynomials)
     _linearise(
         rays, matched, inverse_depth, place, focal, polynomials, bend, delta, rotation, translation, shear,
@@ -185,7 +199,7 @@ def _equations(
         variances[0, n], variances[1, n] = std**2, std**2 + (rough[n] * errors[2, n]) ** 2
     _allow(across, allowed, shape_variance, variances[0])
     _allow(along, allowed, shape_variance, variances[1])
-    share = _weigh(errors, bend, variances, tail, shared, weights)
+    share = _weigh(errors, bend, variances, _own(std, constants), constants, weights)
     normal[:], right[:] = precision, 0.0
     add_points(normal, right, along, weights[1], errors[1], len(place))
     add_points(normal, right, across, weights[0], errors[0], len(place))
@@ -214,7 +228,8 @@ def _step(
             return False
         if not find_std:
             bend = combined(smooth[s], polynomials)
-            figures[s, 0] = _cost(errors, bend, std[s] ** 2, variances, constants[2]) / constants[3] + cost
+            own = _own(std[s], constants)
+            figures[s, 0] = _cost(errors, bend, std[s] ** 2, variances, own, constants) + cost
             figures[s, 3] = _excess(errors, bend, variances[1])
             covariance = invert(normal)
             for i in range(36):
@@ -225,8 +240,8 @@ def _step(
         figures[s, 2] = moved[1] + moved[0] * typical
         bend = combined(smooth[s], polynomials)
         for n in range(size):
-            own = errors[2, n] * rough[n] ** 2 / variances[1, n]
-            delta[s, n] = bend[n] + (errors[1, n] - explained[n]) * own
+            by_depth = errors[2, n] * rough[n] ** 2 / variances[1, n]
+            delta[s, n] = bend[n] + (errors[1, n] - explained[n]) * by_depth
         move_pose(rotation[s], translation[s], small)
     return True
 
@@ -263,11 +278,11 @@ def steps(
     Args:
         rotation, translation, shear: of the poses. smooth, delta: see `State`.
         std: (S,) px of a track; found from the residuals and filled in if `find_std`.
-        most: so many steps, fewer where one moves no track by as much as the last of the constants.
+        most: so many steps, fewer where one moves no track by as much as the constants say.
         figures: (S, 4) is filled with cost, share that fits, by about how much the step moves tracks at most, rad, and
             excess. Cost, excess and covariance are left out if `find_std`: nobody asks for them.
-        constants: least nearness, least std, tail, shared points, largest step, shear std, translation std, and
-            the rad that a step must move.
+        constants: least nearness, least std, tail, tracks that share an error of the map, largest step, shear std,
+            translation std, the rad that a step must move, overlapping tracks, and common std.
 
     Returns:
         (S, 6, 6) covariance of the motion, and whether there is one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
-from image_as_imu_ros.estimation.alignment.tracking import Tracks
+from image_as_imu_ros.estimation.alignment.tracking import OVERLAPPING, Tracks
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
 from image_as_imu_ros.estimation.scene_depth import polynomials
 
@@ -61,7 +62,7 @@ class Problem:
     Attributes:
         rays, matched: (3, N), and (2, N) rays (z = 1) of the previous frame. place: (N,) −1 to 1 down the image.
         focal: (2, 1) px. polynomials: (5, N). precision: (14, 14) of the priors on small motion, shear and shape.
-        smooth_std, rough, shared: see `Shape`; rough is (N,). shape_variance: (N,) of δ.
+        smooth_std, rough, shared: see `Shape`; rough is (N,). shape_variance: (N,) of δ. common_std: see `two_view`.
     """
 
     rays: np.ndarray
@@ -76,9 +77,17 @@ class Problem:
     translation_std: float
     precision: np.ndarray
     shape_variance: np.ndarray
+    common_std: float
 
     @classmethod
-    def of(cls, tracks: Tracks, inverse_depth: np.ndarray, shape: Shape, translation_std: float) -> Problem:
+    def of(
+        cls,
+        tracks: Tracks,
+        inverse_depth: np.ndarray,
+        shape: Shape,
+        translation_std: float,
+        common_std: float = math.inf,
+    ) -> Problem:
         camera = tracks.camera
         place = camera.place(tracks.now)
         stds = np.repeat(
@@ -99,6 +108,7 @@ class Problem:
             translation_std=translation_std,
             precision=np.diag(stds**-2.0),
             shape_variance=rough**2 + shape.smooth**2 * np.square(of_shape).sum(0),
+            common_std=common_std,
         )
 
     def equations(self, state: State, std: np.ndarray | None, translation_covariance: np.ndarray) -> Equations:
@@ -129,7 +139,7 @@ class Problem:
         """Collect the constants of loops, see there."""
         of_tracks = STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, self.shared
         of_steps = STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, converged / self.focal[0, 0]
-        return np.array([*of_tracks, *of_steps])
+        return np.array([*of_tracks, *of_steps, OVERLAPPING, self.common_std])
 
     def _equations(self, state: State, std: np.ndarray | None, translation_covariance: np.ndarray) -> Equations:
         """Set them up in NumPy."""
@@ -142,7 +152,7 @@ class Problem:
         variances[:, 1] += np.square(self.rough * errors[:, 2])
         squared = np.square(self.left(errors, state.smooth)) / variances
         fits = np.cumprod(1 / (1 + squared / STRUCTURE.tail), axis=1)  # what is off across is wrong along too
-        weights = fits / variances / self.shared
+        weights = fits / variances / self.sharing(variances, std)
 
         weighted_across, weighted_along = across * weights[:, :1], along * weights[:, 1:]
         normal = weighted_along @ along.transpose(0, 2, 1) + self.precision
@@ -154,6 +164,15 @@ class Problem:
         right[:, :3] += (poses.translation[:, None] @ poses.rotation)[:, 0] / self.translation_std**2
         right[:, 6:9] += poses.shear / ALIGNMENT.shear_std**2
         return Equations(std, across, along, errors, weights, variances, normal, right)
+
+    def sharing(self, variances: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Tell how many tracks share an error: (S, 2, N), for their variances across and along.
+
+        Args:
+            std: (S,) px of a track. What is above `common_std` of it, only tracks whose patches overlap share.
+        """
+        own = np.maximum(np.square(std) - self.common_std**2, 0)[:, None, None] / variances
+        return self.shared + own * (OVERLAPPING - self.shared)
 
     def left(self, errors: np.ndarray, smooth: np.ndarray) -> np.ndarray:
         """Tell what polynomials of factors (S, 5) leave of errors (S, 3, N): (S, 2, N) px, across and along."""

@@ -99,7 +99,7 @@ def shape_found(
     at = problem.equations(state, std, translation_covariance)
     covariance, length = np.linalg.inv(at.normal), at.errors[:, 2]
     of_shape, variance = np.square(problem.rough * length), at.variances[:, 1]
-    noise = (variance - of_shape) / (at.weights[:, 1] * variance * problem.shared)
+    noise = (variance - of_shape) / (at.weights[:, 1] * variance * problem.sharing(at.variances, std)[:, 1])
     nearness = np.maximum(1 + state.delta, STRUCTURE.least_nearness)
     mean = weight @ nearness
     rows = -at.along * (length * np.square(problem.rough) / (of_shape + noise))[:, None]
@@ -135,8 +135,9 @@ def _step(
     squared = np.square(problem.left(at.errors, smooth)) / at.variances
     excess = np.maximum(1, np.median(np.sqrt(squared[:, 1]), axis=1) / 0.6745)
     # A shape that explains anything foretells nothing: what it costs to predict so little.
-    of_variance = np.log(variance_along / np.square(at.std)[:, None])
-    cost = (tail * np.log1p(squared / tail).sum(1) + of_variance).sum(1) / problem.shared
+    costs = tail * np.log1p(squared / tail)
+    costs[:, 1] += np.log(variance_along / np.square(at.std)[:, None])
+    cost = (costs / problem.sharing(at.variances, at.std)).sum((1, 2))
     cost += np.square(poses.translation / problem.translation_std).sum(1)
     cost += np.square(smooth).sum(1) * problem.precision[-1, -1]
     moved = (np.abs(small[:, 3:]).max(1) + np.abs(small[:, :3]).max(1) * np.median(problem.inverse_depth)).max()
