@@ -227,7 +227,7 @@ class AlignmentConstants:
         10.0, "m/s", "prior on v where it is measured: a bound on speed", "robots and vehicles"
     )
     measured_depth_std: float = constant(0.02, "", "of the log of a measured depth map's errors", _JUDGEMENT)
-    scale_std: float = constant(0.02, "", "relative error of all of the motion: focal length", _JUDGEMENT)
+    scale_std: float = constant(0.02, "", "relative error of motions across the optical axis: focal length", _JUDGEMENT)
     blur_shape: float = constant(0.02, "", "σ of a displacement, of the blur: two blurs differ in shape", _JUDGEMENT)
     shear_std: float = constant(0.02, "rad", "change of the rate by 1 rad/s over a readout of 20 ms", _PHYSICS)
     rotation_prior_std: float = constant(1.0, "rad", "keeps images without texture finite", "as good as unknown")

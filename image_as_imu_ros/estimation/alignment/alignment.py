@@ -58,7 +58,9 @@ def motion_terms(covariance: np.ndarray, motion: np.ndarray, blur_shape: float) 
         covariance: of its data. blur_shape: standard deviation of each angle, rad.
     """
     of_blur = np.diag(np.repeat([0.0, blur_shape**2], 3))
-    scale = relative_error_covariance(motion, ALIGNMENT.scale_std)
+    # A wrong focal length scales what displaces the image, not what expands or rotates it.
+    across = motion * np.tile([1.0, 1.0, 0.0], 2)
+    scale = relative_error_covariance(across, ALIGNMENT.scale_std)
     return {Term.DATA: covariance, Term.SCALE: scale, Term.BLUR_SHAPE: of_blur}
 
 
