@@ -192,6 +192,10 @@ def with_network_depth(
     """Solve the pair of neighbours with a network's depth, see `two_view`; the motion by the corrected one.
 
     Its covariance lies between that of either: relief that noise has made would seem to tell a rotation from a slide.
+    Over a long baseline all of the tracks' errors are common to regions: patches look different after a while.
+
+    Args:
+        common_std: of neighbours' tracks, see `two_view`.
 
     Returns:
         The solution, and by what the map was corrected, if by anything.

@@ -73,8 +73,8 @@ def _by_tracks(
     starts, probability = starting_poses(alignment.velocity, slide, slides, seconds)
     bound = ALIGNMENT.travel_std * seconds
     smeared = blur_shape_std(tracks.camera, blur)
-    of_starts, common_std = (starts, probability), smeared * tracks.camera.fx
-    fit, correction = with_network_depth(tracks, inverse_depth, *of_starts, bound, far, common_std)
+    common_std = smeared * tracks.camera.fx
+    fit, correction = with_network_depth(tracks, inverse_depth, starts, probability, bound, far, common_std)
     if not fit.share >= STRUCTURE.least_share:  # nor where it is not a number
         return None
     expected_std = max(depth_log_std, STRUCTURE.scale_std)

@@ -13,7 +13,7 @@ class Shape:
 
     Attributes:
         smooth: standard deviation of each of the five polynomials' factors. rough: that of each point's own error, one
-            for all or (N,). shared: number of tracks that share an error.
+            for all or (N,). shared: number of tracks that share an error of the map.
         mixed: (5, 5) B: the smooth part is φ·B·a, so that its factors have the covariance smooth²·B·Bᵀ.
     """
 

@@ -16,6 +16,10 @@ But t is not known exactly either. At t̂ = 0 no shape matters, and the map seem
 travel, with relief that may not be there. So the last step counts, along and across, what an uncertain translation of
 covariance Σₜ does with an uncertain shape: (rough² + smooth²·Σφ²)·g·Σₜ·gᵀ, where a track moves by g = ∂π·ρ₀ with t.
 
+Neighbouring tracks share errors, so that several count as one: those of the map, and what blur displaces, are common to
+whole regions; what a track errs by itself, only tracks whose patches overlap share. Of a variance made of both, the
+number is the mean, weighted by variance.
+
 From different starts Gauss–Newton may descend to different motions, such as a rotation and a slide that look alike
 (Laplace's method: each weighs exp(−cost/2)·√det of its covariance). The answer is the mean of the mixture.
 """
