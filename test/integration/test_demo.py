@@ -109,6 +109,7 @@ def test_an_interrupt_while_rendering_leaves_nothing_behind(environment, tiny_mo
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.rglob("*.unfinished")) and time.monotonic() < deadline:
@@ -121,6 +122,11 @@ def test_an_interrupt_while_rendering_leaves_nothing_behind(environment, tiny_mo
     assert not list(tmp_path.rglob("demo-*"))
 
 
+def heed_interrupts() -> None:
+    """End by an interrupt, also where the tests themselves are started in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(environment: dict[str, str], model: Path, output: Path) -> subprocess.Popen:
     """A demo whose camera plays."""
     demo = subprocess.Popen(
@@ -130,6 +136,7 @@ def started(environment: dict[str, str], model: Path, output: Path) -> subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     log, deadline = output / "camera.log", time.monotonic() + 600
     while not (log.exists() and "first frame" in log.read_text()) and time.monotonic() < deadline:
