@@ -6,10 +6,12 @@ Imported by `compiled` alone, where Numba is installed.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
+from image_as_imu_ros.estimation.alignment.two_view_problem import LoopConstants
 from image_as_imu_ros.estimation.small_matrices import (
     OPTIONS,
     PART,
@@ -26,24 +28,61 @@ _SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors 
 _ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], f8[::1], f8[:,:,::1]"
 _STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
 _EQUATIONS = "f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,::1]"
-_STEPS = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, i8, f8[:,::1], f8[::1])"
+_CONSTANTS = f"UniTuple(f8, {len(LoopConstants._fields)})"
+_STEPS = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, i8, f8[:,::1], {_CONSTANTS})"
+
+
+class _Problem(NamedTuple):
+    """See `Problem`."""
+
+    rays: np.ndarray
+    matched: np.ndarray
+    inverse_depth: np.ndarray
+    place: np.ndarray
+    focal: np.ndarray
+    polynomials: np.ndarray
+    rough: np.ndarray
+    precision: np.ndarray
+    shape_variance: np.ndarray
+
+
+class _Estimate(NamedTuple):
+    """One of the estimates of a `State`, without S, and covariance (3, 3) of how far its translation may be off."""
+
+    rotation: np.ndarray
+    translation: np.ndarray
+    shear: np.ndarray
+    smooth: np.ndarray
+    delta: np.ndarray
+    translation_covariance: np.ndarray
+
+
+class _Equations(NamedTuple):
+    """Those of one estimate: see `Equations`, without S."""
+
+    across: np.ndarray
+    along: np.ndarray
+    errors: np.ndarray
+    weights: np.ndarray
+    variances: np.ndarray
+    normal: np.ndarray
+    right: np.ndarray
 
 
 @numba.njit(**PART)
-def _linearise(
-    rays, matched, inverse_depth, place, focal, polynomials, bend, delta, rotation, translation, shear, least,
-    across, along, errors,
-):  # fmt: skip
-    """Fill the Jacobians `across` (9, N) and `along` (14, N) of one pose, and `errors` (3, N): across, along, length.
+def _linearise(problem, estimate, bend, constants, at):
+    """Fill in the Jacobians `across` and `along`, and the errors.
 
     Args:
         bend: (N,) what the polynomials add to the inverse depth, relative to it.
     """
+    rotation, translation, shear = estimate.rotation, estimate.translation, estimate.shear
+    rays, focal, least, errors = problem.rays, problem.focal, constants.least_nearness, at.errors
     point = np.empty(3)
-    for n in range(len(place)):
-        nearness = inverse_depth[n] * max(1 + delta[n], least)
-        of_map = inverse_depth[n] * max(1 + bend[n], least)
-        half = place[n] / 2
+    for n in range(len(bend)):
+        inverse_depth, half = problem.inverse_depth[n], problem.place[n] / 2
+        nearness = inverse_depth * max(1 + estimate.delta[n], least)
+        of_map = inverse_depth * max(1 + bend[n], least)
         for i in range(3):
             point[i] = nearness * translation[i]
             for k in range(3):
@@ -51,23 +90,23 @@ def _linearise(
         depth = max(point[2], least)
         seen_x, seen_y = point[0] / depth, point[1] / depth
         px, py = focal[0, 0] / depth, focal[1, 0] / depth  # pixels per metre
-        line_x = px * (translation[0] - seen_x * translation[2]) * inverse_depth[n]
-        line_y = py * (translation[1] - seen_y * translation[2]) * inverse_depth[n]
+        line_x = px * (translation[0] - seen_x * translation[2]) * inverse_depth
+        line_y = py * (translation[1] - seen_y * translation[2]) * inverse_depth
         # point × shear · y/2
         sheared_z = (point[0] * shear[1] - point[1] * shear[0]) * half
         sheared_x = (point[1] * shear[2] - point[2] * shear[1]) * half - seen_x * sheared_z
         sheared_y = (point[2] * shear[0] - point[0] * shear[2]) * half - seen_y * sheared_z
-        error_x = (matched[0, n] - seen_x) * focal[0, 0] + px * sheared_x + line_x * delta[n]
-        error_y = (matched[1, n] - seen_y) * focal[1, 0] + py * sheared_y + line_y * delta[n]
+        error_x = (problem.matched[0, n] - seen_x) * focal[0, 0] + px * sheared_x + line_x * estimate.delta[n]
+        error_y = (problem.matched[1, n] - seen_y) * focal[1, 0] + py * sheared_y + line_y * estimate.delta[n]
         length = math.sqrt(line_x * line_x + line_y * line_y) + 1e-9
         axis_x, axis_y = (line_x / length, line_y / length) if length > 1e-6 else (1.0, 0.0)
         errors[0, n] = axis_x * error_y - axis_y * error_x
         errors[1, n] = axis_x * error_x + axis_y * error_y
         errors[2, n] = length
-        _fill(across, n, -axis_y * px, axis_x * py, seen_x, seen_y, rotation, rays, nearness, half)
-        _fill(along, n, axis_x * px, axis_y * py, seen_x, seen_y, rotation, rays, of_map, half)
+        _fill(at.across, n, -axis_y * px, axis_x * py, seen_x, seen_y, rotation, rays, nearness, half)
+        _fill(at.along, n, axis_x * px, axis_y * py, seen_x, seen_y, rotation, rays, of_map, half)
         for k in range(_ALL - _SHEARED):
-            along[_SHEARED + k, n] = length * polynomials[k, n]
+            at.along[_SHEARED + k, n] = length * problem.polynomials[k, n]
 
 
 @numba.njit(**PART)
@@ -98,19 +137,20 @@ def _allow(rows, covariance, shape_variance, variances):
 @numba.njit(**PART)
 def _own(std, constants):
     """Tell what of a track's variance is not common to whole regions."""
-    return max(std**2 - constants[9] ** 2, 0.0)
+    return max(std**2 - constants.common_std**2, 0.0)
 
 
 @numba.njit(**PART)
 def _sharing(variance, own, constants):
     """Tell how many tracks share an error of a variance, of which `own` is theirs alone: see `Problem.sharing`."""
-    return constants[3] + own / variance * (constants[8] - constants[3])
+    return constants.shared + own / variance * (constants.overlapping - constants.shared)
 
 
 @numba.njit(**PART)
-def _weigh(errors, bend, variances, own, constants, weights):
-    """Fill in the weights of the tracks (2, N), across and along; return the share that fits."""
-    share, tail = 0.0, constants[2]
+def _weigh(at, bend, own, constants):
+    """Fill in the weights of the tracks; return the share that fits."""
+    errors, variances, weights = at.errors, at.variances, at.weights
+    share, tail = 0.0, constants.tail
     for n in range(errors.shape[1]):
         fit = 1 / (1 + errors[0, n] ** 2 / variances[0, n] / tail)
         residual = errors[1, n] - errors[2, n] * bend[n]
@@ -122,147 +162,143 @@ def _weigh(errors, bend, variances, own, constants, weights):
 
 
 @numba.njit(**PART)
-def _excess(errors, bend, variances):
-    """Compare residuals along the lines with what their variances (N,) foretell, see `Step`."""
-    relative = np.empty(len(variances))
-    for n in range(len(variances)):
-        relative[n] = (errors[1, n] - errors[2, n] * bend[n]) / math.sqrt(variances[n])
+def _excess(at, bend):
+    """Compare residuals along the lines with what their variances foretell, see `Step`."""
+    errors, relative = at.errors, np.empty(len(bend))
+    for n in range(len(bend)):
+        relative[n] = (errors[1, n] - errors[2, n] * bend[n]) / math.sqrt(at.variances[1, n])
     return max(1.0, median_size(relative) / 0.6745)
 
 
 @numba.njit(**PART)
-def _cost(errors, bend, variance, variances, own, constants):
+def _cost(at, bend, std, constants):
     """Sum over the tracks the cost of what they are wrong by, and of predicting little."""
-    cost, tail = 0.0, constants[2]
+    errors, variances = at.errors, at.variances
+    cost, tail, own = 0.0, constants.tail, _own(std, constants)
     for n in range(errors.shape[1]):
         residual = errors[1, n] - errors[2, n] * bend[n]
         across = tail * math.log1p(errors[0, n] ** 2 / variances[0, n] / tail)
-        along = tail * math.log1p(residual**2 / variances[1, n] / tail) + math.log(variances[1, n] / variance)
+        along = tail * math.log1p(residual**2 / variances[1, n] / tail) + math.log(variances[1, n] / std**2)
         cost += across / _sharing(variances[0, n], own, constants)
         cost += along / _sharing(variances[1, n], own, constants)
     return cost
 
 
 @numba.njit(**PART)
-def _add_priors(right, precision, rotation, translation, shear, smooth, translation_std, shear_std):
+def _add_priors(right, precision, estimate, constants):
     """Add the priors on the whole translation and shear to the right side; what they and that on the shape cost."""
     cost = 0.0
     for i in range(3):
         for k in range(3):
-            right[i] += translation[k] * rotation[k, i] / translation_std**2
-        right[_SHEARED - 3 + i] += shear[i] / shear_std**2
-        cost += (translation[i] / translation_std) ** 2
+            right[i] += estimate.translation[k] * estimate.rotation[k, i] / constants.translation_std**2
+        right[_SHEARED - 3 + i] += estimate.shear[i] / constants.shear_std**2
+        cost += (estimate.translation[i] / constants.translation_std) ** 2
     for k in range(_ALL - _SHEARED):
-        cost += smooth[k] ** 2 * precision[_ALL - 1, _ALL - 1]
+        cost += estimate.smooth[k] ** 2 * precision[_ALL - 1, _ALL - 1]
     return cost
 
 
 @numba.njit(**PART)
-def _take(solution, largest, small, shear, smooth):
-    """Split a solution (14,) into a small motion (6,), shear and shape; the motion's largest m and rad."""
-    by_translation, by_rotation = 0.0, 0.0
+def _take(solution, estimate, constants):
+    """Take a step (14,) but for the tracks' δ; by how much it moved the translation, m, and the rotation, rad."""
+    small, by_translation, by_rotation = np.empty(6), 0.0, 0.0
     for i in range(6):
-        small[i] = min(max(solution[i], -largest), largest)
+        small[i] = min(max(solution[i], -constants.largest_step), constants.largest_step)
         if i < 3:
             by_translation = max(by_translation, abs(small[i]))
         else:
             by_rotation = max(by_rotation, abs(small[i]))
     for i in range(6, _SHEARED):
-        shear[i - 6] -= solution[i]
+        estimate.shear[i - 6] -= solution[i]
     for i in range(_SHEARED, _ALL):
-        smooth[i - _SHEARED] = solution[i]
+        estimate.smooth[i - _SHEARED] = solution[i]
+    move_pose(estimate.rotation, estimate.translation, small)
     return by_translation, by_rotation
 
 
 @numba.njit(**PART)
-def _equations(
-    rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance, allowed, rotation,
-    translation, shear, smooth, delta, std, constants, across, along, errors, weights, variances, normal, right,
-):  # fmt: skip
-    """Fill in the normal equations of one pose, and what they are made of.
+def _set_up(problem, estimate, std, constants, at):
+    """Fill in the equations of one estimate.
 
     Args:
-        allowed: (3, 3) covariance of the translation. std: px of a track; found from the residuals if not above 0.
+        std: px of a track; found from the residuals if not above 0.
 
     Returns:
         The std, the share of the tracks that fits, and what the priors cost.
     """
-    shear_std, translation_std = constants[5], constants[6]
-    bend = combined(smooth, polynomials)
-    _linearise(
-        rays, matched, inverse_depth, place, focal, polynomials, bend, delta, rotation, translation, shear,
-        constants[0], across, along, errors,
-    )  # fmt: skip
+    bend = combined(estimate.smooth, problem.polynomials)
+    _linearise(problem, estimate, bend, constants, at)
     if not std > 0:
-        std = max(constants[1], median_size(errors[0]) / 0.6745)
-    for n in range(len(place)):
-        variances[0, n], variances[1, n] = std**2, std**2 + (rough[n] * errors[2, n]) ** 2
-    _allow(across, allowed, shape_variance, variances[0])
-    _allow(along, allowed, shape_variance, variances[1])
-    share = _weigh(errors, bend, variances, _own(std, constants), constants, weights)
-    normal[:], right[:] = precision, 0.0
-    add_points(normal, right, along, weights[1], errors[1], len(place))
-    add_points(normal, right, across, weights[0], errors[0], len(place))
-    cost = _add_priors(right, precision, rotation, translation, shear, smooth, translation_std, shear_std)
-    return std, share, cost
+        std = max(constants.least_std, median_size(at.errors[0]) / 0.6745)
+    count = len(bend)
+    for n in range(count):
+        at.variances[0, n], at.variances[1, n] = std**2, std**2 + (problem.rough[n] * at.errors[2, n]) ** 2
+    _allow(at.across, estimate.translation_covariance, problem.shape_variance, at.variances[0])
+    _allow(at.along, estimate.translation_covariance, problem.shape_variance, at.variances[1])
+    share = _weigh(at, bend, _own(std, constants), constants)
+    at.normal[:], at.right[:] = problem.precision, 0.0
+    add_points(at.normal, at.right, at.along, at.weights[1], at.errors[1], count)
+    add_points(at.normal, at.right, at.across, at.weights[0], at.errors[0], count)
+    return std, share, _add_priors(at.right, problem.precision, estimate, constants)
 
 
 @numba.njit(**PART)
-def _step(
-    rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance, translation_covariance,
-    rotation, translation, shear, smooth, delta, std, find_std, figures, constants, covariances,
-):  # fmt: skip
-    """Take one step, and tell whether the tracks determine it."""
-    count, size = len(rotation), len(place)
-    across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
-    weights, variances = np.empty((2, size)), np.empty((2, size))
-    normal, right = np.empty((_ALL, _ALL)), np.empty(_ALL)
-    small, typical = np.empty(6), median_size(inverse_depth)
-    for s in range(count):
-        std[s], figures[s, 1], cost = _equations(
-            rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance,
-            translation_covariance[s], rotation[s], translation[s], shear[s], smooth[s], delta[s],
-            0.0 if find_std else std[s], constants, across, along, errors, weights, variances, normal, right,
-        )  # fmt: skip
-        if not factor(normal):
-            return False
-        if not find_std:
-            bend = combined(smooth[s], polynomials)
-            own = _own(std[s], constants)
-            figures[s, 0] = _cost(errors, bend, std[s] ** 2, variances, own, constants) + cost
-            figures[s, 3] = _excess(errors, bend, variances[1])
-            covariance = invert(normal)
-            for i in range(36):
-                covariances[s, i // 6, i % 6] = covariance[i // 6, i % 6]
-        solve_factored(normal, right)
-        explained = combined(right, along)
-        moved = _take(right, constants[4], small, shear[s], smooth[s])
-        figures[s, 2] = moved[1] + moved[0] * typical
-        bend = combined(smooth[s], polynomials)
-        for n in range(size):
-            by_depth = errors[2, n] * rough[n] ** 2 / variances[1, n]
-            delta[s, n] = bend[n] + (errors[1, n] - explained[n]) * by_depth
-        move_pose(rotation[s], translation[s], small)
-    return True
+def _update_delta(problem, estimate, remaining, at):
+    """Tell δ of each track, of what (N,) a step leaves along the lines; see `two_view`."""
+    bend = combined(estimate.smooth, problem.polynomials)
+    for n in range(len(bend)):
+        by_depth = at.errors[2, n] * problem.rough[n] ** 2 / at.variances[1, n]
+        estimate.delta[n] = bend[n] + remaining[n] * by_depth
 
 
-@numba.njit(f"void({_ARRAYS}, {_STATE}, f8[::1], f8[::1], {_EQUATIONS})", cache=True, **OPTIONS)
+@numba.njit(**PART)
+def _step(problem, estimate, std, constants, figures, covariance, at):
+    """Take one step of one estimate.
+
+    Args:
+        std: px of a track; found from the residuals if not above 0, and then cost, excess and covariance are left out.
+
+    Returns:
+        The std; not a number where the tracks do not determine the step.
+    """
+    find_std = not std > 0
+    std, figures[1], of_priors = _set_up(problem, estimate, std, constants, at)
+    if not factor(at.normal):
+        return np.nan
+    if not find_std:
+        bend = combined(estimate.smooth, problem.polynomials)
+        figures[0] = _cost(at, bend, std, constants) + of_priors
+        figures[3] = _excess(at, bend)
+        inverse = invert(at.normal)
+        for i in range(6):
+            for j in range(6):
+                covariance[i, j] = inverse[i, j]
+    solve_factored(at.normal, at.right)
+    remaining = at.errors[1] - combined(at.right, at.along)
+    by_translation, by_rotation = _take(at.right, estimate, constants)
+    figures[2] = by_rotation + by_translation * median_size(problem.inverse_depth)
+    _update_delta(problem, estimate, remaining, at)
+    return std
+
+
+@numba.njit(f"void({_ARRAYS}, {_STATE}, f8[::1], {_CONSTANTS}, {_EQUATIONS})", cache=True, **OPTIONS)
 def equations(
     rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance, translation_covariance,
     rotation, translation, shear, smooth, delta, std, constants, across, along, errors, weights, variances, normal,
     right,
 ):  # fmt: skip
-    """Fill in the normal equations of S estimates, and what they are made of: see `Equations`; constants as in `steps`.
+    """Fill in the normal equations of S estimates, and what they are made of: see `Equations`.
 
     Args:
         normal: (S, 14, 14), of which the upper triangles are filled in too.
     """
+    problem = _Problem(rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance)
     for s in range(len(rotation)):
-        _equations(
-            rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance,
-            translation_covariance[s], rotation[s], translation[s], shear[s], smooth[s], delta[s], std[s], constants,
-            across[s], along[s], errors[s], weights[s], variances[s], normal[s], right[s],
+        estimate = _Estimate(
+            rotation[s], translation[s], shear[s], smooth[s], delta[s], translation_covariance[s]
         )  # fmt: skip
+        at = _Equations(across[s], along[s], errors[s], weights[s], variances[s], normal[s], right[s])
+        _set_up(problem, estimate, std[s], LoopConstants(*constants), at)
         for i in range(_ALL):
             for j in range(i):
                 normal[s, j, i] = normal[s, i, j]
@@ -281,20 +317,24 @@ def steps(
         most: so many steps, fewer where one moves no track by as much as the constants say.
         figures: (S, 4) is filled with cost, share that fits, by about how much the step moves tracks at most, rad, and
             excess. Cost, excess and covariance are left out if `find_std`: nobody asks for them.
-        constants: least nearness, least std, tail, tracks that share an error of the map, largest step, shear std,
-            translation std, the rad that a step must move, overlapping tracks, and common std.
 
     Returns:
         (S, 6, 6) covariance of the motion, and whether there is one.
     """
-    covariances = np.zeros((len(rotation), 6, 6))
-    determined = True
+    count, size, limits = len(rotation), len(place), LoopConstants(*constants)
+    problem = _Problem(rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance)
+    across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
+    weights, variances = np.empty((2, size)), np.empty((2, size))
+    at = _Equations(across, along, errors, weights, variances, np.empty((_ALL, _ALL)), np.empty(_ALL))
+    covariances = np.zeros((count, 6, 6))
     for _ in range(most):
-        determined = _step(
-            rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance,
-            translation_covariance, rotation, translation, shear, smooth, delta, std, find_std, figures, constants,
-            covariances,
-        )  # fmt: skip
-        if not determined or figures[:, 2].max() < constants[7]:
+        for s in range(count):
+            estimate = _Estimate(
+                rotation[s], translation[s], shear[s], smooth[s], delta[s], translation_covariance[s]
+            )  # fmt: skip
+            std[s] = _step(problem, estimate, 0.0 if find_std else std[s], limits, figures[s], covariances[s], at)
+            if math.isnan(std[s]):
+                return covariances, False
+        if figures[:, 2].max() < limits.converged:
             break
-    return covariances, determined
+    return covariances, True

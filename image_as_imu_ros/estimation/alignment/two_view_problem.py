@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,6 +54,26 @@ class Equations:
     variances: np.ndarray
     normal: np.ndarray
     right: np.ndarray
+
+
+class LoopConstants(NamedTuple):
+    """What compiled loops are given of constants and of a problem.
+
+    Attributes:
+        least_std, common_std: px. shared: tracks that share an error of the map; overlapping: of their own.
+        largest_step: m and rad. shear_std: rad. translation_std: m. converged: rad, that a step must move.
+    """
+
+    least_nearness: float
+    least_std: float
+    tail: float
+    shared: float
+    overlapping: float
+    common_std: float
+    largest_step: float
+    shear_std: float
+    translation_std: float
+    converged: float
 
 
 @dataclass(frozen=True)
@@ -135,11 +156,22 @@ class Problem:
         of_tracks = self.rays, self.matched, self.inverse_depth, self.place, self.focal, self.polynomials, self.rough
         return *of_tracks, self.precision, self.shape_variance
 
-    def constants(self, converged: float = 0.0) -> np.ndarray:
-        """Collect the constants of loops, see there."""
-        of_tracks = STRUCTURE.least_nearness, STRUCTURE.least_std, STRUCTURE.tail, self.shared
-        of_steps = STRUCTURE.largest_step, ALIGNMENT.shear_std, self.translation_std, converged / self.focal[0, 0]
-        return np.array([*of_tracks, *of_steps, OVERLAPPING, self.common_std])
+    def constants(self, converged: float = 0.0) -> tuple[float, ...]:
+        """Collect what loops are given last. converged: px."""
+        return tuple(
+            LoopConstants(
+                least_nearness=STRUCTURE.least_nearness,
+                least_std=STRUCTURE.least_std,
+                tail=STRUCTURE.tail,
+                shared=float(self.shared),
+                overlapping=OVERLAPPING,
+                common_std=float(self.common_std),
+                largest_step=STRUCTURE.largest_step,
+                shear_std=ALIGNMENT.shear_std,
+                translation_std=float(self.translation_std),
+                converged=float(converged / self.focal[0, 0]),
+            )
+        )
 
     def _equations(self, state: State, std: np.ndarray | None, translation_covariance: np.ndarray) -> Equations:
         """Set them up in NumPy."""
