@@ -6,6 +6,7 @@ Imported by `compiled` alone, where Numba is installed.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -13,7 +14,32 @@ import numpy as np
 from image_as_imu_ros.estimation.small_matrices import OPTIONS, PART, factor, solve_factored
 
 _MATRIX, _CELLS, _COUNT = "f8[:,:,::1]", "f8[:,::1]", "f8[::1]"
-_REFINE = f"UniTuple(f8, 2)({_CELLS}, {_CELLS}, {_CELLS}, {_MATRIX}, {_COUNT}, {_COUNT}, {_CELLS}, {_CELLS}, {_COUNT})"
+_REFINE = (
+    f"UniTuple(f8, 2)({_CELLS}, {_CELLS}, {_CELLS}, {_MATRIX}, {_COUNT}, {_COUNT}, {_CELLS}, {_CELLS}, f8, i8, i8)"
+)
+
+
+class _Cells(NamedTuple):
+    """See `Cells`."""
+
+    q: np.ndarray
+    sigma: np.ndarray
+    error: np.ndarray
+    matrix: np.ndarray
+
+
+class _State(NamedTuple):
+    """What a motion makes of N cells, filled in anew for each.
+
+    Attributes:
+        flow: (2, N). axes: (2, N) cos and sin of the angle of the flow at which q is linear.
+        errors: (2, N) of q along and across, in units of sigma. squared: (N,) sums of their squares.
+    """
+
+    flow: np.ndarray
+    axes: np.ndarray
+    errors: np.ndarray
+    squared: np.ndarray
 
 
 @numba.njit(**PART)
@@ -61,12 +87,9 @@ def _flow(motion, matrix, flow):
 
 
 @numba.njit(**PART)
-def _errors(q, sigma, axes, flow, errors, squared):
-    """Fill in errors (2, N) of q along and across, in units of sigma, and the sums of their squares (N,).
-
-    Args:
-        axes: (2, N) cos and sin of the angle of the flow at which q is linear.
-    """
+def _errors(cells, flow, at, squared):
+    """Fill in the errors that a flow (2, N) leaves, and the sums of their squares (N,)."""
+    q, sigma, axes, errors = cells.q, cells.sigma, at.axes, at.errors
     for n in range(len(squared)):
         u, v = flow[0, n], flow[1, n]
         length = math.sqrt(u * u + v * v)
@@ -115,91 +138,88 @@ def _products(jacobian, weights, total):
 
 
 @numba.njit(**PART)
-def _halved(q, sigma, axes, matrix, prior, motion, step, trial, flow, trial_flow, errors, squared, limit, score, most):
+def _halved(cells, prior, motion, step, limit, score, most, at):
     """Take a step, halved until the score falls: by how many px it moved any flow; −1 where none was taken."""
+    trial, trial_flow = np.empty_like(motion), np.empty_like(at.flow)
     for _ in range(most):
         by_prior = 0.0
         for i in range(len(motion)):
             trial[i] = motion[i] + step[i]
             by_prior += prior[i] * trial[i] ** 2
-        _flow(trial, matrix, trial_flow)
-        _errors(q, sigma, axes, trial_flow, errors, squared)
-        if _cost(squared, limit) + by_prior <= score:
+        _flow(trial, cells.matrix, trial_flow)
+        _errors(cells, trial_flow, at, at.squared)
+        if _cost(at.squared, limit) + by_prior <= score:
             moved = 0.0
             for i in range(len(motion)):
                 motion[i] = trial[i]
             for c in range(2):
-                for n in range(len(squared)):
-                    moved = max(moved, abs(trial_flow[c, n] - flow[c, n]))
-                    flow[c, n] = trial_flow[c, n]
+                for n in range(len(at.squared)):
+                    moved = max(moved, abs(trial_flow[c, n] - at.flow[c, n]))
+                    at.flow[c, n] = trial_flow[c, n]
             return moved
         for i in range(len(motion)):
             step[i] /= 2
-    _errors(q, sigma, axes, flow, errors, squared)
+    _errors(cells, at.flow, at, at.squared)
     return -1.0
 
 
 @numba.njit(**PART)
-def _summary(q, sigma, error, flow, axes, errors, squared, scratch, weights, jacobian, variance, inlier_sigmas):
+def _summary(cells, weights, jacobian, variance, inlier_sigmas, scratch, at):
     """Fill in the variance of the gradient where cells err by other sigmas than they weigh; residual and inliers."""
+    error, squared = cells.error, at.squared
     limit = _limit(squared, scratch, inlier_sigmas)
-    _axes(flow, axes)
-    _errors(q, sigma, axes, flow, errors, scratch)
+    _axes(at.flow, at.axes)
+    _errors(cells, at.flow, at, scratch)
     inliers, total = 0, 0.0
     for n in range(len(squared)):
         for c in range(2):
             weights[c, n] = (weights[c, n] * error[c, n]) ** 2
         if squared[n] <= limit:
             inliers += 1
-            total += (errors[0, n] / error[0, n]) ** 2 + (errors[1, n] / error[1, n]) ** 2
+            total += (at.errors[0, n] / error[0, n]) ** 2 + (at.errors[1, n] / error[1, n]) ** 2
     _products(jacobian, weights, variance)
     return math.sqrt(total / inliers / 2), inliers / len(squared)
 
 
 @numba.njit(_REFINE, cache=True, **OPTIONS)
-def refine(q, sigma, error, matrix, prior, motion, information, variance, constants):
+def refine(q, sigma, error, matrix, prior, motion, information, variance, inlier_sigmas, iterations, halvings):
     """Refine a motion (P,) in place, and fill in the information and the gradient's variance, both (P, P).
-
-    Args:
-        constants: inlier sigmas, iterations, halvings.
 
     Returns:
         Residual and share of the inliers.
     """
-    size, count = len(motion), q.shape[1]
-    flow, trial_flow, axes, errors, weights = (np.empty((2, count)), np.empty((2, count)), np.empty((2, count)),
-                                               np.empty((2, count)), np.empty((2, count)))  # fmt: skip
-    squared, scratch, jacobian = np.empty(count), np.empty(count), np.empty((2, size, count))
-    lower, step, trial = np.empty((size, size)), np.empty(size), motion.copy()
+    size, count, cells = len(motion), q.shape[1], _Cells(q, sigma, error, matrix)
+    at = _State(np.empty((2, count)), np.empty((2, count)), np.empty((2, count)), np.empty(count))
+    weights, scratch, jacobian = np.empty((2, count)), np.empty(count), np.empty((2, size, count))
+    lower, step = np.empty((size, size)), np.empty(size)
     least_sigma = sigma[0, 0]
     for n in range(count):
         least_sigma = min(least_sigma, sigma[0, n], sigma[1, n])
-    _flow(motion, matrix, flow)
-    for _ in range(int(constants[1])):
-        _axes(flow, axes)
-        _jacobian(axes, sigma, matrix, jacobian)
-        _errors(q, sigma, axes, flow, errors, squared)
-        limit = _limit(squared, scratch, constants[0])
+    _flow(motion, matrix, at.flow)
+    for _ in range(iterations):
+        _axes(at.flow, at.axes)
+        _jacobian(at.axes, sigma, matrix, jacobian)
+        _errors(cells, at.flow, at, at.squared)
+        limit = _limit(at.squared, scratch, inlier_sigmas)
         for n in range(count):
-            weights[0, n] = weights[1, n] = (limit / max(squared[n], limit)) ** 2
+            weights[0, n] = weights[1, n] = (limit / max(at.squared[n], limit)) ** 2
         _products(jacobian, weights, information)
-        score = _cost(squared, limit)
+        score = _cost(at.squared, limit)
         for i in range(size):
             step[i] = -prior[i] * motion[i]
             for c in range(2):
                 for n in range(count):
-                    step[i] += jacobian[c, i, n] * weights[c, n] * errors[c, n]
+                    step[i] += jacobian[c, i, n] * weights[c, n] * at.errors[c, n]
             for j in range(size):
                 lower[i, j] = information[i, j]
             lower[i, i] += prior[i]
             score += prior[i] * motion[i] ** 2
         factor(lower)
         solve_factored(lower, step)
-        moved = _halved(q, sigma, axes, matrix, prior, motion, step, trial, flow, trial_flow, errors, squared, limit,
-                        score, int(constants[2]))  # fmt: skip
+        moved = _halved(cells, prior, motion, step, limit, score, halvings, at)
         if moved < 0.2 * least_sigma:
             break
-    return _summary(q, sigma, error, flow, axes, errors, squared, scratch, weights, jacobian, variance, constants[0])
+    return _summary(cells, weights, jacobian, variance, inlier_sigmas, scratch, at)
 
 
 @numba.njit(f"f8({_CELLS}, {_CELLS}, {_COUNT}, {_COUNT}, {_CELLS}, {_CELLS}, {_CELLS}, i8, f8)", cache=True, **OPTIONS)

@@ -47,8 +47,8 @@ def refine(cells: Cells, prior_std: np.ndarray, motion: np.ndarray) -> Fit:
     if (loops := compiled.loops("blur_cells")) is not None:
         motion, (information, variance) = motion.astype(np.float64), np.empty((2, len(prior), len(prior)))
         arrays = compiled.doubles(cells.q, cells.sigma, cells.error, cells.matrix, prior)
-        constants = np.array([SHARED.inlier_sigmas, _ITERATIONS, _HALVINGS])
-        residual, inliers = loops.refine(*arrays, motion, information, variance, constants)
+        constants = SHARED.inlier_sigmas, _ITERATIONS, _HALVINGS
+        residual, inliers = loops.refine(*arrays, motion, information, variance, *constants)
         return Fit.with_variance(motion, information, variance, residual, inliers)
     flow = cells.flow(motion)
     for _ in range(_ITERATIONS):

@@ -28,6 +28,7 @@ import numpy as np
 from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.blur_windows import WindowGrid
 from image_as_imu_ros.estimation.constants import SPECTRUM
+from image_as_imu_ros.estimation.loop_constants import SpectrumLoopConstants
 from image_as_imu_ros.geometry.camera import Camera
 
 _FOLDED = SPECTRUM.window // 2
@@ -202,12 +203,19 @@ class BlurSpectra:
         return best.motion, best.log_likelihood_ratio, information
 
     @cached_property
-    def _for_loops(self) -> tuple[np.ndarray, ...]:
+    def _for_loops(self) -> tuple[np.ndarray | tuple[float, ...], ...]:
         frequencies = _frequencies()
         arrays = self.log_power, self.weights, frequencies.value, frequencies.smooth.T
-        constants = [SPECTRUM.smear, SPECTRUM.floor, SPECTRUM.lowest_gain, SPECTRUM.highest_gain]
-        constants += [_noise(), SPECTRUM.iterations, SPECTRUM.negligible]
-        return *compiled.doubles(self.matrix), *compiled.singles(*arrays), np.array(constants)
+        constants = SpectrumLoopConstants(
+            smear=SPECTRUM.smear,
+            floor=SPECTRUM.floor,
+            lowest_gain=SPECTRUM.lowest_gain,
+            highest_gain=SPECTRUM.highest_gain,
+            noise=_noise(),
+            iterations=SPECTRUM.iterations,
+            negligible=SPECTRUM.negligible,
+        )
+        return *compiled.doubles(self.matrix), *compiled.singles(*arrays), tuple(map(float, constants))
 
     def _compare(self, motion: np.ndarray, prior_motion: np.ndarray, prior: np.ndarray) -> _Comparison:
         """Predict the spectra of a motion, with the gain that suits the image best."""

@@ -8,10 +8,12 @@ to below 1e-7; and log m = 2·(s + s³/3 + s⁵/5 + …) with s = (m − 1)/(m +
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
+from image_as_imu_ros.estimation.loop_constants import SpectrumLoopConstants
 from image_as_imu_ros.estimation.small_matrices import OPTIONS, PART, factor, solve_factored
 
 _F, _U = np.float32, np.uint32
@@ -21,7 +23,25 @@ _LOG = tuple(_F(2 / (2 * k + 1)) for k in range(5))
 _ONE, _TWO, _HALF, _PI, _TINY, _LOG_2 = _F(1), _F(2), _F(0.5), _F(math.pi), _F(1e-6), _F(math.log(2))
 _MANTISSA_BITS, _MANTISSA, _ROOT = _U(23), _U(0x7FFFFF), _U(0x3F3504F3)  # the last: bits of √½
 _BIAS, _TO_ROOT = np.int32(127), _U((127 << 23) - 0x3F3504F3)
-_SPECTRA = "f8[:,:,::1], f4[:,::1], f4[::1], f4[:,::1], f4[:,::1], f8[::1]"
+_CONSTANTS = f"UniTuple(f8, {len(SpectrumLoopConstants._fields)})"
+_SPECTRA = f"f8[:,:,::1], f4[:,::1], f4[::1], f4[:,::1], f4[:,::1], {_CONSTANTS}"
+
+
+class _Spectra(NamedTuple):
+    """See `BlurSpectra`; `value` (2, F) and `smooth` (K, F) are of its frequencies."""
+
+    matrix: np.ndarray
+    log_power: np.ndarray
+    weights: np.ndarray
+    value: np.ndarray
+    smooth: np.ndarray
+
+
+class _Prior(NamedTuple):
+    """Motion (P,) that is expected, and information (P, P)."""
+
+    motion: np.ndarray
+    information: np.ndarray
 
 
 @numba.njit(**PART)
@@ -69,9 +89,10 @@ def _dot(a, b):
 
 
 @numba.njit(**PART)
-def _compare(motion, matrix, log_power, weights, value, smooth, constants, expected, slopes):
+def _compare(motion, spectra, constants, expected, slopes):
     """Fill in expected spectra (W, F) and their slopes; the gain, and twice the log-likelihood ratio."""
-    size = value.shape[1]
+    matrix, weights, smooth = spectra.matrix, spectra.weights, spectra.smooth
+    smear, floor, size = _F(constants.smear), _F(constants.floor), spectra.value.shape[1]
     mantissas, exponents = np.empty(size, np.float32), np.empty(size, np.int32)
     product, square = 0.0, 0.0
     for w in range(len(weights)):
@@ -80,32 +101,32 @@ def _compare(motion, matrix, log_power, weights, value, smooth, constants, expec
             x += motion[i] * matrix[0, i, w]
             y += motion[i] * matrix[1, i, w]
         row = expected[w]
-        _power(_F(x), _F(y), value, _F(constants[0]), _F(constants[1]), row, slopes[w])
+        _power(_F(x), _F(y), spectra.value, smear, floor, row, slopes[w])
         _logarithms(row, row.view(np.uint32), mantissas, mantissas.view(np.uint32), exponents)
         for k in range(len(smooth)):
             part = _dot(row, smooth[k])
             for n in range(size):
                 row[n] -= part * smooth[k, n]
-        product += weights[w] * _dot(row, log_power[w])
+        product += weights[w] * _dot(row, spectra.log_power[w])
         square += weights[w] * _dot(row, row)
-    gain = min(max(product / max(square, 1e-9), constants[2]), constants[3])
-    return gain, (2 * gain * product - gain**2 * square) / constants[4]
+    gain = min(max(product / max(square, 1e-9), constants.lowest_gain), constants.highest_gain)
+    return gain, (2 * gain * product - gain**2 * square) / constants.noise
 
 
 @numba.njit(**PART)
-def _score(motion, prior_motion, prior, doubled_ratio):
+def _score(motion, prior, doubled_ratio):
     """Return what is minimised."""
     total = -doubled_ratio
     for i in range(len(motion)):
         for j in range(len(motion)):
-            total += (motion[i] - prior_motion[i]) * prior[i, j] * (motion[j] - prior_motion[j])
+            total += (motion[i] - prior.motion[i]) * prior.information[i, j] * (motion[j] - prior.motion[j])
     return total
 
 
 @numba.njit(**PART)
-def _window_equations(slope, expected, log_power, value, smooth, gain, between, against):
-    """Fill in normal equations (3, 3) and (3,) of one window, in its flow x, y and the gain."""
-    size = len(slope)
+def _window_equations(spectra, w, slope, expected, gain, between, against):
+    """Fill in normal equations (3, 3) and (3,) of window w, in its flow x, y and the gain."""
+    log_power, value, smooth, size = spectra.log_power[w], spectra.value, spectra.smooth, len(slope)
     by_x, by_y, residual = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
     for n in range(size):
         by_phase = gain * slope[n]
@@ -123,21 +144,18 @@ def _window_equations(slope, expected, log_power, value, smooth, gain, between, 
 
 
 @numba.njit(**PART)
-def _normal_equations(
-    motion, prior_motion, prior, gain, matrix, log_power, weights, value, smooth, noise, expected, slopes,
-    information, gradient,
-):  # fmt: skip
+def _normal_equations(motion, prior, gain, spectra, noise, expected, slopes, information, gradient):
     """Fill in information (P + 1, P + 1) and gradient (P + 1,) of Gauss–Newton in the motion and, last, the gain."""
     size = len(motion)
     between, against, jacobian = np.empty((3, 3)), np.empty(3), np.zeros((3, size + 1))
     jacobian[2, size] = 1
     information[:, :] = 0
     gradient[:] = 0
-    for w in range(len(weights)):
-        weight = weights[w] / noise
-        _window_equations(slopes[w], expected[w], log_power[w], value, smooth, _F(gain), between, against)
+    for w in range(len(expected)):
+        weight = spectra.weights[w] / noise
+        _window_equations(spectra, w, slopes[w], expected[w], _F(gain), between, against)
         for i in range(size):
-            jacobian[0, i], jacobian[1, i] = matrix[0, i, w], matrix[1, i, w]
+            jacobian[0, i], jacobian[1, i] = spectra.matrix[0, i, w], spectra.matrix[1, i, w]
         for i in range(size + 1):
             for a in range(3):
                 by_unknown = weight * jacobian[a, i]
@@ -148,8 +166,8 @@ def _normal_equations(
     information[size, size] += 1e-9
     for i in range(size):
         for j in range(size):
-            gradient[i] -= prior[i, j] * (motion[j] - prior_motion[j])
-            information[i, j] += prior[i, j] if j <= i else 0.0
+            gradient[i] -= prior.information[i, j] * (motion[j] - prior.motion[j])
+            information[i, j] += prior.information[i, j] if j <= i else 0.0
     for i in range(size + 1):
         for j in range(i):
             information[j, i] = information[i, j]
@@ -158,11 +176,12 @@ def _normal_equations(
 @numba.njit(f"f8[::1](f8[:,::1], f8[::1], f8[:,::1], {_SPECTRA})", cache=True, **OPTIONS)
 def scores(motions, prior_motion, prior, matrix, log_power, weights, value, smooth, constants):
     """Rate motions (K, P): scores (K,), the less the better."""
+    spectra, limits = _Spectra(matrix, log_power, weights, value, smooth), SpectrumLoopConstants(*constants)
     expected, slopes = np.empty_like(log_power), np.empty_like(log_power)
     rated = np.empty(len(motions))
     for k in range(len(motions)):
-        _, ratio = _compare(motions[k], matrix, log_power, weights, value, smooth, constants, expected, slopes)
-        rated[k] = _score(motions[k], prior_motion, prior, ratio)
+        _, ratio = _compare(motions[k], spectra, limits, expected, slopes)
+        rated[k] = _score(motions[k], _Prior(prior_motion, prior), ratio)
     return rated
 
 
@@ -170,23 +189,18 @@ def scores(motions, prior_motion, prior, matrix, log_power, weights, value, smoo
 def descend(motion, prior_motion, prior, matrix, log_power, weights, value, smooth, constants, information):
     """Descend from a motion (P,), which changes in place, and fill in the information (P + 1, P + 1) where it ends.
 
-    Args:
-        constants: smear, floor, lowest and highest gain, noise, iterations, negligible gain of the score.
-
     Returns:
         Twice the log-likelihood ratio.
     """
-    size = len(motion)
+    spectra, limits = _Spectra(matrix, log_power, weights, value, smooth), SpectrumLoopConstants(*constants)
+    expectation, size = _Prior(prior_motion, prior), len(motion)
     expected, slopes = np.empty_like(log_power), np.empty_like(log_power)
     lower, gradient, step, trial = np.empty((size + 1, size + 1)), np.empty(size + 1), np.empty(size + 1), motion.copy()
-    gain, best_ratio = _compare(motion, matrix, log_power, weights, value, smooth, constants, expected, slopes)
-    best = _score(motion, prior_motion, prior, best_ratio)
-    _normal_equations(
-        motion, prior_motion, prior, gain, matrix, log_power, weights, value, smooth, constants[4], expected, slopes,
-        information, gradient,
-    )  # fmt: skip
+    gain, best_ratio = _compare(motion, spectra, limits, expected, slopes)
+    best = _score(motion, expectation, best_ratio)
+    _normal_equations(motion, expectation, gain, spectra, limits.noise, expected, slopes, information, gradient)
     damping = 1e-3
-    for _ in range(int(constants[5])):
+    for _ in range(int(limits.iterations)):
         for i in range(size + 1):
             step[i] = gradient[i]
             for j in range(size + 1):
@@ -197,18 +211,15 @@ def descend(motion, prior_motion, prior, matrix, log_power, weights, value, smoo
         solve_factored(lower, step)
         for i in range(size):
             trial[i] = motion[i] + step[i]
-        gain, ratio = _compare(trial, matrix, log_power, weights, value, smooth, constants, expected, slopes)
-        found = _score(trial, prior_motion, prior, ratio)
+        gain, ratio = _compare(trial, spectra, limits, expected, slopes)
+        found = _score(trial, expectation, ratio)
         if not found < best:
             continue
         gained, best, best_ratio, damping = best - found, found, ratio, damping / 30
         for i in range(size):
             motion[i] = trial[i]
-        _normal_equations(
-            motion, prior_motion, prior, gain, matrix, log_power, weights, value, smooth, constants[4], expected,
-            slopes, information, gradient,
-        )  # fmt: skip
-        if gained < constants[6]:
+        _normal_equations(motion, expectation, gain, spectra, limits.noise, expected, slopes, information, gradient)
+        if gained < limits.negligible:
             break
     return best_ratio
 

@@ -26,7 +26,7 @@ from image_as_imu_ros.resources import cache_folder
 
 _HERE = Path(__file__).parent
 _PACKAGE = "image_as_imu_ros.estimation"
-_SHARED = "small_matrices.py"  # what several loops call
+_SHARED = "small_matrices.py", "loop_constants.py"  # what several loops call, or are given
 
 _log = logging.getLogger(__name__)
 _loops: dict[str, ModuleType] | None = None
@@ -110,7 +110,7 @@ def _compile(folder: Path) -> None:
 
 def _cache() -> Path:
     """Find the folder for these very loops: in Numba's own cache where the user has chosen one, else in ours."""
-    paths = [*_sources(), _HERE / _SHARED]
+    paths = [*_sources(), *(_HERE / name for name in _SHARED)]
     source = b"".join(path.read_bytes() + str(path.stat().st_mtime_ns).encode() for path in paths)
     installation, version = (hashlib.sha256(text).hexdigest()[:12] for text in (str(_HERE).encode(), source))
     chosen = os.environ.get("NUMBA_CACHE_DIR")

@@ -216,14 +216,16 @@ def test_processes_of_their_own_fill_the_cache(tmp_path, monkeypatch):
     assert not former.exists()
 
 
-def test_each_installation_and_each_version_of_it_has_a_cache_of_its_own(tmp_path, monkeypatch):
+@pytest.mark.parametrize("changed", ["two_view_loop.py", "small_matrices.py", "loop_constants.py"])
+def test_each_installation_and_each_version_of_it_has_a_cache_of_its_own(changed, tmp_path, monkeypatch):
     """Numba takes a file by its path and time: in another's cache it would find nothing, and compile one by one."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "caches"))
     for installation in ("one", "other"):
         shutil.copytree(compiled._HERE, tmp_path / installation)
 
     def cache_of(installation, seconds):
-        os.utime(tmp_path / installation / "small_matrices.py", (seconds, seconds))
+        (path,) = (tmp_path / installation).rglob(changed)
+        os.utime(path, (seconds, seconds))
         monkeypatch.setattr(compiled, "_HERE", tmp_path / installation)
         return compiled._cache()
 

@@ -25,6 +25,7 @@ from image_as_imu_ros.estimation.alignment.points import Points, sample
 from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.config import MotionModel
 from image_as_imu_ros.estimation.constants import ALIGNMENT
+from image_as_imu_ros.estimation.loop_constants import RefinementLoopConstants
 from image_as_imu_ros.estimation.prior import Prior, pivot_from_camera
 
 NUISANCES = 5  # unknowns besides the motion: shear, gain and offset
@@ -158,9 +159,20 @@ def _refine_compiled(
     count, unknowns, size = len(poses), *points.jacobian.shape
     normal, variance = np.empty((count, unknowns, unknowns)), np.empty(count)
     weights, error = (np.empty((count, size), np.float32) for _ in range(2))
-    of_points = ALIGNMENT.robust, ALIGNMENT.quantisation, shared, ALIGNMENT.mean_size_to_std
-    of_steps = ALIGNMENT.largest_step, ALIGNMENT.converged, ALIGNMENT.abandoned, *_GAINS
-    constants = np.array([*of_points, *of_steps, ALIGNMENT.shear_std, prior.std, prior.lever_arm])
+    constants = RefinementLoopConstants(
+        robust=ALIGNMENT.robust,
+        quantisation=ALIGNMENT.quantisation,
+        shared=shared,
+        mean_size_to_std=ALIGNMENT.mean_size_to_std,
+        largest_step=ALIGNMENT.largest_step,
+        converged=ALIGNMENT.converged,
+        abandoned=ALIGNMENT.abandoned,
+        least_gain=_GAINS[0],
+        largest_gain=_GAINS[1],
+        shear_std=ALIGNMENT.shear_std,
+        prior_std=prior.std,
+        lever_arm=prior.lever_arm,
+    )
     gain = loop(
         *compiled.singles(before),
         *points.for_loops,
@@ -169,7 +181,7 @@ def _refine_compiled(
         poses.translation,
         poses.shear,
         *compiled.doubles(precision, pivot_from_camera(prior.lever_arm)),
-        constants,
+        tuple(map(float, constants)),
         first,
         iterations,
         normal,

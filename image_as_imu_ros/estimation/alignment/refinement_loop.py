@@ -6,10 +6,12 @@ Imported by `compiled` alone, where Numba is installed.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
+from image_as_imu_ros.estimation.loop_constants import RefinementLoopConstants
 from image_as_imu_ros.estimation.small_matrices import OPTIONS, PART, factor, move_pose, solve_factored
 
 _NUISANCES = 5  # see `refinement`
@@ -17,24 +19,45 @@ _F, _ROWS, _MANY = "f4[::1]", "f4[:,::1]", "f4[:,:,::1]"
 _POINTS = f"{_ROWS}, f8[:,::1], {_ROWS}, {_F}, {_ROWS}, {_F}"
 _POSES = "f8[:,:,::1], f8[:,::1], f8[:,::1]"
 _FIT = f"f8[:,:,::1], {_ROWS}, {_ROWS}, f8[::1]"
-_REFINE = f"f4[::1]({_POINTS}, {_ROWS}, {_POSES}, f8[:,::1], f8[:,::1], f8[::1], i8, i8, {_FIT})"
+_CONSTANTS = f"UniTuple(f8, {len(RefinementLoopConstants._fields)})"
+_REFINE = f"f4[::1]({_POINTS}, {_ROWS}, {_POSES}, f8[:,::1], f8[:,::1], {_CONSTANTS}, i8, i8, {_FIT})"
 _NEAREST = np.float32(0.01)
 _ONE, _STEPS, _LIMIT = np.float32(1), np.float32(32), np.float32(1e6)
 
 
+class _Points(NamedTuple):
+    """This frame at N points, see `Points`, and the previous frame's image; `now` is the intensity (N,)."""
+
+    image: np.ndarray
+    matrix: np.ndarray
+    rays: np.ndarray
+    inverse_depth: np.ndarray
+    by_shear: np.ndarray
+    now: np.ndarray
+
+
+class _Pose(NamedTuple):
+    """One of `Poses`."""
+
+    rotation: np.ndarray
+    translation: np.ndarray
+    shear: np.ndarray
+
+
 @numba.njit(**PART)
-def _sample(image, matrix, rays, inverse_depth, by_shear, rotation, translation, shear, positions, sampled, seen):
+def _sample(points, pose, positions, sampled, seen):
     """Fill in where a pose puts the points (2, N), the intensities (N,) there, and which are inside (N,).
 
     Positions are rounded to 1/32 px, as by cv2.remap.
     """
+    image, rays, inverse_depth, by_shear = points.image, points.rays, points.inverse_depth, points.by_shear
     to_pixel, offset = np.empty((3, 3), np.float32), np.zeros(3, np.float32)
     for i in range(3):
         for j in range(3):
-            to_pixel[i, j] = sum_of_three(matrix[i], rotation[:, j])
+            to_pixel[i, j] = sum_of_three(points.matrix[i], pose.rotation[:, j])
         if len(inverse_depth):
-            offset[i] = sum_of_three(matrix[i], translation)
-    sx, sy, sz = np.float32(shear[0]), np.float32(shear[1]), np.float32(shear[2])
+            offset[i] = sum_of_three(points.matrix[i], pose.translation)
+    sx, sy, sz = np.float32(pose.shear[0]), np.float32(pose.shear[1]), np.float32(pose.shear[2])
     size = len(sampled)
     height, width = image.shape
     for n in range(size):
@@ -91,12 +114,10 @@ def rate(
     positions, similarity, overlap,
 ):  # fmt: skip
     """Rate S poses: fill in where they put the points (S, 2, N), correlation coefficients (S,) and overlaps (S,)."""
+    points = _Points(image, matrix, rays, inverse_depth, by_shear, now)
     sampled, seen = np.empty_like(now), np.empty_like(now)
     for s in range(len(rotation)):
-        _sample(
-            image, matrix, rays, inverse_depth, by_shear, rotation[s], translation[s], shear[s], positions[s],
-            sampled, seen,
-        )  # fmt: skip
+        _sample(points, _Pose(rotation[s], translation[s], shear[s]), positions[s], sampled, seen)
         count, _, _, variance_now, variance_before, covariance = _moments(now, sampled, seen)
         similarity[s] = covariance / math.sqrt(max(variance_now * variance_before, quantisation**2))
         overlap[s] = (count - 1e-6) / len(now)
@@ -131,14 +152,14 @@ def choose(similarity, positions, worse, apart, alike, most, sparsity):
 
 
 @numba.njit(**PART)
-def _weigh(now, sampled, gain, offset, robust, quantisation, weights):
+def _weigh(now, sampled, gain, offset, constants, weights):
     """Turn `weights`, 1 where a point is seen, into robust ones; the scale of the errors."""
     total, count = np.float32(0), np.float32(1e-6)
     for n in range(len(now)):
         total += abs(sampled[n] - gain * now[n] - offset) * weights[n]
         count += weights[n]
-    scale = total / count + np.float32(math.sqrt(quantisation))
-    per_limit = _ONE / (np.float32(robust) * scale)
+    scale = total / count + np.float32(math.sqrt(constants.quantisation))
+    per_limit = _ONE / (np.float32(constants.robust) * scale)
     for n in range(len(now)):
         error = (sampled[n] - gain * now[n] - offset) * per_limit
         divisor = _ONE + error * error
@@ -181,26 +202,24 @@ def _solve(normal, right, first, step):
 
 
 @numba.njit(**PART)
-def _add_priors(
-    normal, right, precision, by_motion, variance, gain, constants, first, rotation, translation, shear
-):  # fmt: skip
+def _add_priors(normal, right, precision, by_motion, variance, gain, constants, first, pose):
     """Add the priors on motion and shear to the normal equations."""
     size = len(precision) - 3
-    shear_std, prior_std, lever_arm = constants[9], constants[10], constants[11]
     for i in range(size + 3):
         for j in range(size + 3):
             normal[i, j] += variance * precision[i, j]
     stiffness = variance * gain
     for i in range(3):
-        right[size + i] += stiffness / shear_std**2 * shear[i]
+        right[size + i] += stiffness / constants.shear_std**2 * pose.shear[i]
     if size == 6 and first == 0:
         for k in range(3):
             # `Prior.displacement`
-            displaced = -lever_arm if k == 2 else 0.0
+            displaced = -constants.lever_arm if k == 2 else 0.0
             for i in range(3):
-                displaced += (translation[i] + (lever_arm if i == 2 else 0.0)) * rotation[i, k]
+                arm = constants.lever_arm if i == 2 else 0.0
+                displaced += (pose.translation[i] + arm) * pose.rotation[i, k]
             for i in range(6):
-                right[i] += stiffness / prior_std**2 * displaced * by_motion[k, i]
+                right[i] += stiffness / constants.prior_std**2 * displaced * by_motion[k, i]
 
 
 @numba.njit(**PART)
@@ -224,52 +243,46 @@ def refine(
 
     Args:
         first: unknown that is solved for. by_motion: (3, 6), see `Prior`.
-        constants: robust, quantisation, correlated points, mean size to std, largest step, converged, abandoned, least
-            and largest gain, shear std, the prior's std, its lever arm.
 
     Returns:
         (S,) gains; not a number where the images determine no motion.
     """
-    robust, quantisation, correlated, size_to_std = constants[0], constants[1], constants[2], constants[3]
-    largest, converged, abandoned = constants[4], constants[5], constants[6]
+    points, limits = _Points(image, matrix, rays, inverse_depth, by_shear, now), RefinementLoopConstants(*constants)
     count, size = len(rotation), len(jacobian)
+    motions = size - _NUISANCES
     gain, offset, scale = np.empty(count, np.float32), np.empty(count, np.float32), np.empty(count)
     moved, right, positions = np.empty(count), np.empty(size), np.empty((2, len(now)), np.float32)
     steps, small = np.zeros((count, size)), np.zeros(6)
     for iteration in range(iterations):
         for s in range(count):
-            _sample(
-                image, matrix, rays, inverse_depth, by_shear, rotation[s], translation[s], shear[s], positions,
-                error[s], weights[s],
-            )  # fmt: skip
+            pose = _Pose(rotation[s], translation[s], shear[s])
+            _sample(points, pose, positions, error[s], weights[s])
             if iteration == 0:
                 _, mean_now, mean_before, variance_now, variance_before, _ = _moments(now, error[s], weights[s])
-                gain[s] = math.sqrt((variance_before + quantisation) / (variance_now + quantisation))
+                ratio = (variance_before + limits.quantisation) / (variance_now + limits.quantisation)
+                gain[s] = math.sqrt(ratio)
                 offset[s] = mean_before - gain[s] * mean_now
-            scale[s] = _weigh(now, error[s], gain[s], offset[s], robust, quantisation, weights[s])
+            scale[s] = _weigh(now, error[s], gain[s], offset[s], limits, weights[s])
             _normal_equations(jacobian, weights[s], error[s], normal[s], right)
-            variance[s] = correlated * (size_to_std * scale[s] / gain[s]) ** 2
-            _add_priors(
-                normal[s], right, precision, by_motion, variance[s], gain[s], constants, first, rotation[s],
-                translation[s], shear[s],
-            )  # fmt: skip
+            variance[s] = limits.shared * (limits.mean_size_to_std * scale[s] / gain[s]) ** 2
+            _add_priors(normal[s], right, precision, by_motion, variance[s], gain[s], limits, first, pose)
             _solve(normal[s], right, first, steps[s])
-            gain[s] = min(max(steps[s, size - 2], constants[7]), constants[8])
+            gain[s] = min(max(steps[s, size - 2], limits.least_gain), limits.largest_gain)
             offset[s] = steps[s, size - 1]
             moved[s] = 0.0
             for i in range(size - 2):
-                by = min(max(steps[s, i] / gain[s], -largest), largest)
+                by = min(max(steps[s, i] / gain[s], -limits.largest_step), limits.largest_step)
                 moved[s] = max(moved[s], abs(by))
-                if i < size - _NUISANCES:
-                    small[6 - (size - _NUISANCES) + i] = by
+                if i < motions:
+                    small[6 - motions + i] = by
                 else:
-                    shear[s, i - (size - _NUISANCES)] -= by
+                    shear[s, i - motions] -= by
             move_pose(rotation[s], translation[s], small)
         moving, best = False, scale[0]
         for s in range(count):
             best = min(best, scale[s])
         for s in range(count):
-            moving |= moved[s] * matrix[0, 0] >= converged and scale[s] < abandoned * best
+            moving |= moved[s] * matrix[0, 0] >= limits.converged and scale[s] < limits.abandoned * best
         if not moving:
             break
     _subtract(error, jacobian, steps, gain)

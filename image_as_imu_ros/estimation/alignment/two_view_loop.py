@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from image_as_imu_ros.estimation.alignment.two_view_problem import LoopConstants
+from image_as_imu_ros.estimation.loop_constants import TwoViewLoopConstants
 from image_as_imu_ros.estimation.small_matrices import (
     OPTIONS,
     PART,
@@ -28,7 +28,7 @@ _SHEARED, _ALL = 9, 14  # unknowns: motion (t, ω) with shear; with the factors 
 _ARRAYS = "f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8[::1], f8[:,::1], f8[::1], f8[:,:,::1]"
 _STATE = "f8[:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1], f8[:,::1]"
 _EQUATIONS = "f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,:,::1], f8[:,::1]"
-_CONSTANTS = f"UniTuple(f8, {len(LoopConstants._fields)})"
+_CONSTANTS = f"UniTuple(f8, {len(TwoViewLoopConstants._fields)})"
 _STEPS = f"Tuple((f8[:,:,::1], b1))({_ARRAYS}, {_STATE}, f8[::1], b1, i8, f8[:,::1], {_CONSTANTS})"
 
 
@@ -298,7 +298,7 @@ def equations(
             rotation[s], translation[s], shear[s], smooth[s], delta[s], translation_covariance[s]
         )  # fmt: skip
         at = _Equations(across[s], along[s], errors[s], weights[s], variances[s], normal[s], right[s])
-        _set_up(problem, estimate, std[s], LoopConstants(*constants), at)
+        _set_up(problem, estimate, std[s], TwoViewLoopConstants(*constants), at)
         for i in range(_ALL):
             for j in range(i):
                 normal[s, j, i] = normal[s, i, j]
@@ -321,7 +321,7 @@ def steps(
     Returns:
         (S, 6, 6) covariance of the motion, and whether there is one.
     """
-    count, size, limits = len(rotation), len(place), LoopConstants(*constants)
+    count, size, limits = len(rotation), len(place), TwoViewLoopConstants(*constants)
     problem = _Problem(rays, matched, inverse_depth, place, focal, polynomials, rough, precision, shape_variance)
     across, along, errors = np.empty((_SHEARED, size)), np.empty((_ALL, size)), np.empty((3, size))
     weights, variances = np.empty((2, size)), np.empty((2, size))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from image_as_imu_ros.estimation.alignment.poses import Poses
 from image_as_imu_ros.estimation.alignment.shape import Shape
 from image_as_imu_ros.estimation.alignment.tracking import OVERLAPPING, Tracks
 from image_as_imu_ros.estimation.constants import ALIGNMENT, STRUCTURE
+from image_as_imu_ros.estimation.loop_constants import TwoViewLoopConstants
 from image_as_imu_ros.estimation.scene_depth import polynomials
 
 
@@ -54,26 +54,6 @@ class Equations:
     variances: np.ndarray
     normal: np.ndarray
     right: np.ndarray
-
-
-class LoopConstants(NamedTuple):
-    """What compiled loops are given of constants and of a problem.
-
-    Attributes:
-        least_std, common_std: px. shared: tracks that share an error of the map; overlapping: of their own.
-        largest_step: m and rad. shear_std: rad. translation_std: m. converged: rad, that a step must move.
-    """
-
-    least_nearness: float
-    least_std: float
-    tail: float
-    shared: float
-    overlapping: float
-    common_std: float
-    largest_step: float
-    shear_std: float
-    translation_std: float
-    converged: float
 
 
 @dataclass(frozen=True)
@@ -158,20 +138,19 @@ class Problem:
 
     def constants(self, converged: float = 0.0) -> tuple[float, ...]:
         """Collect what loops are given last. converged: px."""
-        return tuple(
-            LoopConstants(
-                least_nearness=STRUCTURE.least_nearness,
-                least_std=STRUCTURE.least_std,
-                tail=STRUCTURE.tail,
-                shared=float(self.shared),
-                overlapping=OVERLAPPING,
-                common_std=float(self.common_std),
-                largest_step=STRUCTURE.largest_step,
-                shear_std=ALIGNMENT.shear_std,
-                translation_std=float(self.translation_std),
-                converged=float(converged / self.focal[0, 0]),
-            )
+        constants = TwoViewLoopConstants(
+            least_nearness=STRUCTURE.least_nearness,
+            least_std=STRUCTURE.least_std,
+            tail=STRUCTURE.tail,
+            shared=self.shared,
+            overlapping=OVERLAPPING,
+            common_std=self.common_std,
+            largest_step=STRUCTURE.largest_step,
+            shear_std=ALIGNMENT.shear_std,
+            translation_std=self.translation_std,
+            converged=converged / self.focal[0, 0],
         )
+        return tuple(map(float, constants))
 
     def _equations(self, state: State, std: np.ndarray | None, translation_covariance: np.ndarray) -> Equations:
         """Set them up in NumPy."""
