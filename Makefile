@@ -12,8 +12,10 @@ export AMENT_PREFIX_PATH := $(CURDIR)/.venv$(if $(AMENT_PREFIX_PATH),:$(AMENT_PR
 demo: .venv/demo-installed
 	.venv/bin/python -m image_as_imu_ros demo --output output/demo
 
+# Integration tests take all cores themselves: nodes, and tests that are their cameras.
 test: .venv/test-installed
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto test/unit
+	.venv/bin/python -m pytest test/integration
 
 test-distribution:
 	tools/test_distribution.sh
