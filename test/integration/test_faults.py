@@ -74,7 +74,7 @@ def camera(long_lived_camera, node):
 
 
 def answers(camera: CameraWithEars) -> None:
-    camera.infos.publish(camera.info_message())
+    camera.info = camera.info_message()
     camera.imus.clear()
     camera.play_until(lambda: len(camera.imus) > 2, "velocities")
 
@@ -120,16 +120,15 @@ def test_fuzzed_images(camera_of_small_images, header, encoding, width, height, 
     data = array("B", np.random.default_rng(seed).bytes(size))
     step = min(pixel * width, 2**32 - 1)
     image = Image(encoding=encoding, width=width, height=height, step=step, is_bigendian=is_bigendian, data=data)
+    camera_of_small_images.infos.publish(camera_of_small_images.info)
     camera_of_small_images.images.publish(with_header(camera_of_small_images, image, header))
     pause()
 
 
 @pytest.fixture
 def camera_of_small_images(camera):
-    info = camera.info_message()
-    info.width, info.height = SMALL
-    info.k = np.array([60.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1])
-    camera.infos.publish(info)
+    camera.info.width, camera.info.height = SMALL
+    camera.info.k = np.array([60.0, 0, 31.5, 0, 60.0, 23.5, 0, 0, 1])
     return camera
 
 
@@ -184,12 +183,13 @@ def test_fuzzed_compressed_images_and_exposures(tiny_model):
     ):
         camera = CameraWithEars(CompressedImage, "/compressed_faults", DiagnosticArray)
         camera.wait_for_node()
-        camera.infos.publish(camera.info_message())
+        camera.info = camera.info_message()
         jpeg = bytes(camera.compressed_message().data)
 
         def publish(image: CompressedImage, exposure: str) -> None:
             status = DiagnosticStatus(values=[KeyValue(key="ExposureTime", value=exposure)])
             camera.exposures.publish(camera.stamped(DiagnosticArray(status=[status])))
+            camera.infos.publish(camera.info)
             camera.images.publish(image)
             pause()
 
@@ -266,10 +266,8 @@ def test_another_resolution_waits_for_its_camera_info(camera):
         lambda: camera.refusals() > before,
         "the refusal of the new size",
     )
-    info = camera.info_message()
-    info.width, info.height = WIDTH // 2, HEIGHT // 2
-    info.k = np.array([250.0, 0, 159.5, 0, 250.0, 119.5, 0, 0, 1])
-    camera.infos.publish(info)
+    camera.info.width, camera.info.height = WIDTH // 2, HEIGHT // 2
+    camera.info.k = np.array([250.0, 0, 159.5, 0, 250.0, 119.5, 0, 0, 1])
     camera.imus.clear()
     assert camera.set_parameter("publish_unresolved", True)[0]
 

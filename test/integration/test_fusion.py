@@ -389,9 +389,9 @@ def test_robot_localization_makes_the_bases_yaw_rate_of_our_messages(tiny_model)
             Odometry, "odometry/filtered", lambda message: yaw_rates.append(message.twist.twist.angular.z), 10
         )
         camera.wait_for_node()
-        camera.infos.publish(camera.info_message())
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not (yaw_rates and abs(yaw_rates[-1] + TINY_MODEL_RATE) < 0.3):
+            camera.infos.publish(camera.info_message())
             camera.images.publish(camera.image_message())
             time.sleep(0.033)
         assert yaw_rates[-1] == pytest.approx(-TINY_MODEL_RATE, abs=0.3)

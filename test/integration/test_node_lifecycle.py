@@ -154,7 +154,7 @@ def test_tensorrt_answers_from_the_pipeline_and_every_cleanup_frees_the_gpu(
         spinning = threading.Thread(target=executor.spin, daemon=True)
         spinning.start()
         camera.wait_for_node()
-        camera.infos.publish(camera.info_message())
+        camera.info = camera.info_message()
         camera.imus.clear()
         camera.play_until(lambda: len(camera.imus) > 1, "answers")
         executor.shutdown()
@@ -204,7 +204,7 @@ def test_nothing_is_drawn_without_a_subscriber(make_node, tiny_model, monkeypatc
     threading.Thread(target=executor.spin, daemon=True).start()
     camera = CameraWithEars(namespace="/lifecycle")
     camera.wait_for_node()
-    camera.infos.publish(camera.info_message())
+    camera.info = camera.info_message()
 
     camera.play_until(lambda: len(camera.imus) > 2, "answers")
     assert not drawn

@@ -29,7 +29,7 @@ def node(tiny_model) -> Iterator[Log]:
 def camera(node) -> Iterator[CameraWithEars]:
     camera = CameraWithEars(namespace="/misconnected")
     camera.wait_for_node()
-    camera.infos.publish(camera.info_message())
+    camera.info = camera.info_message()
     yield camera
     camera.close()
 
@@ -67,10 +67,10 @@ def test_depth_images_that_come_too_late_are_said(camera):
 
 
 def test_depth_and_camera_info_of_another_camera_are_said_once(camera, node):
+    camera.info.header.frame_id = "right_optical"
+
     def publish() -> None:
-        image, info = camera.image_message(), camera.info_message()
-        info.header.frame_id = "right_optical"
-        camera.infos.publish(info)
+        image = camera.image_message()
         camera.depths.publish(depth_message(camera, camera.stamp, "depth_optical"))
         camera.images.publish(image)
 
@@ -95,7 +95,6 @@ def test_images_of_two_cameras_on_one_topic_are_not_compared_and_said(camera, no
     other, rest = camera.node.create_publisher(Image, "image", 10), camera.pixels()
 
     def publish() -> None:
-        camera.infos.publish(camera.info_message())
         camera.images.publish(camera.image_message())
         time.sleep(0.01)
         image = camera.image_message(data=rest.tobytes())

@@ -48,7 +48,7 @@ def long_lived_camera(plain_node):
 def camera(long_lived_camera):
     """A camera whose last image was answered."""
     camera = long_lived_camera
-    camera.infos.publish(camera.info_message())
+    camera.info = camera.info_message()
     camera.imus.clear()
     camera.play_until(lambda: camera.imus, "the first answer")
     return camera
@@ -121,10 +121,10 @@ def test_bad_camera_info_is_named_and_forgiven(camera):
     uncalibrated = camera.info_message()
     uncalibrated.k = np.zeros(9)
     before = camera.count("refused: camera_info")
-    camera.infos.publish(uncalibrated)
+    camera.info = uncalibrated
     camera.play_until(lambda: camera.count("refused: camera_info") > before, "the refusal")
     assert any("is the camera calibrated" in status.message for status in camera.diagnostics)
-    camera.infos.publish(camera.info_message())
+    camera.info = camera.info_message()
     camera.imus.clear()
     camera.play_until(lambda: camera.imus, "answers again")
 
@@ -212,7 +212,7 @@ def test_compressed_images_with_exposure_and_depth_of_their_own(tiny_model):
     ):
         camera = CameraWithEars(CompressedImage, namespace="/second")
         camera.wait_for_node()
-        camera.infos.publish(camera.info_message())
+        camera.info = camera.info_message()
         camera.imus.clear()
         gyroscope = camera.node.create_publisher(Imu, "rate_hint", 10)
 

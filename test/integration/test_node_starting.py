@@ -67,7 +67,7 @@ def test_a_mask_is_as_large_as_the_cameras_images(tiny_model, make_camera, tmp_p
     camera = make_camera(namespace="/masked")
     with logging_node(tiny_model, f"mask:={tmp_path / 'mask.png'}", namespace="/masked") as log:
         camera.wait_for_node()
-        camera.infos.publish(camera.info_message())
+        camera.info = camera.info_message()
         camera.play_until(lambda: len(camera.imus) > 2, "velocities")
         camera.wait_until(lambda: "view left out" in str(camera.diagnostics), "the share that is left out")
         assert not unexpected(log, 0.0)
@@ -81,7 +81,7 @@ def test_a_normal_start_says_what_comes_and_warns_of_nothing(tiny_model, make_ca
         assert "/normal/image (sensor_msgs/msg/Image), /normal/camera_info (sensor_msgs/msg/CameraInfo)" in listening
         camera.wait_until(camera.images.get_subscription_count, "the node")
         play(camera, 0.5)
-        camera.infos.publish(camera.info_message())
+        camera.info = camera.info_message()
         camera.play_until(lambda: len(camera.imus) > 5, "velocities")
         first = log.wait_for("INFO", "first image: ")
         assert re.fullmatch(r"first image: 640×480 mono8, frame 'camera_optical', stamped [\d.e+]+ s ago", first)
@@ -104,7 +104,7 @@ def test_silence_is_said_with_its_reason_and_level(tiny_model, make_camera):
         camera.wait_until(lambda: camera.diagnostics and camera.diagnostics[-1].level == b"\x02", "an error")
         for reason in ("no images arrive: /silent/image", "no camera_info: /silent/camera_info"):
             camera.wait_until(lambda reason=reason: f"{reason} has 1 publisher(s)" in camera.node_says, "the reason")
-        camera.infos.publish(camera.info_message())
+        camera.info = camera.info_message()
         camera.play_until(lambda: len(camera.imus) > 5, "velocities")
         log.wait_for("INFO", "velocities are published again")
         camera.play_until(lambda: camera.diagnostics[-1].level == b"\x00", "diagnostics without a warning")
@@ -144,7 +144,7 @@ def test_every_topic_that_was_asked_for_and_is_silent_is_named(tiny_model, make_
     with logging_node(tiny_model, *parameters, namespace="/asked") as log:
         camera = make_camera(namespace="/asked")
         camera.wait_for_node()
-        camera.infos.publish(camera.info_message())
+        camera.info = camera.info_message()
         camera.play_until(lambda: "no exposure: /asked/exposure has 1 publisher(s)" in camera.node_says, "the exposure")
         assert "no depth: /asked/depth has 1 publisher(s)" in camera.node_says
         assert "no camera_info" not in camera.node_says
@@ -164,7 +164,7 @@ def test_frame_id_is_warned_of_and_overridden(tiny_model, make_camera):
     with logging_node(tiny_model, "diagnostics_period:=0.2", namespace="/frames") as log:
         camera = make_camera(namespace="/frames")
         camera.wait_for_node()
-        camera.infos.publish(camera.info_message())
+        camera.info = camera.info_message()
 
         def image_in(frame_id: str):
             message = camera.image_message()

@@ -97,13 +97,19 @@ def node_process(*parameters: str, namespace: str = "/") -> Iterator[Log]:
 
 
 class CameraWithEars:
-    """Publishes images of a camera that pans, and collects what the node publishes."""
+    """Publishes images of a camera that pans, and collects what the node publishes.
+
+    Attributes:
+        info: published with each image that is played, as drivers do: a message may be lost, as the node's
+            subscriptions are best effort. None: nothing is published on camera_info.
+    """
 
     def __init__(self, image_type: type = Image, namespace: str = "/", exposure_type: type = PointStamped) -> None:
         self.node = rclpy.create_node("camera_with_ears", namespace=namespace)
         self._node_name = f"{namespace}/blur_imu_node".lstrip("/")
         self.images = self.node.create_publisher(image_type, "image", 10)
         self.infos = self.node.create_publisher(CameraInfo, "camera_info", 10)
+        self.info: CameraInfo | None = None
         self.depths = self.node.create_publisher(Image, "depth", 10)
         self.exposures = self.node.create_publisher(exposure_type, "exposure", 10)
         self.imus: dict[int, Imu] = {}
@@ -160,11 +166,16 @@ class CameraWithEars:
         Images that it skips would leave it with pairs that are far apart, and nothing to say about most of them.
         """
         heard, published = self._heard, time.monotonic()
+        self._publish_info()
         publish()
         while self._heard == heard and time.monotonic() - published < self._pause:
             time.sleep(0.002)
         self._pause = PERIOD * 1e-9 if self._heard > heard else min(1.5 * self._pause, LOST)
         time.sleep(max(0.0, published + PERIOD * 1e-9 - time.monotonic()))
+
+    def _publish_info(self) -> None:
+        if self.info is not None:
+            self.infos.publish(self.info)
 
     def play_until(
         self, condition: Callable[[], object], what: str, publish: Callable[[], object] | None = None
@@ -228,6 +239,7 @@ class CameraWithEars:
             now = time.monotonic()
             assert now < deadline, f"waited in vain for {what}; the node says: {self.node_says}"
             if now - published > LOST:
+                self._publish_info()
                 publish()
                 published = now
             time.sleep(0.005)
