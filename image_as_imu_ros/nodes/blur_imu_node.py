@@ -141,15 +141,15 @@ class BlurImuNode(LifecycleNode):
         inputs = inputs_of(self.settings)
         callbacks = self._message_callbacks()
         for source in inputs:
-            callback = self._guarded(callbacks[source.topic])
+            callback = self.guarded(callbacks[source.topic])
             self._subscriptions_while_active.append(
                 self.create_subscription(source.message_type, source.topic, callback, source.qos)
             )
-        self._latched_camera_info = LatchedCameraInfo(self, self._guarded(self._on_camera_info))
+        self._latched_camera_info = LatchedCameraInfo(self, self.guarded(self._on_camera_info))
         # A monotonic clock: diagnostics must also come when simulated time does not advance.
         self._diagnostics_timer = self.create_timer(
             self.settings.diagnostics_period,
-            self._guarded(self._publish_diagnostics),
+            self.guarded(self._publish_diagnostics),
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         result = super().on_activate(state)
@@ -172,8 +172,8 @@ class BlurImuNode(LifecycleNode):
             callbacks["rate_hint"] = partial(self._on_rate_hint, read_rate_hint)
         return callbacks
 
-    def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
-        """Wrap a callback so that its exceptions are counted and logged: they would end the executor."""
+    def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Wrap a callback, or a turn of the executor: exceptions, which would end the node, are counted and logged."""
 
         def guarded(*arguments: Any) -> None:
             try:

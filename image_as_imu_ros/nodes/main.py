@@ -42,8 +42,9 @@ def main(argv: list[str]) -> int:
             if node.settings.autostart and not node.start():
                 return 0 if interrupted.is_set() or not context.ok() else 2
             executor.add_node(node)
+            spin_once = node.guarded(executor.spin_once)  # rclpy's own callbacks may raise, too
             while context.ok() and not interrupted.is_set():
-                executor.spin_once()
+                spin_once()
         except Exception:
             if context.ok():
                 raise  # else rclpy's context was shut down, in the middle of something

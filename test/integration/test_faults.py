@@ -26,6 +26,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Vector3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
@@ -368,6 +371,24 @@ def test_parameters_change_under_load(camera):
 
 
 # Processes
+
+
+def test_a_request_that_rclpy_cannot_read_does_not_end_the_node(tiny_model):
+    """Its own callbacks raise: for a parameter of a type that is none, and for a /clock before 1970."""
+    client = CameraWithEars(namespace="/ending")
+
+    def ask(process: subprocess.Popen) -> None:
+        no_type = ParameterMessage(name="exposure_time", value=ParameterValue(type=99))
+        assert client.set_parameters_client.wait_for_service(PATIENCE)
+        client.set_parameters_client.call_async(SetParameters.Request(parameters=[no_type]))
+        for line in process.stderr:
+            if "internal error: ValueError: 99 is not a valid Parameter.Type" in line:
+                break
+        assert client.set_parameter("exposure_time", 0.02) == (True, "")
+        process.send_signal(signal.SIGINT)
+
+    assert end_by_signal(tiny_model, ask) == 0
+    client.close()
 
 
 def test_200_lifecycle_cycles_keep_the_memory(tiny_model):
