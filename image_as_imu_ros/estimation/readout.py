@@ -14,6 +14,9 @@ least squares over the image, x is what seems to be x̂:
 
 v is as measured: P fits it together with ω, and nothing to it where depth is a network's, whose shape is fitted, too.
 ω leans on what is expected of v: P fits it alone.
+
+An image that moves up by as much as is read in the same time has no such f, and near that it is anything: a correction
+larger than the motion is none. What seems to move so is a wrong measurement, and is made as uncertain as it is large.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from image_as_imu_ros.estimation.velocity import Velocity
+from image_as_imu_ros.estimation.velocity import Term, Velocity
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix
 
 _ITERATIONS = 5
@@ -61,6 +64,9 @@ def without_readout(
         slower = max(1 - float(flow[:, 1].mean()) * row_time, _LEAST)
         longer = 1 / np.maximum(1 - flow[:, 1:] * row_time, _LEAST)
         vector = slower * (velocity.vector - fit @ ((longer - 1 / slower) * flow).ravel())
+    if not np.linalg.norm(vector - velocity.vector) <= np.linalg.norm(velocity.vector):
+        unknown = velocity.terms.get(Term.READOUT, 0.0) + np.outer(velocity.vector, velocity.vector)
+        return velocity.with_terms({Term.READOUT: unknown})
     return replace(velocity.scaled(slower), linear=vector[:3], angular=vector[3:])
 
 

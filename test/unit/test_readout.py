@@ -97,6 +97,18 @@ def test_a_nod_that_no_camera_makes_is_halved_at_most(rate):
     np.testing.assert_allclose(corrected(apparent, None, 0.02, measured=False)[3:], [rate / 2, 0, 0], atol=1e-9)
 
 
+@pytest.mark.parametrize("angular", [(-60, 0, 0), (-300, 0, 0), (0, 0, 2000), (-500, 3000, 900)])
+@pytest.mark.parametrize("sheared", [False, True])
+def test_what_no_rolling_shutter_shows_is_as_uncertain_as_it_is_large(angular, sheared):
+    """As the blur of a wrong exposure, or alignment over a wrong dt, says it: the corrections grew without bound."""
+    apparent = Velocity(np.zeros(3), np.array(angular, float), {Term.DATA: np.eye(6)})
+    found = without_readout(apparent, MATRIX, None, DOWN, 0.03 / CAMERA.height, sheared=sheared, measured=False)
+    size = np.linalg.norm(angular)
+    assert np.linalg.norm(found.angular) <= 2 * size
+    assert np.sqrt(found.angular @ found.covariance[3:, 3:] @ found.angular) / np.linalg.norm(found.angular) >= size
+    assert np.linalg.eigvalsh(found.covariance).min() > 0
+
+
 def test_where_no_depth_is_known_nothing_is_divided_by_it():
     apparent = Velocity(np.array([0.1, 0.0, 0.0]), np.array([1.0, 0.0, 1.0]), {})
     unknown = np.full(len(PIXELS), np.nan)
