@@ -47,6 +47,7 @@ def constant(value: Any, unit: str, meaning: str, source: str) -> Any:
 class SharedConstants:
     """What several stages need."""
 
+    shortest_dt: float = constant(5e-4, "s", "no camera takes frames closer together: a stamp is wrong", _JUDGEMENT)
     longest_dt: float = constant(0.5, "s", "frames further apart are not compared", _JUDGEMENT)
     inlier_sigmas: float = constant(3.0, "σ", "residuals beyond it lose their weight", "99.7 % of a Gaussian")
     visible_blur: float = constant(1.0, "px at 320 px width", "shorter streaks may leave the sign open", _PHYSICS)
@@ -67,10 +68,7 @@ class EstimatorConstants:
         0.1, "px of the network's input", "by which intrinsics may move corners unnoticed", "a thousandth of any motion"
     )
     followed_change: float = constant(
-        0.003,
-        "",
-        "of focal lengths, and of the width the centre's, from frame to frame; of more, it is a zoom",
-        _JUDGEMENT,
+        0.003, "", "of focal lengths, and of the width the centre's, between frames; of more, it is a zoom", _JUDGEMENT
     )
     length_reach: float = constant(2.8, "", "factor by which the blur's length may be wrong", _RENDERED)
 

@@ -14,7 +14,7 @@ from image_as_imu_ros.estimation import compiled
 from image_as_imu_ros.estimation.alignment import Alignment, MovingParts
 from image_as_imu_ros.estimation.blur_solver import Solution, Uncertainty, solve
 from image_as_imu_ros.estimation.config import EstimatorConfig, Measurement, MotionModel, SignResolution
-from image_as_imu_ros.estimation.constants import ESTIMATOR, STRUCTURE
+from image_as_imu_ros.estimation.constants import ESTIMATOR, SHARED, STRUCTURE
 from image_as_imu_ros.estimation.estimate import MotionEstimate
 from image_as_imu_ros.estimation.exposure import MeasuredExposure
 from image_as_imu_ros.estimation.exposure_times import ExposureTimes
@@ -132,16 +132,16 @@ class MotionEstimator:
         """Start anew where time jumps back.
 
         Raises:
-            InputError: the exposure time is not known, or the stamp repeats.
+            InputError: the exposure time is not known, or the stamp repeats, exactly or nearly.
         """
         if frame.shutter.exposure is None and not self.config.estimate_exposure:
             raise InputError("exposure time is not known: give it with the frame, or let it be estimated")
         if self._last is None:
             return
-        last = self._last.time.header_stamp
-        if frame.stamp == last:
-            raise InputError(f"image stamp {frame.stamp} ns repeats: the frame is skipped")
-        if frame.stamp < last or self._exposures.mid_exposure(frame, frame.stamp) <= self._last.mid_exposure:
+        since, shortest = frame.stamp - self._last.time.header_stamp, 1e9 * SHARED.shortest_dt
+        if 0 <= since < shortest:
+            raise InputError(f"image stamp {frame.stamp} ns repeats the last one, to {since} ns: the frame is skipped")
+        if since < 0 or self._exposures.mid_exposure(frame, frame.stamp) < self._last.mid_exposure + shortest:
             self.reset()
 
     def _geometry_for(self, camera: Camera) -> Geometry:

@@ -159,7 +159,7 @@ def test_streaks_that_the_network_reads_too_long_are_put_right_by_the_image(engi
     assert estimate.log_likelihood_ratio > 6
     assert np.abs(estimate.velocity.angular) == pytest.approx(angular, abs=0.1)
 
-    flat = estimator.update(Frame(np.full((224, 320), 128, np.uint8), 2, CAMERA, Shutter(EXPOSURE)))
+    flat = estimator.update(Frame(np.full((224, 320), 128, np.uint8), 33_000_000, CAMERA, Shutter(EXPOSURE)))
     assert flat.log_likelihood_ratio < 0.5
     assert np.abs(flat.velocity.angular) == pytest.approx(1.3 * angular, abs=0.1)
 
@@ -583,6 +583,8 @@ def test_time_that_jumps_back_starts_anew_and_a_repeated_stamp_is_refused(engine
     assert estimator.update(third).sign_resolved
     with pytest.raises(InputError, match="repeats"):
         estimator.update(third)
+    with pytest.raises(InputError, match="to 400000 ns"):
+        estimator.update(replace(third, stamp=third.stamp + 400_000))
     assert not estimator.update(first).sign_resolved, "nothing of the future may decide"
     assert estimator.update(second).sign_resolved
 
