@@ -13,10 +13,12 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.estimation.frame import StampReference
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import MotionFieldMatrix, cell_centres
+from image_as_imu_ros.geometry.so3 import rotation_matrices
 
 _BLUR_GRID = 16  # cells a side, over which the length of a frame's blur is averaged
 _INSTANT = 1e-3  # s; velocities are averaged over windows
 _LARGEST = np.iinfo(np.uint16).max
+_LEAST_QUATERNION = 0.5  # length; those of orientations have 1
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,12 @@ class Poses:
     stamps: np.ndarray
     rotations: np.ndarray
     positions: np.ndarray
+
+    @classmethod
+    def of(cls, stamps: np.ndarray, quaternions: np.ndarray, positions: np.ndarray) -> Poses:
+        """Make poses of quaternions (N, 4) w, x, y, z; those of no length, as of lost tracking, are left out."""
+        known = np.linalg.norm(quaternions, axis=1) > _LEAST_QUATERNION
+        return cls(stamps[known], rotation_matrices(quaternions[known]), positions[known])
 
     def velocities(self) -> GroundTruth:
         """Differentiate the poses."""

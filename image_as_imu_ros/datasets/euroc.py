@@ -21,7 +21,6 @@ from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Frames, Gy
 from image_as_imu_ros.datasets.files import ascending, check_stamp, read_image, read_text
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.geometry.so3 import rotation_matrices
 
 _DISTORTION_MODELS = {
     "radial-tangential": "plumb_bob",
@@ -50,8 +49,9 @@ def open_capture(folder: Path, camera: str = "cam0") -> Capture:
     if ground_truth is not None:
         stamps, states = _read_numbers(ground_truth / "data.csv", 8)
         camera_to_sensor = np.linalg.solve(_posed_to_body(ground_truth), camera_to_body)
-        sensor = rotation_matrices(states[:, 3:7])
-        poses = Poses(stamps, sensor @ camera_to_sensor[:3, :3], states[:, :3] + sensor @ camera_to_sensor[:3, 3])
+        sensor = Poses.of(stamps, states[:, 3:7], states[:, :3])
+        positions = sensor.positions + sensor.rotations @ camera_to_sensor[:3, 3]
+        poses = Poses(sensor.stamps, sensor.rotations @ camera_to_sensor[:3, :3], positions)
     gyroscope = None
     if (root / "imu0").is_dir():
         described = root / "imu0" / "sensor.yaml"

@@ -13,7 +13,6 @@ from image_as_imu_ros.datasets.gyroscope_file import GyroscopeSamples, placed
 from image_as_imu_ros.datasets.video import camera_of, frame_of
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera, Intrinsics
-from image_as_imu_ros.geometry.so3 import rotation_matrices
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".webp")
 _DELAY = 1_000_000_000  # ns added where stamps begin at 0, which means that there is none
@@ -96,7 +95,7 @@ def open_events(folder: Path) -> Capture:
     if (folder / "groundtruth.txt").exists():
         rows = _numbers(folder / "groundtruth.txt", 8)
         pose_stamps, values = ascending(nanoseconds(rows[:, 0]) + delay, rows[:, 1:8])
-        poses = Poses(pose_stamps, rotation_matrices(values[:, [6, 3, 4, 5]]), values[:, :3])
+        poses = Poses.of(pose_stamps, values[:, [6, 3, 4, 5]], values[:, :3])
     frames = Frames(stamps, np.zeros(len(stamps), bool), read)
     return Capture(frames, len(stamps), lossless=True, gyroscope=gyroscope, poses=poses)
 

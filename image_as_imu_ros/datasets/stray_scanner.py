@@ -33,7 +33,6 @@ from image_as_imu_ros.datasets.video_file import Video
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.axes import rotation_of_axes
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.geometry.so3 import rotation_matrices
 from image_as_imu_ros.messages.image_files import read_image_file
 
 PHONE_TO_OPTICAL = rotation_of_axes("-y,-x,-z")
@@ -85,7 +84,7 @@ def open_frames(folder: Path) -> tuple[Frames, Poses]:
         return with_depth(frame, lambda: _read_depth(folder, numbers[i])) if has_depth[i] else frame
 
     frames = Frames(nanoseconds(rows["timestamp"]), has_depth, read)
-    return frames, Poses(stamps, rotation_matrices(poses[:, :4]), poses[:, 4:])
+    return frames, Poses.of(stamps, poses[:, :4], poses[:, 4:])
 
 
 def _read_gyroscope(path: Path) -> Gyroscope:

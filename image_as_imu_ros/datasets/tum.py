@@ -22,7 +22,6 @@ from image_as_imu_ros.datasets.files import (
 )
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera, Intrinsics
-from image_as_imu_ros.geometry.so3 import rotation_matrices
 
 UNITS_PER_METRE = 5000.0
 _LONGEST_DELAY = 20_000_000  # ns between a colour image and its depth image
@@ -92,7 +91,7 @@ def read_poses(folder: Path) -> Poses:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     stamps, values = ascending(np.array([_nanoseconds(row[0]) for row in rows], np.int64), values)
-    return Poses(stamps, rotation_matrices(values[:, [6, 3, 4, 5]]), values[:, :3])
+    return Poses.of(stamps, values[:, [6, 3, 4, 5]], values[:, :3])
 
 
 def _camera_by_name(folder: Path) -> Camera:

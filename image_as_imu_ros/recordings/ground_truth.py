@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from image_as_imu_ros.datasets.ground_truth import GroundTruth, too_rare, velocities_of_poses
+from image_as_imu_ros.datasets.capture import Poses
+from image_as_imu_ros.datasets.ground_truth import GroundTruth, too_rare
 from image_as_imu_ros.errors import InputError
-from image_as_imu_ros.geometry.so3 import rotation_matrices
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.messages.stamps import RESTART
 from image_as_imu_ros.recordings.recording import Recording
@@ -28,7 +28,7 @@ def read_ground_truth(recording: Recording, topic: str) -> GroundTruth:
     messages = (message for _, message in recording.messages(topic))
     if "Pose" in recording.topics[topic]:
         poses = _poses(messages)
-        ground_truth, complaint = velocities_of_poses(*poses), too_rare(poses[0])
+        ground_truth, complaint = poses.velocities(), too_rare(poses.stamps)
     else:
         ground_truth = _from_velocities(messages)
         complaint = too_rare(ground_truth.stamps)
@@ -59,8 +59,7 @@ def _from_velocities(messages: Iterable[Any]) -> GroundTruth:
     return GroundTruth(stamps[usable], values[usable, :3], values[usable, 3:], frame_id)
 
 
-def _poses(messages: Iterable[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stamps (N,) ns, rotations (N, 3, 3) and positions (N, 3)."""
+def _poses(messages: Iterable[Any]) -> Poses:
     samples = []
     for message in messages:
         # PoseWithCovarianceStamped holds a PoseWithCovariance.
@@ -68,8 +67,8 @@ def _poses(messages: Iterable[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         q = pose.orientation
         samples.append((stamp_to_nanoseconds(message.header.stamp), [*_vector(pose.position), q.w, q.x, q.y, q.z]))
     stamps, poses = _ascending(samples, 7)
-    usable = np.isfinite(poses).all(1) & (np.linalg.norm(poses[:, 3:], axis=1) > 0.5)
-    return stamps[usable], rotation_matrices(poses[usable, 3:]), poses[usable, :3]
+    usable = np.isfinite(poses).all(1)
+    return Poses.of(stamps[usable], poses[usable, 3:], poses[usable, :3])
 
 
 def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -243,6 +243,19 @@ def test_poses_that_are_too_rare_are_said_with_the_limit_when_they_are_converted
     assert reason in str(refused.value)
 
 
+def test_poses_of_lost_tracking_are_left_out(tum, tmp_path):
+    """They are written as zeros, orientation and all."""
+    listed = tum / "groundtruth.txt"
+    lines = listed.read_text().splitlines()
+    lines[50] = f"{lines[50].split()[0]} 0 0 0 0 0 0 0"
+    listed.write_text("\n".join(lines))
+    assert convert(["tum", str(tum), str(tmp_path / "recording")]) == 0
+    with Recording(tmp_path / "recording") as recording:
+        assert recording.count("/ground_truth/pose") == 200
+        angular = read_ground_truth(recording, "/ground_truth/twist").angular
+    assert angular == pytest.approx(np.tile([0, 0.5, 0], (len(angular), 1)), abs=1e-3)
+
+
 def test_a_gyroscope_beside_poses_that_are_too_rare_is_compared_with(tmp_path, capsys):
     sequence = captures.write_euroc_sequence(tmp_path / "V1_01")
     states = sequence / "mav0" / "state_groundtruth_estimate0" / "data.csv"
