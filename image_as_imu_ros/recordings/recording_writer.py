@@ -12,6 +12,7 @@ import numpy as np
 
 from image_as_imu_ros.datasets.capture import Capture, CapturedFrame, Gyroscope, Poses
 from image_as_imu_ros.datasets.ground_truth import GroundTruth
+from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry import so3
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.recordings.bag_writer import TYPES, header_message, imu_message, new_bag, vector_message
@@ -49,11 +50,14 @@ def write_recording(path: str | Path, capture: Capture, frames: Iterable[Capture
             if (twist := capture.twist()) is not None:
                 streams.append(_twist_messages(twist))
         for stamp, topic, message in heapq.merge(*streams, key=lambda entry: entry[0]):
-            bag.write(topic, stamp, message)
+            if stamp >= 0:  # bags hold none before, where there are no frames
+                bag.write(topic, stamp, message)
 
 
 def _camera_messages(frames: Iterable[CapturedFrame], image_format: str) -> Iterator[tuple[int, str, Any]]:
     for frame in frames:
+        if frame.stamp <= 0:
+            raise InputError(f"an image is stamped {1e-9 * frame.stamp:.6g} s; stamps must be positive")
         header = header_message(frame.stamp, FRAME_ID)
         yield frame.stamp, CAMERA_INFO_TOPIC, _camera_info(header, frame.camera)
         if frame.exposure is not None:

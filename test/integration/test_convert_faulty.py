@@ -324,6 +324,24 @@ def test_stamps_that_no_message_holds_are_refused(tum, tmp_path):
         convert(["tum", str(tum), str(tmp_path / "recording")])
 
 
+def test_images_from_before_time_0_are_refused(tum, tmp_path):
+    listed = tum / "rgb.txt"
+    listed.write_text(listed.read_text().replace("\n1", "\n-1"))
+    with pytest.raises(InputError, match=r"an image is stamped -1.30503e\+09 s; stamps must be positive"):
+        convert(["tum", str(tum), str(tmp_path / "recording")])
+    assert not (tmp_path / "recording").exists()
+
+
+def test_poses_from_before_time_0_are_left_out(tmp_path):
+    """Of a sequence whose images begin at 0, a second after its poses or later."""
+    folder = events(tmp_path / "shapes")
+    times = np.arange(-3, 1, 0.01)
+    captures.write_rows(folder / "groundtruth.txt", "", [[f"{time:.2f}", *"0000001"] for time in times], " ")
+    assert convert(["events", str(folder), str(tmp_path / "recording")]) == 0
+    with Recording(tmp_path / "recording") as recording:
+        assert recording.count("/ground_truth/pose") == 200
+
+
 def test_text_files_may_be_those_of_windows_or_latin_1(tmp_path):
     sequence = captures.write_euroc_sequence(tmp_path / "V1_01")
     for name in ("cam0/data.csv", "imu0/data.csv", "cam0/sensor.yaml"):
