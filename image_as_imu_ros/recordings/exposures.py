@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from image_as_imu_ros.messages.exposure import exposure_of_message, reporting_ca
 from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.messages.stamps import EXPOSURE_TOLERANCE
 from image_as_imu_ros.recordings.recording import Recording
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,26 @@ class Exposures:
 def read_exposures(recording: Recording, topic: str, source: str, unit: str) -> Exposures:
     """Read all exposure times of a topic. `source`, `unit`: see `exposure_of_message`.
 
+    Messages that are damaged are left out and logged.
+
     Raises:
-        InputError: a message is damaged, or none holds an exposure.
+        InputError: none holds an exposure.
     """
-    seconds = {}
+    seconds: dict[tuple[int, str], float] = {}
+    damaged: list[str] = []
     for _, message in recording.messages(topic):
-        value = exposure_of_message(source, unit, message)
+        try:
+            value = exposure_of_message(source, unit, message)
+        except InputError as error:
+            damaged.append(str(error))
+            continue
         if value is not None:
             seconds[stamp_to_nanoseconds(message.header.stamp), reporting_camera(source, message.header)] = value
     if not seconds:
-        raise InputError(f"topic {topic!r} holds no exposure times: give another one, or --exposure SECONDS")
+        reason = f" ({damaged[0]})" if damaged else ""
+        raise InputError(f"topic {topic!r} holds no exposure times{reason}: give another one, or --exposure SECONDS")
+    if damaged:
+        _log.warning("%d messages on %r hold no exposure time, the first: %s", len(damaged), topic, damaged[0])
     keys = sorted(seconds)
     return Exposures(
         stamps=np.array([stamp for stamp, _ in keys], np.int64),

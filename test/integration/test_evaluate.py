@@ -136,6 +136,14 @@ class TestWithAnExactEngine:
         figures, _ = run_without_plots(recording, tmp_path / "out", "--exposure", "camera_ros")
         assert figures["exposure_s"] == pytest.approx(0.01)
 
+    def test_one_message_without_an_exposure_costs_its_frame_alone(self, tmp_path, caplog):
+        messages = [bags.diagnostics(stamp, ExposureTime="10000") for stamp in bags.frame_stamps(COUNT)]
+        messages[3].status[0].values[0].value = "n/a"
+        recording = bags.moving_camera(tmp_path / "bag", COUNT, **{"/diagnostics": messages})
+        figures, _ = run_without_plots(recording, tmp_path / "out", "--exposure", "camera_ros")
+        assert figures["frames"] == COUNT - 1
+        assert "1 messages on '/diagnostics' hold no exposure time, the first: camera_ros reports" in caplog.text
+
     def test_frames_whose_exposure_is_missing_or_impossible_are_left_out(self, tmp_path, capsys):
         values = [0.01, 0.01, 0.0, float("nan"), 10.0, *[0.01] * 6]
         exposures = [bags.exposure(*one) for one in zip(bags.frame_stamps(COUNT - 1), values, strict=True)]
