@@ -60,9 +60,9 @@ def check_new(path: str | Path) -> None:
     Raises:
         InputError: there is something at `path`, for bags are never overwritten, or its folder cannot be made.
     """
-    if Path(path).exists():
-        raise InputError(f"bag {str(path)!r} exists already; choose another folder")
     try:
+        if Path(path).exists():
+            raise InputError(f"bag {str(path)!r} exists already; choose another folder")
         Path(path).mkdir(parents=True)
         Path(path).rmdir()
     except OSError as error:

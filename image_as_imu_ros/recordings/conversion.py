@@ -145,7 +145,10 @@ def convert(conversion: Conversion) -> Converted:
     Raises:
         InputError: the source cannot be used, or the output exists.
     """
-    capture = _open(conversion)
+    try:
+        capture = _open(conversion)
+    except OSError as error:  # not allowed
+        raise InputError(f"{error.filename or str(conversion.source)!r} cannot be read: {error.strerror}") from None
     frames = _Wanted(capture, conversion)
     write_recording(conversion.output, capture, frames)
     found = (("gyroscope", capture.gyroscope), ("poses", capture.poses))

@@ -111,9 +111,12 @@ class Recording(AbstractContextManager):
             InputError: it does not exist or cannot be read.
         """
         self.path = Path(path)
-        if not self.path.exists():
-            raise InputError(f"recording {str(path)!r} does not exist")
-        self._storage = Storage(self.path)
+        try:
+            if not self.path.exists():
+                raise InputError(f"recording {str(path)!r} does not exist")
+            self._storage = Storage(self.path)
+        except OSError as error:  # not allowed, or neither a file nor a folder
+            raise InputError(f"recording {str(path)!r} cannot be read: {error.strerror or error}") from None
         self.topics = {connection.topic: connection.msgtype for connection in self._storage.connections}
 
     def __exit__(self, *_) -> None:

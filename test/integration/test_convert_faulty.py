@@ -304,6 +304,12 @@ def test_times_of_frames_in_another_unit_are_refused(tmp_path, times, unit, comp
         convert([*arguments, "--time-unit", unit])
 
 
+def test_a_source_that_the_system_refuses_is_one_line(tmp_path):
+    """As it does folders of other users."""
+    with pytest.raises(InputError, match=r"x' (cannot be read: File name too long|does not exist)"):
+        convert(["images", 300 * "x", str(tmp_path / "recording"), "--fx", "192"])
+
+
 def test_an_image_is_no_folder_of_images(tmp_path):
     folder = numbered_images(tmp_path / "images", ["1.png"])
     with pytest.raises(InputError, match="is no folder of images"):

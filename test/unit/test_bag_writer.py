@@ -56,3 +56,9 @@ def test_nothing_is_overwritten(tmp_path: Path, place):
     with pytest.raises(InputError, match=r"exists already|cannot be written"):
         write_bag(tmp_path / place, [])
     assert (tmp_path / "there").read_text() == "mine"
+
+
+def test_what_the_system_refuses_is_said(tmp_path):
+    """As a folder inside another user's."""
+    with pytest.raises(InputError, match="cannot be written: File name too long"):
+        write_bag(tmp_path / (300 * "x"), [])

@@ -178,6 +178,12 @@ class TestUnreadable:
         with pytest.raises(InputError, match="cannot be read as a rosbag2"):
             Recording(tmp_path)
 
+    @pytest.mark.parametrize("path", ["/dev/null", "/" + 300 * "x"])
+    def test_what_the_system_refuses(self, path):
+        """As it does files and folders of other users."""
+        with pytest.raises(InputError, match=r"recording '/.*' (cannot be read: Not a|cannot be read: File|does not)"):
+            Recording(path)
+
     def test_a_file_that_is_no_bag(self, tmp_path):
         (tmp_path / "bag.mcap").write_bytes(b"not a recording")
         with pytest.raises(InputError, match="cannot be read as a rosbag2"):
