@@ -15,6 +15,8 @@ from image_as_imu_ros.messages.images import stamp_to_nanoseconds
 from image_as_imu_ros.messages.stamps import RESTART
 from image_as_imu_ros.recordings.recording import Recording
 
+_LARGEST = 1e8  # rad/s, m/s or m: fields that nobody filled in hold whatever was in memory
+
 
 def read_ground_truth(recording: Recording, topic: str) -> GroundTruth:
     """Read a topic of one of `recording.GROUND_TRUTH_TYPES`.
@@ -72,7 +74,7 @@ def _poses(messages: Iterable[Any]) -> Poses:
 
 
 def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort samples by their stamps, without repetitions: (N,) ns, (N, columns).
+    """Sort samples by their stamps, without repetitions: (N,) ns, (N, columns), NaN where no number can be right.
 
     Raises:
         InputError: there are two of many times, as time starts again.
@@ -86,6 +88,7 @@ def _ascending(samples: list[tuple[int, list[float]]], columns: int) -> tuple[np
                 "that one stamp means two times; evaluate a recording of one part alone"
             )
     values = np.array([value for _, value in samples], np.float64).reshape(-1, columns)
+    values[~(np.abs(values) < _LARGEST)] = np.nan
     stamps, first = np.unique(stamps, return_index=True)
     return stamps, values[first]
 

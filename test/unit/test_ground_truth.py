@@ -146,6 +146,7 @@ def test_pauses_and_surroundings_are_not_invented():
 def test_repeated_and_unordered_stamps_and_broken_samples_do_no_harm(tmp_path):
     messages = [bags.imu(time, ANGULAR) for time in (*TIMES[::-1], *TIMES)]
     messages.append(bags.imu(TIMES[60] + 1, np.array([np.nan, 0, 0])))
+    messages.append(bags.imu(TIMES[60] + 2, np.array([-1e300, 0, 0])))  # memory that nobody filled in
     _, angular = read(tmp_path, messages).at(AT, 0.01)
     assert angular == pytest.approx(np.tile(ANGULAR, (3, 1)))
 
