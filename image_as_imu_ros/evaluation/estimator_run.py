@@ -106,7 +106,7 @@ def run_recording(
     estimator = MotionEstimator(engine, config)
     infer = partial(_inferred, engine=engine, shutters=shutters)
     with computed(chosen, infer, ahead=ahead) as frames:
-        for frame, frame_id, estimate in _estimates(estimator, frames, run):
+        for frame, frame_id, estimate in _estimates(estimator, frames, topics.image, run):
             kept.append(estimate, frame_id)
             for results in (run.results, run.single, run.aligned):
                 results.offer(len(kept) - 1, estimate)
@@ -169,9 +169,12 @@ def _inferred(message: CameraMessages, *, engine: Engine, shutters: Shutters) ->
 
 
 def _estimates(
-    estimator: MotionEstimator, frames: Iterator[tuple[CameraMessages, Callable[[], InferredFrame]]], run: Run
+    estimator: MotionEstimator,
+    frames: Iterator[tuple[CameraMessages, Callable[[], InferredFrame]]],
+    topic: str,
+    run: Run,
 ) -> Iterator[tuple[Frame, str, MotionEstimate]]:
-    """Yield (frame, its frame_id, its estimate); frames that cannot be used are counted instead."""
+    """Yield (frame, its frame_id, its estimate) of a topic; frames that cannot be used are counted instead."""
     before: tuple[Frame, str] | None = None
     reasons: dict[str, str] = {}
     for message, infer in frames:
@@ -193,7 +196,7 @@ def _estimates(
             continue
         run.frames += 1
         run.camera = inferred.frame.camera
-        run.notes.update(message.of_other_frames)
+        run.notes.update(message.problems(topic))
         now = inferred.frame, message.frame_id
         for one in (before, now):  # with a centered sign, the frame before is answered
             if one is not None and estimate is not None and one[0].stamp == estimate.header_stamp:

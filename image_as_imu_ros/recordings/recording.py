@@ -14,7 +14,7 @@ import numpy as np
 
 from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
-from image_as_imu_ros.messages.camera_info import camera_from_info, other_frames
+from image_as_imu_ros.messages.camera_info import camera_from_info, camera_info_problems, other_frames
 from image_as_imu_ros.messages.depth import decode_compressed_depth, decode_depth
 from image_as_imu_ros.messages.exposure import EXPOSURE_TYPES
 from image_as_imu_ros.messages.image_files import REPUBLISH
@@ -62,11 +62,15 @@ class CameraMessages:
     def frame_id(self) -> str:
         return self.image.header.frame_id
 
-    @property
-    def of_other_frames(self) -> list[str]:
-        """Say which of what belongs to the image is in another frame, by its frame_id: it may be another camera's."""
+    def problems(self, topic: str) -> list[str]:
+        """List what is odd about the camera of an image that came on `topic`, and what may be another camera's.
+
+        Raises:
+            InputError: as `camera`.
+        """
         depth = "" if self.depth is None else self.depth.header.frame_id
-        return other_frames(self.frame_id, self.camera_info.header.frame_id, depth)
+        of_other_frames = other_frames(self.frame_id, self.camera_info.header.frame_id, depth)
+        return camera_info_problems(self.camera_info, topic) + of_other_frames
 
     def camera(self) -> Camera:
         """Read the intrinsics.

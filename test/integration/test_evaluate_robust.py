@@ -191,6 +191,17 @@ def test_a_camera_info_of_another_camera_is_noted(tmp_path, capsys):
     assert "camera_info is of the frame 'left_optical', the images of 'camera_optical'" in capsys.readouterr().out
 
 
+def test_a_lens_of_images_that_are_rectified_already_is_noted(tmp_path, capsys):
+    infos = [bags.camera_info(stamp) for stamp in bags.frame_stamps(bags.COUNT)]
+    for message in infos:
+        message.d = np.array([-0.1, 0.01, 0.0, 0.0, 0.0])
+    images = [bags.image_message(stamp, i) for i, stamp in enumerate(bags.frame_stamps(bags.COUNT))]
+    topics = {"/left/image_rect/compressed": images, "/left/camera_info": infos}
+    run(bags.write_recording(tmp_path / "bag", topics), tmp_path / "out")
+    said = capsys.readouterr().out
+    assert f"note on {bags.COUNT} frames: images on /left/image_rect/compressed are rectified" in said
+
+
 @pytest.mark.parametrize("moves", [True, False])
 def test_an_odometry_whose_twist_nobody_fills_in_is_warned_of(tmp_path, monkeypatch, capsys, moves):
     stamps = bags.frame_stamps(bags.COUNT)
