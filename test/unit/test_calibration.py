@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import replay_bags as bags
 
 from image_as_imu_ros.commands.calibrate import main as calibrate_command
 from image_as_imu_ros.datasets.capture import Gyroscope
@@ -231,6 +232,18 @@ def test_rates_in_degrees_are_refused(rendered, tmp_path, monkeypatch):
     capture.write(tmp_path / "capture")
     with pytest.raises(InputError, match=r"are 5\d times as fast as the images move: are they °/s"):
         calibrate(tmp_path / "capture", CalibrationConfig(stamp_reference=capture.stamp_reference))
+
+
+def test_why_frames_are_not_used_is_said(tmp_path):
+    stamps = bags.frame_stamps(bags.COUNT)
+    exposures = [bags.exposure(stamp, 0.01) for stamp in stamps]
+    exposures[4].point.x = 15.0  # ms
+    images = [bags.image_message(stamp, i) for i, stamp in enumerate(stamps)]
+    images[7].data = images[7].data[:20]
+    topics = {"/camera/exposure": exposures, "/camera/image_raw/compressed": images}
+    path = bags.moving_camera(tmp_path / "bag", ground_truth="imu", **topics)
+    with pytest.raises(InputError, match=r"are needed; 2 frames were not used, the first: exposure time is 15\.0 s"):
+        calibrate(path, CalibrationConfig())
 
 
 def test_a_camera_info_of_another_size_is_refused(rendered, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ _SIGMAS = 3.0
 _LARGEST_RADIAL = 0.5  # k1 of what camera_info leaves: barrels of action cameras have about -0.3
 _LARGEST_RATIO = 1.5  # of the focal length to that of camera_info, or the reverse: guesses from a data sheet are nearer
 _MARGIN = 0.05  # s by which the gyroscope must have been recorded longer than a window
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -273,20 +276,22 @@ def _track(
     rotations: list[tuple[int, np.ndarray, float]] = []
     images: list[np.ndarray] = []
     middles: list[int] = []
+    refused: list[str] = []
     frame_times = _frame_times(recording, image_topic, info_topic)
     messages = recording.frames(image_topic, info_topic)
     for message in tqdm(messages, "tracking", recording.count(image_topic), unit="frame", leave=False):
-        camera = message.camera() if camera is None else camera
         try:
+            camera = message.camera() if camera is None else camera
             shutter = shutters.of(message.stamp, message.frame_id)
             middle = shutter.mid_exposure(frame_times.regular[message.stamp], shutter.exposure or 0.0)
             if middles and 0 < middle - middles[-1] < 1e9 * _LEAST_SPACING:
                 continue
             image = message.decode_image("gray")
-        except InputError:
+            check_image_size(image, camera)
+        except InputError as error:
+            refused.append(str(error))
             images, middles = [], []
             continue
-        check_image_size(image, camera)
         if mask is not None:
             check_mask_size(mask, image.shape[1], image.shape[0])
         if middles and middle <= middles[-1]:
@@ -300,9 +305,12 @@ def _track(
             windows += _window(camera, (pixels, seen, pulls), times, config.stamp_reference)
             images, middles = images[-1:], middles[-1:]
     if camera is None or len(rotations) < _FEWEST_PAIRS or not windows:
+        reason = f"; {len(refused)} frames were not used, the first: {refused[0]}" if refused else ""
         raise InputError(
-            f"corners could be tracked through {len(rotations)} pairs of frames; {_FEWEST_PAIRS} are needed"
+            f"corners could be tracked through {len(rotations)} pairs of frames; {_FEWEST_PAIRS} are needed{reason}"
         )
+    if refused:
+        _log.warning("%d frames were not used, the first: %s", len(refused), refused[0])
     stamps, angular, spans = zip(*rotations, strict=True)
     found = _Rotations(np.array(stamps, np.int64), np.array(angular), np.array(spans))
     return windows, found, camera, known, frame_times
