@@ -117,7 +117,8 @@ def run_recording(
     if topics.depth and config.motion_model == MotionModel.FULL and not run.with_depth:
         raise InputError(
             f"no image has a depth image on {topics.depth!r} that is stamped within {1e-6 * DEPTH_TOLERANCE:.0f} ms of "
-            "it and knows enough of its depths; without --depth-topic the network's are used"
+            "it and knows enough of its depths, 1 cm or more (16UC1 counts mm, 32FC1 m); without --depth-topic the "
+            "network's are used"
         )
     return run
 

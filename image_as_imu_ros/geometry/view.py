@@ -11,7 +11,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.geometry.motion_field import cell_centres
 
-_NEAREST = 1e-3  # m: no sensor measures nearer
+_NEAREST = 0.01  # m: no sensor measures nearer, but whole metres taken for mm are
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class View:
         Sparse depth, such as a lidar's, is seldom known at a centre.
 
         Args:
-            depth: (H, W) m, registered to the full image, of any size with its aspect ratio; less than 1 mm, NaN or
+            depth: (H, W) m, registered to the full image, of any size with its aspect ratio; less than 1 cm, NaN or
                 inf = unknown.
             stride: input px per cell.
 

@@ -105,6 +105,11 @@ def test_depths_that_no_sensor_measures_are_unknown():
     assert np.nanmin(sampled) == np.nanmax(sampled) == 2.0
 
 
+def test_whole_metres_that_are_taken_for_mm_are_no_depth():
+    depth = np.tile(np.linspace(1, 8, 640, dtype=np.uint16), (480, 1)) * np.float32(1e-3)
+    assert np.isnan(view_of(640, 480).sample_depth(depth, 4)).all()
+
+
 @pytest.mark.parametrize("scale", [1, 2, 0.5])
 def test_sparse_depth_is_the_median_of_what_is_known_in_each_cell(scale):
     view, rng = view_of(640, 480), np.random.default_rng(1)
