@@ -8,12 +8,14 @@ random walk,
 
 with a how hard cameras mostly accelerate, and d = z − x the innovation of an alignment z with covariance R. Where d is
 larger than P + R allows for, either may be wrong: as where blur and alignment contradict each other, d is an error that
-z may have (variance inflation). R is inflated before it enters, so that a jump hardly moves the forecast: until others
-have followed it.
+z may have (variance inflation). That one of them is wrong is as probable as that both are right where χ² of d is c, its
+99.9 % quantile: its probability is 1/(1 + e^((c − χ²)/2)). R is inflated before it enters, so that a jump hardly moves
+the forecast: until others have followed it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +44,7 @@ class Forecast:
         """Compute what is added to the covariance (6, 6) of a velocity that is not what was expected."""
         innovation, covariance = velocity.vector - self.vector, self.covariance + velocity.covariance
         each = (innovation[i] @ np.linalg.solve(covariance[i, i], innovation[i]) for i in (_LINEAR, _ANGULAR))
-        return widened_by(innovation, float(max(each)), SIGN.contradiction)
+        return widened_by(innovation, 1 / (1 + math.exp((SIGN.contradiction - max(each)) / 2)))
 
     def updated(self, velocity: Velocity, inflation: np.ndarray) -> Forecast:
         """Take in a velocity with a covariance that is inflated."""

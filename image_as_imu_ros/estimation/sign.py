@@ -202,23 +202,22 @@ def contradiction(difference: np.ndarray, squared: float) -> np.ndarray:
     """Compute what it adds to the covariances (6, 6) of both that a blur and an alignment contradict each other.
 
     Something that goes with the camera holds alignments back, a vibration makes streaks of its own: see `widened_by`,
-    with the 90 % quantile of χ².
+    by 1 − c/χ² beyond the 90 % quantile c. Nothing below it: v, which χ² is not about, differs far more than ω.
 
     Args:
         difference, squared: d and χ², see `disagreement`.
     """
-    return widened_by(difference, squared, SIGN.disagreement)
+    return widened_by(difference, max(0.0, 1 - SIGN.disagreement / max(squared, 1e-9)))
 
 
-def widened_by(difference: np.ndarray, squared: float, limit: float) -> np.ndarray:
+def widened_by(difference: np.ndarray, share: float) -> np.ndarray:
     """Compute what it adds to the covariance (6, 6) of a velocity that another one differs from it.
 
     Where they differ by more than their covariances say, the whole difference d (6,) is an error that either may have,
-    and where one axis is wrong, the others are not sure: a third of |d|² is added to each. Beyond the limit c of χ²,
-    all of that counts by 1 − c/χ².
+    and where one axis is wrong, the others are not sure: a third of |d|² is added to each. All of that counts by a
+    share.
     """
     every_axis = np.repeat(np.square(difference).reshape(2, 3).mean(1), 3)
-    share = max(0.0, 1 - limit / max(squared, 1e-9))
     return share * (np.outer(difference, difference) + np.diag(every_axis))
 
 

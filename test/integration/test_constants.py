@@ -25,6 +25,7 @@ TOLERANCE = 1e-3  # relative
 ELSEWHERE = "test/unit/test_limits.py"
 HARMLESS = {
     ("SHARED", "visible_blur"): ELSEWHERE,
+    ("SHARED", "shortest_dt"): "test/unit/test_estimator.py",
     ("ESTIMATOR", "first_exposure"): ELSEWHERE,
     ("ESTIMATOR", "known_log_std"): ELSEWHERE,
     ("BLUR_SOLVER", "least_cells"): ELSEWHERE,
