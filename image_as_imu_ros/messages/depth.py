@@ -14,6 +14,7 @@ from image_as_imu_ros.messages.images import pixels_of
 
 _COMPRESSED_DEPTH_HEADER = struct.Struct("<iff")  # compressed_depth_image_transport: format, quantisation A and B
 _SATURATED = np.iinfo(np.uint16).max  # mm: what sensors write where they measure nothing
+_FARTHEST = 300.0  # m, median of a view: no sensor measures so far, but mm that are taken for m are
 
 
 def decode_depth(message: Any) -> np.ndarray:
@@ -23,12 +24,16 @@ def decode_depth(message: Any) -> np.ndarray:
     saturate.
 
     Raises:
-        InputError: another encoding, or size, step and data do not fit together.
+        InputError: another encoding, or size, step and data do not fit together; metres that can only be mm.
     """
     if message.encoding == "16UC1":
         return _metres(pixels_of(message, "u2"))
     if message.encoding == "32FC1":
-        return pixels_of(message, "f4").astype(np.float32, copy=False)
+        depth = pixels_of(message, "f4").astype(np.float32, copy=False)
+        known = depth[np.isfinite(depth) & (depth > 0)]
+        if len(known) and (median := np.median(known)) > _FARTHEST:
+            raise InputError(f"depth is {median:.0f} m (median), too far for a sensor: 32FC1 counts m; are these mm?")
+        return depth
     raise InputError(f"depth encoding is {message.encoding!r}, expected '16UC1' (mm) or '32FC1' (m)")
 
 

@@ -332,6 +332,15 @@ def test_depth_in_millimetres_and_in_metres():
     np.testing.assert_allclose(decode_depth(image(millimetres.astype(">u2"), "16UC1", is_bigendian=1)), metres)
     np.testing.assert_array_equal(decode_depth(image(metres, "32FC1")), metres)
     assert decode_depth(image(metres, "32FC1")).dtype == np.float32
+
+
+def test_depth_in_mm_as_32fc1_is_refused_and_a_sky_of_a_simulator_is_not():
+    millimetres = np.array([[0, 850, np.nan], [1500, 4000, np.inf]], np.float32)
+    with pytest.raises(InputError, match=r"depth is 1500 m \(median\), .* are these mm\?"):
+        decode_depth(image(millimetres, "32FC1"))
+    sky = np.array([[2.0, 30.0, 1e4]], np.float32)
+    np.testing.assert_array_equal(decode_depth(image(sky, "32FC1")), sky)
+    assert not decode_depth(image(np.zeros((2, 3), np.float32), "32FC1")).any()
     with pytest.raises(InputError, match="'mono8', expected '16UC1'"):
         decode_depth(image(GRAY, "mono8"))
 
