@@ -8,7 +8,6 @@ middle or the end of the whole frame's exposure follows the mid-exposure of the 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from image_as_imu_ros.errors import InputError
 from image_as_imu_ros.geometry.camera import Camera
 from image_as_imu_ros.settings import TextEnum
 
+_SHORTEST = 1e-6  # s, exposure; no shutter is faster
 _LONGEST = 1.0  # s, exposure or readout; longer is a mistake of unit
 
 
@@ -98,15 +98,13 @@ class Frame:
 
 
 def check_exposure(exposure: float) -> None:
-    """Check that an exposure time, s, is a positive number of at most a second.
+    """Check that an exposure time, s, is between a microsecond and a second.
 
     Raises:
         InputError: it is not.
     """
-    if not (math.isfinite(exposure) and 0 < exposure <= _LONGEST):
-        raise InputError(
-            f"exposure time is {exposure} s; expected more than 0 and at most {_LONGEST:g} s (check the unit)"
-        )
+    if not _SHORTEST <= exposure <= _LONGEST:
+        raise InputError(f"exposure time is {exposure} s; expected {_SHORTEST:g} to {_LONGEST:g} s (check the unit)")
 
 
 def halfway(mid_exposure: int, dt: float) -> int:

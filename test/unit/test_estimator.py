@@ -645,6 +645,7 @@ def test_an_impossible_frame_is_refused_with_the_value(changes, message):
     [
         ({"exposure": 0.0}, "exposure time is 0.0"),
         ({"exposure": -0.01}, "exposure time is -0.01"),
+        ({"exposure": 1e-8}, "exposure time is 1e-08 s; expected 1e-06 to 1 s"),
         ({"exposure": float("nan")}, "exposure time is nan"),
         ({"exposure": 15.0}, "check the unit"),
         ({"readout_time": 25.0}, "check the unit"),
