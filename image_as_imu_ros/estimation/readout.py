@@ -21,8 +21,6 @@ larger than the motion is none. What seems to move so is a wrong measurement, an
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from image_as_imu_ros.estimation.velocity import Term, Velocity
@@ -67,7 +65,25 @@ def without_readout(
     if not np.linalg.norm(vector - velocity.vector) <= np.linalg.norm(velocity.vector):
         unknown = velocity.terms.get(Term.READOUT, 0.0) + np.outer(velocity.vector, velocity.vector)
         return velocity.with_terms({Term.READOUT: unknown})
-    return replace(velocity.scaled(slower), linear=vector[:3], angular=vector[3:])
+    jacobian = np.linalg.inv(_apparent_by_true(by_motion, fit, vector, row_time))
+    terms = {term: jacobian @ covariance @ jacobian.T for term, covariance in velocity.terms.items()}
+    return Velocity(vector[:3], vector[3:], terms)
+
+
+def _apparent_by_true(by_motion: np.ndarray, fit: np.ndarray, vector: np.ndarray, row_time: float) -> np.ndarray:
+    """Differentiate x̂ = x/s + P·(g(x) − A·x/s) by x, (6, 6): errors of a motion change how long it is seen, too.
+
+    Where 1 − f_y·T/H is at its least it is constant.
+    """
+    by_flow = by_motion.reshape(-1, 2, 6)
+    down = row_time * by_flow[:, 1]
+    share = 1 - down @ vector
+    slower, passed = max(float(share.mean()), _LEAST), share > _LEAST
+    by_scale = np.outer(vector, down.mean(0)) / slower**2 if slower > _LEAST else np.zeros((6, 6))
+    by_scale += np.eye(6) / slower
+    longer = 1 / np.maximum(share, _LEAST)[:, None, None]
+    lengthened = np.where(passed[:, None, None], longer**2 * (by_flow @ vector)[:, :, None] * down[:, None], 0.0)
+    return by_scale + fit @ (longer * by_flow + lengthened - by_flow @ by_scale).reshape(-1, 6)
 
 
 def _least_squares(rows: np.ndarray) -> np.ndarray:
