@@ -122,7 +122,9 @@ def stream_problems(
         camera_info: the latest. frame_id: of the last image. None where there was none.
         depth_frame_id: of the last depth image, "" where there was none.
     """
-    problems = [problem for topic in ("image", *VELOCITY_TOPICS) if (problem := _other_publishers(node, topic))]
+    problems = [
+        problem for topic in ("image", "camera_info", *VELOCITY_TOPICS) if (problem := _other_publishers(node, topic))
+    ]
     if camera_info is not None:
         with suppress(InputError):  # that is said where it refuses a frame
             problems += camera_info_problems(camera_info, node.resolve_topic_name("image"))
@@ -165,6 +167,8 @@ def _other_publishers(node: Node, topic: str) -> str:
         return ""
     if topic == "image":
         return f"{name} has {count} publishers: between the images of two cameras there is no motion to measure"
+    if topic == "camera_info":
+        return f"{name} has {count} publishers: images are taken for those of whichever camera was described last"
     return (
         f"{name} has {count} publishers: a filter takes them for one sensor; remap "
         f"{topic} to another name, or start the node in a namespace of its own"

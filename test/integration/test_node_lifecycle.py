@@ -283,19 +283,22 @@ def test_frames_before_and_after_a_change_of_what_stamps_mean_are_not_compared(m
 
 
 def test_publishers_are_counted_on_the_topics_that_the_node_is_remapped_to(tiny_model):
-    remapped = ["--ros-args", "-r", "image:=/left/image_raw", "-r", "imu/data_raw:=/camera_imu"]
+    names = {"image": "/left/image_raw", "camera_info": "/left/camera_info", "imu/data_raw": "/camera_imu"}
+    remapped = ["--ros-args", *(word for name in names.items() for word in ("-r", ":=".join(name)))]
     node = module.BlurImuNode(namespace="/remapped", cli_args=remapped)
     others = rclpy.create_node("others", namespace="/remapped")
-    for topic, message_type in (("image", Image), ("imu/data_raw", Imu)):
+    types = (Image, CameraInfo, Imu)
+    for topic, message_type in zip(names, types, strict=True):
         for _ in range(2):
             others.create_publisher(message_type, topic, 1)
     assert not stream_problems(node, node.settings, None, None, "")
-    for topic, message_type in (("/left/image_raw", Image), ("/camera_imu", Imu)):
+    for topic, message_type in zip(names.values(), types, strict=True):
         for _ in range(2):
             others.create_publisher(message_type, topic, 1)
     problems = stream_problems(node, node.settings, None, None, "")
     assert [problem.split(":")[0] for problem in problems] == [
         "/left/image_raw has 2 publishers",
+        "/left/camera_info has 2 publishers",
         "/camera_imu has 2 publishers",
     ]
     others.destroy_node()
