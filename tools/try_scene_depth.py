@@ -56,9 +56,9 @@ def main() -> None:
     parser.add_argument("--train", type=Path, nargs="+", required=True, metavar="SCENE")
     parser.add_argument("--held-out", type=Path, nargs="+", required=True, metavar="SCENE")
     parser.add_argument("--recording", type=Path, nargs="*", default=[])
-    parser.add_argument("--frames", type=int, default=40, help="of each training scene (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=24, help="of each training scene (default: %(default)s)")
     arguments = parser.parse_args()
-    network = SceneDepth()
+    network = SceneDepth().eval()
     network.take_pretrained(torch.load(arguments.weights, weights_only=True))  # executes nothing
     train = [Scene.of(network, folder, arguments.frames) for folder in arguments.train]
     unseen = []
