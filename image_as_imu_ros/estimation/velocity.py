@@ -86,11 +86,6 @@ class Velocity:
         """Replace or add terms, (6, 6) each."""
         return replace(self, terms={**self.terms, **terms})
 
-    def scaled(self, factor: float) -> Velocity:
-        """Multiply by a factor, the covariance accordingly."""
-        terms = {term: factor**2 * covariance for term, covariance in self.terms.items()}
-        return Velocity(factor * self.linear, factor * self.angular, terms)
-
     def towards(self, other: Velocity, share: float) -> Velocity:
         """Interpolate towards another velocity whose errors are independent of this one's."""
         terms = {term: (1 - share) ** 2 * covariance for term, covariance in self.terms.items()}

@@ -28,12 +28,6 @@ def test_what_was_measured_in_unknown_units_errs_by_their_factor_errors_and_all(
     np.testing.assert_allclose(found, found.T)
 
 
-def test_a_velocity_that_is_scaled_errs_as_much_less():
-    velocity = Velocity(np.ones(3), np.ones(3), {Term.DATA: SIGMA, Term.SIGN: np.eye(6)})
-    np.testing.assert_array_equal(velocity.scaled(0.5).vector, np.full(6, 0.5))
-    np.testing.assert_allclose(velocity.scaled(0.5).covariance, 0.25 * velocity.covariance)
-
-
 def test_between_two_velocities_errors_are_those_of_a_weighted_mean():
     first = Velocity(np.zeros(3), np.zeros(3), {Term.DATA: SIGMA, Term.SCALE: np.eye(6)})
     second = Velocity(np.ones(3), np.ones(3), {Term.DATA: 2 * SIGMA, Term.STAMPS: np.eye(6)})
